@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The business, and nothing else: what may happen, and what it means that it happened.
+//!
+//! Nothing here performs I/O, reads a clock or draws a random number; times and ids arrive on the
+//! command. That is what lets the log be played again, years later, to the same end.
+//!
+//! Reading order: the words every context shares come first, then the contexts themselves.
+
+pub mod event;
+pub mod decider;
+pub mod rejection;
+pub mod context;
+#[cfg(any(test, feature = "spec"))]
+pub mod spec;
+
+pub mod telemetry;
+pub mod works;
+
+pub use context::{CONTEXTS, Context};
+pub use decider::{Decider, Decision};
+pub use event::{Event, Metadata, Position, Recorded, StreamId, Version};
+pub use rejection::{Kind, Reject};

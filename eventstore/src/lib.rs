@@ -1,1 +1,70 @@
-//! Placeholder.
+//! The event store: one Postgres log with gapless, commit-ordered positions, and the NATS
+//! JetStream stream that carries it to whoever listens. It knows no business context.
+//!
+//! - [`EventStore::append`]: one request, judged and committed together with whatever else waits.
+//! - [`EventStore::read`], [`EventStore::read_stream`]: pages of bounded size.
+//! - [`Feed`] and [`Subscription`]: the one way to follow the log.
+//! - [`Relay`]: publishes the log to the bus, in order.
+
+mod append;
+mod appender;
+mod batch;
+mod chain;
+mod checkpoint;
+mod copy;
+mod migrate;
+mod raw;
+mod read;
+mod receipt;
+
+pub use append::{Append, AppendError, Appended, ExpectedVersion, NewEvent, StreamAppend};
+pub use appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
+pub use chain::{EventHash, link};
+pub use checkpoint::Checkpoint;
+pub use migrate::{migrate, pool};
+pub use raw::RawEvent;
+pub use read::{Filter, PAGE_BYTES, Page};
+pub use receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
+
+use domain::Position;
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A handle on the log; clones share the process's one appender.
+#[derive(Debug, Clone)]
+pub struct EventStore {
+    pool: PgPool,
+    appender: appender::Handle,
+    committed: watch::Receiver<Position>,
+}
+
+impl EventStore {
+    /// Opens the log and starts the process's appender on `tasks`. It stops taking requests when
+    /// `shutdown` is cancelled, after it has finished those it took.
+    pub fn open(pool: PgPool, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
+        let (appender, committed) = appender::spawn(&pool, tasks, shutdown);
+        Self {
+            pool,
+            appender,
+            committed,
+        }
+    }
+
+    /// Connections for reading; appends use one of their own.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The last position this process committed: a wake-up, not a truth. Other processes commit
+    /// too; [`EventStore::head`] asks the log.
+    pub fn committed(&self) -> watch::Receiver<Position> {
+        self.committed.clone()
+    }
+}
+
+/// A failure of the database under the log, not of what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the log is not reachable")]
+pub struct Unavailable(#[from] pub sqlx::Error);

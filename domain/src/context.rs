@@ -1,0 +1,32 @@
+//! The one list of business contexts. A context that is not in it does not exist: no subject on
+//! the bus, no filter in the feed, no golden files.
+
+use crate::{telemetry, works};
+
+/// A business context: its name on the bus and the stream categories that belong to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// Stem of its files in every crate and second token of its NATS subjects.
+    pub name: &'static str,
+    /// Stream categories (the part of a stream id before the first `-`).
+    pub categories: &'static [&'static str],
+    /// Every event type with the schema version written today.
+    pub event_types: &'static [(&'static str, i16)],
+}
+
+/// Every context there is, in alphabetical order.
+pub const CONTEXTS: &[Context] = &[telemetry::CONTEXT, works::CONTEXT];
+
+impl Context {
+    /// The context a stream category belongs to.
+    pub fn of_category(category: &str) -> Option<&'static Self> {
+        CONTEXTS
+            .iter()
+            .find(|context| context.categories.contains(&category))
+    }
+
+    /// The context of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        CONTEXTS.iter().find(|context| context.name == name)
+    }
+}

@@ -1,0 +1,47 @@
+//! The decider: a state, what it says to a command, and how an event changes it.
+
+use crate::event::Event;
+use crate::rejection::Reject;
+
+/// What a decider says: the events that follow, or why nothing may.
+pub type Decision<D> = Result<Vec<<D as Decider>::Event>, <D as Decider>::Rejection>;
+
+/// One stream's rules. The `Default` is the state of a stream without events.
+pub trait Decider: Default + Clone + Send + Sync + 'static {
+    /// Category of the streams it decides for.
+    const CATEGORY: &'static str;
+    type Command: Send;
+    type Event: Event;
+    type Rejection: Reject;
+
+    /// What follows from `command`, given everything that happened before. A request that is
+    /// already true returns no events.
+    fn decide(&self, command: Self::Command) -> Decision<Self>;
+
+    /// The state after `event`. Total: what happened is not questioned.
+    #[must_use]
+    fn evolve(self, event: &Self::Event) -> Self;
+
+    /// The state after all of `events`.
+    fn fold<'a>(events: impl IntoIterator<Item = &'a Self::Event>) -> Self
+    where
+        Self::Event: 'a,
+    {
+        events.into_iter().fold(Self::default(), Self::evolve)
+    }
+}
+
+/// One event follows.
+pub fn accept<E, R>(event: E) -> Result<Vec<E>, R> {
+    Ok(vec![event])
+}
+
+/// Nothing follows: what was asked is already so.
+pub fn nothing<E, R>() -> Result<Vec<E>, R> {
+    Ok(Vec::new())
+}
+
+/// The command is refused.
+pub fn reject<E, R>(rejection: R) -> Result<Vec<E>, R> {
+    Err(rejection)
+}

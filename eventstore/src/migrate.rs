@@ -1,0 +1,33 @@
+//! Connecting to the database, and bringing its log up to date.
+
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool};
+
+static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// How long a caller waits for a connection before it is told that the database is not reachable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Applies what is missing. Needs a role that owns the database; safe to run from several
+/// processes at once.
+pub async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    MIGRATOR.run(connection).await
+}
+
+/// A pool of at most `connections`, made when they are first needed. No statement needs statistics
+/// for a good plan: on a young table they are wrong, and the planner would scan it whole.
+pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    let options = options.options([
+        ("enable_seqscan", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("jit", "off"),
+        ("timezone", "UTC"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options)
+}
