@@ -21,6 +21,7 @@ pub use append::{Append, AppendError, Appended, ExpectedVersion, NewEvent, Strea
 pub use appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
 pub use chain::{EventHash, link};
 pub use checkpoint::Checkpoint;
+pub use copy::CopyRows;
 pub use migrate::{migrate, pool};
 pub use raw::RawEvent;
 pub use read::{Filter, PAGE_BYTES, Page};
