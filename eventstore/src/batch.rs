@@ -54,7 +54,8 @@ pub(crate) async fn write(
     Ok((outcomes, head.position))
 }
 
-const COPY_EVENTS: &str = "copy log.event (position, version, recorded_at, event_id, schema_version,
+const COPY_EVENTS: &str =
+    "copy log.event (position, version, recorded_at, event_id, schema_version,
                                        event_type, stream_id, data, metadata, hash)
                        from stdin (format binary)";
 

@@ -13,7 +13,7 @@ mod status;
 pub mod telemetry;
 pub mod works;
 
-pub use parked::{MAX_ATTEMPTS, ParkedStream};
+pub use parked::{MAX_ATTEMPTS, ParkedStream, list as parked};
 pub use projection::{ProjectError, Projection};
 pub use runner::{BATCH_EVENTS, Progress};
 pub use schema::create_schemas;

@@ -33,7 +33,9 @@ pub struct Progress(Arc<HashMap<&'static str, watch::Sender<Position>>>);
 impl Default for Progress {
     fn default() -> Self {
         let names = crate::names().into_iter();
-        Self(Arc::new(names.map(|name| (name, watch::Sender::default())).collect()))
+        Self(Arc::new(
+            names.map(|name| (name, watch::Sender::default())).collect(),
+        ))
     }
 }
 
@@ -182,12 +184,13 @@ impl<P: Projection> Runner<P> {
     /// process is parked like any other.
     async fn apply_carefully(&mut self, events: &[Arc<RawEvent>]) -> Result<(), Interrupted> {
         for event in events {
-            let attempts = parked::count(&mut self.connection, P::NAME, event, "killed the process")
-                .await?;
+            let attempts =
+                parked::count(&mut self.connection, P::NAME, event, "killed the process").await?;
             if attempts > MAX_ATTEMPTS {
                 self.park(event).await?;
             }
-            self.apply(std::slice::from_ref(event), event.position).await?;
+            self.apply(std::slice::from_ref(event), event.position)
+                .await?;
             if !self.parked.contains(&event.stream) {
                 parked::clear(&mut self.connection, P::NAME, event).await?;
             }
@@ -268,7 +271,11 @@ impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         // Data exceptions, constraint violations and limits exceeded speak of values; everything
         // else of the server.
-        let about_data = |code: &str| ["22", "23", "54"].iter().any(|class| code.starts_with(class));
+        let about_data = |code: &str| {
+            ["22", "23", "54"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        };
         match error {
             sqlx::Error::Database(error) if error.code().is_some_and(|code| about_data(&code)) => {
                 Self::Refused(error)

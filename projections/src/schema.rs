@@ -23,9 +23,7 @@ pub async fn create_schemas(options: &PgConnectOptions) -> Result<(), sqlx::Erro
         create_schema::<P>(&mut options.connect().await?, P::NAME).await
     }
     /// Futures of one type, so that the list of projections can be an array.
-    fn boxed<P: Projection>(
-        options: &PgConnectOptions,
-    ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+    fn boxed<P: Projection>(options: &PgConnectOptions) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         create::<P>(options).boxed()
     }
     for created in crate::for_each_projection!(boxed(options)) {
