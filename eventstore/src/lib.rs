@@ -13,6 +13,8 @@ mod chain;
 mod checkpoint;
 mod copy;
 mod feed;
+mod judge;
+mod memory;
 mod migrate;
 mod raw;
 mod read;
@@ -48,11 +50,7 @@ impl EventStore {
     /// `shutdown` is cancelled, after it has finished those it took.
     pub fn open(pool: PgPool, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
         let (appender, committed) = appender::spawn(&pool, tasks, shutdown);
-        Self {
-            pool,
-            appender,
-            committed,
-        }
+        Self { pool, appender, committed }
     }
 
     /// Connections for reading; appends use one of their own.
