@@ -29,8 +29,8 @@ use crate::read::ALL;
 use crate::tail::Tail;
 use crate::{EventStore, Page, RawEvent, Unavailable, message};
 use cursor::Cursor;
-pub use window::WINDOW;
-use window::Window;
+
+use window::{WINDOW, Window};
 
 /// How long acknowledgements may stay away before what is under way counts as lost.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -15,7 +15,7 @@ use crate::bus::{Bus, BusError};
 use crate::message::Outgoing;
 
 /// Most messages under way.
-pub const WINDOW: usize = 1024;
+pub(crate) const WINDOW: usize = 1024;
 /// No further message is sent while so many bytes are under way.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 
