@@ -39,7 +39,7 @@ struct Pending {
     request: Append,
     reply: oneshot::Sender<Result<Appended, AppendError>>,
     /// Held until the answer is given: bounds what waits.
-    _bytes: OwnedSemaphorePermit,
+    bytes: OwnedSemaphorePermit,
 }
 
 /// The way to the appender.
@@ -58,7 +58,7 @@ impl Handle {
             return Err(AppendError::ShuttingDown);
         };
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { request, reply, _bytes: permit };
+        let pending = Pending { request, reply, bytes: permit };
         if self.queue.send(pending).await.is_err() {
             return Err(AppendError::ShuttingDown);
         }
@@ -127,16 +127,17 @@ impl Appender {
         let mut batch = Vec::new();
         let mut held_over = None;
         loop {
-            let first = match held_over.take() {
-                Some(pending) => Some(pending),
-                None => tokio::select! {
+            let first = if held_over.is_some() {
+                held_over.take()
+            } else {
+                tokio::select! {
                     biased;
                     pending = requests.recv() => pending,
                     () = shutdown.cancelled(), if !requests.is_closed() => {
                         requests.close(); // What is in the queue is still taken.
                         continue;
                     }
-                },
+                }
             };
             let Some(first) = first else { return };
             held_over = gather(&mut batch, first, &mut requests);
@@ -149,7 +150,7 @@ impl Appender {
     async fn commit(&mut self, batch: Vec<Pending>) {
         let (requests, callers): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .map(|pending| (pending.request, (pending.reply, pending._bytes)))
+            .map(|pending| (pending.request, (pending.reply, pending.bytes)))
             .unzip();
         let mut done = self.try_commit(&requests).await;
         if matches!(done, Err(Failure::Duplicate(_))) && self.memory.be_cautious() {
