@@ -148,7 +148,8 @@ impl System {
     pub async fn bridge(&self) -> Result<Bridge> {
         let text = self.get("/metrics").send().await?.text().await?;
         let figure = |name: &str| -> u64 {
-            let lines = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+            let lines =
+                text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
             let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
             let sum = values.sum::<f64>() as u64;

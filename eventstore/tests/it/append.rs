@@ -31,10 +31,7 @@ fn is_conflict(outcome: &Outcome, version: i64) -> bool {
 /// waits with a first request, and all of these gather behind it.
 async fn in_one_batch(log: &Log, store: &EventStore, requests: Vec<Append>) -> Vec<Outcome> {
     let mut holder = log.connect().await;
-    sqlx::raw_sql("begin; select from log.head for update")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    sqlx::raw_sql("begin; select from log.head for update").execute(&mut holder).await.unwrap();
     let first = fact(stream("first"));
     let mut pending: Vec<Pin<Box<dyn Future<Output = Outcome> + '_>>> =
         vec![Box::pin(store.append(first))];
@@ -54,11 +51,7 @@ async fn in_one_batch(log: &Log, store: &EventStore, requests: Vec<Append>) -> V
 async fn waits_for_a_lock(observer: &mut PgConnection) {
     let sql = "select exists (select from pg_stat_activity
                where datname = current_database() and wait_event_type = 'Lock')";
-    while !sqlx::query_scalar::<_, bool>(sql)
-        .fetch_one(&mut *observer)
-        .await
-        .unwrap()
-    {}
+    while !sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut *observer).await.unwrap() {}
 }
 
 #[tokio::test]
@@ -76,11 +69,7 @@ async fn every_expected_version_is_enforced() {
     ] {
         let fresh = stream(&Uuid::now_v7().to_string());
         let outcome = store.append(expecting(fresh, expected)).await;
-        assert_eq!(
-            outcome.is_ok(),
-            on_none,
-            "{expected:?} on none: {outcome:?}"
-        );
+        assert_eq!(outcome.is_ok(), on_none, "{expected:?} on none: {outcome:?}");
         assert!(on_none || is_conflict(&outcome, 0));
 
         let two = stream(&Uuid::now_v7().to_string());
@@ -136,19 +125,10 @@ async fn several_streams_are_written_together_or_not_at_all() {
         ..Append::default()
     };
     let outcome = store.append(transfer(NO_STREAM, NO_STREAM)).await;
-    let expected = Appended::New {
-        position: Position(3),
-        version: Version(1),
-    };
+    let expected = Appended::New { position: Position(3), version: Version(1) };
     assert_eq!(outcome.unwrap(), expected);
-    assert!(is_conflict(
-        &store.append(transfer(exact(1), NO_STREAM)).await,
-        2
-    ));
-    assert!(is_conflict(
-        &store.append(transfer(NO_STREAM, exact(2))).await,
-        1
-    ));
+    assert!(is_conflict(&store.append(transfer(exact(1), NO_STREAM)).await, 2));
+    assert!(is_conflict(&store.append(transfer(NO_STREAM, exact(2))).await, 1));
     let outcomes = in_one_batch(
         &log,
         store,
@@ -172,10 +152,7 @@ async fn a_stream_that_is_only_checked_counts() {
     let process = log.open();
     let store = &process.store;
     let guarded = |expected| Append {
-        streams: vec![
-            part(stream("written"), ANY, 1),
-            part(stream("checked"), expected, 0),
-        ],
+        streams: vec![part(stream("written"), ANY, 1), part(stream("checked"), expected, 0)],
         ..Append::default()
     };
     position(&store.append(guarded(NO_STREAM)).await);
@@ -221,27 +198,13 @@ async fn a_refused_request_fails_alone_and_takes_no_position() {
         ],
     )
     .await;
-    let good: Vec<i64> = outcomes
-        .iter()
-        .step_by(2)
-        .map(|outcome| position(outcome).0)
-        .collect();
+    let good: Vec<i64> = outcomes.iter().step_by(2).map(|outcome| position(outcome).0).collect();
     assert_eq!(good, [3, 4, 5, 6, 7]);
     assert!(is_conflict(&outcomes[1], 1));
-    let duplicate = Appended::Duplicate {
-        position: Position(1),
-    };
+    let duplicate = Appended::Duplicate { position: Position(1) };
     assert_eq!(*outcomes[3].as_ref().unwrap(), duplicate);
-    assert!(
-        matches!(outcomes[5], Err(AppendError::BadData(_))),
-        "{:?}",
-        outcomes[5]
-    );
-    assert!(
-        matches!(outcomes[7], Err(AppendError::BadData(_))),
-        "{:?}",
-        outcomes[7]
-    );
+    assert!(matches!(outcomes[5], Err(AppendError::BadData(_))), "{:?}", outcomes[5]);
+    assert!(matches!(outcomes[7], Err(AppendError::BadData(_))), "{:?}", outcomes[7]);
     let events = log.verified().await;
     assert_eq!(events.len(), 7);
     assert!(events.iter().all(|event| event.stream != stream("bad")));
@@ -253,22 +216,14 @@ async fn what_cannot_be_stored_is_refused() {
     let process = log.open();
     let store = &process.store;
     let nul = event_with(r#"{"text": "a\u0000b"}"#);
-    let nul = store
-        .append(Append::to(stream("nul"), ANY, vec![nul]))
-        .await;
+    let nul = store.append(Append::to(stream("nul"), ANY, vec![nul])).await;
     assert!(matches!(nul, Err(AppendError::BadData(_))), "{nul:?}");
     let escaped = event_with(r#"{"text": "a\\u0000b"}"#);
-    let escaped = store
-        .append(Append::to(stream("nul"), ANY, vec![escaped]))
-        .await;
+    let escaped = store.append(Append::to(stream("nul"), ANY, vec![escaped])).await;
     assert_eq!(position(&escaped), Position(1));
-    let large = event_with(&format!(
-        r#"{{"text": "{}"}}"#,
-        "x".repeat(eventstore::MAX_REQUEST_BYTES)
-    ));
-    let large = store
-        .append(Append::to(stream("large"), ANY, vec![large]))
-        .await;
+    let large =
+        event_with(&format!(r#"{{"text": "{}"}}"#, "x".repeat(eventstore::MAX_REQUEST_BYTES)));
+    let large = store.append(Append::to(stream("large"), ANY, vec![large])).await;
     assert!(matches!(large, Err(AppendError::BadData(_))));
 }
 
@@ -293,26 +248,15 @@ fn replayed(outcome: &Outcome) -> (&str, Position) {
 async fn an_idempotency_key_answers_once() {
     let log = Log::new().await;
     let process = log.open();
-    let first = position(
-        &process
-            .store
-            .append(command("key", "body", r#"{"n": 1}"#))
-            .await,
-    );
-    let again = process
-        .store
-        .append(command("key", "body", r#"{"n": 2}"#))
-        .await;
+    let first = position(&process.store.append(command("key", "body", r#"{"n": 1}"#)).await);
+    let again = process.store.append(command("key", "body", r#"{"n": 2}"#)).await;
     assert_eq!(replayed(&again), (r#"{"n": 1}"#, first));
     let other = process.store.append(command("key", "other", "{}")).await;
     assert!(matches!(other, Err(AppendError::KeyReused)));
     process.stop().await;
 
     let process = log.open();
-    let later = process
-        .store
-        .append(command("key", "body", r#"{"n": 3}"#))
-        .await;
+    let later = process.store.append(command("key", "body", r#"{"n": 3}"#)).await;
     assert_eq!(replayed(&later), (r#"{"n": 1}"#, first));
     let known = process.store.receipt("key").await.unwrap().unwrap();
     assert_eq!(&*known.response, r#"{"n": 1}"#);
@@ -366,25 +310,16 @@ async fn an_event_seen_before_is_a_duplicate() {
     let first = position(&process.store.append(request.clone()).await);
     let duplicate = Appended::Duplicate { position: first };
     // Rather than a conflict: it is how a caller asks again that has heard no answer.
-    assert_eq!(
-        process.store.append(request.clone()).await.unwrap(),
-        duplicate
-    );
+    assert_eq!(process.store.append(request.clone()).await.unwrap(), duplicate);
     let elsewhere = Append {
-        streams: vec![StreamAppend {
-            stream: stream("two"),
-            ..request.streams[0].clone()
-        }],
+        streams: vec![StreamAppend { stream: stream("two"), ..request.streams[0].clone() }],
         ..Append::default()
     };
     assert_eq!(log.open().store.append(elsewhere).await.unwrap(), duplicate);
     let fresh = fact(stream("three"));
     let outcomes = in_one_batch(&log, &process.store, vec![fresh.clone(), fresh, request]).await;
     let position = position(&outcomes[0]);
-    assert_eq!(
-        *outcomes[1].as_ref().unwrap(),
-        Appended::Duplicate { position }
-    );
+    assert_eq!(*outcomes[1].as_ref().unwrap(), Appended::Duplicate { position });
     assert_eq!(*outcomes[2].as_ref().unwrap(), duplicate);
     log.verified().await;
 }
@@ -394,10 +329,7 @@ async fn a_caller_that_goes_away_neither_tears_nor_blocks() {
     let log = Log::new().await;
     let process = log.open();
     let mut holder = log.connect().await;
-    sqlx::raw_sql("begin; select from log.head for update")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    sqlx::raw_sql("begin; select from log.head for update").execute(&mut holder).await.unwrap();
     let gone = Append {
         streams: vec![part(stream("a"), ANY, 2), part(stream("b"), ANY, 3)],
         ..Append::default()
@@ -430,9 +362,7 @@ async fn two_processes_append_at_once() {
             let counted = stream(&format!("counter {}", writer % 4));
             let (mut version, mut written) = (0, 0);
             while written < EACH {
-                let outcome = store
-                    .append(expecting(counted.clone(), exact(version)))
-                    .await;
+                let outcome = store.append(expecting(counted.clone(), exact(version))).await;
                 match outcome {
                     Ok(Appended::New { version: now, .. }) => {
                         assert_eq!(now, Version(version + 1));

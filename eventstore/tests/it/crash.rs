@@ -44,10 +44,7 @@ async fn acknowledged_events_outlive_postgres() {
             })
         })
         .collect();
-    soon("appends", acknowledged.acquire_many(500))
-        .await
-        .unwrap()
-        .forget();
+    soon("appends", acknowledged.acquire_many(500)).await.unwrap().forget();
     postgres.kill();
     let refused = soon("the loss is noticed", async {
         loop {

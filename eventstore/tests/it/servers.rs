@@ -86,26 +86,13 @@ impl Postgres {
     pub(crate) async fn start() -> Self {
         let user = Self::user();
         let directory = directory("postgres", user);
-        let arguments = [
-            "-U",
-            "postgres",
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "-A",
-            "trust",
-        ];
+        let arguments = ["-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C", "-A", "trust"];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
         arguments.push(directory.join("data").display().to_string());
         let initdb = Path::new(POSTGRES_BIN).join("initdb");
         let mut process = Process::start(user, &initdb, &arguments, &directory.join("initdb.log"));
         assert!(process.child.wait().unwrap().success());
-        let mut postgres = Self {
-            directory,
-            port: free_port(),
-            process: None,
-        };
+        let mut postgres = Self { directory, port: free_port(), process: None };
         postgres.resume().await;
         postgres
     }

@@ -8,7 +8,7 @@ use eventstore::{
     Append, AppendError, Appended, Bus, EventStore, ExpectedVersion, Feed, Filter, NewEvent,
     RawEvent, Relay, StreamAppend, Subscription,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,29 +52,19 @@ impl Log {
         let name = format!("log_{}", Uuid::now_v7().simple());
         let mut connection = postgres.connect("postgres").await.unwrap();
         let sql = format!("create database {name} template template");
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        Self {
-            options: postgres.options(&name),
-        }
+        sqlx::raw_sql(&sql).execute(&mut connection).await.unwrap();
+        Self { options: postgres.options(&name) }
     }
 
     /// A new one on a server of the test's own.
     pub(crate) async fn make(postgres: &Postgres, name: &str) -> Self {
         let mut connection = postgres.connect("postgres").await.unwrap();
         let sql = format!("create database {name}");
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        sqlx::raw_sql(&sql).execute(&mut connection).await.unwrap();
         let mut connection = postgres.connect(name).await.unwrap();
         eventstore::migrate(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        Self {
-            options: postgres.options(name),
-        }
+        Self { options: postgres.options(name) }
     }
 
     /// A process that uses it.
@@ -82,11 +72,7 @@ impl Log {
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
         let pool = eventstore::pool(self.options.clone(), 8);
-        Process {
-            store: EventStore::open(pool, &tasks, shutdown.clone()),
-            tasks,
-            shutdown,
-        }
+        Process { store: EventStore::open(pool, &tasks, shutdown.clone()), tasks, shutdown }
     }
 
     /// A connection of the administrator's.
@@ -109,14 +95,9 @@ impl Log {
                 .unwrap();
         let mut events: Vec<RawEvent> = Vec::new();
         while (events.len() as i64) < head.0 {
-            let after = events
-                .last()
-                .map_or(Position::START, |event| event.position);
+            let after = events.last().map_or(Position::START, |event| event.position);
             let filter = Filter::default();
-            let page = process
-                .store
-                .read(after, Position(head.0), &filter, 1000)
-                .await;
+            let page = process.store.read(after, Position(head.0), &filter, 1000).await;
             events.extend(page.unwrap().events);
         }
         let mut previous = Vec::new();
@@ -141,13 +122,7 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn relay(&self, bus: &Bus) -> Relay {
         let shutdown = self.shutdown.clone();
-        Relay::start(
-            self.store.clone(),
-            bus.clone(),
-            context_of,
-            &self.tasks,
-            shutdown,
-        )
+        Relay::start(self.store.clone(), bus.clone(), context_of, &self.tasks, shutdown)
     }
 
     pub(crate) fn feed(&self, bus: Option<&Bus>) -> Feed {
@@ -199,11 +174,7 @@ pub(crate) fn event() -> NewEvent {
 pub(crate) fn event_with(data: &str) -> NewEvent {
     NewEvent {
         id: Uuid::now_v7(),
-        encoded: Encoded {
-            event_type: "happened".into(),
-            schema_version: 1,
-            data: data.into(),
-        },
+        encoded: Encoded { event_type: "happened".into(), schema_version: 1, data: data.into() },
     }
 }
 
@@ -213,11 +184,7 @@ pub(crate) fn fact(stream: StreamId) -> Append {
 }
 
 pub(crate) fn part(stream: StreamId, expected: ExpectedVersion, events: usize) -> StreamAppend {
-    StreamAppend {
-        stream,
-        expected,
-        events: (0..events).map(|_| event()).collect(),
-    }
+    StreamAppend { stream, expected, events: (0..events).map(|_| event()).collect() }
 }
 
 pub(crate) fn exact(version: i64) -> ExpectedVersion {
@@ -235,9 +202,7 @@ pub(crate) fn position(outcome: &Result<Appended, AppendError>) -> Position {
 /// Waits until what is watched has come to `position`.
 pub(crate) async fn reaches(mut watched: watch::Receiver<Position>, position: Position) {
     let reached = watched.wait_for(|at| *at >= position);
-    soon(&format!("position {position}"), reached)
-        .await
-        .unwrap();
+    soon(&format!("position {position}"), reached).await.unwrap();
 }
 
 /// Everything a subscription delivers, until it is through with `position`.

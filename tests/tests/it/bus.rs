@@ -18,9 +18,12 @@ async fn read_from_the_beginning(system: &System, count: i64) -> Result<()> {
         let message = timeout(DEADLINE, messages.next()).await.context("a message comes")?;
         let message = message.context("the stream goes on")??;
         let headers = message.headers.as_ref().context("it has headers")?;
-        let position: i64 = headers.get("Tributary-Position").context("a position")?.as_str().parse()?;
+        let position: i64 =
+            headers.get("Tributary-Position").context("a position")?.as_str().parse()?;
         assert_eq!(position, expected);
-        for header in ["ce-id", "ce-type", "ce-source", "ce-subject", "ce-time", "Tributary-Previous"] {
+        for header in
+            ["ce-id", "ce-type", "ce-source", "ce-subject", "ce-time", "Tributary-Previous"]
+        {
             assert!(headers.get(header).is_some(), "{header} is missing");
         }
         let _: serde_json::Value = serde_json::from_slice(&message.payload)?;

@@ -22,8 +22,9 @@ async fn lag_shows_every_projection() -> Result<()> {
 async fn works_are_demanded_and_shown() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&[]).await?;
-    let work: Value =
-        serde_json::from_str(&system.run(&["works", "create", "--add-up-to", "4", "--json"]).await?)?;
+    let work: Value = serde_json::from_str(
+        &system.run(&["works", "create", "--add-up-to", "4", "--json"]).await?,
+    )?;
     let id = work["id"].as_str().unwrap_or_default();
     let shown: Value = serde_json::from_str(&system.run(&["works", "show", id, "--json"]).await?)?;
     assert_eq!(shown["add_up_to"], 4);

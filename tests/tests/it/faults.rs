@@ -13,7 +13,8 @@ async fn demand_until(system: &System, stop: &AtomicBool) -> Result<Vec<String>>
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {
         let body = json!({"add_up_to": n});
-        let request = system.post("/api/v1/works", &body).header("Idempotency-Key", format!("k{n}"));
+        let request =
+            system.post("/api/v1/works", &body).header("Idempotency-Key", format!("k{n}"));
         match request.send().await {
             Ok(answer) if answer.status() == 202 => {
                 let work: Value = answer.json().await?;
@@ -31,8 +32,9 @@ async fn demand_until(system: &System, stop: &AtomicBool) -> Result<Vec<String>>
 async fn publish_until(system: &System, stop: &AtomicBool) -> Result<i64> {
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
-        let lines: String =
-            (sent..sent + 200).map(|n| format!("{{\"sequence_id\":{n},\"temperature\":1.5}}\n")).collect();
+        let lines: String = (sent..sent + 200)
+            .map(|n| format!("{{\"sequence_id\":{n},\"temperature\":1.5}}\n"))
+            .collect();
         system.publish_lines("users/u/devices/d/telemetry", &lines).await?;
         sent += 200;
     }
@@ -52,7 +54,8 @@ async fn every_role_may_be_killed_under_load() -> Result<()> {
         for _ in 0..2 {
             for (role, process) in &mut processes {
                 let before = system.head().await?;
-                eventually("there is load", async || Ok(system.head().await? > before + 100)).await?;
+                eventually("there is load", async || Ok(system.head().await? > before + 100))
+                    .await?;
                 let fresh = system.serve_after_kill(role, process).await?;
                 *process = fresh;
             }
@@ -74,13 +77,16 @@ async fn every_role_may_be_killed_under_load() -> Result<()> {
     })
     .await?;
     system.caught_up().await?;
-    let readings = system.number("select count(distinct sequence_id) from telemetry.reading").await?;
-    assert_eq!((readings, system.number("select count(*) from telemetry.reading").await?), (sent, sent));
+    let readings =
+        system.number("select count(distinct sequence_id) from telemetry.reading").await?;
+    assert_eq!(
+        (readings, system.number("select count(*) from telemetry.reading").await?),
+        (sent, sent)
+    );
     let works = system.number("select count(*) from works.work").await?;
     assert_eq!(works, i64::try_from(acknowledged.len())?, "each demand is one work");
-    let completed = system
-        .number("select count(*) from log.event where event_type = 'work_completed'")
-        .await?;
+    let completed =
+        system.number("select count(*) from log.event where event_type = 'work_completed'").await?;
     assert_eq!(completed, works, "each work is done once");
     system.is_sound().await
 }

@@ -29,7 +29,11 @@ async fn every_refusal_is_a_problem() -> Result<()> {
         let (status, path) = (answer.status(), answer.url().path().to_owned());
         let content_type = answer.headers().get("content-type").cloned();
         assert_eq!(status, expected, "{path}");
-        assert_eq!(content_type.as_ref().map(|value| value.as_bytes()), Some(&b"application/problem+json"[..]), "{path}");
+        assert_eq!(
+            content_type.as_ref().map(|value| value.as_bytes()),
+            Some(&b"application/problem+json"[..]),
+            "{path}"
+        );
         let problem: Value = answer.json().await?;
         for member in ["type", "title", "status", "detail", "code", "trace_id"] {
             assert!(!problem[member].is_null(), "{path}: {member} is missing in {problem}");

@@ -40,8 +40,13 @@ async fn a_poison_event_parks_its_stream_and_no_other() -> Result<()> {
     inject(&system, &stream, "work_claimed", r#"{"worker": 7}"#).await?;
     inject(&system, &stream, "work_started", r#"{"attempt": 1}"#).await?;
     // One that can be read, and that Postgres refuses: the work is there already.
-    inject(&system, &format!("work-{}", &locations[2][locations[2].len() - 36..]), "work_demanded",
-        r#"{"work_code": "api-again", "add_up_to": 1}"#).await?;
+    inject(
+        &system,
+        &format!("work-{}", &locations[2][locations[2].len() - 36..]),
+        "work_demanded",
+        r#"{"work_code": "api-again", "add_up_to": 1}"#,
+    )
+    .await?;
     let answer = system.post("/api/v1/works", &json!({"add_up_to": 9})).send().await?;
     let after = answer.headers()["location"].to_str()?.to_owned();
     system.caught_up().await?;
@@ -54,7 +59,8 @@ async fn a_poison_event_parks_its_stream_and_no_other() -> Result<()> {
         Ok(works.filter(|item| item["name"] == "works").all(|item| item["parked"] == 2))
     })
     .await?;
-    let attempts = system.number("select min(attempts)::bigint from log.parked where parked").await?;
+    let attempts =
+        system.number("select min(attempts)::bigint from log.parked where parked").await?;
     assert_eq!(attempts, 3);
     Ok(())
 }

@@ -21,7 +21,10 @@ async fn ten_thousand_readings_sent_twice_are_stored_once() -> Result<()> {
     }
     eventually("the bridge has settled 20,000 messages", async || {
         let books = system.bridge().await?;
-        assert_eq!(books.received, books.appended + books.duplicate + books.rejected + books.in_flight);
+        assert_eq!(
+            books.received,
+            books.appended + books.duplicate + books.rejected + books.in_flight
+        );
         Ok(books.received == 20_000 && books.in_flight == 0)
     })
     .await?;
@@ -68,7 +71,10 @@ async fn a_batch_over_http_gets_a_verdict_for_each_reading() -> Result<()> {
     let _process = system.serve(&["http", "projector"]).await?;
     let reading = |sequence: i64, extra: Value| {
         let mut reading = json!({"user_id": "u", "device_id": "d", "sequence_id": sequence});
-        reading.as_object_mut().expect("an object").extend(extra.as_object().cloned().unwrap_or_default());
+        reading
+            .as_object_mut()
+            .expect("an object")
+            .extend(extra.as_object().cloned().unwrap_or_default());
         reading
     };
     let batch = json!([
@@ -91,7 +97,8 @@ async fn a_batch_over_http_gets_a_verdict_for_each_reading() -> Result<()> {
         .collect();
     assert_eq!(words, ["accepted", "accepted", "duplicate", "rejected", "rejected", "accepted"]);
 
-    let path = "/api/v1/users/u/devices/d/readings?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z";
+    let path =
+        "/api/v1/users/u/devices/d/readings?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z";
     let get = async |query: &str| -> Result<Value> {
         let path = format!("{path}{query}");
         let answer = system.get(&path).header("Tributary-Min-Position", &position).send().await?;
@@ -99,8 +106,12 @@ async fn a_batch_over_http_gets_a_verdict_for_each_reading() -> Result<()> {
         Ok(answer.json().await?)
     };
     let raw = get("&order=asc").await?;
-    let sequences: Vec<_> =
-        raw["items"].as_array().expect("a list").iter().map(|item| item["sequence_id"].clone()).collect();
+    let sequences: Vec<_> = raw["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|item| item["sequence_id"].clone())
+        .collect();
     assert_eq!(sequences, [1, 2, 4]);
     let minutes = get("&bucket=1m&fields=temperature&order=asc").await?;
     assert_eq!(minutes["items"][0]["count"], 2);

@@ -13,8 +13,10 @@ async fn a_work_is_demanded_and_done() -> Result<()> {
     let location = answer.headers()["location"].to_str()?.to_owned();
     let work: Value = answer.json().await?;
     assert!(work["work_code"].as_str().is_some_and(|code| code.starts_with("api-")));
-    eventually("it is done", async || Ok(system.json(&location).await.is_ok_and(|work| work["done"] == true)))
-        .await?;
+    eventually("it is done", async || {
+        Ok(system.json(&location).await.is_ok_and(|work| work["done"] == true))
+    })
+    .await?;
     let work = system.json(&location).await?;
     assert_eq!((&work["result"], &work["status"]), (&json!(10), &json!("completed")));
     let events = system.json(&format!("{location}/events")).await?;
@@ -68,7 +70,8 @@ async fn the_same_idempotency_key_is_the_same_work() -> Result<()> {
     let system = System::start().await?;
     let process = system.serve(&["http", "projector"]).await?;
     let demand = async |key: &str, body: Value| -> Result<(u16, Value)> {
-        let answer = system.post("/api/v1/works", &body).header("Idempotency-Key", key).send().await?;
+        let answer =
+            system.post("/api/v1/works", &body).header("Idempotency-Key", key).send().await?;
         Ok((answer.status().as_u16(), answer.json().await?))
     };
     let first = demand("a", json!({"add_up_to": 3})).await?;
@@ -90,10 +93,8 @@ async fn demands_over_nats_are_works() -> Result<()> {
     let _process = system.serve(&[]).await?;
     let client = async_nats::connect(system.nats.url()).await?;
     let jetstream = async_nats::jetstream::new(client);
-    eventually("the intake is there", async || {
-        Ok(jetstream.get_stream("COMMANDS").await.is_ok())
-    })
-    .await?;
+    eventually("the intake is there", async || Ok(jetstream.get_stream("COMMANDS").await.is_ok()))
+        .await?;
     for body in [r#"{"add_up_to": 2, "done": false}"#, "nonsense", r#"{"add_up_to": 5}"#] {
         jetstream.publish("commands.works.demand", body.into()).await?.await?;
     }
@@ -124,11 +125,8 @@ async fn demands_over_nats_are_works() -> Result<()> {
 #[tokio::test]
 async fn a_work_that_cannot_be_done_in_time_is_given_up() -> Result<()> {
     let system = System::start().await?;
-    let limits = [
-        ("WORKER_TIME_LIMIT", "1ms"),
-        ("WORKER_BACKOFF", "10ms"),
-        ("WORKER_MAX_ATTEMPTS", "3"),
-    ];
+    let limits =
+        [("WORKER_TIME_LIMIT", "1ms"), ("WORKER_BACKOFF", "10ms"), ("WORKER_MAX_ATTEMPTS", "3")];
     let _process = system.serve_with(&[], &limits).await?;
     let hopeless = json!({"add_up_to": u32::MAX});
     let answer = system.post("/api/v1/works", &hopeless).send().await?;
