@@ -152,11 +152,7 @@ impl Appender {
             .into_iter()
             .map(|pending| (pending.request, (pending.reply, pending.bytes)))
             .unzip();
-        let mut done = self.try_commit(&requests).await;
-        if matches!(done, Err(Failure::Duplicate(_))) && self.memory.be_cautious() {
-            done = self.try_commit(&requests).await;
-        }
-        let outcomes = match done {
+        let outcomes = match self.try_commit(&requests).await {
             Err(Failure::Data(_) | Failure::Duplicate(_)) if requests.len() > 1 => {
                 self.commit_apart(&requests).await
             }
@@ -187,7 +183,16 @@ impl Appender {
         outcomes
     }
 
+    /// Commits the batch; if an index noticed a duplicate, once more, looking everything up.
     async fn try_commit(&mut self, requests: &[Append]) -> Result<Vec<Outcome>, Failure> {
+        let done = self.try_commit_once(requests).await;
+        if matches!(done, Err(Failure::Duplicate(_))) && self.memory.be_cautious() {
+            return self.try_commit_once(requests).await;
+        }
+        done
+    }
+
+    async fn try_commit_once(&mut self, requests: &[Append]) -> Result<Vec<Outcome>, Failure> {
         let work = async {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,

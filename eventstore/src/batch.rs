@@ -28,6 +28,7 @@ pub(crate) async fn write(
         outcomes.push(judge.judge(request)?);
     }
     let Judge { head, rows, receipts, known } = judge;
+    memory.tell_apart(connection, requests, &mut outcomes).await?;
     if rows.is_empty() && receipts.is_empty() {
         connection.execute("rollback").await?;
         return Ok((outcomes, head.position));

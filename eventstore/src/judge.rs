@@ -44,8 +44,8 @@ impl<'a> Judge<'a> {
                 Err(AppendError::KeyReused)
             });
         }
-        let mut events = request.streams.iter().flat_map(|part| &part.events);
-        if let Some(position) = events.find_map(|event| self.known.event_ids.get(&event.id)) {
+        let seen = request.all_events().find_map(|event| self.known.event_ids.get(&event.id));
+        if let Some(position) = seen {
             return Ok(Ok(Appended::Duplicate { position: *position }));
         }
         for part in &request.streams {

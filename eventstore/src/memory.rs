@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use domain::Position;
 use quick_cache::unsync::Cache;
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
-use crate::append::Append;
+use crate::append::{Append, AppendError, Appended};
+use crate::batch::Outcome;
 use crate::judge::Known;
 use crate::receipt::{self, Receipt};
 
@@ -97,19 +99,46 @@ impl Memory {
             known.versions.insert(stream, remembered.unwrap_or(0));
         }
         if !streams.is_empty() || !ids.is_empty() {
-            look_up(connection, &mut known, &streams, &ids).await?;
+            let (versions, event_ids) = look_up(connection, &streams, &ids).await?;
+            known.versions.extend(streams.into_iter().zip(versions));
+            known.event_ids = event_ids;
         }
         known.receipts = load_receipts(connection, &keys).await?;
         Ok(known)
     }
+
+    /// A request that is refused because its stream has moved on may have been written before: its
+    /// caller has not heard the answer and asks again. Then it is a duplicate, and no conflict.
+    pub(crate) async fn tell_apart(
+        &self,
+        connection: &mut PgConnection,
+        requests: &[Append],
+        outcomes: &mut [Outcome],
+    ) -> Result<(), sqlx::Error> {
+        let refused = |outcome: &Outcome| matches!(outcome, Err(AppendError::Conflict { .. }));
+        let conflicts = || requests.iter().zip(&*outcomes).filter(|(_, outcome)| refused(outcome));
+        let events = conflicts().flat_map(|(request, _)| request.all_events());
+        let ids: Vec<Uuid> = events.map(|event| event.id).collect();
+        if ids.is_empty() || self.caution > 0 {
+            return Ok(());
+        }
+        let (_, found) = look_up(connection, &[], &ids).await?;
+        for (request, outcome) in requests.iter().zip(outcomes) {
+            let position = request.all_events().find_map(|event| found.get(&event.id));
+            if let (true, Some(position)) = (refused(outcome), position) {
+                *outcome = Ok(Appended::Duplicate { position: *position });
+            }
+        }
+        Ok(())
+    }
 }
 
-async fn look_up<'a>(
+/// Versions of `streams`, and where those of `ids` are that are in the log.
+async fn look_up(
     connection: &mut PgConnection,
-    known: &mut Known<'a>,
-    streams: &[&'a str],
-    ids: &[uuid::Uuid],
-) -> Result<(), sqlx::Error> {
+    streams: &[&str],
+    ids: &[Uuid],
+) -> Result<(Vec<i64>, HashMap<Uuid, Position>), sqlx::Error> {
     // Correlated on purpose: each look-up is one descent of one index, whatever the planner
     // believes about the size of the table.
     let row = sqlx::query(
@@ -126,12 +155,10 @@ async fn look_up<'a>(
     .await?;
     let versions: Vec<Option<i64>> = row.try_get(0)?;
     let positions: Vec<Option<i64>> = row.try_get(1)?;
-    for (stream, version) in streams.iter().zip(versions) {
-        known.versions.insert(stream, version.unwrap_or(0));
-    }
+    let versions = versions.into_iter().map(Option::unwrap_or_default).collect();
     let found = ids.iter().zip(positions);
-    known.event_ids = found.filter_map(|(id, position)| Some((*id, Position(position?)))).collect();
-    Ok(())
+    let found = found.filter_map(|(id, position)| Some((*id, Position(position?)))).collect();
+    Ok((versions, found))
 }
 
 async fn load_receipts<'a>(
