@@ -32,8 +32,8 @@ pub(super) struct Taken {
 /// the acknowledgement goes nowhere: packet ids mean something else on the next one.
 pub(super) struct Acknowledge {
     pub(super) packet_id: u16,
-    /// A place in the writer's queue, which has one for each message the broker may send: there is
-    /// always room, and settling never waits for the network.
+    /// A place in the writer's queue, taken before the message was: settling it never waits for
+    /// the network. The queue has as many as the receive maximum, and so enforces it.
     pub(super) place: OwnedPermit<u16>,
 }
 

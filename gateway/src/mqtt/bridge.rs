@@ -6,7 +6,7 @@ use std::time::Duration;
 use eventstore::EventStore;
 use rumqttc::tokio_rustls::TlsConnector;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -72,14 +72,23 @@ impl Bridge {
                 held: Arc::new(Semaphore::new(HELD_BYTES)),
                 accounting: Arc::clone(&accounting),
             },
-            shutdown,
+            shutdown: shutdown.clone(),
         };
-        bridge.serve().await;
-        let deadline = Instant::now() + GRACE;
-        drop(bridge); // Nobody takes any more: the appends end when all are settled.
-        if timeout_at(deadline, appends).await.is_err() {
-            let left = accounting.snapshot().in_flight;
-            tracing::warn!(left, "stopped before the log had taken everything");
+        let finished = async {
+            bridge.serve().await;
+            drop(bridge); // Nobody takes any more: the appends end when all are settled.
+            appends.await
+        };
+        let patience = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            ended = finished => ended.map_err(Error::Panicked)?,
+            () = patience => {
+                let left = accounting.snapshot().in_flight;
+                tracing::warn!(left, "stopped before the log had taken everything");
+            }
         }
         accounting.state(State::Stopped);
         Ok(())
@@ -131,7 +140,6 @@ impl Bridge {
             self.options.receive_maximum,
             self.intake.clone(),
             &self.shutdown,
-            GRACE,
         )
         .await
     }

@@ -43,6 +43,7 @@ pub(super) enum Lost {
     Io(#[from] io::Error),
     #[error("the broker did not answer in time")]
     Timeout,
+    /// Mosquitto 2.0.11 says no more than that when another client takes our id.
     #[error("the broker closed the connection")]
     Closed,
     #[error("the broker says goodbye: {0:?}")]
@@ -55,8 +56,6 @@ pub(super) enum Lost {
     Protocol(#[from] mqttbytes::Error),
     #[error("the broker answered CONNECT with what is not MQTT 5 (it may know only 3.1.1): {0}")]
     Handshake(mqttbytes::Error),
-    #[error("the broker sent more at a time than the receive maximum allows")]
-    Overrun,
 }
 
 impl Lost {
@@ -78,7 +77,7 @@ impl Lost {
                     | DisconnectReasonCode::AdministrativeAction
             ),
             Self::Subscription { .. } | Self::Handshake(_) => true,
-            Self::Io(_) | Self::Timeout | Self::Closed | Self::Protocol(_) | Self::Overrun => false,
+            Self::Io(_) | Self::Timeout | Self::Closed | Self::Protocol(_) => false,
         }
     }
 }

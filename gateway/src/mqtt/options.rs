@@ -168,7 +168,7 @@ fn percent_decoded(text: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_unshown| Error::Address)
 }
 
-/// What is wrong with the settings. Everything else a bridge meets, it outlives.
+/// Why a bridge does not run: its settings make no sense. Everything else it meets, it outlives.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not shown: it may hold a password.
@@ -184,6 +184,9 @@ pub enum Error {
     NoTopicFilter,
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
+    /// A defect of ours.
+    #[error("the bridge's appends have panicked")]
+    Panicked(#[source] tokio::task::JoinError),
 }
 
 #[cfg(test)]

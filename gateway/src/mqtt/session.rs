@@ -1,9 +1,9 @@
 //! One connection's life: a reader that takes messages, a writer that acknowledges them.
 //!
-//! They are two tasks, and neither ever waits for the other. The reader may wait, when too much is
-//! on its way; what makes room is appends finishing, which needs the log and the writer's queue,
-//! never the reader. (A loop that both polls the broker and awaits its own acknowledgements
-//! deadlocks; Vector shipped that.)
+//! They are two tasks. The writer never waits for the reader. The reader waits while too much is on
+//! its way, and what makes room is the log and the writer, neither of which needs the reader. (A
+//! loop that both polls the broker and awaits its own acknowledgements deadlocks; Vector shipped
+//! that.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,6 @@ use rumqttc::{
     Disconnect, DisconnectReasonCode, Packet, Publish, QoS, SubAck, SubscribeReasonCode,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -42,14 +41,13 @@ pub(super) struct Intake {
 }
 
 /// Serves `connection` until it is lost, or until `shutdown`: then nothing more is taken, what was
-/// taken is acknowledged for as long as `grace` allows, and the broker is told goodbye.
+/// taken is acknowledged, however long it takes, and the broker is told goodbye.
 pub(super) async fn run(
     connection: Connection,
     filters: Arc<[String]>,
     receive_maximum: u16,
     intake: Intake,
     shutdown: &CancellationToken,
-    grace: Duration,
 ) -> Result<(), Lost> {
     let Connection {
         frames,
@@ -59,7 +57,7 @@ pub(super) async fn run(
     } = connection;
     let (acknowledge, acks) = mpsc::channel(usize::from(receive_maximum));
     let tasks = TaskTracker::new();
-    let mut writer = AbortOnDropHandle::new(tasks.spawn(write_acks(write, acks, keep_alive)));
+    let writer = AbortOnDropHandle::new(tasks.spawn(write_acks(write, acks, keep_alive)));
     let reader = Reader {
         frames,
         acknowledge,
@@ -67,28 +65,21 @@ pub(super) async fn run(
         silence: keep_alive.mul_f64(1.5),
         intake,
     };
-    let mut reader = AbortOnDropHandle::new(tasks.spawn({
+    let reader = AbortOnDropHandle::new(tasks.spawn({
         let shutdown = shutdown.clone();
         // Dropped when it stops, and with it its end of the writer's queue.
         async move { shutdown.run_until_cancelled_owned(reader.run()).await }
     }));
-    let stopped = tokio::select! {
-        stopped = &mut reader => stopped,
-        ended = &mut writer => return ended.unwrap_or(Err(Lost::Closed)),
-    };
-    match stopped {
-        Ok(None) => {}
-        Ok(Some(lost)) => return Err(lost),
-        Err(_panicked) => return Err(Lost::Closed),
-    }
-    // The writer ends when the last message taken on this connection is settled.
-    match timeout(grace, writer).await {
-        Ok(ended) => ended.unwrap_or(Err(Lost::Closed)),
-        Err(_elapsed) => {
-            tracing::warn!("stopped before everything taken was committed; the broker keeps it");
-            Ok(())
+    let reading = async {
+        match reader.await {
+            Ok(None) => Ok(()),
+            Ok(Some(lost)) => Err(lost),
+            Err(_panicked) => Err(Lost::Closed),
         }
-    }
+    };
+    // It ends by itself when the reader has, and the last message taken here is settled.
+    let writing = async { writer.await.unwrap_or(Err(Lost::Closed)) };
+    tokio::try_join!(reading, writing).map(|_both| ())
 }
 
 struct Reader<R> {
@@ -137,10 +128,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             QoS::ExactlyOnce => return Err(rumqttc::mqttbytes::Error::ProtocolError.into()),
             QoS::AtLeastOnce => Some(Acknowledge {
                 packet_id: publish.pkid,
-                place: match self.acknowledge.clone().try_reserve_owned() {
+                // Free already, if the broker keeps to the receive maximum. Mosquitto 2.0.11 does
+                // so only until the first PUBACK; what it sends too early waits in the socket.
+                place: match self.acknowledge.clone().reserve_owned().await {
                     Ok(place) => place,
-                    Err(TrySendError::Full(_)) => return Err(Lost::Overrun),
-                    Err(TrySendError::Closed(_)) => return Err(Lost::Closed),
+                    Err(_writer_ended) => return Err(Lost::Closed),
                 },
             }),
         };
