@@ -9,7 +9,7 @@ pub mod event;
 pub mod decider;
 pub mod rejection;
 pub mod context;
-#[cfg(any(test, feature = "spec"))]
+#[cfg(test)]
 pub mod spec;
 
 pub mod telemetry;

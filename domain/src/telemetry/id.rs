@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Longest user or device id in bytes.
-pub const MAX_BYTES: usize = 64;
+pub(super) const MAX_BYTES: usize = 64;
 
 /// Letters, digits and `. _ : @ -`: safe in topics, URLs and stream ids alike. `~` is left out, so
 /// that it can part the two in a stream id.

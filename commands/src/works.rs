@@ -1,0 +1,136 @@
+//! Doing a work: claim it, add the numbers, say how it went. The only I/O around the decision is
+//! the adding itself, which takes a thread for a while.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use domain::Metadata;
+use domain::works::{Command, Rejection, RetryPolicy, Work, add_up_to, stream};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::handler::{Done, Envelope, Error, Handler};
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Stands in the events: who did it.
+    pub name: String,
+    /// How long a claim holds. Longer than `time_limit`, or works are done twice over.
+    pub lease: Duration,
+    /// An attempt that takes longer fails.
+    pub time_limit: Duration,
+    pub retry: RetryPolicy,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    Completed,
+    Failed,
+    /// Somebody else has it, or it is finished, or it is not due.
+    NotOurs,
+}
+
+/// Does works, one at a time for each call of [`Worker::attempt`].
+#[derive(Debug)]
+pub struct Worker {
+    handler: Handler<Work>,
+    options: Options,
+}
+
+impl Worker {
+    pub fn new(handler: Handler<Work>, options: Options) -> Self {
+        Self { handler, options }
+    }
+
+    /// Claims the work and does it. When `shutdown` comes first, the attempt fails and the work is
+    /// free again after its backoff.
+    pub async fn attempt(
+        &self,
+        id: Uuid,
+        shutdown: &CancellationToken,
+    ) -> Result<Attempt, Error<Rejection>> {
+        let Options {
+            name, lease, retry, ..
+        } = &self.options;
+        let claim = Command::Claim {
+            worker: name.clone(),
+            now: now(),
+            lease: *lease,
+            retry: *retry,
+        };
+        if !self.say(id, claim).await? {
+            return Ok(Attempt::NotOurs);
+        }
+        let Work::Claimed {
+            attempt, add_up_to, ..
+        } = self.handler.load(&stream(id)).await?
+        else {
+            return Ok(Attempt::NotOurs); // The claim found the last lease ended, and gave it up.
+        };
+        if !self.say(id, Command::Start { attempt }).await? {
+            return Ok(Attempt::NotOurs);
+        }
+        let (outcome, verdict) = match self.add(add_up_to, shutdown).await {
+            Ok(result) => (Command::Complete { attempt, result }, Attempt::Completed),
+            Err(reason) => {
+                let fail = Command::Fail {
+                    attempt,
+                    reason,
+                    now: now(),
+                    retry: *retry,
+                };
+                (fail, Attempt::Failed)
+            }
+        };
+        Ok(if self.say(id, outcome).await? {
+            verdict
+        } else {
+            Attempt::NotOurs
+        })
+    }
+
+    /// False when the decider says that the work has gone on without us.
+    async fn say(&self, id: Uuid, command: Command) -> Result<bool, Error<Rejection>> {
+        let metadata = Metadata {
+            actor: Some(self.options.name.clone()),
+            correlation_id: Some(id),
+            ..Metadata::default()
+        };
+        let envelope = Envelope {
+            metadata,
+            receipt: None,
+        };
+        match self.handler.execute(&stream(id), command, envelope).await {
+            Ok(Done { .. }) => Ok(true),
+            Err(
+                Error::Rejected(
+                    Rejection::Leased
+                    | Rejection::NotDue
+                    | Rejection::Superseded
+                    | Rejection::Finished,
+                )
+                | Error::Contention(_),
+            ) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn add(&self, bound: u32, shutdown: &CancellationToken) -> Result<u64, String> {
+        let (limit, shutdown) = (self.options.time_limit, shutdown.clone());
+        let deadline = Instant::now() + limit;
+        let stop = move || shutdown.is_cancelled() || Instant::now() >= deadline;
+        match tokio::task::spawn_blocking(move || add_up_to(bound, stop)).await {
+            Ok(Some(sum)) => Ok(sum),
+            Ok(None) => Err(format!(
+                "stopped before it was done; the limit is {limit:?}"
+            )),
+            Err(error) => Err(format!("the addition ended abruptly: {error}")),
+        }
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
