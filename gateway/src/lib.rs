@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Every way in: HTTP, MQTT, the command line; the roles a process can play; the configuration.
+//! Requests become domain types here, errors become answers here, and nothing is decided here.
+
+pub mod config;
+pub mod tokens;
