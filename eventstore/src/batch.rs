@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::append::{Append, AppendError, Appended};
 use crate::chain::Link;
-use crate::copy::Rows;
+use crate::copy::CopyRows;
 use crate::receipt::{self, NewReceipt, Receipt};
 
 pub(crate) type Outcome = Result<Appended, AppendError>;
@@ -25,7 +25,7 @@ pub(crate) async fn write(
     let known = Known::load(connection, requests).await?;
     let mut judge = Judge {
         head,
-        rows: Rows::new(),
+        rows: CopyRows::default(),
         receipts: Vec::new(),
         known,
     };
@@ -44,9 +44,7 @@ pub(crate) async fn write(
         return Ok((outcomes, head.position));
     }
     let events = rows.len();
-    if !rows.is_empty() {
-        rows.copy_to(connection).await?;
-    }
+    rows.send(connection, COPY_EVENTS).await?;
     if !receipts.is_empty() {
         insert_receipts(connection, &receipts, head.recorded_at).await?;
     }
@@ -54,6 +52,26 @@ pub(crate) async fn write(
     metrics::counter!("tributary_events_appended_total").increment(events as u64);
     metrics::histogram!("tributary_append_batch_events").record(events as f64);
     Ok((outcomes, head.position))
+}
+
+const COPY_EVENTS: &str =
+    "copy log.event (position, version, recorded_at, event_id, schema_version,
+                                       event_type, stream_id, data, metadata, hash)
+                       from stdin (format binary)";
+
+/// Adds a row in the order of [`COPY_EVENTS`].
+fn push(rows: &mut CopyRows, event: &Link<'_>, recorded_at: DateTime<Utc>, hash: &[u8; 32]) {
+    rows.row(10);
+    rows.int8(event.position.0);
+    rows.int8(event.version);
+    rows.time(recorded_at);
+    rows.bytes(event.id);
+    rows.int2(event.schema_version);
+    rows.text(event.event_type);
+    rows.text(event.stream);
+    rows.text(event.data);
+    rows.text(event.metadata);
+    rows.bytes(hash);
 }
 
 /// The end of the log, held under lock.
@@ -214,7 +232,7 @@ async fn insert_receipts(
 /// Judges request after request, each against the log and what was accepted before it.
 struct Judge<'a> {
     head: Head,
-    rows: Rows,
+    rows: CopyRows,
     receipts: Vec<(&'a NewReceipt, Position)>,
     known: Known<'a>,
 }
@@ -277,7 +295,7 @@ impl<'a> Judge<'a> {
                     metadata,
                 };
                 let hash = link.hash(&self.head.hash);
-                self.rows.push(&link, &hash);
+                push(&mut self.rows, &link, self.head.recorded_at, &hash);
                 self.head.hash.clear();
                 self.head.hash.extend_from_slice(&hash);
                 self.known.event_ids.insert(event.id, self.head.position);

@@ -1,70 +1,98 @@
-//! Rows of `log.event` in Postgres' binary COPY form: the fastest way in.
+//! Postgres' binary COPY form: the fastest way in, for the log and for read models alike.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-
-use crate::chain::Link;
 
 /// 2000-01-01 in microseconds of the Unix epoch: where Postgres counts from.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-const COLUMNS: i16 = 10;
-
-/// Rows, encoded and waiting to be sent.
-pub(crate) struct Rows {
+/// Rows, encoded and waiting to be sent. The caller adds as many fields as
+/// it said after each [`CopyRows::row`], in the order of the statement's columns.
+#[derive(Debug, Clone, Default)]
+pub struct CopyRows {
     buffer: Vec<u8>,
     rows: usize,
 }
 
-impl Rows {
-    pub(crate) fn new() -> Self {
-        let mut buffer = Vec::new();
-        buffer.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
-        buffer.extend_from_slice(&[0; 8]); // No flags, no header extension.
-        Self { buffer, rows: 0 }
-    }
-
-    pub(crate) fn len(&self) -> usize {
+impl CopyRows {
+    pub fn len(&self) -> usize {
         self.rows
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// Adds a row; the order of columns is that of [`Self::copy_to`].
-    pub(crate) fn push(&mut self, event: &Link<'_>, hash: &[u8; 32]) {
+    /// Begins a row of `columns` fields.
+    pub fn row(&mut self, columns: i16) {
+        if self.buffer.is_empty() {
+            self.buffer.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
+            self.buffer.extend_from_slice(&[0; 8]); // No flags, no header extension.
+        }
         self.rows += 1;
-        self.buffer.extend_from_slice(&COLUMNS.to_be_bytes());
-        self.field(&event.position.0.to_be_bytes());
-        self.field(&event.version.to_be_bytes());
-        self.field(&(event.recorded_at_micros - POSTGRES_EPOCH_MICROS).to_be_bytes());
-        self.field(event.id);
-        self.field(&event.schema_version.to_be_bytes());
-        self.field(event.event_type.as_bytes());
-        self.field(event.stream.as_bytes());
-        self.field(event.data.as_bytes());
-        self.field(event.metadata.as_bytes());
-        self.field(hash);
+        self.buffer.extend_from_slice(&columns.to_be_bytes());
     }
 
-    fn field(&mut self, bytes: &[u8]) {
+    /// A field of type text, json, bytea or uuid, or any other as Postgres sends it.
+    pub fn bytes(&mut self, bytes: &[u8]) {
         let length = i32::try_from(bytes.len()).expect("requests are far below 2 GiB");
         self.buffer.extend_from_slice(&length.to_be_bytes());
         self.buffer.extend_from_slice(bytes);
     }
 
-    pub(crate) async fn copy_to(
+    pub fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    /// A field of type smallint.
+    pub fn int2(&mut self, number: i16) {
+        self.bytes(&number.to_be_bytes());
+    }
+
+    /// A field of type integer.
+    pub fn int4(&mut self, number: i32) {
+        self.bytes(&number.to_be_bytes());
+    }
+
+    /// A field of type bigint.
+    pub fn int8(&mut self, number: i64) {
+        self.bytes(&number.to_be_bytes());
+    }
+
+    /// A field of type double precision.
+    pub fn float8(&mut self, number: f64) {
+        self.bytes(&number.to_be_bytes());
+    }
+
+    /// A field of type timestamptz.
+    pub fn time(&mut self, time: DateTime<Utc>) {
+        self.int8(time.timestamp_micros() - POSTGRES_EPOCH_MICROS);
+    }
+
+    /// A field of type jsonb, from JSON text.
+    pub fn jsonb(&mut self, json: &str) {
+        const VERSION: u8 = 1;
+        let length = i32::try_from(json.len() + 1).expect("requests are far below 2 GiB");
+        self.buffer.extend_from_slice(&length.to_be_bytes());
+        self.buffer.push(VERSION);
+        self.buffer.extend_from_slice(json.as_bytes());
+    }
+
+    pub fn null(&mut self) {
+        self.buffer.extend_from_slice(&(-1_i32).to_be_bytes());
+    }
+
+    /// Sends the rows. `statement` is `copy TABLE (COLUMNS) from stdin (format binary)`.
+    pub async fn send(
         mut self,
         connection: &mut PgConnection,
+        statement: &str,
     ) -> Result<(), sqlx::Error> {
+        if self.is_empty() {
+            return Ok(());
+        }
         self.buffer.extend_from_slice(&(-1_i16).to_be_bytes());
-        let mut copy = connection
-            .copy_in_raw(
-                "copy log.event (position, version, recorded_at, event_id, schema_version,
-                                 event_type, stream_id, data, metadata, hash)
-                 from stdin (format binary)",
-            )
-            .await?;
+        let mut copy = connection.copy_in_raw(statement).await?;
         copy.send(self.buffer).await?;
         copy.finish().await?;
         Ok(())

@@ -12,6 +12,7 @@ mod batch;
 mod chain;
 mod checkpoint;
 mod copy;
+mod feed;
 mod migrate;
 mod raw;
 mod read;
@@ -21,6 +22,8 @@ pub use append::{Append, AppendError, Appended, ExpectedVersion, NewEvent, Strea
 pub use appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
 pub use chain::{EventHash, link};
 pub use checkpoint::Checkpoint;
+pub use copy::CopyRows;
+pub use feed::{Batch, Feed, Subscription};
 pub use migrate::{migrate, pool};
 pub use raw::RawEvent;
 pub use read::{Filter, PAGE_BYTES, Page};

@@ -1,1 +1,75 @@
-//! Placeholder.
+//! The read side: pure projections, their set-wise writes and their queries, one file a context;
+//! and the runner that keeps them up to date. It knows nothing of the write side.
+//!
+//! A projection owns the Postgres schema of its name. Its statements name tables without schema:
+//! the runner's connection points at the live schema, a rebuild's at the one beside it.
+
+mod parked;
+mod projection;
+mod runner;
+mod schema;
+mod status;
+
+pub mod telemetry;
+pub mod works;
+
+pub use parked::{MAX_ATTEMPTS, ParkedStream, list as parked};
+pub use projection::{ProjectError, Projection};
+pub use runner::{BATCH_EVENTS, Progress};
+pub use schema::create_schemas;
+pub use status::{STALLED_AFTER, State, Status, statuses};
+
+use eventstore::{EventStore, Feed};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Calls `$visit::<P>($arg, …)` for every projection there is: the one list.
+macro_rules! for_each_projection {
+    ($visit:ident($($arg:expr),*)) => {
+        [
+            $visit::<crate::telemetry::Telemetry>($($arg),*),
+            $visit::<crate::works::Works>($($arg),*),
+        ]
+    };
+}
+pub(crate) use for_each_projection;
+
+/// Name of every projection, which is also the name of its consumer and its schema.
+pub fn names() -> Vec<&'static str> {
+    fn name<P: Projection>() -> &'static str {
+        P::NAME
+    }
+    for_each_projection!(name()).into()
+}
+
+/// Runs every projection on `tasks`, or those in `only` if it names any.
+pub fn spawn(
+    only: &[String],
+    store: &EventStore,
+    feed: &Feed,
+    progress: &Progress,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    fn run<P: Projection>(
+        store: &EventStore,
+        feed: &Feed,
+        progress: &Progress,
+        shutdown: &CancellationToken,
+    ) -> (&'static str, BoxFuture<'static, ()>) {
+        let runner = runner::run::<P>(
+            store.clone(),
+            feed.clone(),
+            progress.clone(),
+            CancellationToken::clone(shutdown),
+        );
+        (P::NAME, runner.boxed())
+    }
+    for (name, runner) in for_each_projection!(run(store, feed, progress, shutdown)) {
+        if only.is_empty() || only.iter().any(|wanted| wanted == name) {
+            tasks.spawn(runner);
+        }
+    }
+}

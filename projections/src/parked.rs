@@ -1,0 +1,137 @@
+//! Parked streams: a projection sets a stream aside when one of its events cannot be applied.
+//! Later events of the stream wait behind it; everything else goes on.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use domain::{Position, StreamId};
+use eventstore::RawEvent;
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool, Row};
+use utoipa::ToSchema;
+
+/// Attempts at one event before its stream is parked.
+pub const MAX_ATTEMPTS: i32 = 3;
+
+/// The streams a projection has set aside, each with the event it stopped at.
+#[derive(Debug, Default)]
+pub(crate) struct Parked(HashMap<StreamId, Position>);
+
+impl Parked {
+    pub(crate) fn contains(&self, stream: &StreamId) -> bool {
+        self.0.contains_key(stream)
+    }
+
+    pub(crate) fn insert(&mut self, stream: StreamId, position: Position) {
+        self.0.insert(stream, position);
+    }
+}
+
+/// A stream that was set aside, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ParkedStream {
+    pub projection: String,
+    pub stream_id: String,
+    /// Position of the event that could not be applied.
+    pub position: i64,
+    pub attempts: i32,
+    pub error: String,
+    pub parked_at: DateTime<Utc>,
+}
+
+/// Everything that is parked, oldest first.
+pub async fn list(pool: &PgPool) -> Result<Vec<ParkedStream>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select consumer, stream_id, position, attempts, error, parked_at
+         from log.parked where parked order by parked_at",
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ParkedStream {
+                projection: row.try_get("consumer")?,
+                stream_id: row.try_get("stream_id")?,
+                position: row.try_get("position")?,
+                attempts: row.try_get("attempts")?,
+                error: row.try_get("error")?,
+                parked_at: row.try_get("parked_at")?,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn load(pool: &PgPool, consumer: &str) -> Result<Parked, sqlx::Error> {
+    let rows =
+        sqlx::query("select stream_id, position from log.parked where consumer = $1 and parked")
+            .bind(consumer)
+            .fetch_all(pool)
+            .await?;
+    let mut parked = Parked::default();
+    for row in rows {
+        let stream = StreamId::parse(row.try_get("stream_id")?)
+            .map_err(|error| sqlx::Error::Decode(error.into()))?;
+        parked.insert(stream, Position(row.try_get("position")?));
+    }
+    Ok(parked)
+}
+
+/// Counts an attempt at `event`, in a transaction of its own. Returns how many there were.
+pub(crate) async fn count(
+    connection: &mut PgConnection,
+    consumer: &str,
+    event: &RawEvent,
+    error: &str,
+) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar(
+        "insert into log.parked as p (consumer, stream_id, position, attempts, error, parked)
+         values ($1, $2, $3, 1, $4, false)
+         on conflict (consumer, stream_id) do update
+         set attempts = case when p.position = excluded.position then p.attempts + 1 else 1 end,
+             position = excluded.position, error = excluded.error
+         where not p.parked
+         returning attempts",
+    )
+    .bind(consumer)
+    .bind(event.stream.as_str())
+    .bind(event.position.0)
+    .bind(error)
+    .fetch_optional(connection)
+    .await
+    .map(|attempts| attempts.unwrap_or(0)) // Parked already: nothing to count.
+}
+
+/// Sets the stream of `event` aside.
+pub(crate) async fn park(
+    connection: &mut PgConnection,
+    consumer: &str,
+    event: &RawEvent,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update log.parked set parked = true, parked_at = clock_timestamp()
+         where consumer = $1 and stream_id = $2",
+    )
+    .bind(consumer)
+    .bind(event.stream.as_str())
+    .execute(connection)
+    .await?;
+    tracing::error!(
+        projection = consumer, position = %event.position, stream = %event.stream,
+        "the stream is parked",
+    );
+    Ok(())
+}
+
+/// The event was applied after all.
+pub(crate) async fn clear(
+    connection: &mut PgConnection,
+    consumer: &str,
+    event: &RawEvent,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from log.parked where consumer = $1 and stream_id = $2 and not parked")
+        .bind(consumer)
+        .bind(event.stream.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}

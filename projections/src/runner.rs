@@ -1,0 +1,286 @@
+//! The runner: takes a batch from the feed, projects it, writes it and moves the checkpoint in one
+//! transaction. The checkpoint's old value is the fence: of two runners, one wins.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Position;
+use eventstore::{Checkpoint, EventStore, Feed, Filter, RawEvent, Unavailable};
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::parked::{self, MAX_ATTEMPTS, Parked};
+use crate::projection::{ProjectError, Projection, project};
+use crate::schema::pointing_at;
+
+/// Most events in one batch.
+pub const BATCH_EVENTS: usize = 5_000;
+/// A runner says that it lives this often, also when it has nothing to do.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
+/// More starts than this at one position: something there kills the process, so go event by event.
+const SUSPICIOUS_STARTS: i32 = 3;
+/// First and longest wait before a failure of the database is met again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How far the projections of this process have come: a wake-up for those who wait. Projections
+/// may run elsewhere; the truth is in `log.checkpoint`.
+#[derive(Debug, Clone)]
+pub struct Progress(Arc<HashMap<&'static str, watch::Sender<Position>>>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        let names = crate::names().into_iter();
+        Self(Arc::new(
+            names.map(|name| (name, watch::Sender::default())).collect(),
+        ))
+    }
+}
+
+impl Progress {
+    /// Follows the projection of this name.
+    pub fn of(&self, projection: &str) -> Option<watch::Receiver<Position>> {
+        self.0.get(projection).map(watch::Sender::subscribe)
+    }
+
+    fn set(&self, projection: &str, position: Position) {
+        if let Some(sender) = self.0.get(projection) {
+            sender.send_replace(position);
+        }
+    }
+}
+
+/// Keeps `P` up to date until `shutdown`. Failures of the database are met with patience.
+pub(crate) async fn run<P: Projection>(
+    store: EventStore,
+    feed: Feed,
+    progress: Progress,
+    shutdown: CancellationToken,
+) {
+    let mut backoff = BACKOFF.0;
+    loop {
+        let started = Instant::now();
+        let error = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            // Cancelled between two statements, the transaction is rolled back: nothing is lost.
+            ended = follow::<P>(&store, &feed, &progress) => match ended {
+                Ok(never) => match never {},
+                Err(error) => error,
+            },
+        };
+        if started.elapsed() > BACKOFF.1 {
+            backoff = BACKOFF.0;
+        }
+        tracing::warn!(projection = P::NAME, %error, ?backoff, "the projection starts again");
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = sleep(backoff) => backoff = (backoff * 2).min(BACKOFF.1),
+        }
+    }
+}
+
+/// Why a runner starts again.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error(transparent)]
+    Log(#[from] Unavailable),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error("another runner has moved the checkpoint on")]
+    Fenced,
+}
+
+async fn follow<P: Projection>(
+    store: &EventStore,
+    feed: &Feed,
+    progress: &Progress,
+) -> Result<std::convert::Infallible, Interrupted> {
+    let checkpoint = store.start_consumer(P::NAME).await?;
+    let mut runner = Runner::<P> {
+        connection: pointing_at(store.pool(), P::NAME).connect().await?,
+        position: checkpoint.position,
+        parked: parked::load(store.pool(), P::NAME).await?,
+        projection: std::marker::PhantomData,
+    };
+    progress.set(P::NAME, runner.position);
+    let mut subscription = feed.subscribe(runner.position, Filter::categories(P::CATEGORIES));
+    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut careful = checkpoint.starts > SUSPICIOUS_STARTS;
+    if careful {
+        let position = runner.position;
+        tracing::warn!(projection = P::NAME, %position, "went down here before; taking care");
+    }
+    loop {
+        let batch = tokio::select! {
+            batch = subscription.next(BATCH_EVENTS) => batch?,
+            _ = heartbeat.tick() => {
+                store.heartbeat(P::NAME).await?;
+                runner.parked = parked::load(store.pool(), P::NAME).await?;
+                continue;
+            }
+        };
+        let begun = Instant::now();
+        if std::mem::take(&mut careful) {
+            runner.apply_carefully(&batch.events).await?;
+        }
+        runner.apply(&batch.events, batch.through).await?;
+        progress.set(P::NAME, runner.position);
+        metrics::gauge!("tributary_projection_position", "projection" => P::NAME)
+            .set(runner.position.0 as f64);
+        if batch.events.len() < BATCH_EVENTS {
+            sleep_until(begun + P::PACE).await;
+        }
+    }
+}
+
+struct Runner<P> {
+    /// Its own; thrown away with whatever was open when anything fails.
+    connection: PgConnection,
+    position: Position,
+    parked: Parked,
+    projection: std::marker::PhantomData<P>,
+}
+
+impl<P: Projection> Runner<P> {
+    /// Applies events up to `through`. One that cannot be applied is found by halving, tried
+    /// again, and parked with its stream; all others go on.
+    async fn apply(
+        &mut self,
+        events: &[Arc<RawEvent>],
+        through: Position,
+    ) -> Result<(), Interrupted> {
+        // A stack of halves instead of recursion: the left half is always on top.
+        let mut stretches = vec![(events, through)];
+        while let Some((events, through)) = stretches.pop() {
+            if through <= self.position {
+                continue; // Applied with care already.
+            }
+            let failure = match self.try_apply(events, through).await {
+                Ok(()) => continue,
+                Err(Failure::Interrupted(error)) => return Err(error),
+                Err(failure) => failure,
+            };
+            match events {
+                [] => return Err(failure.into_interruption()),
+                [event] => self.suspect(event, &failure).await?,
+                many => {
+                    let (left, right) = many.split_at(many.len() / 2);
+                    stretches.push((right, through));
+                    let middle = left.last().map_or(self.position, |event| event.position);
+                    stretches.push((left, middle));
+                    continue;
+                }
+            }
+            stretches.push((events, through));
+        }
+        Ok(())
+    }
+
+    /// One event at a time, each attempt counted before it is made: an event that kills the
+    /// process is parked like any other.
+    async fn apply_carefully(&mut self, events: &[Arc<RawEvent>]) -> Result<(), Interrupted> {
+        for event in events {
+            let attempts =
+                parked::count(&mut self.connection, P::NAME, event, "killed the process").await?;
+            if attempts > MAX_ATTEMPTS {
+                self.park(event).await?;
+            }
+            self.apply(std::slice::from_ref(event), event.position)
+                .await?;
+            if !self.parked.contains(&event.stream) {
+                parked::clear(&mut self.connection, P::NAME, event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a failed attempt at `event`; the last one parks its stream.
+    async fn suspect(&mut self, event: &RawEvent, failure: &Failure) -> Result<(), Interrupted> {
+        let error = failure.to_string();
+        let attempts = parked::count(&mut self.connection, P::NAME, event, &error).await?;
+        tracing::warn!(
+            projection = P::NAME, position = %event.position, stream = %event.stream, attempts,
+            error, "an event could not be applied",
+        );
+        if attempts >= MAX_ATTEMPTS {
+            return self.park(event).await;
+        }
+        sleep(BACKOFF.0 * 2_u32.saturating_pow(attempts.unsigned_abs())).await;
+        Ok(())
+    }
+
+    async fn park(&mut self, event: &RawEvent) -> Result<(), Interrupted> {
+        parked::park(&mut self.connection, P::NAME, event).await?;
+        self.parked.insert(event.stream.clone(), event.position);
+        metrics::counter!("tributary_parked_total", "projection" => P::NAME).increment(1);
+        Ok(())
+    }
+
+    async fn try_apply(
+        &mut self,
+        events: &[Arc<RawEvent>],
+        through: Position,
+    ) -> Result<(), Failure> {
+        let waiting = |event: &&Arc<RawEvent>| !self.parked.contains(&event.stream);
+        let events = events.iter().filter(waiting).map(Arc::as_ref);
+        let last = events.clone().last().map(|event| event.recorded_at);
+        let changes = project::<P>(events)?;
+        let mut transaction = self.connection.begin().await?;
+        if last.is_some() {
+            P::write(changes, &mut transaction).await?;
+        }
+        let (from, to) = (self.position, through);
+        if !Checkpoint::advance(&mut transaction, P::NAME, from, to, last).await? {
+            return Err(Failure::Interrupted(Interrupted::Fenced));
+        }
+        transaction.commit().await?;
+        self.position = through;
+        Ok(())
+    }
+}
+
+/// Why a stretch of events was not applied.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// An event cannot be read.
+    #[error("{0}: {source}", source = .0.source)]
+    Unreadable(#[from] ProjectError),
+    /// Postgres refuses what an event comes to.
+    #[error("{}", .0.message())]
+    Refused(Box<dyn sqlx::error::DatabaseError>),
+    /// Nothing is wrong with the events.
+    #[error(transparent)]
+    Interrupted(Interrupted),
+}
+
+impl Failure {
+    fn into_interruption(self) -> Interrupted {
+        match self {
+            Self::Interrupted(error) => error,
+            Self::Refused(error) => sqlx::Error::Database(error).into(),
+            Self::Unreadable(error) => sqlx::Error::Decode(error.into()).into(),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        // Data exceptions, constraint violations and limits exceeded speak of values; everything
+        // else of the server.
+        let about_data = |code: &str| {
+            ["22", "23", "54"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        };
+        match error {
+            sqlx::Error::Database(error) if error.code().is_some_and(|code| about_data(&code)) => {
+                Self::Refused(error)
+            }
+            error => Self::Interrupted(error.into()),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Creating the schemas of projections, and connections that point at them.
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+
+use crate::projection::Projection;
+
+/// Options of a connection whose unqualified names mean the tables of `schema`. Its commits do not
+/// wait for the disk: effects and checkpoint are lost together, if at all, and made again from
+/// the log.
+pub(crate) fn pointing_at(pool: &PgPool, schema: &str) -> PgConnectOptions {
+    PgConnectOptions::clone(&pool.connect_options())
+        .options([("search_path", schema), ("synchronous_commit", "off")])
+}
+
+/// Creates the schema of every projection that has none yet. `options` connect as the role that
+/// is to own them: the one the projectors run as.
+pub async fn create_schemas(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    async fn create<P: Projection>(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+        let options = options.clone().options([("search_path", P::NAME)]);
+        create_schema::<P>(&mut options.connect().await?, P::NAME).await
+    }
+    /// Futures of one type, so that the list of projections can be an array.
+    fn boxed<P: Projection>(options: &PgConnectOptions) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        create::<P>(options).boxed()
+    }
+    for created in crate::for_each_projection!(boxed(options)) {
+        created.await?;
+    }
+    Ok(())
+}
+
+async fn create_schema<P: Projection>(
+    connection: &mut PgConnection,
+    schema: &str,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    // One at a time, whoever else is migrating; released at commit.
+    sqlx::query("select pg_advisory_xact_lock(hashtext($1))")
+        .bind(schema)
+        .execute(&mut *transaction)
+        .await?;
+    let exists: bool =
+        sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
+            .bind(schema)
+            .fetch_one(&mut *transaction)
+            .await?;
+    if !exists {
+        sqlx::raw_sql(AssertSqlSafe(format!("create schema {schema}")))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::raw_sql(P::DDL).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
+}

@@ -1,0 +1,90 @@
+//! How far every projection is behind the log: measured against the log's own head, and with a
+//! heartbeat, so that a dead projector cannot look healthy.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use eventstore::EventStore;
+use serde::Serialize;
+use sqlx::Row;
+use utoipa::ToSchema;
+
+/// A projector that has not shown life for so long is taken for dead.
+pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+/// Further behind than this many events, a projection is catching up.
+const LIVE_WITHIN_EVENTS: i64 = 10_000;
+
+/// What a projection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Live,
+    CatchingUp,
+    /// Its projector shows no life.
+    Stalled,
+    /// No projector has ever run it.
+    NeverRun,
+}
+
+/// Where a projection stands.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Status {
+    pub name: String,
+    pub state: State,
+    pub position: i64,
+    /// Events of the log it has not seen.
+    pub events_behind: i64,
+    /// Age of the first event it has not seen; 0 when there is none.
+    pub seconds_behind: f64,
+    /// When its projector last showed life.
+    pub heartbeat_at: Option<DateTime<Utc>>,
+    /// Streams it has set aside.
+    pub parked: i64,
+}
+
+/// Where every projection stands. The list comes from the code: one that never ran is in it.
+pub async fn statuses(store: &EventStore) -> Result<Vec<Status>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select n.name, coalesce(c.position, 0) as position, c.heartbeat_at,
+                h.position - coalesce(c.position, 0) as events_behind,
+                coalesce(extract(epoch from clock_timestamp() - next.recorded_at), 0)::float8
+                  as seconds_behind,
+                coalesce(extract(epoch from clock_timestamp() - c.heartbeat_at), 0)::float8
+                  as silent,
+                (select count(*) from log.parked p where p.consumer = n.name and p.parked)
+                  as parked
+         from unnest($1::text[]) as n (name)
+         cross join log.head h
+         left join log.checkpoint c on c.consumer = n.name
+         left join log.event next on next.position = coalesce(c.position, 0) + 1
+         order by n.name",
+    )
+    .bind(crate::names())
+    .fetch_all(store.pool())
+    .await?;
+    rows.iter().map(from_row).collect()
+}
+
+fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
+    let heartbeat_at: Option<DateTime<Utc>> = row.try_get("heartbeat_at")?;
+    let events_behind = row.try_get::<i64, _>("events_behind")?.max(0);
+    let silent: f64 = row.try_get("silent")?;
+    let state = if heartbeat_at.is_none() {
+        State::NeverRun
+    } else if silent > STALLED_AFTER.as_secs_f64() {
+        State::Stalled
+    } else if events_behind > LIVE_WITHIN_EVENTS {
+        State::CatchingUp
+    } else {
+        State::Live
+    };
+    Ok(Status {
+        name: row.try_get("name")?,
+        state,
+        position: row.try_get("position")?,
+        events_behind,
+        seconds_behind: row.try_get::<f64, _>("seconds_behind")?.max(0.0),
+        heartbeat_at,
+        parked: row.try_get("parked")?,
+    })
+}

@@ -1,0 +1,272 @@
+//! Rollups: what a stretch of time amounts to, kept so that stretches can be added together.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use domain::Position;
+use domain::telemetry::Reading;
+use sqlx::PgConnection;
+
+use super::device::DeviceChange;
+
+/// Widths of the buckets that are kept, in seconds.
+pub const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
+
+/// Sums are kept in billionths, as whole numbers: adding floats in another order, as a rebuild
+/// with larger batches does, would give another last digit.
+const BILLION: f64 = 1e9;
+
+/// A value, and when it was measured; the position orders equal times.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Sample {
+    at: DateTime<Utc>,
+    position: Position,
+    value: f64,
+}
+
+impl Sample {
+    fn is_before(&self, other: &Self) -> bool {
+        (self.at, self.position) < (other.at, other.position)
+    }
+}
+
+/// What the values of one bucket amount to.
+#[derive(Debug, Clone, PartialEq)]
+struct Rollup {
+    count: i64,
+    sum: i128,
+    min: f64,
+    max: f64,
+    first: Sample,
+    last: Sample,
+}
+
+impl Rollup {
+    fn of(sample: Sample) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "saturates; such values do not add up"
+        )]
+        let sum = (sample.value * BILLION).round() as i128;
+        let Sample { value, .. } = sample;
+        Self {
+            count: 1,
+            sum,
+            min: value,
+            max: value,
+            first: sample,
+            last: sample,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum = self.sum.saturating_add(other.sum);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        if other.first.is_before(&self.first) {
+            self.first = other.first;
+        }
+        if self.last.is_before(&other.last) {
+            self.last = other.last;
+        }
+    }
+}
+
+/// Index of a device in its batch, index of a field among [`Rollups::fields`], bucket number.
+type Key = (usize, usize, i64);
+
+/// The rollups of a batch: kept by the minute, added up for the wider buckets when written.
+#[derive(Debug, Default)]
+pub(super) struct Rollups {
+    fields: Vec<String>,
+    minutes: HashMap<Key, Rollup>,
+}
+
+impl Rollups {
+    /// Adds every numeric field of a reading.
+    pub(super) fn add(&mut self, device: usize, position: Position, reading: &Reading) {
+        let mut add = |field: &str, value: f64| {
+            let sample = Sample {
+                at: reading.time,
+                position,
+                value,
+            };
+            let minute = reading.time.timestamp().div_euclid(WIDTHS[0].into());
+            let rollup = Rollup::of(sample);
+            let key = (device, self.fields.intern(field), minute);
+            self.minutes
+                .entry(key)
+                .and_modify(|known| known.add(&rollup))
+                .or_insert(rollup);
+        };
+        if let Some(temperature) = reading.temperature {
+            add("temperature", temperature);
+        }
+        if let Some(battery) = reading.battery {
+            add("battery", battery.into());
+        }
+        for (field, value) in &reading.extra_data {
+            if let Some(value) = value.as_f64() {
+                add(field, value);
+            }
+        }
+    }
+
+    pub(super) async fn write(
+        &self,
+        devices: &[DeviceChange],
+        connection: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        let mut rows: BTreeMap<(i32, Key), Rollup> = BTreeMap::new();
+        for ((device, field, minute), rollup) in &self.minutes {
+            for width in WIDTHS {
+                let bucket = minute.div_euclid(i64::from(width / WIDTHS[0]));
+                rows.entry((width, (*device, *field, bucket)))
+                    .and_modify(|known| known.add(rollup))
+                    .or_insert_with(|| rollup.clone());
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let column = |of: fn(&Rollup) -> f64| rows.values().map(of).collect::<Vec<_>>();
+        let key = |(_, (device, ..)): &(i32, Key)| &devices[*device];
+        let bucket = |(width, (.., bucket)): &(i32, Key)| bucket * i64::from(*width);
+        sqlx::query(
+            "insert into rollup as r
+               (user_id, device_id, field, width, bucket, count, sum, min, max,
+                first, first_at, first_position, last, last_at, last_position)
+             select user_id, device_id, field, width, to_timestamp(bucket), count, sum::numeric,
+                    min, max, first, first_at, first_position, last, last_at, last_position
+             from unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::bigint[],
+                         $6::bigint[], $7::text[], $8::float8[], $9::float8[], $10::float8[],
+                         $11::timestamptz[], $12::bigint[], $13::float8[], $14::timestamptz[],
+                         $15::bigint[])
+               as n (user_id, device_id, field, width, bucket, count, sum, min, max,
+                     first, first_at, first_position, last, last_at, last_position)
+             on conflict (user_id, device_id, field, width, bucket) do update set
+               count = r.count + excluded.count,
+               sum = r.sum + excluded.sum,
+               min = least(r.min, excluded.min),
+               max = greatest(r.max, excluded.max),
+               (first, first_at, first_position) = (
+                 select f.first, f.first_at, f.first_position
+                 from (values (r.first, r.first_at, r.first_position),
+                              (excluded.first, excluded.first_at, excluded.first_position))
+                   as f (first, first_at, first_position)
+                 order by f.first_at, f.first_position limit 1),
+               (last, last_at, last_position) = (
+                 select l.last, l.last_at, l.last_position
+                 from (values (r.last, r.last_at, r.last_position),
+                              (excluded.last, excluded.last_at, excluded.last_position))
+                   as l (last, last_at, last_position)
+                 order by l.last_at desc, l.last_position desc limit 1)",
+        )
+        .bind(
+            rows.keys()
+                .map(|at| key(at).user_id.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.keys()
+                .map(|at| key(at).device_id.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.keys()
+                .map(|(_, (_, f, _))| self.fields[*f].as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(rows.keys().map(|(width, _)| *width).collect::<Vec<_>>())
+        .bind(rows.keys().map(bucket).collect::<Vec<_>>())
+        .bind(rows.values().map(|rollup| rollup.count).collect::<Vec<_>>())
+        .bind(
+            rows.values()
+                .map(|rollup| rollup.sum.to_string())
+                .collect::<Vec<_>>(),
+        )
+        .bind(column(|rollup| rollup.min))
+        .bind(column(|rollup| rollup.max))
+        .bind(column(|rollup| rollup.first.value))
+        .bind(
+            rows.values()
+                .map(|rollup| rollup.first.at)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.values()
+                .map(|rollup| rollup.first.position.0)
+                .collect::<Vec<_>>(),
+        )
+        .bind(column(|rollup| rollup.last.value))
+        .bind(
+            rows.values()
+                .map(|rollup| rollup.last.at)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.values()
+                .map(|rollup| rollup.last.position.0)
+                .collect::<Vec<_>>(),
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+/// A short list of names, looked up by walking it: a batch has a handful of fields.
+trait Intern {
+    fn intern(&mut self, name: &str) -> usize;
+}
+
+impl Intern for Vec<String> {
+    fn intern(&mut self, name: &str) -> usize {
+        self.iter()
+            .position(|known| known == name)
+            .unwrap_or_else(|| {
+                self.push(name.to_owned());
+                self.len() - 1
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rollup(second: i64, position: i64, value: f64) -> Rollup {
+        let at = DateTime::from_timestamp(second, 0).unwrap();
+        Rollup::of(Sample {
+            at,
+            position: Position(position),
+            value,
+        })
+    }
+
+    #[test]
+    fn any_order_adds_up_to_the_same() {
+        let parts = [
+            rollup(3, 1, 0.1),
+            rollup(1, 2, 0.2),
+            rollup(2, 3, 1e15),
+            rollup(3, 4, 0.3),
+        ];
+        let sum = |order: [usize; 4]| {
+            let mut total = parts[order[0]].clone();
+            order[1..]
+                .iter()
+                .for_each(|&index| total.add(&parts[index]));
+            total
+        };
+        let total = sum([0, 1, 2, 3]);
+        assert_eq!(total, sum([3, 2, 1, 0]));
+        assert_eq!(total, sum([2, 0, 3, 1]));
+        assert_eq!(
+            (total.first.value, total.last.value, total.count),
+            (0.2, 0.3, 4)
+        );
+        assert_eq!(total.sum, 1_000_000_000_000_000_600_000_000);
+    }
+}

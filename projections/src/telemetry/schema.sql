@@ -1,0 +1,97 @@
+-- Read model of telemetry. Schema-less names: live and rebuilt models share this text.
+
+-- Every reading once. A hypertable where TimescaleDB is there, else partitioned by week.
+do $$
+declare
+    timescale text := (
+        select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+        where e.extname = 'timescaledb'
+    );
+begin
+    execute $table$
+        create table reading (
+            time        timestamptz not null, -- the device's clock, or receipt if it has none
+            received_at timestamptz not null,
+            sequence_id bigint      not null,
+            position    bigint      not null, -- of its event; orders readings of the same time
+            temperature double precision,
+            battery     integer,
+            user_id     text        not null collate "C",
+            device_id   text        not null collate "C",
+            boot_id     text        not null, -- empty when the device does not say
+            extra_data  jsonb,                -- every further field, as it came
+            constraint reading_key primary key (user_id, device_id, time, position)
+        )
+    $table$ || case when timescale is null then 'partition by range (time)' else '' end;
+    if timescale is not null then
+        execute format(
+            'select %I.create_hypertable(%L, %L, chunk_time_interval => interval ''7 days'',
+                                         create_default_indexes => false)',
+            timescale, format('%I.reading', current_schema()), 'time'
+        );
+    end if;
+end
+$$;
+
+-- Makes the partitions that begin on these Mondays. Attaching an existing table takes no lock that
+-- readers or writers of the others would notice.
+create function ensure_partitions(weeks date[]) returns void language plpgsql as $$
+declare
+    week date;
+    name text;
+begin
+    if (select relkind from pg_class where oid = to_regclass('reading')) <> 'p' then
+        return; -- A hypertable makes its own.
+    end if;
+    foreach week in array weeks loop
+        name := 'reading_' || to_char(week, 'YYYYMMDD');
+        if to_regclass(format('%I.%I', current_schema(), name)) is null then
+            execute format('create table %I (like reading including all)', name);
+            execute format(
+                'alter table reading attach partition %I for values from (%L) to (%L)', name,
+                week::timestamp at time zone 'UTC', (week + 7)::timestamp at time zone 'UTC'
+            );
+        end if;
+    end loop;
+end
+$$;
+
+-- What is known of each device: its last reading, how many there were, whether it is there.
+create table device (
+    user_id       text        not null collate "C",
+    device_id     text        not null collate "C",
+    first_seen_at timestamptz not null,
+    last_seen_at  timestamptz not null, -- receipt of its last message of any kind
+    readings      bigint      not null,
+    time          timestamptz,          -- of the last reading by its own time, not by arrival
+    position      bigint,
+    sequence_id   bigint,
+    boot_id       text,
+    temperature   double precision,
+    battery       integer,
+    extra_data    jsonb,
+    online        boolean,              -- null until it announced itself
+    session_seq   bigint,
+    online_since  timestamptz,          -- when `online` became what it is
+    constraint device_key primary key (user_id, device_id)
+) with (fillfactor = 70);
+
+-- Additive states of every numeric field, by device and time bucket: a late reading just adds.
+create table rollup (
+    user_id        text        not null collate "C",
+    device_id      text        not null collate "C",
+    field          text        not null collate "C",
+    width          integer     not null, -- seconds: 60, 3600 or 86400
+    bucket         timestamptz not null,
+    count          bigint      not null,
+    sum            numeric     not null, -- in billionths, a whole number: any order adds up alike
+    min            double precision not null,
+    max            double precision not null,
+    first          double precision not null,
+    first_at       timestamptz not null,
+    first_position bigint      not null,
+    last           double precision not null,
+    last_at        timestamptz not null,
+    last_position  bigint      not null,
+    constraint rollup_key primary key (user_id, device_id, field, width, bucket)
+) with (fillfactor = 70);

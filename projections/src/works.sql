@@ -1,0 +1,22 @@
+-- Read model of works.
+create table work (
+    id         uuid        not null constraint work_key primary key,
+    work_code  text        not null,
+    add_up_to  bigint      not null,
+    done       boolean     not null,
+    status     text        not null constraint work_status_is_known check (
+        status in ('demanded', 'claimed', 'started', 'completed', 'failed', 'given_up')
+    ),
+    result     bigint,               -- fits: the sum up to 4,294,967,295 is below 2^63
+    attempts   integer     not null,
+    worker     text,                 -- who holds or held the lease
+    reason     text,                 -- of the last failure
+    due_at     timestamptz,          -- when it may be claimed; null once it is finished
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    version    bigint      not null  -- of its stream
+) with (fillfactor = 80);
+
+create index work_due_idx on work (due_at) where due_at is not null;
+create index work_created_idx on work (created_at, id);
+create index work_code_idx on work (work_code);
