@@ -3,3 +3,6 @@
 
 pub mod config;
 pub mod tokens;
+pub mod figures;
+#[expect(unused_qualifications, reason = "written by the macros of utoipa")]
+pub mod http;

@@ -73,7 +73,10 @@ fn accept_anything(command: Command, argument: &str) -> Command {
 
 /// Why the value is wrong, without the value: it may hold a secret.
 fn reason(error: &clap::Error) -> String {
-    match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
+    match (
+        std::error::Error::source(error),
+        error.get(ContextKind::ValidValue),
+    ) {
         (Some(source), _) => source.to_string(),
         (None, Some(ContextValue::Strings(valid))) => format!("one of {}", valid.join(", ")),
         (None, _) => "not a value it takes".into(),

@@ -136,12 +136,7 @@ pub struct Http {
           value_parser = clap::value_parser!(u32).range(1024..=8 * 1024 * 1024))]
     pub http_body_limit: u32,
     /// A request that takes longer is answered with 503; streams are not limited
-    #[arg(
-        long,
-        env = "HTTP_TIMEOUT",
-        value_name = "TIME",
-        default_value = "30s"
-    )]
+    #[arg(long, env = "HTTP_TIMEOUT", value_name = "TIME", default_value = "30s")]
     pub http_timeout: Span,
 }
 
@@ -174,12 +169,7 @@ pub struct Worker {
     )]
     pub worker_name: String,
     /// How long a claimed work stays with this worker before another may claim it
-    #[arg(
-        long,
-        env = "WORKER_LEASE",
-        value_name = "TIME",
-        default_value = "60s"
-    )]
+    #[arg(long, env = "WORKER_LEASE", value_name = "TIME", default_value = "60s")]
     pub worker_lease: Span,
     /// An attempt that takes longer fails; must be shorter than the lease
     #[arg(

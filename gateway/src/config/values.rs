@@ -148,9 +148,14 @@ pub struct InvalidSpan;
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.0.as_millis();
-        let unit = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
-            .into_iter()
-            .find(|(size, _)| total > 0 && total.is_multiple_of(*size));
+        let unit = [
+            (86_400_000, "d"),
+            (3_600_000, "h"),
+            (60_000, "m"),
+            (1000, "s"),
+        ]
+        .into_iter()
+        .find(|(size, _)| total > 0 && total.is_multiple_of(*size));
         match unit {
             Some((size, name)) => write!(f, "{}{name}", total / size),
             None => write!(f, "{total}ms"),

@@ -10,6 +10,7 @@ use anyhow::Context;
 use chrono::Utc;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 /// Who issues tokens, and for whom.
@@ -20,6 +21,8 @@ pub const AUDIENCE: &str = "tributary";
 pub const NOT_BEFORE_LEEWAY: i64 = 5;
 /// Longest token that is looked at, in bytes.
 pub const MAX_BYTES: usize = 4096;
+/// Tokens whose signature is remembered as good: checking one costs more than answering a request.
+const REMEMBERED: usize = 4096;
 /// Longest subject, in bytes: it stands in events and idempotency keys.
 pub const MAX_SUBJECT_BYTES: usize = 128;
 
@@ -81,6 +84,7 @@ pub struct Keys {
     checking: DecodingKey,
     id: String,
     validation: Validation,
+    remembered: Cache<String, Claims>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -96,9 +100,8 @@ impl Keys {
     pub fn load(file: &Path) -> anyhow::Result<Self> {
         let pem = std::fs::read(file)
             .with_context(|| format!("the signing key {} cannot be read", file.display()))?;
-        Self::from_pem(&pem).with_context(|| {
-            format!("{} is not an Ed25519 key in PKCS#8, PEM", file.display())
-        })
+        Self::from_pem(&pem)
+            .with_context(|| format!("{} is not an Ed25519 key in PKCS#8, PEM", file.display()))
     }
 
     /// Makes a new private key in `file`, which must not exist; only its owner may read it.
@@ -134,6 +137,7 @@ impl Keys {
             id: key.thumbprint(ThumbprintHash::SHA256)?,
             signing,
             validation,
+            remembered: Cache::new(REMEMBERED),
         })
     }
 
@@ -158,6 +162,19 @@ impl Keys {
 
     /// What the token says, if it is ours and holds now.
     pub fn check(&self, token: &str) -> Result<Claims, Invalid> {
+        let claims = match self.remembered.get(token) {
+            Some(claims) => claims,
+            None => self.read(token)?,
+        };
+        let now = Utc::now().timestamp();
+        if claims.exp <= now || claims.nbf > now + NOT_BEFORE_LEEWAY {
+            return Err(Invalid::Time);
+        }
+        Ok(claims)
+    }
+
+    /// Checks everything but the time, which goes on.
+    fn read(&self, token: &str) -> Result<Claims, Invalid> {
         if token.len() > MAX_BYTES {
             return Err(Invalid::Claims);
         }
@@ -165,17 +182,13 @@ impl Keys {
         if header.kid.as_deref() != Some(&*self.id) {
             return Err(Invalid::UnknownKey);
         }
-        let claims: Claims =
-            jsonwebtoken::decode(token, &self.checking, &self.validation)?.claims;
-        let now = Utc::now().timestamp();
-        if claims.exp <= now || claims.nbf > now + NOT_BEFORE_LEEWAY {
-            return Err(Invalid::Time);
-        }
+        let claims: Claims = jsonwebtoken::decode(token, &self.checking, &self.validation)?.claims;
         let subject = claims.sub.as_bytes();
         let readable = subject.iter().all(u8::is_ascii_graphic);
         if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES || !readable {
             return Err(Invalid::Claims);
         }
+        self.remembered.insert(token.to_owned(), claims.clone());
         Ok(claims)
     }
 }

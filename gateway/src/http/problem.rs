@@ -1,0 +1,348 @@
+//! Every answer that is not a success, in one form (RFC 9457), from one mapping. A handler fails
+//! with a [`Problem`]; the outermost layer writes it down, knowing the trace, and does the same to
+//! whatever the framework itself refuses.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::{Kind, Reject};
+use eventstore::{AppendError, Unavailable};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// When to come back after 503, in seconds.
+const RETRY_AFTER: u64 = 1;
+
+/// Why a request was not answered with a success.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    code: &'static str,
+    detail: String,
+    errors: Vec<Fault>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    members: Map<String, Value>,
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Fault {
+    /// JSON pointer to the member of the body that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pointer: Option<String>,
+    /// Name of the query parameter or header that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) parameter: Option<String>,
+    pub(super) detail: String,
+}
+
+/// The body of an answer that is not a success: problem details as in RFC 9457.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Body9457 {
+    /// `urn:tributary:problem:` and the code.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The status in words.
+    title: String,
+    status: u16,
+    /// What is wrong this time.
+    detail: String,
+    /// Stable name of the problem, for programs.
+    code: String,
+    /// What is wrong, part by part.
+    errors: Vec<Fault>,
+    /// Names the request in our logs and traces.
+    trace_id: String,
+    /// Further members of some problems, such as the projection that is behind.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            members: Map::new(),
+        }
+    }
+
+    /// What was asked for does not exist, or not for this caller.
+    pub(super) fn not_found(what: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("there is no such {what}"),
+        )
+    }
+
+    /// The request can be read but makes no sense.
+    pub(super) fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// A query parameter or header is wrong.
+    pub(super) fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        let fault = Fault {
+            pointer: None,
+            parameter: Some(name.to_owned()),
+            detail: detail.clone(),
+        };
+        Self::invalid("invalid_parameter", format!("`{name}`: {detail}")).fault(fault)
+    }
+
+    /// We cannot answer now, but may soon.
+    pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+            .header(header::RETRY_AFTER, RETRY_AFTER.into())
+    }
+
+    /// Our fault. What went wrong is logged, not told.
+    pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        let causes: Vec<String> = std::iter::successors(error.source(), |cause| cause.source())
+            .map(ToString::to_string)
+            .collect();
+        tracing::error!(%error, ?causes, "a request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "the request failed on our side; the trace id finds it in the log",
+        )
+    }
+
+    #[must_use]
+    pub(super) fn fault(mut self, fault: Fault) -> Self {
+        self.errors.push(fault);
+        self
+    }
+
+    #[must_use]
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    #[must_use]
+    pub(super) fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// What a handler that took too long is answered for.
+    pub(super) fn too_slow(limit: Duration) -> Self {
+        Self::unavailable("timeout", format!("the request took longer than {limit:?}"))
+    }
+
+    fn write(self, trace_id: &str) -> Response {
+        let body = Body9457 {
+            kind: format!("urn:tributary:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.to_owned(),
+            errors: self.errors,
+            trace_id: trace_id.to_owned(),
+            members: self.members,
+        };
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = (self.status, body).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+/// Carries the problem to the outermost layer, which writes it down.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The answer as it leaves: problems written down, and what the framework refused made one.
+pub(super) fn render(mut response: Response<Body>, trace_id: &str) -> Response {
+    let status = response.status();
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        return problem.write(trace_id);
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let (code, detail) = match status {
+        StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "not with this method"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "the body is too large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "not in this form"),
+        _ if status.is_client_error() => ("bad_request", "the request cannot be read"),
+        _ => ("internal_error", "the request failed on our side"),
+    };
+    let mut written = Problem::new(status, code, detail).write(trace_id);
+    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+        written.headers_mut().insert(header::ALLOW, allow);
+    }
+    written
+}
+
+/// What a panic is answered with; the panic itself is in the log.
+pub(super) fn panicked(_cause: Box<dyn std::any::Any + Send>) -> Response {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal_error",
+        "the request failed on our side; the trace id finds it in the log",
+    )
+    .into_response()
+}
+
+impl<R: Reject> From<commands::Error<R>> for Problem {
+    fn from(error: commands::Error<R>) -> Self {
+        match error {
+            commands::Error::Rejected(rejection) => {
+                let status = match rejection.kind() {
+                    Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+                    Kind::NotFound => StatusCode::NOT_FOUND,
+                    Kind::Forbidden => StatusCode::FORBIDDEN,
+                    Kind::Conflict => StatusCode::CONFLICT,
+                };
+                Self::new(status, rejection.code(), rejection.to_string())
+            }
+            commands::Error::KeyReused => AppendError::KeyReused.into(),
+            commands::Error::Contention(_) => {
+                Self::unavailable("contention", "others keep changing the same thing")
+            }
+            commands::Error::BadData(reason) => AppendError::BadData(reason).into(),
+            commands::Error::Unavailable(error) => error.into(),
+            commands::Error::ShuttingDown => AppendError::ShuttingDown.into(),
+            commands::Error::Codec(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Conflict { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "somebody else changed it in between",
+            ),
+            AppendError::KeyReused => Self::new(
+                StatusCode::CONFLICT,
+                "idempotency_key_reused",
+                "this Idempotency-Key was used before, for another request",
+            ),
+            AppendError::BadData(reason) => Self::invalid("bad_data", reason),
+            AppendError::Unavailable(error) => error.into(),
+            AppendError::ShuttingDown => {
+                Self::unavailable("shutting_down", "this process is shutting down")
+            }
+            AppendError::Codec(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(Unavailable(error): Unavailable) -> Self {
+        error.into()
+    }
+}
+
+/// Failures of queries. Whether the server is gone or our statement is wrong is told apart.
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        // Classes of SQLSTATE that speak of the server, not of what was asked: connection,
+        // transaction, resources, operator.
+        let passes =
+            |code: &str| ["08", "25", "40", "53", "57"].contains(&&code[..2.min(code.len())]);
+        let about_the_server = match &error {
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        if about_the_server {
+            tracing::warn!(%error, "the database is not reachable");
+            Self::unavailable("database_unavailable", "the database is not reachable")
+        } else {
+            Self::internal(&error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::works::Rejection;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn written(problem: impl Into<Problem>) -> (StatusCode, Response, Value) {
+        let response = render(problem.into().into_response(), "abc");
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let value = serde_json::from_slice(&bytes).unwrap();
+        (
+            parts.status,
+            Response::from_parts(parts, Body::empty()),
+            value,
+        )
+    }
+
+    #[tokio::test]
+    async fn rejections_map_by_their_kind() {
+        for (rejection, status) in [(Rejection::NotDemanded, 404), (Rejection::Leased, 409)] {
+            let error = commands::Error::Rejected(rejection);
+            let (answered, response, body) = written(error).await;
+            assert_eq!(answered, status);
+            assert_eq!(
+                response.headers()["content-type"],
+                "application/problem+json"
+            );
+            assert_eq!(body["code"], rejection.code());
+            assert_eq!(body["status"], status);
+            assert_eq!(body["trace_id"], "abc");
+            assert_eq!(body["errors"], Value::Array(Vec::new()));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outage_says_when_to_come_back() {
+        let (status, response, body) = written(Unavailable(sqlx::Error::PoolTimedOut)).await;
+        assert_eq!(status, 503);
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(body["code"], "database_unavailable");
+        assert_eq!(written(sqlx::Error::RowNotFound).await.0, 500);
+    }
+
+    #[tokio::test]
+    async fn what_the_framework_refuses_becomes_a_problem_too() {
+        for status in [404, 405, 413, 415, 400, 500] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let response = render(status.into_response(), "abc");
+            assert_eq!(response.status(), status);
+            assert_eq!(
+                response.headers()["content-type"],
+                "application/problem+json"
+            );
+        }
+        let fine = render(StatusCode::NO_CONTENT.into_response(), "abc");
+        assert!(fine.headers().get("content-type").is_none());
+    }
+}
