@@ -10,7 +10,9 @@ pub mod decider;
 pub mod rejection;
 pub mod context;
 #[cfg(test)]
-pub mod spec;
+mod golden;
+#[cfg(test)]
+mod spec;
 
 pub mod telemetry;
 pub mod works;

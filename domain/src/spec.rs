@@ -7,7 +7,7 @@ use crate::decider::Decider;
 use crate::event::{decode, encode};
 
 /// The history a command meets.
-pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Given<D> {
+pub(crate) fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Given<D> {
     Given(
         events
             .into_iter()
@@ -15,20 +15,20 @@ pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Given<D>
     )
 }
 
-pub struct Given<D: Decider>(D);
+pub(crate) struct Given<D: Decider>(D);
 
 impl<D: Decider> Given<D> {
     /// The command that is judged.
-    pub fn when(self, command: D::Command) -> When<D> {
+    pub(crate) fn when(self, command: D::Command) -> When<D> {
         When(self.0.decide(command))
     }
 }
 
-pub struct When<D: Decider>(crate::Decision<D>);
+pub(crate) struct When<D: Decider>(crate::Decision<D>);
 
 impl<D: Decider<Event: PartialEq + Debug, Rejection: PartialEq + Debug>> When<D> {
     /// Exactly these events follow, and survive storage.
-    pub fn then(self, expected: impl IntoIterator<Item = D::Event>) {
+    pub(crate) fn then(self, expected: impl IntoIterator<Item = D::Event>) {
         let events = self.0.expect("the command is accepted");
         assert_eq!(events, expected.into_iter().collect::<Vec<_>>());
         for event in events {
@@ -41,12 +41,12 @@ impl<D: Decider<Event: PartialEq + Debug, Rejection: PartialEq + Debug>> When<D>
     }
 
     /// Nothing follows: it was so already.
-    pub fn then_nothing(self) {
+    pub(crate) fn then_nothing(self) {
         self.then([]);
     }
 
     /// The command is refused for this reason.
-    pub fn then_rejected(self, expected: D::Rejection) {
+    pub(crate) fn then_rejected(self, expected: D::Rejection) {
         assert_eq!(self.0.expect_err("the command is refused"), expected);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::{Position, Version};
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{Executor, PgConnection, Row};
 use uuid::Uuid;
 
 use crate::append::{Append, AppendError, Appended};
@@ -40,7 +40,7 @@ pub(crate) async fn write(
         ..
     } = judge;
     if rows.is_empty() && receipts.is_empty() {
-        sqlx::raw_sql("rollback").execute(&mut *connection).await?;
+        connection.execute("rollback").await?;
         return Ok((outcomes, head.position));
     }
     let events = rows.len();
@@ -85,13 +85,13 @@ struct Head {
 /// From here to the commit nobody else appends. What is read after this statement, not with it,
 /// is what the batch is judged against.
 async fn lock_head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
-    let row = sqlx::raw_sql(
-        "begin;
+    let row = connection
+        .fetch_one(
+            "begin;
          select position, greatest(clock_timestamp(), recorded_at) as recorded_at, hash
          from log.head for update",
-    )
-    .fetch_one(connection)
-    .await?;
+        )
+        .await?;
     Ok(Head {
         position: Position(row.try_get("position")?),
         recorded_at: row.try_get("recorded_at")?,
@@ -116,9 +116,7 @@ async fn move_head_and_commit(
         head.position,
         head.recorded_at.format("%Y-%m-%d %H:%M:%S%.6f+00"),
     );
-    sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(connection)
-        .await?;
+    connection.execute(sql.as_str()).await?;
     Ok(())
 }
 

@@ -2,8 +2,8 @@
 
 use domain::{Position, StreamId, Version};
 use futures::TryStreamExt;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use crate::raw::RawEvent;
 use crate::{EventStore, Unavailable};
@@ -88,7 +88,7 @@ impl EventStore {
             }
         }
         sql += " order by position limit $3";
-        let mut query = sqlx::query(AssertSqlSafe(sql))
+        let mut query = sqlx::query(&sql)
             .bind(after.0)
             .bind(until.0)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX));
@@ -121,7 +121,7 @@ impl EventStore {
             "select {COLUMNS} from log.event where stream_id = $1 and version > $2
              order by version limit $3"
         );
-        let rows = sqlx::query(AssertSqlSafe(sql))
+        let rows = sqlx::query(&sql)
             .bind(stream.as_str())
             .bind(after.0)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))

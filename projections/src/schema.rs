@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 
 use crate::projection::Projection;
 
@@ -48,10 +48,10 @@ async fn create_schema<P: Projection>(
             .fetch_one(&mut *transaction)
             .await?;
     if !exists {
-        sqlx::raw_sql(AssertSqlSafe(format!("create schema {schema}")))
-            .execute(&mut *transaction)
+        transaction
+            .execute(format!("create schema {schema}").as_str())
             .await?;
-        sqlx::raw_sql(P::DDL).execute(&mut *transaction).await?;
+        transaction.execute(P::DDL).await?;
     }
     transaction.commit().await
 }

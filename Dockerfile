@@ -1,0 +1,16 @@
+# The executable and nothing else, as an ordinary user. Built by `docker compose up --build`.
+FROM rust:1.95-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin tributary && cp target/release/tributary /usr/local/bin/
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* && useradd --system --uid 10001 tributary
+COPY --from=build /usr/local/bin/tributary /usr/local/bin/tributary
+USER 10001
+EXPOSE 8080
+ENTRYPOINT ["tributary"]
+CMD ["serve"]

@@ -1,0 +1,122 @@
+//! Every version of every event type ever written stands in `golden/`, and can be read for ever.
+//! A file here is never changed: a new shape is a new schema version, with an upcast.
+
+use std::path::Path;
+
+use crate::event::{Event, decode, encode};
+use crate::{CONTEXTS, Context, telemetry, works};
+
+/// Reads the golden files of `context`; says which of its events it checked.
+fn check<E: Event>(context: &Context) -> &'static str {
+    assert_eq!(
+        context.event_types,
+        E::TYPES,
+        "{} lists the events of its set",
+        context.name
+    );
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("golden")
+        .join(context.name);
+    for (event_type, current) in E::TYPES {
+        for version in 1..=*current {
+            let path = folder.join(format!("{event_type}.v{version}.json"));
+            let golden = std::fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("{} is missing: {error}", path.display()));
+            let event: E = decode(event_type, version, golden.trim())
+                .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+            let stored = encode(&event).unwrap();
+            assert_eq!(
+                (&*stored.event_type, stored.schema_version),
+                (*event_type, *current)
+            );
+            if version == *current {
+                assert_eq!(
+                    &*stored.data,
+                    golden.trim(),
+                    "{} is written otherwise",
+                    path.display()
+                );
+            }
+        }
+    }
+    CONTEXTS
+        .iter()
+        .find(|known| *known == context)
+        .expect("the context is listed")
+        .name
+}
+
+#[test]
+fn every_event_ever_written_can_be_read() {
+    let checked = [
+        check::<telemetry::Event>(&telemetry::CONTEXT),
+        check::<works::Event>(&works::CONTEXT),
+    ];
+    let listed: Vec<_> = CONTEXTS.iter().map(|context| context.name).collect();
+    assert_eq!(
+        checked[..],
+        listed[..],
+        "every context has its golden files checked"
+    );
+}
+
+mod upcasting {
+    use serde::{Deserialize, Serialize};
+
+    use crate::event::{CodecError, Event, Upcast, decode};
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type", content = "data", rename_all = "snake_case")]
+    enum Sample {
+        Measured { celsius: f64, by: String },
+    }
+
+    impl Event for Sample {
+        const TYPES: &'static [(&'static str, i16)] = &[("measured", 3)];
+        const UPCASTS: &'static [Upcast] = &[
+            Upcast {
+                event_type: "measured",
+                from: 1,
+                apply: |fields| {
+                    let degrees = fields.remove("degrees").unwrap_or_default();
+                    fields.insert("celsius".into(), degrees);
+                },
+            },
+            Upcast {
+                event_type: "measured",
+                from: 2,
+                apply: |fields| {
+                    fields.insert("by".into(), "unknown".into());
+                },
+            },
+        ];
+    }
+
+    #[test]
+    fn an_old_event_is_brought_up_to_date_step_by_step() {
+        let event: Sample = decode("measured", 1, r#"{"degrees": 21.5}"#).unwrap();
+        assert_eq!(
+            event,
+            Sample::Measured {
+                celsius: 21.5,
+                by: "unknown".into()
+            }
+        );
+        let event: Sample = decode("measured", 2, r#"{"celsius": 21.5}"#).unwrap();
+        assert_eq!(
+            event,
+            Sample::Measured {
+                celsius: 21.5,
+                by: "unknown".into()
+            }
+        );
+    }
+
+    #[test]
+    fn an_event_of_a_newer_build_is_not_guessed_at() {
+        let error = decode::<Sample>("measured", 4, "{}").unwrap_err();
+        assert!(matches!(error, CodecError::FromTheFuture { .. }), "{error}");
+        let error = decode::<Sample>("weighed", 1, "{}").unwrap_err();
+        assert!(matches!(error, CodecError::UnknownType(_)), "{error}");
+    }
+}
