@@ -66,7 +66,11 @@ impl<S: Sync> FromRequestParts<S> for Trace {
 }
 
 /// The layer itself. `limit` holds until the answer begins; streams go on as long as they like.
-pub(super) async fn layer(State(limit): State<Duration>, mut request: Request, next: Next) -> Response {
+pub(super) async fn layer(
+    State(limit): State<Duration>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let trace = Trace::of(request.headers());
     let trace_id = trace.trace_id();

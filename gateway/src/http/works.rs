@@ -137,7 +137,9 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let position = api.wait.query(PROJECTION, &headers).await?;
-    let (filter, after, limit) = query.read()?;
+    let limit = query.limit;
+    let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
+    let filter = query.filter()?;
     let rows = works::list(api.store.pool(), &filter, after, limit.into()).await?;
     let full = rows.len() == usize::from(limit);
     let next = match rows.last().filter(|_| full) {
@@ -149,21 +151,20 @@ async fn list(
 }
 
 impl ListQuery {
-    fn read(self) -> Result<(Filter, Option<(DateTime<Utc>, Uuid)>, Limit), Problem> {
-        let known = |status: &&String| works::STATUSES.contains(&status.as_str());
-        if self.status.is_some() && self.status.as_ref().filter(known).is_none() {
+    fn filter(self) -> Result<Filter, Problem> {
+        if let Some(status) = &self.status
+            && !works::STATUSES.contains(&status.as_str())
+        {
             let detail = format!("one of {}", works::STATUSES.join(", "));
             return Err(Problem::parameter("status", detail));
         }
-        let after = self.cursor.map(|cursor| cursor.read()).transpose()?;
-        let filter = Filter {
+        Ok(Filter {
             done: self.done,
             status: self.status,
             work_code: self.work_code,
             created_from: self.created_from,
             created_to: self.created_to,
-        };
-        Ok((filter, after, self.limit))
+        })
     }
 }
 

@@ -61,7 +61,7 @@ fn forged(header: &Value, claims: &Value, signature: &str) -> String {
 fn a_token_of_ours_is_accepted() {
     let keys = keys();
     let token = keys
-        .sign("ada", Role::Operator, Duration::from_secs(60))
+        .sign("ada", Role::Operator, Duration::from_mins(1))
         .unwrap();
     let claims = keys.check(&token).unwrap();
     assert_eq!((claims.sub.as_str(), claims.role), ("ada", Role::Operator));

@@ -65,7 +65,8 @@ struct SentReading {
 struct Verdict {
     /// Its place in what was sent, from 0.
     index: usize,
-    verdict: Outcome,
+    #[serde(rename = "verdict")]
+    outcome: Outcome,
     /// Why it was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -121,9 +122,9 @@ async fn append(
     index: usize,
     item: Result<(Uuid, Reading), InvalidReading>,
 ) -> Result<Verdict, Problem> {
-    let verdict = |verdict, position: Option<Position>, reason| Verdict {
+    let verdict = |outcome, position: Option<Position>, reason| Verdict {
         index,
-        verdict,
+        outcome,
         reason,
         position: position.map(|position| position.0),
     };

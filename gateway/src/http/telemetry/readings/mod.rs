@@ -195,11 +195,11 @@ impl ReadingsQuery {
 /// As many whole buckets as make at least `limit` rows.
 fn bucket_table(buckets: Vec<Bucket>, limit: usize, more: bool) -> Result<Table, Problem> {
     let starts_another = |index: &usize| buckets[*index].time != buckets[*index - 1].time;
-    let boundaries = (1..buckets.len()).filter(starts_another);
+    let mut boundaries = (1..buckets.len()).filter(starts_another);
     let end = boundaries.clone().find(|index| *index >= limit);
     // Without a boundary beyond the limit, what is left is one bucket, perhaps cut off.
     let end = end
-        .or_else(|| boundaries.last().filter(|_| more))
+        .or_else(|| boundaries.next_back().filter(|_| more))
         .unwrap_or(buckets.len());
     let next = (end < buckets.len()).then(|| (buckets[end - 1].time, 0));
     let rows = buckets[..end].iter().map(object);
