@@ -38,7 +38,7 @@ struct Pending {
     request: Append,
     reply: oneshot::Sender<Result<Appended, AppendError>>,
     /// Held until the answer is given: bounds what waits.
-    _bytes: OwnedSemaphorePermit,
+    bytes: OwnedSemaphorePermit,
 }
 
 /// The way to the appender.
@@ -60,7 +60,7 @@ impl Handle {
         let pending = Pending {
             request,
             reply,
-            _bytes: permit,
+            bytes: permit,
         };
         if self.queue.send(pending).await.is_err() {
             return Err(AppendError::ShuttingDown);
@@ -144,16 +144,17 @@ impl Appender {
         let mut batch = Vec::new();
         let mut held_over = None;
         loop {
-            let first = match held_over.take() {
-                Some(pending) => Some(pending),
-                None => tokio::select! {
+            let first = if held_over.is_some() {
+                held_over.take()
+            } else {
+                tokio::select! {
                     biased;
                     pending = requests.recv() => pending,
                     () = shutdown.cancelled(), if !requests.is_closed() => {
                         requests.close(); // What is in the queue is still taken.
                         continue;
                     }
-                },
+                }
             };
             let Some(first) = first else { return };
             held_over = gather(&mut batch, first, &mut requests);
@@ -166,7 +167,7 @@ impl Appender {
     async fn commit(&mut self, batch: Vec<Pending>) {
         let (requests, callers): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .map(|pending| (pending.request, (pending.reply, pending._bytes)))
+            .map(|pending| (pending.request, (pending.reply, pending.bytes)))
             .unzip();
         let outcomes = match self.try_commit(&requests).await {
             Err(Failure::Data(_)) if requests.len() > 1 => self.commit_apart(&requests).await,

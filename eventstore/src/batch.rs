@@ -50,6 +50,7 @@ pub(crate) async fn write(
     }
     move_head_and_commit(connection, &head).await?;
     metrics::counter!("tributary_events_appended_total").increment(events as u64);
+    #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     metrics::histogram!("tributary_append_batch_events").record(events as f64);
     Ok((outcomes, head.position))
 }

@@ -9,25 +9,36 @@
 mod append;
 mod appender;
 mod batch;
+mod bus;
 mod chain;
 mod checkpoint;
 mod copy;
 mod feed;
+mod heard;
+mod message;
 mod migrate;
 mod raw;
 mod read;
 mod receipt;
+mod relay;
+mod ring;
+mod subscription;
+mod tail;
 
 pub use append::{Append, AppendError, Appended, ExpectedVersion, NewEvent, StreamAppend};
 pub use appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
+pub use bus::{Bus, BusError, BusOptions, HEAD_SUBJECT, Heads, STREAM, SUBJECTS, announcer};
 pub use chain::{EventHash, link};
 pub use checkpoint::Checkpoint;
 pub use copy::CopyRows;
-pub use feed::{Batch, Feed, Subscription};
+pub use feed::{Feed, Source};
 pub use migrate::{migrate, pool};
 pub use raw::RawEvent;
 pub use read::{Filter, PAGE_BYTES, Page};
 pub use receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
+pub use relay::{ContextOf, Relay};
+pub use ring::RING_BYTES;
+pub use subscription::{Batch, Subscription};
 
 use domain::Position;
 use sqlx::PgPool;

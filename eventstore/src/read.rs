@@ -23,6 +23,13 @@ pub struct Filter {
     pub stream: Option<StreamId>,
 }
 
+/// Everything.
+pub(crate) static ALL: Filter = Filter {
+    categories: Vec::new(),
+    event_types: Vec::new(),
+    stream: None,
+};
+
 impl Filter {
     /// Everything that happens to streams of these categories.
     pub fn categories(categories: &[&str]) -> Self {
