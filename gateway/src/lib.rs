@@ -2,7 +2,12 @@
 //! Requests become domain types here, errors become answers here, and nothing is decided here.
 
 pub mod config;
+pub mod cli;
+pub mod app;
+pub mod roles;
 pub mod tokens;
 pub mod figures;
+mod codes;
 #[expect(unused_qualifications, reason = "written by the macros of utoipa")]
 pub mod http;
+pub mod mqtt;

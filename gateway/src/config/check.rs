@@ -139,7 +139,7 @@ mod tests {
         ];
         let config = parse::<Cli>(args).unwrap().config;
         assert_eq!(
-            config.mistakes(),
+            config.mistakes(&[]),
             ["--worker-time-limit must be shorter than --worker-lease"]
         );
         let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());

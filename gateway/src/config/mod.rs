@@ -11,9 +11,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use domain::works::RetryPolicy;
 use serde::Serialize;
+
+use crate::roles::Role;
 
 /// Everything the roles need to know.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -111,8 +114,11 @@ pub struct Mqtt {
         default_value = "7d"
     )]
     pub mqtt_session_expiry: Span,
+    /// Certificates (PEM) to trust instead of the system's
+    #[arg(long, env = "MQTT_CA_FILE", value_name = "FILE")]
+    pub mqtt_ca_file: Option<PathBuf>,
     /// Accept a broker that lets anybody in; for development
-    #[arg(long, env = "MQTT_ALLOW_ANONYMOUS")]
+    #[arg(long, env = "MQTT_ALLOW_ANONYMOUS", value_parser = FalseyValueParser::new())]
     pub mqtt_allow_anonymous: bool,
 }
 
@@ -234,6 +240,17 @@ pub struct Log {
         default_value = "text"
     )]
     pub log_format: LogFormat,
+    /// Write without colours, as they do who set `NO_COLOR`
+    #[arg(
+        long,
+        global = true,
+        env = "NO_COLOR",
+        value_name = "ANYTHING",
+        num_args = 0..=1,
+        default_missing_value = "1",
+        hide_env_values = true
+    )]
+    pub no_color: Option<String>,
 }
 
 /// The forms of the log.
@@ -269,8 +286,9 @@ pub struct Server {
 }
 
 impl Config {
-    /// What each option for itself cannot tell: everything that does not fit together.
-    pub fn mistakes(&self) -> Vec<String> {
+    /// What each option for itself cannot tell: everything that does not fit together, or not with
+    /// the roles that are to be played.
+    pub fn mistakes(&self, roles: &[Role]) -> Vec<String> {
         let mut mistakes = Vec::new();
         if let Err(error) = self.database.options() {
             mistakes.push(format!("--database-url: {error}"));
@@ -289,6 +307,12 @@ impl Config {
         }
         if self.mqtt.mqtt_username.is_some() != self.mqtt.mqtt_password.is_some() {
             mistakes.push("--mqtt-username and --mqtt-password belong together".into());
+        }
+        let anonymous = self.mqtt.mqtt_username.is_none() && !self.mqtt.mqtt_url.names_user();
+        if roles.contains(&Role::Mqtt) && anonymous && !self.mqtt.mqtt_allow_anonymous {
+            let message = "the bridge has no --mqtt-username and --mqtt-password; a broker that \
+                           lets anybody in needs --mqtt-allow-anonymous";
+            mistakes.push(message.into());
         }
         mistakes
     }

@@ -64,6 +64,11 @@ impl ServerUrl {
     pub fn expose(&self) -> &str {
         &self.text
     }
+
+    /// Whether it says who we are.
+    pub fn names_user(&self) -> bool {
+        Url::parse(&self.text).is_ok_and(|url| !url.username().is_empty())
+    }
 }
 
 impl FromStr for ServerUrl {

@@ -48,8 +48,8 @@ mod tags {
 pub struct Api {
     pub store: EventStore,
     pub feed: Feed,
-    /// Whether the bus is there; none without one.
-    pub bus: Option<watch::Receiver<bool>>,
+    /// Whether the bus is there.
+    pub bus: watch::Receiver<bool>,
     pub works: Handler<Work>,
     pub wait: Waiter,
     pub keys: Keys,
@@ -60,9 +60,7 @@ pub struct Api {
 
 impl Api {
     fn bus_is_up(&self) -> bool {
-        self.bus
-            .as_ref()
-            .is_some_and(|connected| *connected.borrow())
+        *self.bus.borrow()
     }
 }
 

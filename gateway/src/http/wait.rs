@@ -113,7 +113,7 @@ impl Waiter {
 
     /// After a command: waits for `projection` as long as the caller prefers. Whether it came so
     /// far is not part of the answer: the command is done either way.
-    pub(super) async fn command(
+    pub async fn command(
         &self,
         projection: &'static str,
         position: Position,

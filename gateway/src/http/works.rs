@@ -10,8 +10,6 @@ use chrono::{DateTime, Utc};
 use domain::Version;
 use domain::works::{Command, stream};
 use projections::works::{self, Filter, Row};
-use rand::RngExt;
-use rand::distr::Alphanumeric;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -25,11 +23,10 @@ use super::problem::Problem;
 use super::receipt::{Answer, Asked, CommandHeaders, POSITION};
 use super::wait::QueryHeaders;
 use super::{Api, tags};
+use crate::codes::work_code;
 
 /// The projection that answers here.
 const PROJECTION: &str = "works";
-/// Random characters of a work code.
-const CODE_CHARACTERS: usize = 10;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -82,10 +79,9 @@ async fn demand(
 /// A work as it will be shown once the read model has it.
 fn new_row(add_up_to: u32) -> Row {
     let now = Utc::now();
-    let code = rand::rng().sample_iter(Alphanumeric).take(CODE_CHARACTERS);
     Row {
         id: Uuid::now_v7(),
-        work_code: format!("api-{}", code.map(char::from).collect::<String>()),
+        work_code: work_code("api"),
         add_up_to: add_up_to.into(),
         done: false,
         result: None,

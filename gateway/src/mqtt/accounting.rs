@@ -1,0 +1,203 @@
+//! What became of every message: `received = appended + duplicate + rejected + in_flight`.
+
+use std::fmt;
+
+use metrics::{Counter, Gauge};
+use tokio::sync::watch;
+
+/// The books of one bridge, shared with health checks and tests, and exported as metrics.
+#[derive(Debug)]
+pub struct Accounting {
+    /// All figures change under one lock, so that no reader ever sees them out of balance.
+    books: watch::Sender<Snapshot>,
+    exported: Exported,
+}
+
+/// The figures at one moment. They are of this process: after a restart they begin at zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Messages taken, each delivery counted.
+    pub received: u64,
+    /// Committed for what they say.
+    pub appended: u64,
+    /// Found in the log already, as a message delivered again is.
+    pub duplicate: u64,
+    /// Committed as rejected.
+    pub rejected: u64,
+    /// Taken and not yet committed.
+    pub in_flight: u64,
+    /// Of those received, how many came with `QoS` 0: nobody delivers them again.
+    pub qos0: u64,
+    /// Connections that got as far as being subscribed.
+    pub connects: u64,
+    /// Connections the broker refused: credentials, permissions, another client with our id.
+    pub refused: u64,
+    /// Appends tried again because the log was not reachable.
+    pub retries: u64,
+    pub state: State,
+}
+
+/// How the bridge stands with its broker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    Starting,
+    Connecting,
+    /// Connected and subscribed.
+    Connected,
+    /// Not reachable; trying again.
+    Unreachable,
+    /// Reachable, but it does not want us; trying again, slowly.
+    Refused,
+    Stopped,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Appended,
+    Duplicate,
+    Rejected,
+}
+
+impl Accounting {
+    /// Books for the bridge called `bridge` in the metrics. The metrics recorder is installed
+    /// before, or they count in memory only.
+    pub fn new(bridge: &'static str) -> Self {
+        Self {
+            books: watch::Sender::new(Snapshot::default()),
+            exported: Exported::new(bridge),
+        }
+    }
+
+    /// The figures now; they balance.
+    pub fn snapshot(&self) -> Snapshot {
+        *self.books.borrow()
+    }
+
+    /// The figures as they change.
+    pub fn watch(&self) -> watch::Receiver<Snapshot> {
+        self.books.subscribe()
+    }
+
+    pub(super) fn received(&self, qos0: bool) {
+        self.exported.received.increment(1);
+        self.exported.qos0.increment(u64::from(qos0));
+        self.exported.in_flight.increment(1.0);
+        self.books.send_modify(|books| {
+            books.received += 1;
+            books.in_flight += 1;
+            books.qos0 += u64::from(qos0);
+        });
+    }
+
+    /// All of `outcomes` at once: they were committed together.
+    pub(super) fn settled(&self, outcomes: impl Iterator<Item = Outcome>) {
+        let (mut appended, mut duplicate, mut rejected) = (0, 0, 0);
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Appended => appended += 1,
+                Outcome::Duplicate => duplicate += 1,
+                Outcome::Rejected => rejected += 1,
+            }
+        }
+        self.exported.appended.increment(appended);
+        self.exported.duplicate.increment(duplicate);
+        self.exported.rejected.increment(rejected);
+        let settled = appended + duplicate + rejected;
+        let fewer = f64::from(u32::try_from(settled).unwrap_or(u32::MAX));
+        self.exported.in_flight.decrement(fewer);
+        self.books.send_modify(|books| {
+            books.appended += appended;
+            books.duplicate += duplicate;
+            books.rejected += rejected;
+            books.in_flight -= settled;
+        });
+    }
+
+    pub(super) fn retried(&self) {
+        self.exported.retries.increment(1);
+        self.books.send_modify(|books| books.retries += 1);
+    }
+
+    pub(super) fn state(&self, state: State) {
+        match state {
+            State::Connected => self.exported.connects.increment(1),
+            State::Refused => self.exported.refused.increment(1),
+            State::Starting | State::Connecting | State::Unreachable | State::Stopped => {}
+        }
+        let connected = state == State::Connected;
+        self.exported.connected.set(f64::from(u8::from(connected)));
+        self.books.send_modify(|books| {
+            books.state = state;
+            books.connects += u64::from(connected);
+            books.refused += u64::from(state == State::Refused);
+        });
+    }
+}
+
+struct Exported {
+    received: Counter,
+    appended: Counter,
+    duplicate: Counter,
+    rejected: Counter,
+    qos0: Counter,
+    connects: Counter,
+    refused: Counter,
+    retries: Counter,
+    in_flight: Gauge,
+    connected: Gauge,
+}
+
+impl Exported {
+    fn new(bridge: &'static str) -> Self {
+        Self {
+            received: metrics::counter!("tributary_bridge_received_total", "bridge" => bridge),
+            appended: metrics::counter!("tributary_bridge_appended_total", "bridge" => bridge),
+            duplicate: metrics::counter!("tributary_bridge_duplicate_total", "bridge" => bridge),
+            rejected: metrics::counter!("tributary_bridge_rejected_total", "bridge" => bridge),
+            qos0: metrics::counter!("tributary_bridge_qos0_total", "bridge" => bridge),
+            connects: metrics::counter!("tributary_bridge_connects_total", "bridge" => bridge),
+            refused: metrics::counter!("tributary_bridge_refused_total", "bridge" => bridge),
+            retries: metrics::counter!("tributary_bridge_retries_total", "bridge" => bridge),
+            in_flight: metrics::gauge!("tributary_bridge_in_flight", "bridge" => bridge),
+            connected: metrics::gauge!("tributary_bridge_connected", "bridge" => bridge),
+        }
+    }
+}
+
+impl fmt::Debug for Exported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exported")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_books_balance_and_what_is_not_settled_is_in_flight() {
+        let accounting = Accounting::new("test");
+        for qos0 in [false, false, true, false] {
+            accounting.received(qos0);
+        }
+        accounting.settled([Outcome::Appended, Outcome::Duplicate, Outcome::Rejected].into_iter());
+        let books = accounting.snapshot();
+        assert_eq!((books.received, books.qos0, books.in_flight), (4, 1, 1));
+        assert_eq!((books.appended, books.duplicate, books.rejected), (1, 1, 1));
+    }
+}

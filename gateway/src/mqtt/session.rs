@@ -1,0 +1,208 @@
+//! One connection's life: a reader that takes messages, a writer that acknowledges them.
+//!
+//! They are two tasks. The writer never waits for the reader. The reader waits while too much is on
+//! its way, and what makes room is the log and the writer, neither of which needs the reader. (A
+//! loop that both polls the broker and awaits its own acknowledgements deadlocks; Vector shipped
+//! that.)
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use chrono::Utc;
+use rumqttc::{
+    Disconnect, DisconnectReasonCode, Packet, Publish, QoS, SubAck, SubscribeReasonCode,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::accounting::{Accounting, State};
+use super::acks::{Acknowledge, Taken};
+use super::connection::{Connection, Lost};
+use super::frames::{Frame, Frames};
+use super::message::Message;
+
+/// Acknowledgements written at once: 16 KiB.
+const ACKS_AT_ONCE: usize = 4096;
+
+/// Where the reader puts what it takes; the same for every connection of a bridge.
+#[derive(Clone)]
+pub(super) struct Intake {
+    pub(super) taken: mpsc::Sender<Taken>,
+    /// Counts bytes. A receive maximum alone bounds messages, not memory: 4,096 of 4 MiB would be
+    /// 16 GiB, and `QoS` 0 knows no receive maximum. When it is used up the reader stops reading,
+    /// TCP fills up, and the broker keeps the rest. It is shared with what earlier connections
+    /// left unfinished, so reconnecting during an outage of the log does not pile up either.
+    pub(super) held: Arc<Semaphore>,
+    pub(super) accounting: Arc<Accounting>,
+}
+
+/// Serves `connection` until it is lost, or until `shutdown`: then nothing more is taken, what was
+/// taken is acknowledged, however long it takes, and the broker is told goodbye.
+pub(super) async fn run(
+    connection: Connection,
+    filters: Arc<[String]>,
+    receive_maximum: u16,
+    intake: Intake,
+    shutdown: &CancellationToken,
+) -> Result<(), Lost> {
+    let Connection {
+        frames,
+        write,
+        keep_alive,
+        ..
+    } = connection;
+    let (acknowledge, acks) = mpsc::channel(usize::from(receive_maximum));
+    let tasks = TaskTracker::new();
+    let writer = AbortOnDropHandle::new(tasks.spawn(write_acks(write, acks, keep_alive)));
+    let reader = Reader {
+        frames,
+        acknowledge,
+        filters,
+        silence: keep_alive.mul_f64(1.5),
+        intake,
+    };
+    let reader = AbortOnDropHandle::new(tasks.spawn({
+        let shutdown = shutdown.clone();
+        // Dropped when it stops, and with it its end of the writer's queue.
+        async move { shutdown.run_until_cancelled_owned(reader.run()).await }
+    }));
+    let reading = async {
+        match reader.await {
+            Ok(None) => Ok(()),
+            Ok(Some(lost)) => Err(lost),
+            Err(_panicked) => Err(Lost::Closed),
+        }
+    };
+    // It ends by itself when the reader has, and the last message taken here is settled.
+    let writing = async { writer.await.unwrap_or(Err(Lost::Closed)) };
+    tokio::try_join!(reading, writing).map(|_both| ())
+}
+
+struct Reader<R> {
+    frames: Frames<R>,
+    acknowledge: mpsc::Sender<u16>,
+    filters: Arc<[String]>,
+    /// The writer pings; a broker that then says nothing for so long is gone.
+    silence: Duration,
+    intake: Intake,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    /// Reads until the connection is lost, and says how.
+    async fn run(mut self) -> Lost {
+        loop {
+            if let Err(lost) = self.next().await {
+                return lost;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<(), Lost> {
+        let frame = timeout(self.silence, self.frames.next())
+            .await
+            .unwrap_or_else(|_elapsed| Err(Lost::Timeout))?;
+        match frame {
+            Frame::Packet(Packet::Publish(publish)) => {
+                let size = publish.payload.len();
+                self.take(publish, size).await
+            }
+            Frame::Cut { publish, size } => self.take(publish, size).await,
+            Frame::Packet(Packet::SubAck(suback)) => self.subscribed(&suback),
+            Frame::Packet(Packet::PingResp) => Ok(()),
+            Frame::Packet(Packet::Disconnect(disconnect)) => {
+                Err(Lost::Disconnected(disconnect.reason_code))
+            }
+            Frame::Packet(_) => Err(rumqttc::mqttbytes::Error::ProtocolError.into()),
+        }
+    }
+
+    /// Hands a message on. It counts as received when nothing can come between any more.
+    async fn take(&mut self, publish: Publish, size: usize) -> Result<(), Lost> {
+        let acknowledge = match publish.qos {
+            QoS::AtMostOnce => None,
+            // A subscription at QoS 1 brings nothing higher.
+            QoS::ExactlyOnce => return Err(rumqttc::mqttbytes::Error::ProtocolError.into()),
+            QoS::AtLeastOnce => Some(Acknowledge {
+                packet_id: publish.pkid,
+                // Free already, if the broker keeps to the receive maximum. Mosquitto 2.0.11 does
+                // so only until the first PUBACK; what it sends too early waits in the socket.
+                place: match self.acknowledge.clone().reserve_owned().await {
+                    Ok(place) => place,
+                    Err(_writer_ended) => return Err(Lost::Closed),
+                },
+            }),
+        };
+        let message = Message::new(&publish.topic, &publish.payload, size, Utc::now());
+        drop(publish); // It holds on to the buffer it was read from.
+        let weight = u32::try_from(message.weight()).unwrap_or(u32::MAX);
+        let held = Arc::clone(&self.intake.held)
+            .acquire_many_owned(weight)
+            .await;
+        let place = self.intake.taken.reserve().await;
+        let (Ok(held), Ok(place)) = (held, place) else {
+            return Err(Lost::Closed);
+        };
+        self.intake.accounting.received(acknowledge.is_none());
+        place.send(Taken {
+            message,
+            acknowledge,
+            held,
+        });
+        Ok(())
+    }
+
+    fn subscribed(&self, suback: &SubAck) -> Result<(), Lost> {
+        for (filter, code) in self.filters.iter().zip(&suback.return_codes) {
+            // QoS 0 would mean losing messages without anybody knowing.
+            if !matches!(code, SubscribeReasonCode::Success(QoS::AtLeastOnce)) {
+                return Err(Lost::Subscription {
+                    filter: filter.clone(),
+                    reason: format!("{code:?}"),
+                });
+            }
+        }
+        self.intake.accounting.state(State::Connected);
+        Ok(())
+    }
+}
+
+/// Writes acknowledgements, as many at once as there are, and a ping now and then. Ends with a
+/// goodbye when no acknowledgement can come any more.
+async fn write_acks(
+    mut write: impl AsyncWrite + Unpin,
+    mut acks: mpsc::Receiver<u16>,
+    keep_alive: Duration,
+) -> Result<(), Lost> {
+    let mut ping = interval((keep_alive / 2).max(Duration::from_secs(1)));
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut packet_ids = Vec::with_capacity(ACKS_AT_ONCE);
+    let mut buffer = BytesMut::with_capacity(4 * ACKS_AT_ONCE);
+    loop {
+        tokio::select! {
+            count = acks.recv_many(&mut packet_ids, ACKS_AT_ONCE) => {
+                if count == 0 {
+                    break;
+                }
+                for packet_id in packet_ids.drain(..) {
+                    // PUBACK, success: the two bytes of its header and the id.
+                    buffer.put_u16(0x4002);
+                    buffer.put_u16(packet_id);
+                }
+            }
+            _ = ping.tick() => {
+                Packet::PingReq.write(&mut buffer, None)?;
+            }
+        }
+        write.write_all_buf(&mut buffer).await?;
+        write.flush().await?;
+    }
+    let goodbye = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+    Packet::Disconnect(goodbye).write(&mut buffer, None)?;
+    write.write_all_buf(&mut buffer).await?;
+    write.shutdown().await?;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! The topics we listen to, and what is meant by each: one list, one enum.
+
+use domain::telemetry::{DeviceId, InvalidId, UserId};
+
+/// What the bridge subscribes to. A topic added here gets its meaning in [`Topic::parse`].
+pub const FILTERS: &[&str] = &["users/+/devices/+/telemetry", "users/+/devices/+/status"];
+
+/// What a topic is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// A device's reading.
+    Telemetry(UserId, DeviceId),
+    /// A device's birth or will.
+    Status(UserId, DeviceId),
+}
+
+impl Topic {
+    pub(super) fn parse(topic: &str) -> Result<Self, InvalidTopic> {
+        let mut levels = topic.split('/');
+        // One level more than the longest topic has, so that a longer one is not taken for it.
+        let levels: [Option<&str>; 6] = std::array::from_fn(|_| levels.next());
+        match levels {
+            [
+                Some("users"),
+                Some(user),
+                Some("devices"),
+                Some(device),
+                Some(kind),
+                None,
+            ] => {
+                let device = || Ok((UserId::parse(user)?, DeviceId::parse(device)?));
+                match kind {
+                    "telemetry" => device().map(|(user, device)| Self::Telemetry(user, device)),
+                    "status" => device().map(|(user, device)| Self::Status(user, device)),
+                    _ => Err(InvalidTopic::Unknown),
+                }
+            }
+            _ => Err(InvalidTopic::Unknown),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidTopic {
+    #[error("the topic is not one we know")]
+    Unknown,
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_names_its_device() {
+        let (user, device) = (
+            UserId::parse("u1").unwrap(),
+            DeviceId::parse("d:2").unwrap(),
+        );
+        assert_eq!(
+            Topic::parse("users/u1/devices/d:2/telemetry"),
+            Ok(Topic::Telemetry(user.clone(), device.clone()))
+        );
+        assert_eq!(
+            Topic::parse("users/u1/devices/d:2/status"),
+            Ok(Topic::Status(user, device))
+        );
+    }
+
+    #[test]
+    fn any_other_topic_is_refused() {
+        for topic in [
+            "",
+            "/",
+            "users",
+            "users/u/devices/d",
+            "users/u/devices/d/alerts",
+            "users/u/devices/d/telemetry/x",
+            "users/u/devices/d/telemetry/",
+            "/users/u/devices/d/telemetry",
+            "USERS/u/devices/d/telemetry",
+        ] {
+            assert_eq!(Topic::parse(topic), Err(InvalidTopic::Unknown), "{topic}");
+        }
+        for topic in [
+            "users//devices/d/telemetry",
+            "users/u/devices/a b/telemetry",
+        ] {
+            assert_eq!(
+                Topic::parse(topic),
+                Err(InvalidTopic::Id(InvalidId)),
+                "{topic}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_filter_leads_to_a_topic() {
+        for filter in FILTERS {
+            assert!(rumqttc::valid_filter(filter), "{filter}");
+            assert!(Topic::parse(&filter.replace('+', "x")).is_ok(), "{filter}");
+        }
+    }
+}
