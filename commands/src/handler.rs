@@ -83,10 +83,7 @@ pub struct Handler<D: Decider> {
 
 impl<D: Decider<Command: Clone>> Handler<D> {
     pub fn new(store: EventStore) -> Self {
-        Self {
-            store,
-            cache: Cache::new(CACHED_STREAMS),
-        }
+        Self { store, cache: Cache::new(CACHED_STREAMS) }
     }
 
     /// Hands `command` to the decider of `stream`.
@@ -107,15 +104,12 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         command: D::Command,
         envelope: Envelope,
     ) -> Result<Done, Error<D::Rejection>> {
-        self.run(stream, Some(Loaded::default()), command, envelope)
-            .await
+        self.run(stream, Some(Loaded::default()), command, envelope).await
     }
 
     /// The state of `stream` now.
     pub async fn load(&self, stream: &StreamId) -> Result<D, Error<D::Rejection>> {
-        let loaded = self
-            .catch_up(stream, self.cache.get(stream).unwrap_or_default())
-            .await?;
+        let loaded = self.catch_up(stream, self.cache.get(stream).unwrap_or_default()).await?;
         self.cache.insert(stream.clone(), loaded.clone());
         Ok(loaded.state)
     }
@@ -141,19 +135,10 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                 Err(rejection) => return self.rejected(rejection, envelope.receipt).await,
             };
             if events.is_empty() && envelope.receipt.is_none() {
-                let Loaded {
-                    version, position, ..
-                } = loaded;
-                return Ok(Done {
-                    position,
-                    version,
-                    replayed: None,
-                });
+                let Loaded { version, position, .. } = loaded;
+                return Ok(Done { position, version, replayed: None });
             }
-            let new = events
-                .iter()
-                .map(NewEvent::new)
-                .collect::<Result<Vec<_>, _>>()?;
+            let new = events.iter().map(NewEvent::new).collect::<Result<Vec<_>, _>>()?;
             let request = Append {
                 streams: vec![StreamAppend {
                     stream: stream.clone(),
@@ -167,31 +152,15 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                 Ok(Appended::New { position, version }) => {
                     let state = events.iter().fold(loaded.state, D::evolve);
                     // Without events of its own, the append answers with the head's position.
-                    let position = if events.is_empty() {
-                        loaded.position
-                    } else {
-                        position
-                    };
-                    let loaded = Loaded {
-                        state,
-                        version,
-                        position,
-                    };
+                    let position = if events.is_empty() { loaded.position } else { position };
+                    let loaded = Loaded { state, version, position };
                     self.cache.insert(stream.clone(), loaded);
-                    return Ok(Done {
-                        position,
-                        version,
-                        replayed: None,
-                    });
+                    return Ok(Done { position, version, replayed: None });
                 }
                 Ok(Appended::Replayed(receipt)) => return Ok(replay(receipt)),
                 // Our ids are new, so this does not happen; if it did, it would be written.
                 Ok(Appended::Duplicate { position }) => {
-                    return Ok(Done {
-                        position,
-                        version: loaded.version,
-                        replayed: None,
-                    });
+                    return Ok(Done { position, version: loaded.version, replayed: None });
                 }
                 Err(AppendError::Conflict { .. }) => {
                     self.cache.remove(stream);
@@ -209,10 +178,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         mut loaded: Loaded<D>,
     ) -> Result<Loaded<D>, Error<D::Rejection>> {
         loop {
-            let page = self
-                .store
-                .read_stream(stream, loaded.version, PAGE_EVENTS)
-                .await?;
+            let page = self.store.read_stream(stream, loaded.version, PAGE_EVENTS).await?;
             let Some(last) = page.last() else {
                 return Ok(loaded);
             };
@@ -242,9 +208,5 @@ impl<D: Decider<Command: Clone>> Handler<D> {
 }
 
 fn replay(receipt: Receipt) -> Done {
-    Done {
-        position: receipt.position,
-        version: Version::NONE,
-        replayed: Some(receipt),
-    }
+    Done { position: receipt.position, version: Version::NONE, replayed: Some(receipt) }
 }

@@ -51,22 +51,13 @@ impl Worker {
         id: Uuid,
         shutdown: &CancellationToken,
     ) -> Result<Attempt, Error<Rejection>> {
-        let Options {
-            name, lease, retry, ..
-        } = &self.options;
-        let claim = Command::Claim {
-            worker: name.clone(),
-            now: now(),
-            lease: *lease,
-            retry: *retry,
-        };
+        let Options { name, lease, retry, .. } = &self.options;
+        let claim =
+            Command::Claim { worker: name.clone(), now: now(), lease: *lease, retry: *retry };
         if !self.say(id, claim).await? {
             return Ok(Attempt::NotOurs);
         }
-        let Work::Claimed {
-            attempt, add_up_to, ..
-        } = self.handler.load(&stream(id)).await?
-        else {
+        let Work::Claimed { attempt, add_up_to, .. } = self.handler.load(&stream(id)).await? else {
             return Ok(Attempt::NotOurs); // The claim found the last lease ended, and gave it up.
         };
         if !self.say(id, Command::Start { attempt }).await? {
@@ -75,20 +66,11 @@ impl Worker {
         let (outcome, verdict) = match self.add(add_up_to, shutdown).await {
             Ok(result) => (Command::Complete { attempt, result }, Attempt::Completed),
             Err(reason) => {
-                let fail = Command::Fail {
-                    attempt,
-                    reason,
-                    now: now(),
-                    retry: *retry,
-                };
+                let fail = Command::Fail { attempt, reason, now: now(), retry: *retry };
                 (fail, Attempt::Failed)
             }
         };
-        Ok(if self.say(id, outcome).await? {
-            verdict
-        } else {
-            Attempt::NotOurs
-        })
+        Ok(if self.say(id, outcome).await? { verdict } else { Attempt::NotOurs })
     }
 
     /// False when the decider says that the work has gone on without us.
@@ -98,10 +80,7 @@ impl Worker {
             correlation_id: Some(id),
             ..Metadata::default()
         };
-        let envelope = Envelope {
-            metadata,
-            receipt: None,
-        };
+        let envelope = Envelope { metadata, receipt: None };
         match self.handler.execute(&stream(id), command, envelope).await {
             Ok(Done { .. }) => Ok(true),
             Err(
@@ -123,9 +102,7 @@ impl Worker {
         let stop = move || shutdown.is_cancelled() || Instant::now() >= deadline;
         match tokio::task::spawn_blocking(move || add_up_to(bound, stop)).await {
             Ok(Some(sum)) => Ok(sum),
-            Ok(None) => Err(format!(
-                "stopped before it was done; the limit is {limit:?}"
-            )),
+            Ok(None) => Err(format!("stopped before it was done; the limit is {limit:?}")),
             Err(error) => Err(format!("the addition ended abruptly: {error}")),
         }
     }

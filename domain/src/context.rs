@@ -20,9 +20,7 @@ pub const CONTEXTS: &[Context] = &[telemetry::CONTEXT, works::CONTEXT];
 impl Context {
     /// The context a stream category belongs to.
     pub fn of_category(category: &str) -> Option<&'static Self> {
-        CONTEXTS
-            .iter()
-            .find(|context| context.categories.contains(&category))
+        CONTEXTS.iter().find(|context| context.categories.contains(&category))
     }
 
     /// The context of this name.

@@ -97,9 +97,7 @@ impl StreamId {
     }
 
     pub fn category(&self) -> &str {
-        self.0
-            .split_once('-')
-            .map_or(&*self.0, |(category, _)| category)
+        self.0.split_once('-').map_or(&*self.0, |(category, _)| category)
     }
 
     pub fn key(&self) -> &str {
@@ -174,19 +172,11 @@ pub struct Encoded {
 pub fn encode<E: Event>(event: &E) -> Result<Encoded, CodecError> {
     let tagged = serde_json::to_string(event).map_err(CodecError::Json)?;
     // Adjacent tagging always writes `{"type":"…","data":…}` in this order.
-    let rest = tagged
-        .strip_prefix(r#"{"type":""#)
-        .ok_or(CodecError::NotTagged)?;
-    let (event_type, rest) = rest
-        .split_once(r#"","data":"#)
-        .ok_or(CodecError::NotTagged)?;
+    let rest = tagged.strip_prefix(r#"{"type":""#).ok_or(CodecError::NotTagged)?;
+    let (event_type, rest) = rest.split_once(r#"","data":"#).ok_or(CodecError::NotTagged)?;
     let data = rest.strip_suffix('}').ok_or(CodecError::NotTagged)?;
     let schema_version = current_version::<E>(event_type)?;
-    Ok(Encoded {
-        event_type: event_type.into(),
-        schema_version,
-        data: data.into(),
-    })
+    Ok(Encoded { event_type: event_type.into(), schema_version, data: data.into() })
 }
 
 /// Reads an event from its stored form, upcasting it to today's schema.
@@ -200,20 +190,14 @@ pub fn decode<E: Event>(
         return untag(event_type, data);
     }
     if schema_version > current {
-        return Err(CodecError::FromTheFuture {
-            event_type: event_type.into(),
-            schema_version,
-        });
+        return Err(CodecError::FromTheFuture { event_type: event_type.into(), schema_version });
     }
     let mut fields: Map<String, Value> = serde_json::from_str(data).map_err(CodecError::Json)?;
     for from in schema_version..current {
         let step = E::UPCASTS
             .iter()
             .find(|upcast| upcast.event_type == event_type && upcast.from == from)
-            .ok_or_else(|| CodecError::NoUpcast {
-                event_type: event_type.into(),
-                from,
-            })?;
+            .ok_or_else(|| CodecError::NoUpcast { event_type: event_type.into(), from })?;
         (step.apply)(&mut fields);
     }
     untag(event_type, &Value::Object(fields).to_string())
@@ -247,10 +231,7 @@ pub enum CodecError {
     #[error("event type `{0}` is not known to this reader")]
     UnknownType(Box<str>),
     #[error("event type `{event_type}` has schema version {schema_version}, newer than this build")]
-    FromTheFuture {
-        event_type: Box<str>,
-        schema_version: i16,
-    },
+    FromTheFuture { event_type: Box<str>, schema_version: i16 },
     #[error("event type `{event_type}` has no upcast from schema version {from}")]
     NoUpcast { event_type: Box<str>, from: i16 },
 }

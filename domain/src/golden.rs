@@ -8,15 +8,8 @@ use crate::{CONTEXTS, Context, telemetry, works};
 
 /// Reads the golden files of `context`; says which of its events it checked.
 fn check<E: Event>(context: &Context) -> &'static str {
-    assert_eq!(
-        context.event_types,
-        E::TYPES,
-        "{} lists the events of its set",
-        context.name
-    );
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("golden")
-        .join(context.name);
+    assert_eq!(context.event_types, E::TYPES, "{} lists the events of its set", context.name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(context.name);
     for (event_type, current) in E::TYPES {
         for version in 1..=*current {
             let path = folder.join(format!("{event_type}.v{version}.json"));
@@ -25,39 +18,21 @@ fn check<E: Event>(context: &Context) -> &'static str {
             let event: E = decode(event_type, version, golden.trim())
                 .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
             let stored = encode(&event).unwrap();
-            assert_eq!(
-                (&*stored.event_type, stored.schema_version),
-                (*event_type, *current)
-            );
+            assert_eq!((&*stored.event_type, stored.schema_version), (*event_type, *current));
             if version == *current {
-                assert_eq!(
-                    &*stored.data,
-                    golden.trim(),
-                    "{} is written otherwise",
-                    path.display()
-                );
+                assert_eq!(&*stored.data, golden.trim(), "{} is written otherwise", path.display());
             }
         }
     }
-    CONTEXTS
-        .iter()
-        .find(|known| *known == context)
-        .expect("the context is listed")
-        .name
+    CONTEXTS.iter().find(|known| *known == context).expect("the context is listed").name
 }
 
 #[test]
 fn every_event_ever_written_can_be_read() {
-    let checked = [
-        check::<telemetry::Event>(&telemetry::CONTEXT),
-        check::<works::Event>(&works::CONTEXT),
-    ];
+    let checked =
+        [check::<telemetry::Event>(&telemetry::CONTEXT), check::<works::Event>(&works::CONTEXT)];
     let listed: Vec<_> = CONTEXTS.iter().map(|context| context.name).collect();
-    assert_eq!(
-        checked[..],
-        listed[..],
-        "every context has its golden files checked"
-    );
+    assert_eq!(checked[..], listed[..], "every context has its golden files checked");
 }
 
 mod upcasting {
@@ -95,21 +70,9 @@ mod upcasting {
     #[test]
     fn an_old_event_is_brought_up_to_date_step_by_step() {
         let event: Sample = decode("measured", 1, r#"{"degrees": 21.5}"#).unwrap();
-        assert_eq!(
-            event,
-            Sample::Measured {
-                celsius: 21.5,
-                by: "unknown".into()
-            }
-        );
+        assert_eq!(event, Sample::Measured { celsius: 21.5, by: "unknown".into() });
         let event: Sample = decode("measured", 2, r#"{"celsius": 21.5}"#).unwrap();
-        assert_eq!(
-            event,
-            Sample::Measured {
-                celsius: 21.5,
-                by: "unknown".into()
-            }
-        );
+        assert_eq!(event, Sample::Measured { celsius: 21.5, by: "unknown".into() });
     }
 
     #[test]

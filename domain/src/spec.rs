@@ -8,11 +8,7 @@ use crate::event::{decode, encode};
 
 /// The history a command meets.
 pub(crate) fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Given<D> {
-    Given(
-        events
-            .into_iter()
-            .fold(D::default(), |state, event| state.evolve(&event)),
-    )
+    Given(events.into_iter().fold(D::default(), |state, event| state.evolve(&event)))
 }
 
 pub(crate) struct Given<D: Decider>(D);

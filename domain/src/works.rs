@@ -30,11 +30,8 @@ const TYPES: &[(&str, i16)] = &[
     ("work_given_up", 1),
 ];
 
-pub const CONTEXT: Context = Context {
-    name: "works",
-    categories: &[Work::CATEGORY],
-    event_types: TYPES,
-};
+pub const CONTEXT: Context =
+    Context { name: "works", categories: &[Work::CATEGORY], event_types: TYPES };
 
 /// The stream of one work.
 pub fn stream(id: Uuid) -> StreamId {
@@ -63,11 +60,7 @@ pub enum Event {
     /// Done. `result` is the sum of 0 to `add_up_to`, both included.
     WorkCompleted { attempt: u32, result: u64 },
     /// This attempt failed; the next may be claimed at `retry_at`.
-    WorkFailed {
-        attempt: u32,
-        reason: String,
-        retry_at: DateTime<Utc>,
-    },
+    WorkFailed { attempt: u32, reason: String, retry_at: DateTime<Utc> },
     /// No attempt is left.
     WorkGivenUp { attempts: u32, reason: String },
 }
@@ -89,38 +82,18 @@ impl RetryPolicy {
     pub const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
     fn retry_at(self, attempt: u32, now: DateTime<Utc>) -> DateTime<Utc> {
-        let doubled = self
-            .backoff
-            .saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
+        let doubled = self.backoff.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
         now + doubled.min(Self::MAX_BACKOFF)
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Demand {
-        work_code: String,
-        add_up_to: u32,
-    },
-    Claim {
-        worker: String,
-        now: DateTime<Utc>,
-        lease: Duration,
-        retry: RetryPolicy,
-    },
-    Start {
-        attempt: u32,
-    },
-    Complete {
-        attempt: u32,
-        result: u64,
-    },
-    Fail {
-        attempt: u32,
-        reason: String,
-        now: DateTime<Utc>,
-        retry: RetryPolicy,
-    },
+    Demand { work_code: String, add_up_to: u32 },
+    Claim { worker: String, now: DateTime<Utc>, lease: Duration, retry: RetryPolicy },
+    Start { attempt: u32 },
+    Complete { attempt: u32, result: u64 },
+    Fail { attempt: u32, reason: String, now: DateTime<Utc>, retry: RetryPolicy },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -201,145 +174,72 @@ impl Decider for Work {
 
     fn decide(&self, command: Command) -> Decision<Self> {
         match (command, self) {
+            (Command::Demand { work_code, add_up_to }, Self::Undemanded) => {
+                accept(Event::WorkDemanded { work_code, add_up_to })
+            }
             (
-                Command::Demand {
-                    work_code,
-                    add_up_to,
-                },
-                Self::Undemanded,
-            ) => accept(Event::WorkDemanded {
-                work_code,
-                add_up_to,
-            }),
-            (
-                Command::Demand {
-                    work_code,
-                    add_up_to,
-                },
-                Self::Demanded {
-                    work_code: code,
-                    add_up_to: bound,
-                },
+                Command::Demand { work_code, add_up_to },
+                Self::Demanded { work_code: code, add_up_to: bound },
             ) if work_code == *code && add_up_to == *bound => nothing(),
             (Command::Demand { .. }, _) => reject(Rejection::AlreadyDemanded),
             (_, Self::Undemanded) => reject(Rejection::NotDemanded),
 
-            (
-                Command::Claim {
-                    worker, now, lease, ..
-                },
-                Self::Demanded { .. },
-            ) => accept(Event::WorkClaimed {
-                worker,
-                attempt: 1,
-                lease_until: now + lease,
-            }),
-            (
-                Command::Claim {
-                    worker, now, lease, ..
-                },
-                Self::Failed {
-                    attempt, retry_at, ..
-                },
-            ) => {
+            (Command::Claim { worker, now, lease, .. }, Self::Demanded { .. }) => {
+                accept(Event::WorkClaimed { worker, attempt: 1, lease_until: now + lease })
+            }
+            (Command::Claim { worker, now, lease, .. }, Self::Failed { attempt, retry_at, .. }) => {
                 if now < *retry_at {
                     return reject(Rejection::NotDue);
                 }
                 let attempt = attempt + 1;
-                accept(Event::WorkClaimed {
-                    worker,
-                    attempt,
-                    lease_until: now + lease,
-                })
+                accept(Event::WorkClaimed { worker, attempt, lease_until: now + lease })
             }
             (
-                Command::Claim {
-                    worker,
-                    now,
-                    lease,
-                    retry,
-                },
-                Self::Claimed {
-                    attempt,
-                    lease_until,
-                    ..
-                },
+                Command::Claim { worker, now, lease, retry },
+                Self::Claimed { attempt, lease_until, .. },
             ) => {
                 if now < *lease_until {
                     return reject(Rejection::Leased);
                 }
                 if *attempt >= retry.max_attempts {
                     let reason = "the lease of the last attempt ended without an answer".into();
-                    return accept(Event::WorkGivenUp {
-                        attempts: *attempt,
-                        reason,
-                    });
+                    return accept(Event::WorkGivenUp { attempts: *attempt, reason });
                 }
                 let attempt = attempt + 1;
-                accept(Event::WorkClaimed {
-                    worker,
-                    attempt,
-                    lease_until: now + lease,
-                })
+                accept(Event::WorkClaimed { worker, attempt, lease_until: now + lease })
             }
             (Command::Claim { .. }, Self::Completed { .. } | Self::GivenUp) => {
                 reject(Rejection::Finished)
             }
 
-            (
-                Command::Start { attempt },
-                Self::Claimed {
-                    attempt: current,
-                    started,
-                    ..
-                },
-            ) if attempt == *current => {
+            (Command::Start { attempt }, Self::Claimed { attempt: current, started, .. })
+                if attempt == *current =>
+            {
                 if *started {
                     nothing()
                 } else {
                     accept(Event::WorkStarted { attempt })
                 }
             }
+            (Command::Complete { attempt, result }, Self::Claimed { attempt: current, .. })
+                if attempt == *current =>
+            {
+                accept(Event::WorkCompleted { attempt, result })
+            }
             (
                 Command::Complete { attempt, result },
-                Self::Claimed {
-                    attempt: current, ..
-                },
-            ) if attempt == *current => accept(Event::WorkCompleted { attempt, result }),
-            (
-                Command::Complete { attempt, result },
-                Self::Completed {
-                    attempt: done_by,
-                    result: known,
-                },
+                Self::Completed { attempt: done_by, result: known },
             ) if attempt == *done_by && result == *known => nothing(),
             (
-                Command::Fail {
-                    attempt,
-                    reason,
-                    now,
-                    retry,
-                },
-                Self::Claimed {
-                    attempt: current, ..
-                },
+                Command::Fail { attempt, reason, now, retry },
+                Self::Claimed { attempt: current, .. },
             ) if attempt == *current => {
                 let retry_at = retry.retry_at(attempt, now);
-                let failed = Event::WorkFailed {
-                    attempt,
-                    reason: reason.clone(),
-                    retry_at,
-                };
+                let failed = Event::WorkFailed { attempt, reason: reason.clone(), retry_at };
                 if attempt < retry.max_attempts {
                     return accept(failed);
                 }
-                Ok(vec![
-                    failed,
-                    Event::WorkGivenUp {
-                        attempts: attempt,
-                        reason,
-                    },
-                ])
+                Ok(vec![failed, Event::WorkGivenUp { attempts: attempt, reason }])
             }
             (
                 Command::Start { .. } | Command::Complete { .. } | Command::Fail { .. },
@@ -355,52 +255,31 @@ impl Decider for Work {
     fn evolve(self, event: &Event) -> Self {
         let bound = self.add_up_to();
         match event {
-            Event::WorkDemanded {
-                work_code,
-                add_up_to,
-            } => Self::Demanded {
-                work_code: work_code.clone(),
-                add_up_to: *add_up_to,
-            },
-            Event::WorkClaimed {
-                attempt,
-                lease_until,
-                ..
-            } => Self::Claimed {
+            Event::WorkDemanded { work_code, add_up_to } => {
+                Self::Demanded { work_code: work_code.clone(), add_up_to: *add_up_to }
+            }
+            Event::WorkClaimed { attempt, lease_until, .. } => Self::Claimed {
                 add_up_to: bound,
                 attempt: *attempt,
                 lease_until: *lease_until,
                 started: false,
             },
             Event::WorkStarted { .. } => match self {
-                Self::Claimed {
-                    add_up_to,
-                    attempt,
-                    lease_until,
-                    ..
-                } => Self::Claimed {
-                    add_up_to,
-                    attempt,
-                    lease_until,
-                    started: true,
-                },
+                Self::Claimed { add_up_to, attempt, lease_until, .. } => {
+                    Self::Claimed { add_up_to, attempt, lease_until, started: true }
+                }
                 Self::Undemanded
                 | Self::Demanded { .. }
                 | Self::Failed { .. }
                 | Self::Completed { .. }
                 | Self::GivenUp => self,
             },
-            Event::WorkCompleted { attempt, result } => Self::Completed {
-                attempt: *attempt,
-                result: *result,
-            },
-            Event::WorkFailed {
-                attempt, retry_at, ..
-            } => Self::Failed {
-                add_up_to: bound,
-                attempt: *attempt,
-                retry_at: *retry_at,
-            },
+            Event::WorkCompleted { attempt, result } => {
+                Self::Completed { attempt: *attempt, result: *result }
+            }
+            Event::WorkFailed { attempt, retry_at, .. } => {
+                Self::Failed { add_up_to: bound, attempt: *attempt, retry_at: *retry_at }
+            }
             Event::WorkGivenUp { .. } => Self::GivenUp,
         }
     }
@@ -441,10 +320,7 @@ mod tests {
     use super::*;
     use crate::spec::given;
 
-    const RETRY: RetryPolicy = RetryPolicy {
-        max_attempts: 2,
-        backoff: Duration::from_secs(1),
-    };
+    const RETRY: RetryPolicy = RetryPolicy { max_attempts: 2, backoff: Duration::from_secs(1) };
     const LEASE: Duration = Duration::from_secs(30);
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -452,43 +328,24 @@ mod tests {
     }
 
     fn demanded() -> Event {
-        Event::WorkDemanded {
-            work_code: "api-x".into(),
-            add_up_to: 4,
-        }
+        Event::WorkDemanded { work_code: "api-x".into(), add_up_to: 4 }
     }
 
     fn claimed(attempt: u32, lease_until: i64) -> Event {
-        Event::WorkClaimed {
-            worker: "w".into(),
-            attempt,
-            lease_until: at(lease_until),
-        }
+        Event::WorkClaimed { worker: "w".into(), attempt, lease_until: at(lease_until) }
     }
 
     fn claim(now: i64) -> Command {
-        Command::Claim {
-            worker: "w".into(),
-            now: at(now),
-            lease: LEASE,
-            retry: RETRY,
-        }
+        Command::Claim { worker: "w".into(), now: at(now), lease: LEASE, retry: RETRY }
     }
 
     fn failed(attempt: u32, retry_at: i64) -> Event {
-        Event::WorkFailed {
-            attempt,
-            reason: "slow".into(),
-            retry_at: at(retry_at),
-        }
+        Event::WorkFailed { attempt, reason: "slow".into(), retry_at: at(retry_at) }
     }
 
     #[test]
     fn a_work_is_demanded_once() {
-        let demand = || Command::Demand {
-            work_code: "api-x".into(),
-            add_up_to: 4,
-        };
+        let demand = || Command::Demand { work_code: "api-x".into(), add_up_to: 4 };
         given::<Work>([]).when(demand()).then([demanded()]);
         given::<Work>([demanded()]).when(demand()).then_nothing();
         given::<Work>([demanded(), claimed(1, 30)])
@@ -498,47 +355,30 @@ mod tests {
 
     #[test]
     fn a_lease_keeps_other_workers_out_until_it_ends() {
-        given::<Work>([demanded()])
-            .when(claim(0))
-            .then([claimed(1, 30)]);
+        given::<Work>([demanded()]).when(claim(0)).then([claimed(1, 30)]);
         given::<Work>([demanded(), claimed(1, 30)])
             .when(claim(29))
             .then_rejected(Rejection::Leased);
-        given::<Work>([demanded(), claimed(1, 30)])
-            .when(claim(30))
-            .then([claimed(2, 60)]);
+        given::<Work>([demanded(), claimed(1, 30)]).when(claim(30)).then([claimed(2, 60)]);
     }
 
     #[test]
     fn a_late_answer_of_a_superseded_attempt_is_refused() {
         given::<Work>([demanded(), claimed(1, 30), claimed(2, 60)])
-            .when(Command::Complete {
-                attempt: 1,
-                result: 10,
-            })
+            .when(Command::Complete { attempt: 1, result: 10 })
             .then_rejected(Rejection::Superseded);
     }
 
     #[test]
     fn a_work_is_completed_once() {
-        let done = Event::WorkCompleted {
-            attempt: 1,
-            result: 10,
-        };
-        let complete = || Command::Complete {
-            attempt: 1,
-            result: 10,
-        };
+        let done = Event::WorkCompleted { attempt: 1, result: 10 };
+        let complete = || Command::Complete { attempt: 1, result: 10 };
         let started = Event::WorkStarted { attempt: 1 };
         given::<Work>([demanded(), claimed(1, 30)])
             .when(Command::Start { attempt: 1 })
             .then([started.clone()]);
-        given::<Work>([demanded(), claimed(1, 30), started])
-            .when(complete())
-            .then([done.clone()]);
-        given::<Work>([demanded(), claimed(1, 30), done.clone()])
-            .when(complete())
-            .then_nothing();
+        given::<Work>([demanded(), claimed(1, 30), started]).when(complete()).then([done.clone()]);
+        given::<Work>([demanded(), claimed(1, 30), done.clone()]).when(complete()).then_nothing();
         given::<Work>([demanded(), claimed(1, 30), done])
             .when(claim(99))
             .then_rejected(Rejection::Finished);
@@ -552,37 +392,26 @@ mod tests {
             now: at(now),
             retry: RETRY,
         };
-        given::<Work>([demanded(), claimed(1, 30)])
-            .when(fail(1, 5))
-            .then([failed(1, 6)]);
+        given::<Work>([demanded(), claimed(1, 30)]).when(fail(1, 5)).then([failed(1, 6)]);
         given::<Work>([demanded(), claimed(1, 30), failed(1, 6)])
             .when(claim(5))
             .then_rejected(Rejection::NotDue);
         given::<Work>([demanded(), claimed(1, 30), failed(1, 6), claimed(2, 60)])
             .when(fail(2, 50))
-            .then([
-                failed(2, 52),
-                Event::WorkGivenUp {
-                    attempts: 2,
-                    reason: "slow".into(),
-                },
-            ]);
-        given::<Work>([demanded(), claimed(1, 30), claimed(2, 60)])
-            .when(claim(60))
-            .then([Event::WorkGivenUp {
+            .then([failed(2, 52), Event::WorkGivenUp { attempts: 2, reason: "slow".into() }]);
+        given::<Work>([demanded(), claimed(1, 30), claimed(2, 60)]).when(claim(60)).then([
+            Event::WorkGivenUp {
                 attempts: 2,
                 reason: "the lease of the last attempt ended without an answer".into(),
-            }]);
+            },
+        ]);
     }
 
     #[test]
     fn the_numbers_are_added() {
         assert_eq!(add_up_to(0, || false), Some(0));
         assert_eq!(add_up_to(4, || false), Some(10));
-        assert_eq!(
-            add_up_to(u32::MAX, || false),
-            Some(9_223_372_034_707_292_160)
-        );
+        assert_eq!(add_up_to(u32::MAX, || false), Some(9_223_372_034_707_292_160));
         assert_eq!(add_up_to(4, || true), None);
     }
 }

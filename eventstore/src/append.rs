@@ -21,6 +21,11 @@ pub enum ExpectedVersion {
 }
 
 impl ExpectedVersion {
+    /// Whether it allows nothing but a stream without events.
+    pub(crate) fn is_new(self) -> bool {
+        matches!(self, Self::NoStream | Self::Exact(Version::NONE))
+    }
+
     pub(crate) fn allows(self, actual: Version) -> bool {
         match self {
             Self::Any => true,
@@ -47,10 +52,7 @@ impl NewEvent {
 
     /// An event with an id derived from what identifies it.
     pub fn with_id<E: Event>(id: Uuid, event: &E) -> Result<Self, CodecError> {
-        Ok(Self {
-            id,
-            encoded: encode(event)?,
-        })
+        Ok(Self { id, encoded: encode(event)? })
     }
 }
 
@@ -74,14 +76,7 @@ pub struct Append {
 impl Append {
     /// A request that concerns one stream.
     pub fn to(stream: StreamId, expected: ExpectedVersion, events: Vec<NewEvent>) -> Self {
-        Self {
-            streams: vec![StreamAppend {
-                stream,
-                expected,
-                events,
-            }],
-            ..Self::default()
-        }
+        Self { streams: vec![StreamAppend { stream, expected, events }], ..Self::default() }
     }
 
     #[must_use]
@@ -99,10 +94,7 @@ impl Append {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let receipt = self
-            .receipt
-            .as_ref()
-            .map_or(0, |receipt| receipt.response.len());
+        let receipt = self.receipt.as_ref().map_or(0, |receipt| receipt.response.len());
         let events = self.streams.iter().flat_map(|part| &part.events);
         receipt + events.map(|event| event.encoded.data.len()).sum::<usize>()
     }
@@ -112,10 +104,7 @@ impl Append {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
     /// Written and committed. `version` is that of the request's first stream now.
-    New {
-        position: Position,
-        version: Version,
-    },
+    New { position: Position, version: Version },
     /// Its events were in the log already; `position` is that of the first one found.
     Duplicate { position: Position },
     /// Its idempotency key was used before, for the same request: the first answer.
@@ -126,11 +115,7 @@ pub enum Appended {
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     #[error("stream {stream} is at version {actual}, which {expected:?} does not allow")]
-    Conflict {
-        stream: StreamId,
-        expected: ExpectedVersion,
-        actual: Version,
-    },
+    Conflict { stream: StreamId, expected: ExpectedVersion, actual: Version },
     #[error("the idempotency key was used before, for another request")]
     KeyReused,
     #[error("{0}")]

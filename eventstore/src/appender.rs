@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::Unavailable;
 use crate::append::{Append, AppendError, Appended};
 use crate::batch::{self, Outcome};
+use crate::memory::Memory;
 use crate::receipt::NewReceipt;
 
 /// Most events in one batch.
@@ -57,11 +58,7 @@ impl Handle {
             return Err(AppendError::ShuttingDown);
         };
         let (reply, answer) = oneshot::channel();
-        let pending = Pending {
-            request,
-            reply,
-            bytes: permit,
-        };
+        let pending = Pending { request, reply, bytes: permit };
         if self.queue.send(pending).await.is_err() {
             return Err(AppendError::ShuttingDown);
         }
@@ -84,17 +81,10 @@ fn check(request: &Append) -> Result<(), AppendError> {
         if StreamId::parse(part.stream.as_str()).is_err() {
             return bad("the stream id is not valid");
         }
-        if request.streams[..index]
-            .iter()
-            .any(|other| other.stream == part.stream)
-        {
+        if request.streams[..index].iter().any(|other| other.stream == part.stream) {
             return bad("a request names each stream once");
         }
-        if part
-            .events
-            .iter()
-            .any(|event| holds_nul(&event.encoded.data))
-        {
+        if part.events.iter().any(|event| holds_nul(&event.encoded.data)) {
             return bad("text in the event holds \\u0000, which the log cannot store");
         }
     }
@@ -104,11 +94,7 @@ fn check(request: &Append) -> Result<(), AppendError> {
 /// Whether JSON text holds an escaped NUL: `\u0000` after an even number of backslashes.
 fn holds_nul(json: &str) -> bool {
     json.match_indices("\\u0000").any(|(at, _)| {
-        let before = json[..at]
-            .bytes()
-            .rev()
-            .take_while(|&byte| byte == b'\\')
-            .count();
+        let before = json[..at].bytes().rev().take_while(|&byte| byte == b'\\').count();
         before % 2 == 0
     })
 }
@@ -122,11 +108,7 @@ pub(crate) fn spawn(
     let (committed, committed_at) = watch::channel(Position::START);
     let bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
     let options = PgConnectOptions::clone(&pool.connect_options());
-    let appender = Appender {
-        options,
-        connection: None,
-        committed,
-    };
+    let appender = Appender { options, connection: None, memory: Memory::default(), committed };
     tasks.spawn(appender.run(requests, shutdown));
     (Handle { queue, bytes }, committed_at)
 }
@@ -136,6 +118,7 @@ struct Appender {
     /// Its own, outside the pool: readers cannot keep it waiting. Thrown away after any failure,
     /// and with it whatever transaction was open.
     connection: Option<PgConnection>,
+    memory: Memory,
     committed: watch::Sender<Position>,
 }
 
@@ -169,9 +152,17 @@ impl Appender {
             .into_iter()
             .map(|pending| (pending.request, (pending.reply, pending.bytes)))
             .unzip();
-        let outcomes = match self.try_commit(&requests).await {
-            Err(Failure::Data(_)) if requests.len() > 1 => self.commit_apart(&requests).await,
-            Err(Failure::Data(reason)) => vec![Err(AppendError::BadData(reason))],
+        let mut done = self.try_commit(&requests).await;
+        if matches!(done, Err(Failure::Duplicate(_))) && self.memory.be_cautious() {
+            done = self.try_commit(&requests).await;
+        }
+        let outcomes = match done {
+            Err(Failure::Data(_) | Failure::Duplicate(_)) if requests.len() > 1 => {
+                self.commit_apart(&requests).await
+            }
+            Err(Failure::Data(reason) | Failure::Duplicate(reason)) => {
+                vec![Err(AppendError::BadData(reason))]
+            }
             Err(Failure::Database(error)) => unavailable(error, requests.len()),
             Ok(outcomes) => outcomes,
         };
@@ -187,7 +178,9 @@ impl Appender {
         for request in requests {
             outcomes.push(match self.try_commit(std::slice::from_ref(request)).await {
                 Ok(mut outcome) => outcome.pop().unwrap_or(Err(AppendError::ShuttingDown)),
-                Err(Failure::Data(reason)) => Err(AppendError::BadData(reason)),
+                Err(Failure::Data(reason) | Failure::Duplicate(reason)) => {
+                    Err(AppendError::BadData(reason))
+                }
                 Err(Failure::Database(error)) => Err(Unavailable(error).into()),
             });
         }
@@ -202,45 +195,53 @@ impl Appender {
                     .await
                     .unwrap_or_else(|_elapsed| Err(timed_out()))?,
             };
-            let done = batch::write(&mut connection, requests).await?;
+            let done = batch::write(&mut connection, &mut self.memory, requests).await?;
             Ok::<_, sqlx::Error>((connection, done))
         };
-        let done = timeout(BATCH_TIMEOUT, work)
-            .await
-            .unwrap_or_else(|_elapsed| Err(timed_out()));
+        let done = timeout(BATCH_TIMEOUT, work).await.unwrap_or_else(|_elapsed| Err(timed_out()));
         match done {
             Ok((connection, (outcomes, head))) => {
                 self.connection = Some(connection);
-                self.committed
-                    .send_if_modified(|at| std::mem::replace(at, head) != head);
+                self.committed.send_if_modified(|at| std::mem::replace(at, head) != head);
                 Ok(outcomes)
             }
-            Err(sqlx::Error::Database(error)) if is_about_data(error.code().as_deref()) => {
-                Err(Failure::Data(error.message().to_owned()))
-            }
             Err(error) => {
-                tracing::warn!(%error, requests = requests.len(), "a batch was not committed");
-                Err(Failure::Database(error))
+                self.memory.forget();
+                Err(Failure::of(error, requests.len()))
             }
         }
     }
 }
-
 enum Failure {
+    /// A unique index has noticed what nobody looked up.
+    Duplicate(String),
     /// Something in the batch cannot be stored.
     Data(String),
     /// The database was not there; whether the batch was committed is not known.
     Database(sqlx::Error),
 }
 
+impl Failure {
+    fn of(error: sqlx::Error, requests: usize) -> Self {
+        match error {
+            sqlx::Error::Database(error) if error.is_unique_violation() => {
+                Self::Duplicate(error.message().to_owned())
+            }
+            sqlx::Error::Database(error) if is_about_data(error.code().as_deref()) => {
+                Self::Data(error.message().to_owned())
+            }
+            error => {
+                tracing::warn!(%error, requests, "a batch was not committed");
+                Self::Database(error)
+            }
+        }
+    }
+}
+
 /// Classes of SQLSTATE that speak of values, not of the server: data exception, constraint
 /// violation, and a program limit exceeded by one value.
 fn is_about_data(code: Option<&str>) -> bool {
-    code.is_some_and(|code| {
-        ["22", "23", "54"]
-            .iter()
-            .any(|class| code.starts_with(class))
-    })
+    code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
 }
 
 fn timed_out() -> sqlx::Error {
@@ -254,10 +255,7 @@ fn unavailable(error: sqlx::Error, callers: usize) -> Vec<Outcome> {
         _ => std::io::ErrorKind::Other,
     };
     let others = (1..callers).map(|_| sqlx::Error::Io(kind.into()));
-    std::iter::once(error)
-        .chain(others)
-        .map(|error| Err(Unavailable(error).into()))
-        .collect()
+    std::iter::once(error).chain(others).map(|error| Err(Unavailable(error).into())).collect()
 }
 
 /// Takes what waits, up to the limits of a batch. Returns the request that did not fit.

@@ -50,11 +50,7 @@ pub struct BusOptions {
 
 impl Default for BusOptions {
     fn default() -> Self {
-        Self {
-            replicas: 1,
-            max_bytes: None,
-            max_age: None,
-        }
+        Self { replicas: 1, max_bytes: None, max_age: None }
     }
 }
 
@@ -107,15 +103,8 @@ impl Bus {
             .connect(servers)
             .await
             .map_err(BusError::Connect)?;
-        let jetstream = ContextBuilder::new()
-            .timeout(REQUEST_TIMEOUT)
-            .build(client.clone());
-        Ok(Self {
-            client,
-            jetstream,
-            options,
-            connected,
-        })
+        let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
+        Ok(Self { client, jetstream, options, connected })
     }
 
     /// The connection, for subjects that are not the log's.
@@ -221,9 +210,7 @@ impl Bus {
 
     /// The one optional feature in use: servers from 2.10 on compress what they store.
     fn compression(&self) -> Option<Compression> {
-        self.client
-            .is_server_compatible(2, 10, 0)
-            .then_some(Compression::S2)
+        self.client.is_server_compatible(2, 10, 0).then_some(Compression::S2)
     }
 
     /// Empties the stream; sequences go on counting.

@@ -64,10 +64,7 @@ impl EventStore {
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.iter()
-            .map(from_row)
-            .collect::<Result<_, _>>()
-            .map_err(Unavailable)
+        rows.iter().map(from_row).collect::<Result<_, _>>().map_err(Unavailable)
     }
 
     /// Says that `consumer` lives, though it had nothing to do.

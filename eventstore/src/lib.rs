@@ -16,6 +16,8 @@ mod copy;
 mod feed;
 mod heard;
 mod message;
+mod judge;
+mod memory;
 mod migrate;
 mod raw;
 mod read;
@@ -59,11 +61,7 @@ impl EventStore {
     /// `shutdown` is cancelled, after it has finished those it took.
     pub fn open(pool: PgPool, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
         let (appender, committed) = appender::spawn(&pool, tasks, shutdown);
-        Self {
-            pool,
-            appender,
-            committed,
-        }
+        Self { pool, appender, committed }
     }
 
     /// Connections for reading; appends use one of their own.

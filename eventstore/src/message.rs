@@ -80,10 +80,7 @@ pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outg
     headers.insert(SOURCE.clone(), format!("/tributary/{}", place.context));
     headers.insert(SUBJECT.clone(), &*stream);
     let time = event.recorded_at;
-    headers.insert(
-        TIME.clone(),
-        time.to_rfc3339_opts(SecondsFormat::Micros, true),
-    );
+    headers.insert(TIME.clone(), time.to_rfc3339_opts(SecondsFormat::Micros, true));
     headers.insert(POSITION.clone(), event.position.to_string());
     headers.insert(PREVIOUS.clone(), place.previous.to_string());
     headers.insert(VERSION.clone(), event.version.to_string());
@@ -102,16 +99,8 @@ pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outg
     } else {
         headers.insert(BODY.clone(), OMITTED);
     }
-    let body = if whole {
-        Bytes::from(event.data.into_boxed_bytes())
-    } else {
-        Bytes::new()
-    };
-    Outgoing {
-        subject,
-        headers,
-        body,
-    }
+    let body = if whole { Bytes::from(event.data.into_boxed_bytes()) } else { Bytes::new() };
+    Outgoing { subject, headers, body }
 }
 
 /// `events.{context}.{category}.{key}.{event_type}`, always five tokens.
@@ -227,11 +216,7 @@ mod tests {
     }
 
     fn there_and_back(event: RawEvent, max_payload: usize) -> Option<RawEvent> {
-        let place = Place {
-            context: "things",
-            previous: Position(41),
-            expected_last_sequence: 40,
-        };
+        let place = Place { context: "things", previous: Position(41), expected_last_sequence: 40 };
         let sent = encode(event, &place, max_payload);
         let message = async_nats::Message {
             subject: sent.subject.into(),

@@ -24,23 +24,14 @@ pub struct Filter {
 }
 
 /// Everything.
-pub(crate) static ALL: Filter = Filter {
-    categories: Vec::new(),
-    event_types: Vec::new(),
-    stream: None,
-};
+pub(crate) static ALL: Filter =
+    Filter { categories: Vec::new(), event_types: Vec::new(), stream: None };
 
 impl Filter {
     /// Everything that happens to streams of these categories.
     pub fn categories(categories: &[&str]) -> Self {
-        let categories = categories
-            .iter()
-            .map(|&category| category.to_owned())
-            .collect();
-        Self {
-            categories,
-            ..Self::default()
-        }
+        let categories = categories.iter().map(|&category| category.to_owned()).collect();
+        Self { categories, ..Self::default() }
     }
 
     /// Whether `event` is wanted.
@@ -49,10 +40,7 @@ impl Filter {
             |list: &[String], value: &str| list.is_empty() || list.iter().any(|item| item == value);
         wanted(&self.categories, event.stream.category())
             && wanted(&self.event_types, &event.event_type)
-            && self
-                .stream
-                .as_ref()
-                .is_none_or(|stream| *stream == event.stream)
+            && self.stream.as_ref().is_none_or(|stream| *stream == event.stream)
     }
 }
 
@@ -110,10 +98,7 @@ impl EventStore {
             Some(last) if events.full => last.position,
             _ => until.max(after),
         };
-        Ok(Page {
-            events: events.list,
-            through,
-        })
+        Ok(Page { events: events.list, through })
     }
 
     /// The events of one stream after `after`, oldest first; at most `limit`, fewer when they are

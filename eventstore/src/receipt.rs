@@ -54,9 +54,7 @@ impl EventStore {
         .bind(key)
         .fetch_optional(&self.pool)
         .await?;
-        row.map(|row| from_row(&row))
-            .transpose()
-            .map_err(Unavailable)
+        row.map(|row| from_row(&row)).transpose().map_err(Unavailable)
     }
 
     /// Forgets receipts older than [`RECEIPT_DAYS`]; says how many.

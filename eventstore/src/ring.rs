@@ -28,10 +28,7 @@ struct Recent {
 impl Ring {
     /// Empties the ring; the next event is the one after `position`.
     pub(crate) fn restart(&self, position: Position) {
-        *self.lock() = Recent {
-            last: position,
-            ..Recent::default()
-        };
+        *self.lock() = Recent { last: position, ..Recent::default() };
     }
 
     pub(crate) fn last(&self) -> Position {
@@ -60,10 +57,7 @@ impl Ring {
 
     /// At most `limit` wanted events after `after`, if the ring reaches back that far.
     pub(crate) fn after(&self, after: Position, filter: &Filter, limit: usize) -> Option<Batch> {
-        let mut batch = Batch {
-            events: Vec::new(),
-            through: after,
-        };
+        let mut batch = Batch { events: Vec::new(), through: after };
         loop {
             let recent = self.lock();
             let held = i64::try_from(recent.events.len()).unwrap_or(i64::MAX);

@@ -46,14 +46,8 @@ impl Subscription {
     }
 
     async fn read(&self, head: Position, limit: usize) -> Result<Batch, Unavailable> {
-        let page = self
-            .store
-            .read(self.position, head, &self.filter, limit)
-            .await?;
-        Ok(Batch {
-            events: page.events.into_iter().map(Arc::new).collect(),
-            through: page.through,
-        })
+        let page = self.store.read(self.position, head, &self.filter, limit).await?;
+        Ok(Batch { events: page.events.into_iter().map(Arc::new).collect(), through: page.through })
     }
 
     /// Everything wanted up to here has been delivered.

@@ -114,12 +114,7 @@ async fn last_of_ours(stream: &Stream, sequence: u64) -> Result<Option<Found>, B
         let headers = &message.headers;
         if let (Some(position), Some(id)) = (message::position(headers), message::event_id(headers))
         {
-            return Ok(Some(Found {
-                sequence: message.sequence,
-                position,
-                id,
-                foreign,
-            }));
+            return Ok(Some(Found { sequence: message.sequence, position, id, foreign }));
         }
         foreign += 1;
         at = message.sequence.saturating_sub(1);

@@ -49,10 +49,9 @@ pub(crate) fn project<'a, P: Projection>(
 ) -> Result<P::Changes, ProjectError> {
     let mut changes = P::Changes::default();
     for raw in events {
-        let event = raw.decode::<P::Event>().map_err(|source| ProjectError {
-            position: raw.position,
-            source,
-        })?;
+        let event = raw
+            .decode::<P::Event>()
+            .map_err(|source| ProjectError { position: raw.position, source })?;
         P::project(&mut changes, &event);
     }
     Ok(changes)

@@ -33,9 +33,7 @@ pub struct Progress(Arc<HashMap<&'static str, watch::Sender<Position>>>);
 impl Default for Progress {
     fn default() -> Self {
         let names = crate::names().into_iter();
-        Self(Arc::new(
-            names.map(|name| (name, watch::Sender::default())).collect(),
-        ))
+        Self(Arc::new(names.map(|name| (name, watch::Sender::default())).collect()))
     }
 }
 
@@ -189,8 +187,7 @@ impl<P: Projection> Runner<P> {
             if attempts > MAX_ATTEMPTS {
                 self.park(event).await?;
             }
-            self.apply(std::slice::from_ref(event), event.position)
-                .await?;
+            self.apply(std::slice::from_ref(event), event.position).await?;
             if !self.parked.contains(&event.stream) {
                 parked::clear(&mut self.connection, P::NAME, event).await?;
             }
@@ -271,11 +268,8 @@ impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         // Data exceptions, constraint violations and limits exceeded speak of values; everything
         // else of the server.
-        let about_data = |code: &str| {
-            ["22", "23", "54"]
-                .iter()
-                .any(|class| code.starts_with(class))
-        };
+        let about_data =
+            |code: &str| ["22", "23", "54"].iter().any(|class| code.starts_with(class));
         match error {
             sqlx::Error::Database(error) if error.code().is_some_and(|code| about_data(&code)) => {
                 Self::Refused(error)

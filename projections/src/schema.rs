@@ -48,9 +48,7 @@ async fn create_schema<P: Projection>(
             .fetch_one(&mut *transaction)
             .await?;
     if !exists {
-        transaction
-            .execute(format!("create schema {schema}").as_str())
-            .await?;
+        transaction.execute(format!("create schema {schema}").as_str()).await?;
         transaction.execute(P::DDL).await?;
     }
     transaction.commit().await

@@ -17,14 +17,8 @@ use crate::projection::Projection;
 pub struct Works;
 
 /// Status of a work, by its last event.
-pub const STATUSES: [&str; 6] = [
-    "demanded",
-    "claimed",
-    "started",
-    "completed",
-    "failed",
-    "given_up",
-];
+pub const STATUSES: [&str; 6] =
+    ["demanded", "claimed", "started", "completed", "failed", "given_up"];
 
 /// What a batch of events comes to.
 #[derive(Debug, Default)]
@@ -75,11 +69,7 @@ impl Projection for Works {
         let Ok(id) = Uuid::parse_str(event.stream.key()) else {
             return;
         };
-        if let Event::WorkDemanded {
-            work_code,
-            add_up_to,
-        } = &event.event
-        {
+        if let Event::WorkDemanded { work_code, add_up_to } = &event.event {
             changes.demanded.push(Demanded {
                 id,
                 work_code: work_code.clone(),
@@ -93,11 +83,7 @@ impl Projection for Works {
         update.version = event.version.0;
         match &event.event {
             Event::WorkDemanded { .. } => {}
-            Event::WorkClaimed {
-                worker,
-                attempt,
-                lease_until,
-            } => {
+            Event::WorkClaimed { worker, attempt, lease_until } => {
                 update.status = "claimed";
                 update.due = Due::At(*lease_until);
                 update.attempts = i32::try_from(*attempt).ok();
@@ -109,9 +95,7 @@ impl Projection for Works {
                 update.due = Due::Never;
                 update.result = i64::try_from(*result).ok();
             }
-            Event::WorkFailed {
-                reason, retry_at, ..
-            } => {
+            Event::WorkFailed { reason, retry_at, .. } => {
                 update.status = "failed";
                 update.due = Due::At(*retry_at);
                 update.reason = Some(reason.clone());
@@ -144,12 +128,7 @@ async fn insert(works: &[Demanded], connection: &mut PgConnection) -> Result<(),
            as n (id, work_code, add_up_to, at)",
     )
     .bind(works.iter().map(|work| work.id).collect::<Vec<_>>())
-    .bind(
-        works
-            .iter()
-            .map(|work| work.work_code.as_str())
-            .collect::<Vec<_>>(),
-    )
+    .bind(works.iter().map(|work| work.work_code.as_str()).collect::<Vec<_>>())
     .bind(works.iter().map(|work| work.add_up_to).collect::<Vec<_>>())
     .bind(works.iter().map(|work| work.at).collect::<Vec<_>>())
     .execute(connection)
@@ -178,50 +157,15 @@ async fn update(
          where w.id = n.id",
     )
     .bind(updates.keys().copied().collect::<Vec<_>>())
-    .bind(
-        updates
-            .values()
-            .map(|update| update.status)
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        updates
-            .values()
-            .map(|update| update.due == Due::AsBefore)
-            .collect::<Vec<_>>(),
-    )
+    .bind(updates.values().map(|update| update.status).collect::<Vec<_>>())
+    .bind(updates.values().map(|update| update.due == Due::AsBefore).collect::<Vec<_>>())
     .bind(updates.values().map(due).collect::<Vec<_>>())
-    .bind(
-        updates
-            .values()
-            .map(|update| update.attempts)
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        updates
-            .values()
-            .map(|update| update.worker.as_deref())
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        updates
-            .values()
-            .map(|update| update.reason.as_deref())
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        updates
-            .values()
-            .map(|update| update.result)
-            .collect::<Vec<_>>(),
-    )
+    .bind(updates.values().map(|update| update.attempts).collect::<Vec<_>>())
+    .bind(updates.values().map(|update| update.worker.as_deref()).collect::<Vec<_>>())
+    .bind(updates.values().map(|update| update.reason.as_deref()).collect::<Vec<_>>())
+    .bind(updates.values().map(|update| update.result).collect::<Vec<_>>())
     .bind(updates.values().map(|update| update.at).collect::<Vec<_>>())
-    .bind(
-        updates
-            .values()
-            .map(|update| update.version)
-            .collect::<Vec<_>>(),
-    )
+    .bind(updates.values().map(|update| update.version).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
@@ -279,10 +223,7 @@ macro_rules! select {
 
 /// One work.
 pub async fn get(pool: &PgPool, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
-    sqlx::query_as(select!("where id = $1"))
-        .bind(id)
-        .fetch_optional(pool)
-        .await
+    sqlx::query_as(select!("where id = $1")).bind(id).fetch_optional(pool).await
 }
 
 /// Works, newest first, after the one that was created at `after` and has that id.

@@ -85,11 +85,7 @@ impl Process {
     pub fn resident(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: u64 = line
-            .context("VmRSS is there")?
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()?;
+        let kib: u64 = line.context("VmRSS is there")?.trim().trim_end_matches(" kB").parse()?;
         Ok(kib * 1024)
     }
 }

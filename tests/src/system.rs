@@ -49,10 +49,7 @@ pub struct System {
 
 impl System {
     pub async fn start() -> Result<Self> {
-        Self::start_with(Options {
-            own_postgres: false,
-        })
-        .await
+        Self::start_with(Options { own_postgres: false }).await
     }
 
     pub async fn start_with(options: Options) -> Result<Self> {
@@ -67,13 +64,7 @@ impl System {
             None
         };
         let (nats, mosquitto) = tokio::try_join!(
-            Nats::start(
-                &folder,
-                nats::Options {
-                    binary: nats_binary(),
-                    ..Default::default()
-                }
-            ),
+            Nats::start(&folder, nats::Options { binary: nats_binary(), ..Default::default() }),
             Mosquitto::start(&folder, mosquitto::Options::default()),
         )?;
         let server = match &own {
@@ -112,11 +103,7 @@ impl System {
         };
         gateway::tokens::make_key(&key)?;
         system.run(&["migrate"]).await?;
-        system.token = system
-            .run(&["token", "--role", "admin"])
-            .await?
-            .trim()
-            .to_owned();
+        system.token = system.run(&["token", "--role", "admin"]).await?.trim().to_owned();
         Ok(system)
     }
 
@@ -129,10 +116,7 @@ impl System {
     pub async fn serve_with(&self, roles: &[&str], more: &[(&str, &str)]) -> Result<Process> {
         let arguments = [&["serve"], roles].concat();
         let mut environment = self.environment.clone();
-        environment.extend(
-            more.iter()
-                .map(|&(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        environment.extend(more.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let process = Process::start(&arguments, &environment)?;
         if roles.is_empty() || roles.contains(&"http") {
             eventually("HTTP answers", async || {
@@ -154,11 +138,7 @@ impl System {
             .output()
             .await?;
         let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "tributary {arguments:?}: {}: {stderr}",
-            output.status
-        );
+        ensure!(output.status.success(), "tributary {arguments:?}: {}: {stderr}", output.status);
         Ok(String::from_utf8(output.stdout)?)
     }
 
@@ -167,16 +147,11 @@ impl System {
     }
 
     pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .get(format!("{}{path}", self.url))
-            .bearer_auth(&self.token)
+        self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token)
     }
 
     pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
-        self.http
-            .post(format!("{}{path}", self.url))
-            .bearer_auth(&self.token)
-            .json(body)
+        self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body)
     }
 
     /// GET, expecting success and JSON.
@@ -190,9 +165,7 @@ impl System {
 
     /// The last position of the log.
     pub async fn head(&self) -> Result<i64> {
-        Ok(sqlx::query_scalar("select position from log.head")
-            .fetch_one(&self.admin)
-            .await?)
+        Ok(sqlx::query_scalar("select position from log.head").fetch_one(&self.admin).await?)
     }
 
     /// One number out of the database.
@@ -220,9 +193,7 @@ impl System {
     /// adds up; and nothing was set aside.
     pub async fn is_sound(&self) -> Result<()> {
         self.log_is_sound().await?;
-        let parked = self
-            .number("select count(*) from log.parked where parked")
-            .await?;
+        let parked = self.number("select count(*) from log.parked where parked").await?;
         ensure!(parked == 0, "{parked} streams are parked");
         Ok(())
     }
@@ -253,17 +224,15 @@ impl System {
         let head = store.head().await?;
         let (mut at, mut hash) = (Position::START, EventHash::new());
         while at < head {
-            let page = store
-                .read(at, head, &eventstore::Filter::default(), 5_000)
-                .await?;
-            hash = page.events.iter().fold(hash, |hash, event: &RawEvent| {
-                eventstore::link(&hash, event)
-            });
+            let page = store.read(at, head, &eventstore::Filter::default(), 5_000).await?;
+            hash = page
+                .events
+                .iter()
+                .fold(hash, |hash, event: &RawEvent| eventstore::link(&hash, event));
             at = page.through;
         }
-        let known: Vec<u8> = sqlx::query_scalar("select hash from log.head")
-            .fetch_one(&self.admin)
-            .await?;
+        let known: Vec<u8> =
+            sqlx::query_scalar("select hash from log.head").fetch_one(&self.admin).await?;
         ensure!(known == hash, "the chain does not add up");
         shutdown.cancel();
         Ok(())
@@ -307,7 +276,5 @@ fn nats_binary() -> Option<PathBuf> {
 }
 
 fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

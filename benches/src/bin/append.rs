@@ -95,15 +95,10 @@ async fn call(store: EventStore, caller: usize, until: Instant) -> Result<Histog
             )
             .into(),
         };
-        let event = NewEvent {
-            id: Uuid::now_v7(),
-            encoded,
-        };
+        let event = NewEvent { id: Uuid::now_v7(), encoded };
         let expected = ExpectedVersion::Exact(version);
         let asked = Instant::now();
-        let done = store
-            .append(Append::to(stream.clone(), expected, vec![event]))
-            .await?;
+        let done = store.append(Append::to(stream.clone(), expected, vec![event])).await?;
         latency.record(u64::try_from(asked.elapsed().as_micros())?)?;
         let Appended::New { version: now, .. } = done else {
             anyhow::bail!("expected a new event, got {done:?}");
@@ -116,30 +111,19 @@ async fn call(store: EventStore, caller: usize, until: Instant) -> Result<Histog
 /// Rows per second of one COPY of the whole log into a table made like it.
 async fn copy(connection: &mut PgConnection) -> Result<f64> {
     let mut rows = Vec::new();
-    let mut out = connection
-        .copy_out_raw("copy log.event to stdout (format binary)")
-        .await?;
+    let mut out = connection.copy_out_raw("copy log.event to stdout (format binary)").await?;
     while let Some(chunk) = out.try_next().await? {
         rows.extend_from_slice(&chunk);
     }
     drop(out);
-    run_sql(
-        connection,
-        "create table log.copied (like log.event including all)",
-    )
-    .await?;
+    run_sql(connection, "create table log.copied (like log.event including all)").await?;
     run_sql(connection, "checkpoint").await?;
     let begun = Instant::now();
-    let mut copy = connection
-        .copy_in_raw("copy log.copied from stdin (format binary)")
-        .await?;
+    let mut copy = connection.copy_in_raw("copy log.copied from stdin (format binary)").await?;
     for chunk in rows.chunks(1 << 20) {
         copy.send(chunk).await?;
     }
-    let count = copy
-        .finish()
-        .await
-        .context("the rows go in as they came out")?;
+    let count = copy.finish().await.context("the rows go in as they came out")?;
     Ok(count as f64 / begun.elapsed().as_secs_f64())
 }
 

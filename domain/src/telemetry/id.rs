@@ -11,9 +11,7 @@ pub(super) const MAX_BYTES: usize = 64;
 /// that it can part the two in a stream id.
 fn is_valid(text: &str) -> bool {
     (1..=MAX_BYTES).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -30,11 +30,8 @@ const TYPES: &[(&str, i16)] = &[
     ("message_rejected", 1),
 ];
 
-pub const CONTEXT: Context = Context {
-    name: "telemetry",
-    categories: &[DEVICE, REJECTION],
-    event_types: TYPES,
-};
+pub const CONTEXT: Context =
+    Context { name: "telemetry", categories: &[DEVICE, REJECTION], event_types: TYPES };
 
 /// What devices did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

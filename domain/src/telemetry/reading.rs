@@ -62,10 +62,7 @@ impl Reading {
 
     /// Whose reading it is.
     pub fn device(&self) -> DeviceRef<'_> {
-        DeviceRef {
-            user_id: &self.user_id,
-            device_id: &self.device_id,
-        }
+        DeviceRef { user_id: &self.user_id, device_id: &self.device_id }
     }
 
     /// Names the reading after what identifies it: the same reading is the same event, however
@@ -73,11 +70,7 @@ impl Reading {
     /// of ids is written at its end; a hash stands behind.
     fn id(&self, time_is_given: bool) -> Uuid {
         let mut hash = Sha256::new();
-        for text in [
-            self.user_id.as_str(),
-            self.device_id.as_str(),
-            &self.boot_id,
-        ] {
+        for text in [self.user_id.as_str(), self.device_id.as_str(), &self.boot_id] {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         }
@@ -158,16 +151,10 @@ impl Fields {
     ) -> Result<(Uuid, Reading), InvalidReading> {
         let (user_id, device_id) = match device {
             Some(device) => {
-                if self
-                    .user_id
-                    .is_some_and(|id| *id != *device.user_id.as_str())
-                {
+                if self.user_id.is_some_and(|id| *id != *device.user_id.as_str()) {
                     return Err(InvalidReading::OtherDevice("user_id"));
                 }
-                if self
-                    .device_id
-                    .is_some_and(|id| *id != *device.device_id.as_str())
-                {
+                if self.device_id.is_some_and(|id| *id != *device.device_id.as_str()) {
                     return Err(InvalidReading::OtherDevice("device_id"));
                 }
                 (device.user_id.clone(), device.device_id.clone())
@@ -189,9 +176,7 @@ impl Fields {
         let reading = Reading {
             user_id,
             device_id,
-            sequence_id: self
-                .sequence_id
-                .ok_or(InvalidReading::Missing("sequence_id"))?,
+            sequence_id: self.sequence_id.ok_or(InvalidReading::Missing("sequence_id"))?,
             boot_id,
             time,
             temperature: self.temperature,
@@ -327,10 +312,7 @@ mod tests {
 
     fn read(payload: &str) -> Result<(Uuid, Reading), InvalidReading> {
         let (user_id, device_id) = (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap());
-        let device = DeviceRef {
-            user_id: &user_id,
-            device_id: &device_id,
-        };
+        let device = DeviceRef { user_id: &user_id, device_id: &device_id };
         Reading::from_message(device, payload.as_bytes(), now())
     }
 
@@ -359,22 +341,10 @@ mod tests {
             ("nonsense", "not a reading"),
             (r#"{"temperature": 1}"#, "`sequence_id` is missing"),
             (r#"{"sequence_id": "x"}"#, "not a reading"),
-            (
-                r#"{"sequence_id": 1, "time": "1970-01-01T00:00:00Z"}"#,
-                "before the year 2000",
-            ),
-            (
-                r#"{"sequence_id": 1, "time": 4102444800000}"#,
-                "hours ahead",
-            ),
-            (
-                r#"{"sequence_id": 1, "device_id": "other"}"#,
-                "another device",
-            ),
-            (
-                r#"{"sequence_id": 1, "temperature": "hot"}"#,
-                "not a reading",
-            ),
+            (r#"{"sequence_id": 1, "time": "1970-01-01T00:00:00Z"}"#, "before the year 2000"),
+            (r#"{"sequence_id": 1, "time": 4102444800000}"#, "hours ahead"),
+            (r#"{"sequence_id": 1, "device_id": "other"}"#, "another device"),
+            (r#"{"sequence_id": 1, "temperature": "hot"}"#, "not a reading"),
             (r"[1]", "JSON object"),
         ] {
             let error = read(payload).unwrap_err().to_string();
@@ -386,10 +356,7 @@ mod tests {
     fn one_bad_item_does_not_spoil_its_batch() {
         let items = r#"[{"user_id":"u","device_id":"d","sequence_id":1}, 7, {"user_id":"u"}]"#;
         let Batch(verdicts) = Batch::from_json(items.as_bytes(), now()).unwrap();
-        assert_eq!(
-            verdicts.iter().map(Result::is_ok).collect::<Vec<_>>(),
-            [true, false, false]
-        );
+        assert_eq!(verdicts.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false]);
         let many = format!("[{}1]", "1,".repeat(Batch::MAX_ITEMS));
         assert!(Batch::from_json(many.as_bytes(), now()).is_err());
     }

@@ -46,12 +46,10 @@ impl MessageRejected {
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string does not fail");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string does not fail");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -60,15 +58,9 @@ mod tests {
 
     #[test]
     fn text_is_kept_as_text_and_bytes_as_hex() {
-        assert_eq!(
-            MessageRejected::new("t", b"not json", "r").payload,
-            "not json"
-        );
+        assert_eq!(MessageRejected::new("t", b"not json", "r").payload, "not json");
         let binary = MessageRejected::new("t", &[0xff, 0x00], "r");
-        assert_eq!(
-            (binary.payload.as_str(), binary.encoding.as_str()),
-            ("ff00", "hex")
-        );
+        assert_eq!((binary.payload.as_str(), binary.encoding.as_str()), ("ff00", "hex"));
     }
 
     #[test]

@@ -66,10 +66,7 @@ impl Live {
             .messages()
             .await
             .map_err(BusError::Pull)?;
-        Ok(Some(Self {
-            messages,
-            position: from,
-        }))
+        Ok(Some(Self { messages, position: from }))
     }
 
     /// Waits for a message, and takes whatever else has come. None: the consumer is broken.

@@ -61,13 +61,8 @@ impl Feed {
         let (head_sender, head) = watch::channel(Position::START);
         let (source_sender, source) = watch::channel(Source::Postgres);
         let ring = Arc::new(Ring::default());
-        let heard = heard::follow(
-            store.clone(),
-            bus.clone(),
-            head.clone(),
-            tasks,
-            shutdown.clone(),
-        );
+        let heard =
+            heard::follow(store.clone(), bus.clone(), head.clone(), tasks, shutdown.clone());
         let feeder = Feeder {
             committed: store.committed(),
             store: store.clone(),
@@ -80,12 +75,7 @@ impl Feed {
         tasks.spawn(async move {
             shutdown.run_until_cancelled(feeder.run()).await;
         });
-        Self {
-            store,
-            ring,
-            head,
-            source,
-        }
+        Self { store, ring, head, source }
     }
 
     /// The last position this feed knows to be committed.
@@ -150,9 +140,7 @@ impl Feeder {
             if live.is_none() && due.is_none() && heard.head > self.ring.last() {
                 self.catch_up(heard.head).await;
             }
-            let arrived = live
-                .as_ref()
-                .map_or_else(|| self.ring.last(), |live| live.position);
+            let arrived = live.as_ref().map_or_else(|| self.ring.last(), |live| live.position);
             if due.is_none_or(|(position, _)| position <= arrived) {
                 due = (heard.head > arrived).then(|| (heard.head, Instant::now() + LAG));
             }
@@ -295,13 +283,8 @@ impl Feeder {
     }
 
     fn show(&self, live: bool) {
-        let source = if live {
-            Source::JetStream
-        } else {
-            Source::Postgres
-        };
-        self.source
-            .send_if_modified(|shown| std::mem::replace(shown, source) != source);
+        let source = if live { Source::JetStream } else { Source::Postgres };
+        self.source.send_if_modified(|shown| std::mem::replace(shown, source) != source);
     }
 }
 

@@ -34,10 +34,7 @@ impl Cursor {
         let tail = match tail {
             Ok(tail) => tail,
             Err(reason) => {
-                tracing::error!(
-                    reason,
-                    "the stream is emptied, and filled again from the log"
-                );
+                tracing::error!(reason, "the stream is emptied, and filled again from the log");
                 bus.purge().await?;
                 let info = bus.ensure_stream().await?;
                 let tail = Tail::read(bus, &info).await?;
@@ -138,10 +135,8 @@ async fn last_of_context(
     )
     .fetch_all(store.pool())
     .await?;
-    let wanted: Vec<&String> = categories
-        .iter()
-        .filter(|category| context_of(category) == context)
-        .collect();
+    let wanted: Vec<&String> =
+        categories.iter().filter(|category| context_of(category) == context).collect();
     if wanted.is_empty() {
         return Ok(Position::START);
     }

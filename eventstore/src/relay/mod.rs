@@ -283,10 +283,8 @@ impl Session {
             && let Some(event) = self.ready.pop_front()
         {
             let position = event.position;
-            let place = self
-                .cursor
-                .place(&worker.store, &worker.bus, worker.context_of, &event)
-                .await?;
+            let place =
+                self.cursor.place(&worker.store, &worker.bus, worker.context_of, &event).await?;
             let sequence = self.cursor.sequence_of(position);
             let outgoing = message::encode(event, &place, worker.bus.client().max_payload());
             self.window.publish(position, sequence, outgoing).await?;

@@ -65,18 +65,10 @@ impl Window {
         message: Outgoing,
     ) -> Result<(), BusError> {
         let bytes = message.body.len();
-        self.sent.push_back(Sent {
-            position,
-            sequence,
-            bytes,
-        });
+        self.sent.push_back(Sent { position, sequence, bytes });
         self.bytes += bytes;
         let reply = format!("{}.{position}", self.inbox);
-        let Outgoing {
-            subject,
-            headers,
-            body,
-        } = message;
+        let Outgoing { subject, headers, body } = message;
         self.client
             .publish_with_reply_and_headers(subject, reply, headers, body)
             .await
@@ -109,16 +101,14 @@ impl Window {
             return Err(Interrupted::OutOfOrder);
         }
         match serde_json::from_slice(&message.payload) {
-            Ok(Response::Ok(PublishAck {
-                sequence,
-                duplicate,
-                ..
-            })) => match (sequence == sent.sequence, duplicate) {
-                (true, false) => Ok(sent.position),
-                (true, true) => Err(Interrupted::Rival),
-                (false, true) => Err(Interrupted::Remembered),
-                (false, false) => Err(Interrupted::OutOfOrder),
-            },
+            Ok(Response::Ok(PublishAck { sequence, duplicate, .. })) => {
+                match (sequence == sent.sequence, duplicate) {
+                    (true, false) => Ok(sent.position),
+                    (true, true) => Err(Interrupted::Rival),
+                    (false, true) => Err(Interrupted::Remembered),
+                    (false, false) => Err(Interrupted::OutOfOrder),
+                }
+            }
             Ok(Response::Err { error })
                 if error.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE =>
             {

@@ -41,11 +41,7 @@ impl DeviceChange {
         self.last_seen_at = event.recorded_at;
         self.readings += 1;
         // Events come in order of position, so among equal times the later one wins.
-        if self
-            .last
-            .as_ref()
-            .is_none_or(|(_, last)| last.time <= reading.time)
-        {
+        if self.last.as_ref().is_none_or(|(_, last)| last.time <= reading.time) {
             self.last = Some((event.position, reading.clone()));
         }
     }
@@ -53,15 +49,8 @@ impl DeviceChange {
     /// A will that arrives after the next birth speaks of a session that is over.
     pub(super) fn presence(&mut self, event: &Recorded<Event>, session_seq: i64, online: bool) {
         self.last_seen_at = event.recorded_at;
-        if self
-            .presence
-            .is_none_or(|known| known.session_seq <= session_seq)
-        {
-            self.presence = Some(Presence {
-                session_seq,
-                online,
-                since: event.recorded_at,
-            });
+        if self.presence.is_none_or(|known| known.session_seq <= session_seq) {
+            self.presence = Some(Presence { session_seq, online, since: event.recorded_at });
         }
     }
 }
@@ -119,36 +108,16 @@ pub(super) async fn write(
     .bind(column(devices, |device| device.first_seen_at))
     .bind(column(devices, |device| device.last_seen_at))
     .bind(column(devices, |device| device.readings))
-    .bind(column(devices, |device| {
-        last(device).map(|reading| reading.time)
-    }))
-    .bind(column(devices, |device| {
-        device.last.as_ref().map(|(position, _)| position.0)
-    }))
-    .bind(column(devices, |device| {
-        last(device).map(|reading| reading.sequence_id)
-    }))
-    .bind(column(devices, |device| {
-        last(device).map(|reading| reading.boot_id)
-    }))
-    .bind(column(devices, |device| {
-        last(device).and_then(|reading| reading.temperature)
-    }))
-    .bind(column(devices, |device| {
-        last(device).and_then(|reading| reading.battery)
-    }))
-    .bind(column(devices, |device| {
-        last(device).as_ref().and_then(super::extra_json)
-    }))
-    .bind(column(devices, |device| {
-        device.presence.map(|presence| presence.online)
-    }))
-    .bind(column(devices, |device| {
-        device.presence.map(|presence| presence.session_seq)
-    }))
-    .bind(column(devices, |device| {
-        device.presence.map(|presence| presence.since)
-    }))
+    .bind(column(devices, |device| last(device).map(|reading| reading.time)))
+    .bind(column(devices, |device| device.last.as_ref().map(|(position, _)| position.0)))
+    .bind(column(devices, |device| last(device).map(|reading| reading.sequence_id)))
+    .bind(column(devices, |device| last(device).map(|reading| reading.boot_id)))
+    .bind(column(devices, |device| last(device).and_then(|reading| reading.temperature)))
+    .bind(column(devices, |device| last(device).and_then(|reading| reading.battery)))
+    .bind(column(devices, |device| last(device).as_ref().and_then(super::extra_json)))
+    .bind(column(devices, |device| device.presence.map(|presence| presence.online)))
+    .bind(column(devices, |device| device.presence.map(|presence| presence.session_seq)))
+    .bind(column(devices, |device| device.presence.map(|presence| presence.since)))
     .execute(connection)
     .await?;
     Ok(())

@@ -56,20 +56,12 @@ impl Projection for Telemetry {
                 changes.devices[index].read(event, reading);
                 changes.rollups.add(index, event.position, reading);
             }
-            Event::DeviceConnected {
-                user_id,
-                device_id,
-                session_seq,
-            } => {
+            Event::DeviceConnected { user_id, device_id, session_seq } => {
                 let device = domain::telemetry::DeviceRef { user_id, device_id };
                 let index = changes.device(event, device);
                 changes.devices[index].presence(event, *session_seq, true);
             }
-            Event::DeviceDisconnected {
-                user_id,
-                device_id,
-                session_seq,
-            } => {
+            Event::DeviceDisconnected { user_id, device_id, session_seq } => {
                 let device = domain::telemetry::DeviceRef { user_id, device_id };
                 let index = changes.device(event, device);
                 changes.devices[index].presence(event, *session_seq, false);
@@ -101,10 +93,8 @@ impl Changes {
         if let Some(&index) = self.device_of_stream.get(&event.stream) {
             return index;
         }
-        self.devices
-            .push(DeviceChange::new(device, event.recorded_at));
-        self.device_of_stream
-            .insert(event.stream.clone(), self.devices.len() - 1);
+        self.devices.push(DeviceChange::new(device, event.recorded_at));
+        self.device_of_stream.insert(event.stream.clone(), self.devices.len() - 1);
         self.devices.len() - 1
     }
 }

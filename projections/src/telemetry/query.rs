@@ -154,16 +154,8 @@ pub async fn buckets(
     fields: &[String],
     range: &Range,
 ) -> Result<Vec<Bucket>, sqlx::Error> {
-    let stored = WIDTHS
-        .into_iter()
-        .rev()
-        .find(|stored| width % stored == 0)
-        .unwrap_or(WIDTHS[0]);
-    let sql = if range.descending {
-        BUCKETS_DESCENDING
-    } else {
-        BUCKETS_ASCENDING
-    };
+    let stored = WIDTHS.into_iter().rev().find(|stored| width % stored == 0).unwrap_or(WIDTHS[0]);
+    let sql = if range.descending { BUCKETS_DESCENDING } else { BUCKETS_ASCENDING };
     sqlx::query_as(sql)
         .bind(user_id)
         .bind(device_id)

@@ -43,20 +43,10 @@ struct Rollup {
 
 impl Rollup {
     fn of(sample: Sample) -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "saturates; such values do not add up"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "saturates; such values do not add up")]
         let sum = (sample.value * BILLION).round() as i128;
         let Sample { value, .. } = sample;
-        Self {
-            count: 1,
-            sum,
-            min: value,
-            max: value,
-            first: sample,
-            last: sample,
-        }
+        Self { count: 1, sum, min: value, max: value, first: sample, last: sample }
     }
 
     fn add(&mut self, other: &Self) {
@@ -87,18 +77,11 @@ impl Rollups {
     /// Adds every numeric field of a reading.
     pub(super) fn add(&mut self, device: usize, position: Position, reading: &Reading) {
         let mut add = |field: &str, value: f64| {
-            let sample = Sample {
-                at: reading.time,
-                position,
-                value,
-            };
+            let sample = Sample { at: reading.time, position, value };
             let minute = reading.time.timestamp().div_euclid(WIDTHS[0].into());
             let rollup = Rollup::of(sample);
             let key = (device, self.fields.intern(field), minute);
-            self.minutes
-                .entry(key)
-                .and_modify(|known| known.add(&rollup))
-                .or_insert(rollup);
+            self.minutes.entry(key).and_modify(|known| known.add(&rollup)).or_insert(rollup);
         };
         if let Some(temperature) = reading.temperature {
             add("temperature", temperature);
@@ -163,53 +146,21 @@ impl Rollups {
                    as l (last, last_at, last_position)
                  order by l.last_at desc, l.last_position desc limit 1)",
         )
-        .bind(
-            rows.keys()
-                .map(|at| key(at).user_id.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.keys()
-                .map(|at| key(at).device_id.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.keys()
-                .map(|(_, (_, f, _))| self.fields[*f].as_str())
-                .collect::<Vec<_>>(),
-        )
+        .bind(rows.keys().map(|at| key(at).user_id.as_str()).collect::<Vec<_>>())
+        .bind(rows.keys().map(|at| key(at).device_id.as_str()).collect::<Vec<_>>())
+        .bind(rows.keys().map(|(_, (_, f, _))| self.fields[*f].as_str()).collect::<Vec<_>>())
         .bind(rows.keys().map(|(width, _)| *width).collect::<Vec<_>>())
         .bind(rows.keys().map(bucket).collect::<Vec<_>>())
         .bind(rows.values().map(|rollup| rollup.count).collect::<Vec<_>>())
-        .bind(
-            rows.values()
-                .map(|rollup| rollup.sum.to_string())
-                .collect::<Vec<_>>(),
-        )
+        .bind(rows.values().map(|rollup| rollup.sum.to_string()).collect::<Vec<_>>())
         .bind(column(|rollup| rollup.min))
         .bind(column(|rollup| rollup.max))
         .bind(column(|rollup| rollup.first.value))
-        .bind(
-            rows.values()
-                .map(|rollup| rollup.first.at)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.values()
-                .map(|rollup| rollup.first.position.0)
-                .collect::<Vec<_>>(),
-        )
+        .bind(rows.values().map(|rollup| rollup.first.at).collect::<Vec<_>>())
+        .bind(rows.values().map(|rollup| rollup.first.position.0).collect::<Vec<_>>())
         .bind(column(|rollup| rollup.last.value))
-        .bind(
-            rows.values()
-                .map(|rollup| rollup.last.at)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.values()
-                .map(|rollup| rollup.last.position.0)
-                .collect::<Vec<_>>(),
-        )
+        .bind(rows.values().map(|rollup| rollup.last.at).collect::<Vec<_>>())
+        .bind(rows.values().map(|rollup| rollup.last.position.0).collect::<Vec<_>>())
         .execute(connection)
         .await?;
         Ok(())
@@ -223,12 +174,10 @@ trait Intern {
 
 impl Intern for Vec<String> {
     fn intern(&mut self, name: &str) -> usize {
-        self.iter()
-            .position(|known| known == name)
-            .unwrap_or_else(|| {
-                self.push(name.to_owned());
-                self.len() - 1
-            })
+        self.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.push(name.to_owned());
+            self.len() - 1
+        })
     }
 }
 
@@ -238,35 +187,21 @@ mod tests {
 
     fn rollup(second: i64, position: i64, value: f64) -> Rollup {
         let at = DateTime::from_timestamp(second, 0).unwrap();
-        Rollup::of(Sample {
-            at,
-            position: Position(position),
-            value,
-        })
+        Rollup::of(Sample { at, position: Position(position), value })
     }
 
     #[test]
     fn any_order_adds_up_to_the_same() {
-        let parts = [
-            rollup(3, 1, 0.1),
-            rollup(1, 2, 0.2),
-            rollup(2, 3, 1e15),
-            rollup(3, 4, 0.3),
-        ];
+        let parts = [rollup(3, 1, 0.1), rollup(1, 2, 0.2), rollup(2, 3, 1e15), rollup(3, 4, 0.3)];
         let sum = |order: [usize; 4]| {
             let mut total = parts[order[0]].clone();
-            order[1..]
-                .iter()
-                .for_each(|&index| total.add(&parts[index]));
+            order[1..].iter().for_each(|&index| total.add(&parts[index]));
             total
         };
         let total = sum([0, 1, 2, 3]);
         assert_eq!(total, sum([3, 2, 1, 0]));
         assert_eq!(total, sum([2, 0, 3, 1]));
-        assert_eq!(
-            (total.first.value, total.last.value, total.count),
-            (0.2, 0.3, 4)
-        );
+        assert_eq!((total.first.value, total.last.value, total.count), (0.2, 0.3, 4));
         assert_eq!(total.sum, 1_000_000_000_000_000_600_000_000);
     }
 }
