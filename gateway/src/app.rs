@@ -94,13 +94,7 @@ impl App {
                 drop(sender.send((role, outcome)).await);
             });
         }
-        Ok(Self {
-            address,
-            parts,
-            shutdown,
-            log,
-            ended,
-        })
+        Ok(Self { address, parts, shutdown, log, ended })
     }
 
     /// Where HTTP is served, if it is.
@@ -126,14 +120,8 @@ impl App {
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.parts.tasks.close();
-        if tokio::time::timeout(ROLES_GRACE, self.parts.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                left = self.parts.tasks.len(),
-                "some tasks did not end in time"
-            );
+        if tokio::time::timeout(ROLES_GRACE, self.parts.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.parts.tasks.len(), "some tasks did not end in time");
         }
         let (tasks, shutdown) = self.log;
         shutdown.cancel();
@@ -150,9 +138,8 @@ async fn listen(
 ) -> anyhow::Result<(TcpListener, Keys)> {
     let keys = Keys::load(&config.tokens.signing_key_file)?;
     let wanted = config.http.address();
-    let listener = TcpListener::bind(wanted)
-        .await
-        .with_context(|| format!("cannot listen on {wanted}"))?;
+    let listener =
+        TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))?;
     *address = Some(listener.local_addr()?);
     Ok((listener, keys))
 }

@@ -34,18 +34,14 @@ impl Client {
     /// The answer to a command. It carries a key, so that it could be sent again.
     pub(super) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         let key = uuid::Uuid::now_v7().to_string();
-        let request = self
-            .request(Method::POST, path)
-            .header("Idempotency-Key", key);
+        let request = self.request(Method::POST, path).header("Idempotency-Key", key);
         answer(request.json(body).send().await?).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let base = self.server.url.expose().trim_end_matches('/');
         let token = self.server.token.expose();
-        self.http
-            .request(method, format!("{base}{path}"))
-            .bearer_auth(token)
+        self.http.request(method, format!("{base}{path}")).bearer_auth(token)
     }
 }
 
@@ -57,6 +53,6 @@ async fn answer(response: Response) -> Result<Value, Failure> {
     }
     let detail = body["detail"].as_str().unwrap_or("no reason given");
     let faults = body["errors"].as_array().into_iter().flatten();
-    let faults: String = faults.map(|fault| format!("\n  {fault}")).collect();
-    Err(anyhow!("{status}: {detail}{faults}").into())
+    let faults: Vec<String> = faults.map(|fault| format!("\n  {fault}")).collect();
+    Err(anyhow!("{status}: {detail}{}", faults.concat()).into())
 }

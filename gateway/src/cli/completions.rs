@@ -3,19 +3,11 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::outcome::Failure;
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     shell: Shell,
 }
 
-pub(super) fn run<T: CommandFactory>(args: &Args) -> Result<(), Failure> {
-    clap_complete::generate(
-        args.shell,
-        &mut T::command(),
-        "tributary",
-        &mut std::io::stdout(),
-    );
-    Ok(())
+pub(super) fn run<T: CommandFactory>(args: &Args) {
+    clap_complete::generate(args.shell, &mut T::command(), "tributary", &mut std::io::stdout());
 }

@@ -28,14 +28,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     if args.json {
         return output::json(&statuses);
     }
-    let heads = [
-        "PROJECTION",
-        "STATE",
-        "POSITION",
-        "EVENTS BEHIND",
-        "SECONDS BEHIND",
-        "PARKED",
-    ];
+    let heads = ["PROJECTION", "STATE", "POSITION", "EVENTS BEHIND", "SECONDS BEHIND", "PARKED"];
     output::table(&heads, &statuses.iter().map(row).collect::<Vec<_>>());
     Ok(())
 }

@@ -24,9 +24,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 /// The log as its owner; the schemas of the read models as the role that is to keep them.
 pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Failure> {
     let mut connection = PgConnection::connect(admin.database_admin_url.expose()).await?;
-    eventstore::migrate(&mut connection)
-        .await
-        .context("the log could not be migrated")?;
+    eventstore::migrate(&mut connection).await.context("the log could not be migrated")?;
     connection.close().await?;
     projections::create_schemas(&database.options()?).await?;
     Ok(())

@@ -7,7 +7,6 @@ mod logging;
 mod signals;
 
 mod serve;
-mod dev;
 mod migrate;
 mod works;
 mod token;
@@ -40,8 +39,6 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything, with private servers, in `.tributary/`
-    Dev(dev::Args),
     /// Play roles; all of them if none is named
     Serve(serve::Args),
     /// Bring the database up to date
@@ -69,18 +66,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             // Help on stdout, mistakes on stderr; a closed pipe is nobody's fault.
             drop(error.print());
             let usage = error.use_stderr();
-            return if usage {
-                FailureKind::Usage.into()
-            } else {
-                ExitCode::SUCCESS
-            };
+            return if usage { FailureKind::Usage.into() } else { ExitCode::SUCCESS };
         }
         Err(Mistakes::Values(mistakes)) => return Failure::usage(mistakes).report(),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::from(anyhow::Error::from(error)).report(),
     };
@@ -97,7 +87,6 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { log, command } = cli;
     logging::start(&log)?;
     match command {
-        Command::Dev(args) => dev::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Works(command) => works::run(command).await,
@@ -105,6 +94,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(args) => token::run(&args),
         Command::Config(args) => config::run(&args, &log),
         Command::Openapi => openapi::run(),
-        Command::Completions(args) => completions::run::<Cli>(&args),
+        Command::Completions(args) => {
+            completions::run::<Cli>(&args);
+            Ok(())
+        }
     }
 }

@@ -32,18 +32,12 @@ impl From<FailureKind> for ExitCode {
 impl Failure {
     /// Something is wrong with what was given.
     pub(super) fn usage(messages: Vec<String>) -> Self {
-        Self {
-            kind: FailureKind::Usage,
-            messages,
-        }
+        Self { kind: FailureKind::Usage, messages }
     }
 
     /// A server is not there.
     pub(super) fn not_reachable(error: impl Into<anyhow::Error>) -> Self {
-        Self {
-            kind: FailureKind::NotReachable,
-            ..Self::from(error.into())
-        }
+        Self { kind: FailureKind::NotReachable, ..Self::from(error.into()) }
     }
 
     /// Says it on stderr.
@@ -57,10 +51,7 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self {
-            kind: FailureKind::Failed,
-            messages: vec![format!("{error:#}")],
-        }
+        Self { kind: FailureKind::Failed, messages: vec![format!("{error:#}")] }
     }
 }
 
@@ -69,11 +60,7 @@ impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         let reached = matches!(error, sqlx::Error::Database(_) | sqlx::Error::Decode(_));
         let error = anyhow::Error::from(error).context("the database");
-        if reached {
-            error.into()
-        } else {
-            Self::not_reachable(error)
-        }
+        if reached { error.into() } else { Self::not_reachable(error) }
     }
 }
 
@@ -82,10 +69,6 @@ impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let reached = !(error.is_connect() || error.is_timeout());
         let error = anyhow::Error::from(error);
-        if reached {
-            error.into()
-        } else {
-            Self::not_reachable(error)
-        }
+        if reached { error.into() } else { Self::not_reachable(error) }
     }
 }

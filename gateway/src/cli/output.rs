@@ -27,18 +27,12 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        let widest = cells
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default();
+        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or_default();
         widest.max(heads[column].len())
     };
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let write = |cells: Vec<&str>| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         line(padded.collect::<Vec<_>>().join("  ").trim_end());
     };
     write(heads.to_vec());

@@ -54,6 +54,7 @@ pub(super) struct Show {
 #[derive(Debug, clap::Args)]
 pub(super) struct Create {
     /// The numbers from 0 to this one are added up; drawn at random if left out
+    #[arg(long)]
     add_up_to: Option<u32>,
     /// Print JSON
     #[arg(long)]
@@ -86,12 +87,8 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             show(&[work], args.json)
         }
         Command::Create(args) => {
-            let body = args
-                .add_up_to
-                .map_or_else(|| json!({}), |to| json!({"add_up_to": to}));
-            let work = Client::new(args.server)?
-                .post("/api/v1/works", &body)
-                .await?;
+            let body = args.add_up_to.map_or_else(|| json!({}), |to| json!({"add_up_to": to}));
+            let work = Client::new(args.server)?.post("/api/v1/works", &body).await?;
             show(&[work], args.json)
         }
         Command::Produce(args) => produce(args).await,
@@ -99,54 +96,32 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn list(args: List) -> Result<(), Failure> {
-    let query = [
-        ("status", args.status),
-        ("limit", Some(args.limit.to_string())),
-    ];
+    let query = [("status", args.status), ("limit", Some(args.limit.to_string()))];
     let given: Vec<_> = query.iter().filter(|(_, value)| value.is_some()).collect();
-    let page = Client::new(args.server)?
-        .get("/api/v1/works", &given)
-        .await?;
-    show(
-        page["items"].as_array().map_or(&[], Vec::as_slice),
-        args.json,
-    )
+    let page = Client::new(args.server)?.get("/api/v1/works", &given).await?;
+    show(page["items"].as_array().map_or(&[], Vec::as_slice), args.json)
 }
 
 fn show(works: &[Value], json: bool) -> Result<(), Failure> {
     if json {
         return output::json(&works);
     }
-    let columns = [
-        "id",
-        "work_code",
-        "add_up_to",
-        "status",
-        "result",
-        "attempts",
-    ];
+    let columns = ["id", "work_code", "add_up_to", "status", "result", "attempts"];
     let cell = |value: &Value| match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let rows = works
-        .iter()
-        .map(|work| columns.iter().map(|name| cell(&work[*name])).collect());
+    let rows = works.iter().map(|work| columns.iter().map(|name| cell(&work[*name])).collect());
     let heads = columns.map(str::to_uppercase);
-    output::table(
-        &heads.each_ref().map(String::as_str),
-        &rows.collect::<Vec<_>>(),
-    );
+    output::table(&heads.each_ref().map(String::as_str), &rows.collect::<Vec<_>>());
     Ok(())
 }
 
 /// Publishes a demand at each tick, and says so once the bus has it.
 async fn produce(args: Produce) -> Result<(), Failure> {
     let servers: Vec<&str> = args.bus.nats_url.expose().split(',').collect();
-    let client = async_nats::connect(servers)
-        .await
-        .map_err(Failure::not_reachable)?;
+    let client = async_nats::connect(servers).await.map_err(Failure::not_reachable)?;
     let jetstream = jetstream::new(client);
     demand::ensure_stream(&jetstream).await?;
     let mut signals = Signals::take()?;
@@ -160,9 +135,7 @@ async fn produce(args: Produce) -> Result<(), Failure> {
         let add_up_to = args.add_up_to.unwrap_or_else(rand::random);
         let body = json!({"add_up_to": add_up_to, "done": false}).to_string();
         let id = Uuid::now_v7().to_string();
-        let message = PublishMessage::build()
-            .message_id(&id)
-            .payload(body.clone().into());
+        let message = PublishMessage::build().message_id(&id).payload(body.clone().into());
         let published = jetstream.send_publish(demand::SUBJECT, message).await;
         published
             .context("a demand was not sent")?

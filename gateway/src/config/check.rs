@@ -47,10 +47,8 @@ fn read<T: FromArgMatches>(matches: &ArgMatches) -> Result<T, Mistakes> {
 
 /// The argument whose value is wrong, as clap shows it.
 fn invalid_value(error: &clap::Error) -> Option<String> {
-    let about_a_value = matches!(
-        error.kind(),
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue
-    );
+    let about_a_value =
+        matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(argument)) if about_a_value => Some(argument.clone()),
         _ => None,
@@ -73,10 +71,7 @@ fn accept_anything(command: Command, argument: &str) -> Command {
 
 /// Why the value is wrong, without the value: it may hold a secret.
 fn reason(error: &clap::Error) -> String {
-    match (
-        std::error::Error::source(error),
-        error.get(ContextKind::ValidValue),
-    ) {
+    match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
         (None, Some(ContextValue::Strings(valid))) => format!("one of {}", valid.join(", ")),
         (None, _) => "not a value it takes".into(),
@@ -144,5 +139,28 @@ mod tests {
         );
         let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_private_configuration_is_complete() {
+        let key = std::path::Path::new("key.pem");
+        let config = Config::private(
+            "postgres://tributary_app@127.0.0.1:5432/tributary",
+            "nats://127.0.0.1:4222",
+            "mqtt://127.0.0.1:1883",
+            key,
+        )
+        .unwrap();
+        assert!(config.mistakes(&crate::roles::Role::ALL).is_empty());
+        assert_eq!((config.http.port, config.tokens.signing_key_file.as_path()), (0, key));
+    }
+
+    #[test]
+    fn help_does_not_show_what_the_environment_holds() {
+        for arg in Cli::command().get_arguments() {
+            let name = arg.get_id().as_str();
+            let secret = ["url", "password", "token"].iter().any(|word| name.contains(word));
+            assert_eq!(arg.is_hide_env_values_set(), secret, "{name}");
+        }
     }
 }

@@ -8,14 +8,16 @@ pub use check::{Mistakes, parse};
 pub use values::{InvalidSpan, InvalidUrl, REDACTED, Secret, ServerUrl, Span, UnsafeSecret};
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
-use clap::{Args, ValueEnum};
+use anyhow::Context;
+use clap::builder::{FalseyValueParser, Resettable};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use domain::works::RetryPolicy;
 use serde::Serialize;
 
+use crate::mqtt::Options;
 use crate::roles::Role;
 
 /// Everything the roles need to know.
@@ -40,7 +42,7 @@ pub struct Config {
 #[command(next_help_heading = "Postgres")]
 pub struct Database {
     /// The database, as the application's role, which may add to the log and read it
-    #[arg(long, env = "DATABASE_URL", value_name = "URL")]
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: ServerUrl,
     /// Connections this process opens at most, besides the one that appends
     #[arg(long, env = "DATABASE_CONNECTIONS", value_name = "COUNT", default_value_t = 16,
@@ -53,7 +55,7 @@ pub struct Database {
 #[command(next_help_heading = "Postgres")]
 pub struct Admin {
     /// The database, as the role that owns it and may change its schema
-    #[arg(long, env = "DATABASE_ADMIN_URL", value_name = "URL")]
+    #[arg(long, env = "DATABASE_ADMIN_URL", value_name = "URL", hide_env_values = true)]
     pub database_admin_url: ServerUrl,
 }
 
@@ -66,6 +68,7 @@ pub struct Bus {
         long,
         env = "NATS_URL",
         value_name = "URL",
+        hide_env_values = true,
         default_value = "nats://127.0.0.1:4222"
     )]
     pub nats_url: ServerUrl,
@@ -80,6 +83,7 @@ pub struct Mqtt {
         long,
         env = "MQTT_URL",
         value_name = "URL",
+        hide_env_values = true,
         default_value = "mqtt://127.0.0.1:1883"
     )]
     pub mqtt_url: ServerUrl,
@@ -87,32 +91,17 @@ pub struct Mqtt {
     #[arg(long, env = "MQTT_USERNAME", value_name = "NAME")]
     pub mqtt_username: Option<String>,
     /// The bridge's password
-    #[arg(
-        long,
-        env = "MQTT_PASSWORD",
-        value_name = "PASSWORD",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "MQTT_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub mqtt_password: Option<Secret>,
     /// Name of the bridge's session on the broker; each bridge needs one of its own, and keeps it
-    #[arg(
-        long,
-        env = "MQTT_CLIENT_ID",
-        value_name = "NAME",
-        default_value = "tributary"
-    )]
+    #[arg(long, env = "MQTT_CLIENT_ID", value_name = "NAME", default_value = "tributary")]
     pub mqtt_client_id: String,
     /// Messages taken but not yet committed, at most; the broker holds back the others
-    #[arg(long, env = "MQTT_RECEIVE_MAXIMUM", value_name = "COUNT", default_value_t = 4096,
+    #[arg(long, env = "MQTT_RECEIVE_MAXIMUM", value_name = "COUNT", default_value_t = Options::RECEIVE_MAXIMUM,
           value_parser = clap::value_parser!(u16).range(1..))]
     pub mqtt_receive_maximum: u16,
     /// How long the broker keeps the session, and what arrives for it, while the bridge is away
-    #[arg(
-        long,
-        env = "MQTT_SESSION_EXPIRY",
-        value_name = "TIME",
-        default_value = "7d"
-    )]
+    #[arg(long, env = "MQTT_SESSION_EXPIRY", value_name = "TIME", default_value = "7d")]
     pub mqtt_session_expiry: Span,
     /// Certificates (PEM) to trust instead of the system's
     #[arg(long, env = "MQTT_CA_FILE", value_name = "FILE")]
@@ -127,12 +116,7 @@ pub struct Mqtt {
 #[command(next_help_heading = "HTTP")]
 pub struct Http {
     /// Address to listen on
-    #[arg(
-        long,
-        env = "LISTEN",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1"
-    )]
+    #[arg(long, env = "LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub listen: IpAddr,
     /// Port to listen on; 0 takes a free one
     #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080)]
@@ -167,35 +151,20 @@ pub struct Tokens {
 #[command(next_help_heading = "Worker")]
 pub struct Worker {
     /// Name that stands in the events of works done here
-    #[arg(
-        long,
-        env = "WORKER_NAME",
-        value_name = "NAME",
-        default_value = "worker"
-    )]
+    #[arg(long, env = "WORKER_NAME", value_name = "NAME", default_value = "worker")]
     pub worker_name: String,
     /// How long a claimed work stays with this worker before another may claim it
     #[arg(long, env = "WORKER_LEASE", value_name = "TIME", default_value = "60s")]
     pub worker_lease: Span,
     /// An attempt that takes longer fails; must be shorter than the lease
-    #[arg(
-        long,
-        env = "WORKER_TIME_LIMIT",
-        value_name = "TIME",
-        default_value = "30s"
-    )]
+    #[arg(long, env = "WORKER_TIME_LIMIT", value_name = "TIME", default_value = "30s")]
     pub worker_time_limit: Span,
     /// Attempts before a work is given up
     #[arg(long, env = "WORKER_MAX_ATTEMPTS", value_name = "COUNT", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub worker_max_attempts: u32,
     /// Wait after the first failed attempt; doubles with each further one
-    #[arg(
-        long,
-        env = "WORKER_BACKOFF",
-        value_name = "TIME",
-        default_value = "1s"
-    )]
+    #[arg(long, env = "WORKER_BACKOFF", value_name = "TIME", default_value = "1s")]
     pub worker_backoff: Span,
     /// Works done at once
     #[arg(long, env = "WORKER_CONCURRENCY", value_name = "COUNT", default_value_t = 2,
@@ -228,7 +197,7 @@ pub struct Log {
         global = true,
         env = "TRIBUTARY_LOG",
         value_name = "FILTER",
-        default_value = "info"
+        default_value = "info,async_nats=warn,sqlx=warn"
     )]
     pub log: String,
     /// How it is written
@@ -247,6 +216,7 @@ pub struct Log {
         env = "NO_COLOR",
         value_name = "ANYTHING",
         num_args = 0..=1,
+        require_equals = true,
         default_missing_value = "1",
         hide_env_values = true
     )]
@@ -272,20 +242,45 @@ pub struct Server {
         long,
         env = "TRIBUTARY_URL",
         value_name = "URL",
+        hide_env_values = true,
         default_value = "http://localhost:8080"
     )]
     pub url: ServerUrl,
     /// A bearer token, as `tributary token` prints it
-    #[arg(
-        long,
-        env = "TRIBUTARY_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "TRIBUTARY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Secret,
 }
 
+/// A command line of nothing but options.
+#[derive(Debug, Parser)]
+struct Alone {
+    #[command(flatten)]
+    config: Config,
+}
+
 impl Config {
+    /// Everything as it is by default, on these servers and whatever free port there is. The
+    /// environment has no say: for `tributary dev`, and for tests.
+    pub fn private(
+        database_url: &str,
+        nats_url: &str,
+        mqtt_url: &str,
+        signing_key_file: &Path,
+    ) -> anyhow::Result<Self> {
+        let command = Alone::command().mut_args(|arg| arg.env(Resettable::Reset));
+        let options = [
+            ("--database-url", database_url),
+            ("--nats-url", nats_url),
+            ("--mqtt-url", mqtt_url),
+            ("--signing-key-file", signing_key_file.to_str().context("the key's path")?),
+            ("--port", "0"),
+        ];
+        let options = options.into_iter().flat_map(|(name, value)| [name, value]);
+        let args = ["tributary"].into_iter().chain(options).chain(["--mqtt-allow-anonymous"]);
+        let matches = command.try_get_matches_from(args)?;
+        Ok(Alone::from_arg_matches(&matches)?.config)
+    }
+
     /// What each option for itself cannot tell: everything that does not fit together, or not with
     /// the roles that are to be played.
     pub fn mistakes(&self, roles: &[Role]) -> Vec<String> {

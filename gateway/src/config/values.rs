@@ -75,15 +75,8 @@ impl FromStr for ServerUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        let redacted = text
-            .split(',')
-            .map(redact)
-            .collect::<Result<Vec<_>, _>>()?
-            .join(",");
-        Ok(Self {
-            text: text.to_owned(),
-            redacted,
-        })
+        let redacted = text.split(',').map(redact).collect::<Result<Vec<_>, _>>()?.join(",");
+        Ok(Self { text: text.to_owned(), redacted })
     }
 }
 
@@ -153,14 +146,9 @@ pub struct InvalidSpan;
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.0.as_millis();
-        let unit = [
-            (86_400_000, "d"),
-            (3_600_000, "h"),
-            (60_000, "m"),
-            (1000, "s"),
-        ]
-        .into_iter()
-        .find(|(size, _)| total > 0 && total.is_multiple_of(*size));
+        let unit = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
+            .into_iter()
+            .find(|(size, _)| total > 0 && total.is_multiple_of(*size));
         match unit {
             Some((size, name)) => write!(f, "{}{name}", total / size),
             None => write!(f, "{total}ms"),
@@ -204,9 +192,8 @@ mod tests {
     #[test]
     fn secrets_never_show() {
         let secret: Secret = "hunter2".parse().unwrap();
-        let url: ServerUrl = "postgres://app:hunter2@db/tributary?sslpassword=hunter2&x=1"
-            .parse()
-            .unwrap();
+        let url: ServerUrl =
+            "postgres://app:hunter2@db/tributary?sslpassword=hunter2&x=1".parse().unwrap();
         let shown = format!(
             "{secret} {secret:?} {url} {url:?} {}",
             serde_json::to_string(&(&secret, &url)).unwrap()

@@ -34,18 +34,12 @@ pub(super) async fn authenticate(
         api.keys.check(token).map_err(|error| {
             tracing::debug!(%error, "a token was refused");
             let challenge = r#"Bearer realm="tributary", error="invalid_token""#;
-            refused(
-                "the token is not one of ours, or does not hold now",
-                challenge,
-            )
+            refused("the token is not one of ours, or does not hold now", challenge)
         })
     });
     match found {
         Ok(claims) => {
-            let caller = Caller {
-                subject: claims.sub,
-                role: claims.role,
-            };
+            let caller = Caller { subject: claims.sub, role: claims.role };
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -56,20 +50,14 @@ pub(super) async fn authenticate(
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let missing = || {
         let challenge = r#"Bearer realm="tributary""#;
-        refused(
-            "a bearer token is needed; `tributary token` makes one",
-            challenge,
-        )
+        refused("a bearer token is needed; `tributary token` makes one", challenge)
     };
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(missing());
     };
-    let (scheme, token) = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or_else(missing)?;
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
     if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
         return Err(missing());
     }
@@ -77,10 +65,8 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
 }
 
 fn refused(detail: &str, challenge: &'static str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail).header(
-        header::WWW_AUTHENTICATE,
-        HeaderValue::from_static(challenge),
-    )
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {

@@ -22,10 +22,7 @@ use super::problem::Problem;
 use super::{Api, sse, tags};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
-        .routes(routes!(feed))
-        .routes(routes!(listen))
-        .routes(routes!(stream))
+    OpenApiRouter::new().routes(routes!(feed)).routes(routes!(listen)).routes(routes!(stream))
 }
 
 /// An event of the log.
@@ -102,10 +99,7 @@ impl FeedQuery {
         for name in self.context.iter().flat_map(|names| names.split(',')) {
             let unknown = || Problem::parameter("context", format!("there is no context `{name}`"));
             let context = Context::named(name).ok_or_else(unknown)?;
-            let categories = context
-                .categories
-                .iter()
-                .map(|&category| category.to_owned());
+            let categories = context.categories.iter().map(|&category| category.to_owned());
             filter.categories.extend(categories);
         }
         if let Some(types) = &self.event_type {
@@ -146,15 +140,8 @@ async fn feed(
 ) -> Result<Response, Problem> {
     let (filter, after) = (query.filter()?, query.after()?.unwrap_or_default());
     let head = api.store.head().await?;
-    let page = api
-        .store
-        .read(after, head, &filter, query.limit.into())
-        .await?;
-    let items = page
-        .events
-        .iter()
-        .map(EventRow::new)
-        .collect::<Result<Vec<_>, _>>()?;
+    let page = api.store.read(after, head, &filter, query.limit.into()).await?;
+    let items = page.events.iter().map(EventRow::new).collect::<Result<Vec<_>, _>>()?;
     let next = Some(("after", page.through.to_string()));
     Ok(page::respond(&uri, items, next, page.through))
 }
@@ -227,22 +214,13 @@ pub(super) async fn of_stream(
     query: &StreamQuery,
     what: &str,
 ) -> Result<Response, Problem> {
-    let events = api
-        .store
-        .read_stream(stream, query.after, query.limit.into())
-        .await?;
+    let events = api.store.read_stream(stream, query.after, query.limit.into()).await?;
     if events.is_empty() && query.after <= Version::NONE {
         return Err(Problem::not_found(what));
     }
-    let items = events
-        .iter()
-        .map(EventRow::new)
-        .collect::<Result<Vec<_>, _>>()?;
-    let (position, version) = events
-        .last()
-        .map_or((Position::START, query.after), |last| {
-            (last.position, last.version)
-        });
+    let items = events.iter().map(EventRow::new).collect::<Result<Vec<_>, _>>()?;
+    let (position, version) =
+        events.last().map_or((Position::START, query.after), |last| (last.position, last.version));
     let next = Some(("after", version.to_string()));
     let mut response = page::respond(uri, items, next, position);
     if let Ok(tag) = format!("\"{version}\"").parse() {

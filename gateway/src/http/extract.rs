@@ -40,21 +40,16 @@ impl<S: Send + Sync> FromRequest<S> for RawJson {
                 "the body must be application/json",
             ));
         }
-        Bytes::from_request(request, state)
-            .await
-            .map(Self)
-            .map_err(|rejection| match rejection.status() {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
+            match rejection.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "body_too_large",
                     "the body is larger than this server takes",
                 ),
-                _ => Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "bad_request",
-                    rejection.body_text(),
-                ),
-            })
+                _ => Problem::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text()),
+            }
+        })
     }
 }
 
@@ -69,10 +64,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(Ok(text)) = headers
-        .get(header::CONTENT_TYPE)
-        .map(|value| value.to_str())
-    else {
+    let Some(Ok(text)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else {
         return false;
     };
     let essence = text.split(';').next().unwrap_or_default().trim();
@@ -90,7 +82,7 @@ fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             detail: "the body must be an object".into(),
         };
         return Err(
-            Problem::invalid("invalid_body", "the body is not what is asked for").fault(fault),
+            Problem::invalid("invalid_body", "the body is not what is asked for").fault(fault)
         );
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
@@ -187,16 +179,8 @@ mod tests {
     #[tokio::test]
     async fn faults_point_at_their_place() {
         for (body, status, pointer) in [
-            (
-                r#"{"list": [{"name": "a"}, {"name": 7}]}"#,
-                422,
-                "/list/1/name",
-            ),
-            (
-                r#"{"list": [{"name": "a", "na/me": 7}]}"#,
-                422,
-                "/list/0/na~1me",
-            ),
+            (r#"{"list": [{"name": "a"}, {"name": 7}]}"#, 422, "/list/1/name"),
+            (r#"{"list": [{"name": "a", "na/me": 7}]}"#, 422, "/list/0/na~1me"),
             (r#"{"number": -1}"#, 422, "/number"),
             (r#"{"numbers": 1}"#, 422, "/numbers"),
             ("[]", 422, ""),
@@ -204,10 +188,7 @@ mod tests {
             let (answered, problem) =
                 refused(from_json::<Outer>(body.as_bytes()).unwrap_err()).await;
             assert_eq!(answered, status, "{body}");
-            assert_eq!(
-                problem["errors"][0]["pointer"], pointer,
-                "{body}: {problem}"
-            );
+            assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}: {problem}");
         }
         for body in ["", "{", "{} {}", "nonsense"] {
             let (answered, _) = refused(from_json::<Outer>(body.as_bytes()).unwrap_err()).await;

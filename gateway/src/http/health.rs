@@ -67,16 +67,8 @@ async fn look(api: &Api) -> Health {
     Health {
         status: Level::of(serving),
         dependencies: vec![
-            Dependency {
-                name: "postgres",
-                status: Level::of(database),
-                required: true,
-            },
-            Dependency {
-                name: "nats",
-                status: Level::of(api.bus_is_up()),
-                required: false,
-            },
+            Dependency { name: "postgres", status: Level::of(database), required: true },
+            Dependency { name: "nats", status: Level::of(api.bus_is_up()), required: false },
         ],
     }
 }
@@ -96,10 +88,7 @@ fn answer(health: Health, serves: bool) -> Result<Json<Health>, Problem> {
     responses((status = 200, description = "It does", body = Health)),
 )]
 async fn livez() -> Json<Health> {
-    Json(Health {
-        status: Level::Up,
-        dependencies: Vec::new(),
-    })
+    Json(Health { status: Level::Up, dependencies: Vec::new() })
 }
 
 /// Can it serve?

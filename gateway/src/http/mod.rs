@@ -105,3 +105,6 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn_with_state(limits.time, trace::layer))
 }
+
+#[cfg(test)]
+mod tests;

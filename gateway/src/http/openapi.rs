@@ -28,12 +28,8 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 /// Adds what is true of every route.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let components = document.components.get_or_insert_with(Components::new);
-    components
-        .schemas
-        .insert("Problem".into(), Body9457::schema());
-    components
-        .schemas
-        .insert(Fault::name().into(), Fault::schema());
+    components.schemas.insert("Problem".into(), Body9457::schema());
+    components.schemas.insert(Fault::name().into(), Fault::schema());
     let mut scheme = Http::new(HttpAuthScheme::Bearer);
     scheme.bearer_format = Some("JWT".into());
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
@@ -45,15 +41,9 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [
-        &mut item.get,
-        &mut item.post,
-        &mut item.put,
-        &mut item.patch,
-        &mut item.delete,
-    ]
-    .into_iter()
-    .filter_map(Option::as_mut)
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
+        .into_iter()
+        .filter_map(Option::as_mut)
 }
 
 fn add_problems(operation: &mut Operation) {
@@ -75,12 +65,9 @@ fn add_problems(operation: &mut Operation) {
     }
     let responses = &mut operation.responses.responses;
     for (status, description) in expected {
-        responses.entry(status.to_owned()).or_insert_with(|| {
-            ResponseBuilder::new()
-                .description(description)
-                .build()
-                .into()
-        });
+        responses
+            .entry(status.to_owned())
+            .or_insert_with(|| ResponseBuilder::new().description(description).build().into());
     }
     for (status, response) in responses.iter_mut() {
         if let (true, RefOr::T(response)) = (status.as_str() >= "400", response) {
@@ -91,15 +78,11 @@ fn add_problems(operation: &mut Operation) {
 
 fn make_problem(response: &mut Response, status: &str) {
     let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-    response
-        .content
-        .insert("application/problem+json".into(), problem.into());
+    response.content.insert("application/problem+json".into(), problem.into());
     let header = match status {
         "401" => "WWW-Authenticate",
         "503" => "Retry-After",
         _ => return,
     };
-    response
-        .headers
-        .insert(header.into(), Header::default().into());
+    response.headers.insert(header.into(), Header::default().into());
 }

@@ -125,29 +125,16 @@ mod tests {
         let place = (1_700_000_000_123_456_i64, "é/?&".to_owned());
         let cursor = Cursor::to(&place).unwrap();
         assert_eq!(cursor.read::<(i64, String)>().unwrap(), place);
-        assert!(
-            cursor
-                .0
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        );
+        assert!(cursor.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
         for text in ["", "!", "bm9uc2Vuc2U"] {
-            assert!(
-                Cursor(text.into()).read::<(i64, String)>().is_err(),
-                "{text}"
-            );
+            assert!(Cursor(text.into()).read::<(i64, String)>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn the_next_page_is_the_same_query_from_another_place() {
-        let uri: Uri = "/api/v1/works?done=true&cursor=old&limit=2"
-            .parse()
-            .unwrap();
-        assert_eq!(
-            elsewhere(&uri, "cursor", "new"),
-            "/api/v1/works?done=true&limit=2&cursor=new"
-        );
+        let uri: Uri = "/api/v1/works?done=true&cursor=old&limit=2".parse().unwrap();
+        assert_eq!(elsewhere(&uri, "cursor", "new"), "/api/v1/works?done=true&limit=2&cursor=new");
     }
 
     #[test]

@@ -67,18 +67,10 @@ impl<S: Sync> FromRequestParts<S> for Asked {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, state).await?;
         let Ok(trace) = Trace::from_request_parts(parts, state).await;
-        let template = parts
-            .extensions
-            .get::<MatchedPath>()
-            .map_or("", MatchedPath::as_str);
+        let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let key = given_key(&parts.headers)?
             .map(|key| format!("{} {template} {} {key}", parts.method, caller.subject));
-        Ok(Self {
-            wait: wait::preferred(&parts.headers),
-            caller,
-            trace,
-            key,
-        })
+        Ok(Self { wait: wait::preferred(&parts.headers), caller, trace, key })
     }
 }
 
@@ -88,15 +80,10 @@ fn given_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     };
     let key = value.as_bytes();
     let fits = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
-    value
-        .to_str()
-        .ok()
-        .filter(|_| fits)
-        .map(Some)
-        .ok_or_else(|| {
-            let detail = "1 to 200 printable characters without spaces";
-            Problem::parameter("Idempotency-Key", detail)
-        })
+    value.to_str().ok().filter(|_| fits).map(Some).ok_or_else(|| {
+        let detail = "1 to 200 printable characters without spaces";
+        Problem::parameter("Idempotency-Key", detail)
+    })
 }
 
 impl Asked {
@@ -121,10 +108,7 @@ impl Asked {
                 Some(NewReceipt::new(key.clone(), request, kept))
             }
         };
-        Ok(Envelope {
-            metadata: self.metadata(),
-            receipt,
-        })
+        Ok(Envelope { metadata: self.metadata(), receipt })
     }
 }
 
@@ -138,12 +122,7 @@ impl Answer {
     ) -> Result<Self, Problem> {
         let body =
             serde_json::value::to_raw_value(row).map_err(|error| Problem::internal(&error))?;
-        Ok(Self {
-            status: status.as_u16(),
-            location,
-            version,
-            body,
-        })
+        Ok(Self { status: status.as_u16(), location, version, body })
     }
 
     /// The answer to give now: this one, or the one that was given the first time.
@@ -189,20 +168,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_repetition_is_answered_like_the_first() {
-        let done = |replayed| Done {
-            position: Position(7),
-            version: Version(1),
-            replayed,
-        };
+        let done = |replayed| Done { position: Position(7), version: Version(1), replayed };
         let answer = |id: &str| {
             Answer::new(StatusCode::ACCEPTED, format!("/{id}"), Version(1), &id).unwrap()
         };
         let kept = serde_json::to_string(&answer("first")).unwrap();
-        let receipt = Receipt {
-            fingerprint: Vec::new(),
-            position: Position(7),
-            response: kept.into(),
-        };
+        let receipt =
+            Receipt { fingerprint: Vec::new(), position: Position(7), response: kept.into() };
         let first = answer("first").respond(&done(None)).unwrap();
         let again = answer("second").respond(&done(Some(receipt))).unwrap();
         assert_eq!(first.status(), again.status());

@@ -41,9 +41,7 @@ pub(super) fn respond(subscription: Subscription, shutdown: CancellationToken) -
     let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
     // Proxies must not gather what is to arrive at once.
     let unbuffered = axum::http::HeaderValue::from_static("no");
-    response
-        .headers_mut()
-        .insert("x-accel-buffering", unbuffered);
+    response.headers_mut().insert("x-accel-buffering", unbuffered);
     response
 }
 
@@ -66,10 +64,8 @@ fn events(subscription: Subscription) -> impl Stream<Item = Result<Event, Infall
 fn write(event: &RawEvent) -> Option<Result<Event, Infallible>> {
     // An event that is not JSON cannot be in the log; if one were, it would be logged by `new`.
     let row = EventRow::new(event).ok()?;
-    let written = Event::default()
-        .id(event.position.to_string())
-        .event(&*event.event_type)
-        .json_data(row);
+    let written =
+        Event::default().id(event.position.to_string()).event(&*event.event_type).json_data(row);
     written.ok().map(Ok)
 }
 

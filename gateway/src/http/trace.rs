@@ -23,10 +23,8 @@ pub(super) struct Trace {
 
 impl Trace {
     fn of(headers: &HeaderMap) -> Self {
-        let given = headers
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok())
-            .and_then(parse);
+        let given =
+            headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(parse);
         let (id, flags) = given.unwrap_or_else(|| (Uuid::from_u128(rand::random()), "01"));
         let span: u64 = rand::random();
         let traceparent = format!("00-{}-{span:016x}-{flags}", id.simple());
@@ -90,11 +88,8 @@ pub(super) async fn layer(
     let status = response.status().as_u16();
     let took = started.elapsed();
     tracing::debug!(parent: &span, status, ?took, "answered");
-    let labels = [
-        ("method", method.as_str().to_owned()),
-        ("route", route),
-        ("status", status.to_string()),
-    ];
+    let labels =
+        [("method", method.as_str().to_owned()), ("route", route), ("status", status.to_string())];
     metrics::histogram!("tributary_http_request_seconds", &labels).record(took.as_secs_f64());
     response
 }
@@ -113,11 +108,7 @@ mod tests {
     fn a_trace_goes_on_under_its_id() {
         let trace = traced("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
         assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert!(
-            trace
-                .traceparent
-                .starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-")
-        );
+        assert!(trace.traceparent.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
         assert!(trace.traceparent.ends_with("-00"));
         assert!(!trace.traceparent.contains("00f067aa0ba902b7"));
     }
@@ -133,11 +124,7 @@ mod tests {
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
         ] {
-            assert_ne!(
-                traced(text).trace_id(),
-                "4bf92f3577b34da6a3ce929d0e0e4736",
-                "{text}"
-            );
+            assert_ne!(traced(text).trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736", "{text}");
             assert_eq!(traced(text).traceparent.len(), 55);
         }
     }

@@ -32,10 +32,7 @@ const POLL_AFTER_ERROR: Duration = Duration::from_millis(500);
 /// Headers every query understands.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(
-    dead_code,
-    reason = "read by `Waiter::query`; this is for the document"
-)]
+#[expect(dead_code, reason = "read by `Waiter::query`; this is for the document")]
 pub(super) struct QueryHeaders {
     /// Answer only from a read model that has seen this position of the log; 503 if it has not in
     /// time.
@@ -134,9 +131,7 @@ impl Waiter {
         };
         let mut polled = shared.polled.subscribe();
         let there = |positions: &HashMap<String, Position>| {
-            positions
-                .get(projection)
-                .is_some_and(|position| *position >= least)
+            positions.get(projection).is_some_and(|position| *position >= least)
         };
         if *here.borrow() >= least || there(&polled.borrow()) {
             return true;
@@ -148,16 +143,12 @@ impl Waiter {
                 seen = polled.wait_for(there) => seen.is_ok(),
             }
         };
-        tokio::time::timeout(patience, arrived)
-            .await
-            .unwrap_or(false)
+        tokio::time::timeout(patience, arrived).await.unwrap_or(false)
     }
 
     async fn position(&self, projection: &str) -> Result<Position, Unavailable> {
         let checkpoints = self.0.store.checkpoints().await?;
-        let own = checkpoints
-            .iter()
-            .find(|checkpoint| checkpoint.consumer == projection);
+        let own = checkpoints.iter().find(|checkpoint| checkpoint.consumer == projection);
         Ok(own.map_or(Position::START, |checkpoint| checkpoint.position))
     }
 
@@ -215,17 +206,14 @@ fn min_position(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
 /// passed over, as the RFC has it.
 pub(super) fn preferred(headers: &HeaderMap) -> Option<Duration> {
     let preferences = headers.get_all("prefer").iter();
-    preferences
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .find_map(|preference| {
+    preferences.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).find_map(
+        |preference| {
             let (name, value) = preference.split(';').next()?.split_once('=')?;
             let seconds = value.trim().trim_matches('"').parse().ok()?;
             let asked = Duration::from_secs(seconds);
-            name.trim()
-                .eq_ignore_ascii_case("wait")
-                .then(|| asked.min(MAX_WAIT))
-        })
+            name.trim().eq_ignore_ascii_case("wait").then(|| asked.min(MAX_WAIT))
+        },
+    )
 }
 
 #[cfg(test)]

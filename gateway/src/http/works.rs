@@ -29,10 +29,7 @@ use crate::codes::work_code;
 const PROJECTION: &str = "works";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
-        .routes(routes!(demand, list))
-        .routes(routes!(get))
-        .routes(routes!(history))
+    OpenApiRouter::new().routes(routes!(demand, list)).routes(routes!(get)).routes(routes!(history))
 }
 
 /// A demand for a work.
@@ -51,8 +48,7 @@ pub(super) struct Demand {
     responses((status = 202, description = "Demanded", body = Row, headers(
         ("Tributary-Position" = i64, description = "Position of its event in the log"),
         ("Location" = String, description = "Where the work is"),
-        ("ETag" = String, description = "Its version"))),
-        (status = 409, description = "The idempotency key was used for another request")),
+        ("ETag" = String, description = "Its version")))),
 )]
 async fn demand(
     State(api): State<Arc<Api>>,
@@ -64,15 +60,11 @@ async fn demand(
     let answer = Answer::new(StatusCode::ACCEPTED, location, Version(row.version), &row)?;
     let command = Command::Demand {
         work_code: row.work_code,
-        add_up_to: value
-            .add_up_to
-            .unwrap_or(u32::try_from(row.add_up_to).unwrap_or(u32::MAX)),
+        add_up_to: value.add_up_to.unwrap_or(u32::try_from(row.add_up_to).unwrap_or(u32::MAX)),
     };
     let envelope = asked.envelope(&bytes, &answer)?;
     let done = api.works.create(&stream(row.id), command, envelope).await?;
-    api.wait
-        .command(PROJECTION, done.position, asked.wait)
-        .await;
+    api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
 }
 
@@ -180,10 +172,8 @@ async fn get(
     let position = api.wait.query(PROJECTION, &headers).await?;
     let row = works::get(api.store.pool(), id).await?;
     let row = row.ok_or_else(|| Problem::not_found("work"))?;
-    let headers = [
-        (POSITION, position.to_string()),
-        (header::ETAG.as_str(), format!("\"{}\"", row.version)),
-    ];
+    let headers =
+        [(POSITION, position.to_string()), (header::ETAG.as_str(), format!("\"{}\"", row.version))];
     Ok((headers, Answered(row)).into_response())
 }
 

@@ -52,10 +52,7 @@ struct Demand {
 
 /// Takes demands until `shutdown`. The bus may be away, and may come back empty.
 pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
-    let intake = Intake {
-        parts,
-        handler: Handler::new(parts.store.clone()),
-    };
+    let intake = Intake { parts, handler: Handler::new(parts.store.clone()) };
     let mut known = None;
     while !shutdown.is_cancelled() {
         let Err(error) = intake.follow(parts.bus.jetstream(), shutdown).await else {
@@ -66,9 +63,7 @@ pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
             tracing::warn!(error, "demands cannot be taken from the bus; trying again");
         }
         known = Some(error);
-        shutdown
-            .run_until_cancelled(tokio::time::sleep(RETRY))
-            .await;
+        shutdown.run_until_cancelled(tokio::time::sleep(RETRY)).await;
     }
 }
 
@@ -176,10 +171,8 @@ impl Intake<'_> {
         demand: Demand,
     ) -> Result<(), commands::Error<domain::works::Rejection>> {
         let id = Uuid::now_v7();
-        let command = Command::Demand {
-            work_code: work_code("consumer"),
-            add_up_to: demand.add_up_to,
-        };
+        let command =
+            Command::Demand { work_code: work_code("consumer"), add_up_to: demand.add_up_to };
         let envelope = Envelope {
             metadata: metadata(message),
             receipt: Some(NewReceipt {
@@ -237,9 +230,7 @@ fn metadata(message: &Message) -> Metadata {
     let traceparent = header(message.headers.as_ref(), "traceparent");
     Metadata {
         actor: Some("nats".into()),
-        traceparent: traceparent
-            .filter(|text| text.len() == 55)
-            .map(str::to_owned),
+        traceparent: traceparent.filter(|text| text.len() == 55).map(str::to_owned),
         ..Metadata::default()
     }
 }
@@ -254,16 +245,8 @@ mod tests {
 
     #[test]
     fn a_demand_says_how_far_to_add() {
-        assert_eq!(
-            read(br#"{"add_up_to": 2, "done": false}"#)
-                .unwrap()
-                .add_up_to,
-            2
-        );
-        assert_eq!(
-            read(br#"{"add_up_to": 4294967295}"#).unwrap().add_up_to,
-            u32::MAX
-        );
+        assert_eq!(read(br#"{"add_up_to": 2, "done": false}"#).unwrap().add_up_to, 2);
+        assert_eq!(read(br#"{"add_up_to": 4294967295}"#).unwrap().add_up_to, u32::MAX);
         for body in [
             "",
             "nonsense",

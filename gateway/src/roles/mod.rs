@@ -36,13 +36,7 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Http,
-        Self::Mqtt,
-        Self::Relay,
-        Self::Projector,
-        Self::Worker,
-    ];
+    pub const ALL: [Self; 5] = [Self::Http, Self::Mqtt, Self::Relay, Self::Projector, Self::Worker];
 }
 
 impl fmt::Display for Role {

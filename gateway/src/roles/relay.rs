@@ -8,9 +8,7 @@ use crate::app::Parts;
 
 /// Runs on tasks of its own; this only waits with it.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Parts {
-        store, bus, tasks, ..
-    } = parts;
+    let Parts { store, bus, tasks, .. } = parts;
     let _relay = Relay::start(store, bus, context_of, &tasks, shutdown.clone());
     shutdown.cancelled().await;
     Ok(())

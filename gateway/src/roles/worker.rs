@@ -83,10 +83,7 @@ impl Works {
                 Ok(batch) if batch.events.is_empty() => {}
                 Ok(batch) => {
                     let shown = Some(SHOWN_WITHIN);
-                    self.parts
-                        .wait
-                        .command(PROJECTION, batch.through, shown)
-                        .await;
+                    self.parts.wait.command(PROJECTION, batch.through, shown).await;
                     self.sign.notify_one();
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
@@ -151,12 +148,8 @@ impl Works {
             metrics::counter!("tributary_works_attempts_total", "outcome" => outcome).increment(1);
             drop(slot);
             sign.notify_one();
-            shutdown
-                .run_until_cancelled(tokio::time::sleep(SETTLE))
-                .await;
-            busy.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&id);
+            shutdown.run_until_cancelled(tokio::time::sleep(SETTLE)).await;
+            busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             sign.notify_one();
         });
     }

@@ -89,9 +89,7 @@ pub struct Keys {
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Keys").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -102,21 +100,6 @@ impl Keys {
             .with_context(|| format!("the signing key {} cannot be read", file.display()))?;
         Self::from_pem(&pem)
             .with_context(|| format!("{} is not an Ed25519 key in PKCS#8, PEM", file.display()))
-    }
-
-    /// Makes a new private key in `file`, which must not exist; only its owner may read it.
-    pub fn generate(file: &Path) -> anyhow::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let secret: [u8; 32] = rand::random();
-        let der = [PKCS8_ED25519.as_slice(), &secret].concat();
-        let text = pem::encode(&pem::Pem::new("PRIVATE KEY", der));
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        options
-            .open(file)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .with_context(|| format!("the signing key {} cannot be written", file.display()))?;
-        Self::from_pem(text.as_bytes())
     }
 
     fn from_pem(pem: &[u8]) -> anyhow::Result<Self> {
@@ -153,10 +136,7 @@ impl Keys {
             nbf: now,
             exp: now.saturating_add(i64::try_from(holds.as_secs())?),
         };
-        let header = Header {
-            kid: Some(self.id.clone()),
-            ..Header::new(Algorithm::EdDSA)
-        };
+        let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
         Ok(jsonwebtoken::encode(&header, &claims, &self.signing)?)
     }
 
@@ -191,6 +171,21 @@ impl Keys {
         self.remembered.insert(token.to_owned(), claims.clone());
         Ok(claims)
     }
+}
+
+/// Makes a new private key in `file`, which must not exist; only its owner may read it.
+pub fn make_key(file: &Path) -> anyhow::Result<Keys> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let secret: [u8; 32] = rand::random();
+    let der = [PKCS8_ED25519.as_slice(), &secret].concat();
+    let text = pem::encode(&pem::Pem::new("PRIVATE KEY", der));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options
+        .open(file)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("the signing key {} cannot be written", file.display()))?;
+    Keys::from_pem(text.as_bytes())
 }
 
 #[cfg(test)]

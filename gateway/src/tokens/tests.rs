@@ -44,10 +44,7 @@ fn without(name: &str) -> Value {
 }
 
 fn signed(keys: &Keys, claims: &Value) -> String {
-    let header = Header {
-        kid: Some(keys.id.clone()),
-        ..Header::new(Algorithm::EdDSA)
-    };
+    let header = Header { kid: Some(keys.id.clone()), ..Header::new(Algorithm::EdDSA) };
     jsonwebtoken::encode(&header, claims, &keys.signing).unwrap()
 }
 
@@ -60,9 +57,7 @@ fn forged(header: &Value, claims: &Value, signature: &str) -> String {
 #[test]
 fn a_token_of_ours_is_accepted() {
     let keys = keys();
-    let token = keys
-        .sign("ada", Role::Operator, Duration::from_mins(1))
-        .unwrap();
+    let token = keys.sign("ada", Role::Operator, Duration::from_mins(1)).unwrap();
     let claims = keys.check(&token).unwrap();
     assert_eq!((claims.sub.as_str(), claims.role), ("ada", Role::Operator));
     assert!(keys.check(&signed(&keys, &self::claims())).is_ok());
@@ -78,17 +73,11 @@ fn every_other_token_is_refused() {
         panic!("not an Ed25519 key");
     };
     let hmac = |secret: &[u8], algorithm| {
-        let header = Header {
-            kid: Some(keys.id.clone()),
-            ..Header::new(algorithm)
-        };
+        let header = Header { kid: Some(keys.id.clone()), ..Header::new(algorithm) };
         jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret)).unwrap()
     };
     let header = |value: Option<&str>| {
-        let header = Header {
-            kid: value.map(Into::into),
-            ..Header::new(Algorithm::EdDSA)
-        };
+        let header = Header { kid: value.map(Into::into), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, &claims(), &keys.signing).unwrap()
     };
     let none = |alg: &str| {
@@ -112,73 +101,37 @@ fn every_other_token_is_refused() {
         }),
         ("alg none", none("none")),
         ("alg None", none("None")),
-        (
-            "HS256 with the public key",
-            hmac(public.x.as_bytes(), Algorithm::HS256),
-        ),
-        (
-            "HS512 with the key's name",
-            hmac(keys.id.as_bytes(), Algorithm::HS512),
-        ),
+        ("HS256 with the public key", hmac(public.x.as_bytes(), Algorithm::HS256)),
+        ("HS512 with the key's name", hmac(keys.id.as_bytes(), Algorithm::HS512)),
         ("another key under our name", {
-            let header = Header {
-                kid: Some(keys.id.clone()),
-                ..Header::new(Algorithm::EdDSA)
-            };
+            let header = Header { kid: Some(keys.id.clone()), ..Header::new(Algorithm::EdDSA) };
             jsonwebtoken::encode(&header, &claims(), &keys_of([8; 32]).signing).unwrap()
         }),
-        (
-            "another key under its own name",
-            signed(&keys_of([8; 32]), &claims()),
-        ),
+        ("another key under its own name", signed(&keys_of([8; 32]), &claims())),
         ("unknown kid", header(Some("other"))),
         ("no kid", header(None)),
         ("wrong issuer", signed(&keys, &with("iss", json!("other")))),
         ("no issuer", signed(&keys, &without("iss"))),
         ("issuers", signed(&keys, &with("iss", json!(["tributary"])))),
-        (
-            "wrong audience",
-            signed(&keys, &with("aud", json!("other"))),
-        ),
+        ("wrong audience", signed(&keys, &with("aud", json!("other")))),
         ("no audience", signed(&keys, &without("aud"))),
         ("expired", signed(&keys, &with("exp", json!(now() - 1)))),
         ("expires now", signed(&keys, &with("exp", json!(now())))),
         ("no expiry", signed(&keys, &without("exp"))),
-        (
-            "expiry as text",
-            signed(&keys, &with("exp", json!((now() + 60).to_string()))),
-        ),
-        (
-            "expiry as a fraction",
-            signed(&keys, &with("exp", json!(1e12 + 0.5))),
-        ),
+        ("expiry as text", signed(&keys, &with("exp", json!((now() + 60).to_string())))),
+        ("expiry as a fraction", signed(&keys, &with("exp", json!(1e12 + 0.5)))),
         ("expiry null", signed(&keys, &with("exp", Value::Null))),
-        (
-            "holds later",
-            signed(&keys, &with("nbf", json!(now() + 60))),
-        ),
+        ("holds later", signed(&keys, &with("nbf", json!(now() + 60)))),
         ("no beginning", signed(&keys, &without("nbf"))),
         ("beginning as text", signed(&keys, &with("nbf", json!("0")))),
         ("no subject", signed(&keys, &without("sub"))),
         ("empty subject", signed(&keys, &with("sub", json!("")))),
-        (
-            "subject with a space",
-            signed(&keys, &with("sub", json!("a b"))),
-        ),
-        (
-            "subject too long",
-            signed(&keys, &with("sub", json!("a".repeat(129)))),
-        ),
+        ("subject with a space", signed(&keys, &with("sub", json!("a b")))),
+        ("subject too long", signed(&keys, &with("sub", json!("a".repeat(129))))),
         ("no role", signed(&keys, &without("role"))),
         ("unknown role", signed(&keys, &with("role", json!("root")))),
-        (
-            "role in capitals",
-            signed(&keys, &with("role", json!("Admin"))),
-        ),
-        (
-            "too long",
-            signed(&keys, &with("padding", json!("x".repeat(MAX_BYTES)))),
-        ),
+        ("role in capitals", signed(&keys, &with("role", json!("Admin")))),
+        ("too long", signed(&keys, &with("padding", json!("x".repeat(MAX_BYTES))))),
     ];
     for (name, token) in refused {
         assert!(keys.check(&token).is_err(), "{name}: {token}");
@@ -190,8 +143,5 @@ fn the_keys_name_is_its_thumbprint_and_the_key_stays_hidden() {
     let keys = keys();
     assert_eq!(keys.id.len(), 43);
     assert_eq!(keys.id, self::keys().id);
-    assert_eq!(
-        format!("{keys:?}"),
-        format!("Keys {{ id: {:?}, .. }}", keys.id)
-    );
+    assert_eq!(format!("{keys:?}"), format!("Keys {{ id: {:?}, .. }}", keys.id));
 }

@@ -40,10 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// A reading as it is sent. Every further field is kept.
 #[derive(Debug, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "read by `domain::telemetry`; this is for the document"
-)]
+#[expect(dead_code, reason = "read by `domain::telemetry`; this is for the document")]
 struct SentReading {
     /// 1 to 64 letters, digits or `. _ : @ -`.
     user_id: String,
@@ -190,12 +187,7 @@ async fn devices(
         Some(last) => Some(Cursor::to(&(&last.user_id, &last.device_id))?.into()),
         None => None,
     };
-    Ok(page::respond(
-        &uri,
-        rows,
-        next.map(|cursor| ("cursor", cursor)),
-        position,
-    ))
+    Ok(page::respond(&uri, rows, next.map(|cursor| ("cursor", cursor)), position))
 }
 
 /// Show one device

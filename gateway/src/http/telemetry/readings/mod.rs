@@ -40,6 +40,7 @@ pub(in super::super) struct ReadingsQuery {
     fields: Option<String>,
     /// Oldest first unless `desc`.
     #[serde(default)]
+    #[param(inline)]
     order: Order,
     /// Width of the buckets: `1m`, `1h`, `1d` or a multiple. The readings themselves if left out.
     #[param(value_type = Option<String>, example = "5m")]
@@ -64,10 +65,7 @@ enum Order {
 /// What a page of readings holds: one or the other, by `bucket`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(
-    dead_code,
-    reason = "rows are cut to the fields asked for; this is for the document"
-)]
+#[expect(dead_code, reason = "rows are cut to the fields asked for; this is for the document")]
 enum Item {
     Reading(ReadingRow),
     Bucket(Bucket),
@@ -102,9 +100,7 @@ pub(super) async fn list(
     let position = api.wait.query(PROJECTION, &headers).await?;
     let table = query.table(&api, &user_id, &device_id).await?;
     let known = !table.rows.is_empty()
-        || telemetry::device(api.store.pool(), &user_id, &device_id)
-            .await?
-            .is_some();
+        || telemetry::device(api.store.pool(), &user_id, &device_id).await?.is_some();
     if !known {
         return Err(Problem::not_found("device"));
     }
@@ -140,16 +136,9 @@ impl ReadingsQuery {
         }
         let readings = telemetry::readings(pool, user_id, device_id, &range).await?;
         let full = readings.len() == usize::from(self.limit);
-        let next = readings
-            .last()
-            .filter(|_| full)
-            .map(|last| (last.time, last.position));
+        let next = readings.last().filter(|_| full).map(|last| (last.time, last.position));
         let rows = readings.iter().map(|row| reading_row(row, &fields));
-        Ok(Table {
-            columns: reading_columns(&fields),
-            rows: rows.collect::<Result<_, _>>()?,
-            next,
-        })
+        Ok(Table { columns: reading_columns(&fields), rows: rows.collect::<Result<_, _>>()?, next })
     }
 
     fn range(&self) -> Result<Range, Problem> {
@@ -166,10 +155,7 @@ impl ReadingsQuery {
 
     fn fields(&self) -> Vec<String> {
         let names = self.fields.iter().flat_map(|names| names.split(','));
-        names
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect()
+        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
     /// Width of a bucket in seconds.
@@ -177,17 +163,11 @@ impl ReadingsQuery {
         let Some(text) = &self.bucket else {
             return Ok(None);
         };
-        let seconds = text
-            .parse()
-            .map(|Span(width)| width.as_secs())
-            .unwrap_or_default();
+        let seconds = text.parse().map(|Span(width)| width.as_secs()).unwrap_or_default();
         let whole_minutes = seconds > 0 && seconds <= MAX_WIDTH && seconds.is_multiple_of(60);
         let width = i32::try_from(seconds).ok().filter(|_| whole_minutes);
         width.map(Some).ok_or_else(|| {
-            Problem::parameter(
-                "bucket",
-                "whole minutes, hours or days, such as 5m; 366d at most",
-            )
+            Problem::parameter("bucket", "whole minutes, hours or days, such as 5m; 366d at most")
         })
     }
 }
@@ -198,17 +178,13 @@ fn bucket_table(buckets: Vec<Bucket>, limit: usize, more: bool) -> Result<Table,
     let mut boundaries = (1..buckets.len()).filter(starts_another);
     let end = boundaries.clone().find(|index| *index >= limit);
     // Without a boundary beyond the limit, what is left is one bucket, perhaps cut off.
-    let end = end
-        .or_else(|| boundaries.next_back().filter(|_| more))
-        .unwrap_or(buckets.len());
+    let end = end.or_else(|| boundaries.next_back().filter(|_| more)).unwrap_or(buckets.len());
     let next = (end < buckets.len()).then(|| (buckets[end - 1].time, 0));
     let rows = buckets[..end].iter().map(object);
     Ok(Table {
-        columns: [
-            "time", "field", "count", "min", "max", "avg", "first", "last",
-        ]
-        .map(str::to_owned)
-        .into(),
+        columns: ["time", "field", "count", "min", "max", "avg", "first", "last"]
+            .map(str::to_owned)
+            .into(),
         rows: rows.collect::<Result<_, _>>()?,
         next,
     })
@@ -228,11 +204,7 @@ const ALWAYS: [&str; 5] = ["time", "received_at", "sequence_id", "boot_id", "pos
 fn reading_columns(fields: &[String]) -> Vec<String> {
     let all = ["temperature", "battery", "extra_data"].map(str::to_owned);
     let wanted = if fields.is_empty() { &all } else { fields };
-    ALWAYS
-        .iter()
-        .map(|&name| name.to_owned())
-        .chain(wanted.iter().cloned())
-        .collect()
+    ALWAYS.iter().map(|&name| name.to_owned()).chain(wanted.iter().cloned()).collect()
 }
 
 /// A reading, cut to `fields` if any are named; further fields then stand beside the known ones.
@@ -253,13 +225,8 @@ fn reading_row(reading: &ReadingRow, fields: &[String]) -> Result<Map<String, Va
 }
 
 fn wants_csv(headers: &HeaderMap) -> bool {
-    let accepted = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    accepted.is_some_and(|text| {
-        text.split(',')
-            .any(|kind| kind.trim().starts_with("text/csv"))
-    })
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|text| text.split(',').any(|kind| kind.trim().starts_with("text/csv")))
 }
 
 fn csv_response(
@@ -269,10 +236,7 @@ fn csv_response(
     position: Position,
 ) -> Response {
     let headers = [
-        (
-            header::CONTENT_TYPE.as_str(),
-            "text/csv; charset=utf-8".to_owned(),
-        ),
+        (header::CONTENT_TYPE.as_str(), "text/csv; charset=utf-8".to_owned()),
         (POSITION, position.to_string()),
     ];
     let mut response = (headers, csv(table)).into_response();
@@ -297,10 +261,7 @@ fn csv(table: &Table) -> String {
     let line =
         |cells: Vec<String>| cells.into_iter().map(quoted).collect::<Vec<_>>().join(",") + "\r\n";
     let rows = table.rows.iter().map(|row| {
-        let cells = table
-            .columns
-            .iter()
-            .map(|name| row.get(name).map(cell).unwrap_or_default());
+        let cells = table.columns.iter().map(|name| row.get(name).map(cell).unwrap_or_default());
         line(cells.collect())
     });
     line(table.columns.clone()) + &rows.collect::<String>()
