@@ -3,6 +3,7 @@
 //! positions and on what processes say, never on time.
 
 mod process;
+mod publish;
 mod system;
 
 pub use process::{Process, tributary};

@@ -70,6 +70,10 @@ impl Process {
 
     /// `kill -9`: it gets no chance to say goodbye.
     pub async fn kill(mut self) -> Result<()> {
+        self.kill_now().await
+    }
+
+    pub(crate) async fn kill_now(&mut self) -> Result<()> {
         self.child.kill().await.context("it could be killed")
     }
 

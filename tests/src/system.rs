@@ -29,6 +29,16 @@ pub struct Options {
     pub own_postgres: bool,
 }
 
+/// What became of the messages the bridge received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bridge {
+    pub received: u64,
+    pub appended: u64,
+    pub duplicate: u64,
+    pub rejected: u64,
+    pub in_flight: u64,
+}
+
 /// Servers and processes of one test.
 pub struct System {
     pub folder: PathBuf,
@@ -126,6 +136,32 @@ impl System {
             .await?;
         }
         Ok(process)
+    }
+
+    /// `kill -9` of a running role, and the same role started anew.
+    pub async fn serve_after_kill(&self, role: &str, process: &mut Process) -> Result<Process> {
+        process.kill_now().await?;
+        self.serve(&[role]).await
+    }
+
+    /// What the bridge says of its messages, from the metrics of the process that serves HTTP.
+    pub async fn bridge(&self) -> Result<Bridge> {
+        let text = self.get("/metrics").send().await?.text().await?;
+        let figure = |name: &str| -> u64 {
+            let lines =
+                text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+            let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let sum = values.sum::<f64>() as u64;
+            sum
+        };
+        Ok(Bridge {
+            received: figure("tributary_bridge_received_total"),
+            appended: figure("tributary_bridge_appended_total"),
+            duplicate: figure("tributary_bridge_duplicate_total"),
+            rejected: figure("tributary_bridge_rejected_total"),
+            in_flight: figure("tributary_bridge_in_flight"),
+        })
     }
 
     /// Runs `tributary ARGUMENTS` to its end; returns its stdout.

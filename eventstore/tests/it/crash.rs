@@ -1,0 +1,86 @@
+//! What is left when Postgres is killed: everything that was acknowledged.
+
+use std::sync::Arc;
+
+use domain::Position;
+use eventstore::{Append, AppendError, Appended, ExpectedVersion, Filter};
+use futures::future::join_all;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::servers::Postgres;
+use crate::world::{Log, collect, event, fact, position, soon, stream};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn acknowledged_events_outlive_postgres() {
+    let mut postgres = Postgres::start().await;
+    let log = Log::make(&postgres, "log").await;
+    let process = log.open();
+    let feed = process.feed(None);
+    let mut subscription = feed.subscribe(Position::START, Filter::default());
+    let stop = CancellationToken::new();
+    let acknowledged = Arc::new(Semaphore::new(0));
+    let writers: Vec<_> = (0..32)
+        .map(|writer| {
+            let (store, stop) = (process.store.clone(), stop.clone());
+            let acknowledged = Arc::clone(&acknowledged);
+            tokio::spawn(async move {
+                let (mut kept, mut unknown) = (Vec::new(), Vec::new());
+                let stream = stream(&writer.to_string());
+                while !stop.is_cancelled() {
+                    let event = event();
+                    let request =
+                        Append::to(stream.clone(), ExpectedVersion::Any, vec![event.clone()]);
+                    match store.append(request.clone()).await {
+                        Ok(Appended::New { position, .. }) => {
+                            kept.push((event.id, position));
+                            acknowledged.add_permits(1);
+                        }
+                        Err(AppendError::Unavailable(_)) => unknown.push(request),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                (kept, unknown)
+            })
+        })
+        .collect();
+    soon("appends", acknowledged.acquire_many(500)).await.unwrap().forget();
+    postgres.kill();
+    let refused = soon("the loss is noticed", async {
+        loop {
+            match process.store.append(fact(stream("probe"))).await {
+                Err(AppendError::Unavailable(_)) => break true,
+                Ok(_) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    });
+    assert!(refused.await);
+    stop.cancel();
+    let outcomes = soon("the writers", join_all(writers)).await;
+    postgres.resume().await;
+    soon("the store recovers", async {
+        while process.store.append(fact(stream("probe"))).await.is_err() {}
+    })
+    .await;
+
+    let events = log.verified().await;
+    for outcome in outcomes {
+        let (kept, unknown) = outcome.unwrap();
+        for (id, position) in kept {
+            let found = &events[usize::try_from(position.0 - 1).unwrap()];
+            assert_eq!(found.id, id, "acknowledged at {position}");
+        }
+        // Asking again is safe, whether or not it was written.
+        for request in unknown.into_iter().take(3) {
+            let again = process.store.append(request.clone()).await.unwrap();
+            assert!(!matches!(again, Appended::Replayed(_)));
+            let third = process.store.append(request).await.unwrap();
+            assert!(matches!(third, Appended::Duplicate { .. }));
+        }
+    }
+    let last = position(&process.store.append(fact(stream("last"))).await);
+    log.verified().await;
+    let delivered = collect(&mut subscription, last).await;
+    assert!(delivered.into_iter().eq(1..=last.0), "each once, in order");
+}

@@ -1,0 +1,107 @@
+//! What `ARCHITECTURE.md` says of the source, checked on the source.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").to_owned()
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources_of(krate: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    sources(&root().join(krate).join("src"), &mut found);
+    assert!(!found.is_empty(), "{krate} has no source");
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("domain", &[][..]),
+        ("eventstore", &["domain"]),
+        ("commands", &["domain", "eventstore"]),
+        ("projections", &["domain", "eventstore"]),
+        ("gateway", &["domain", "eventstore", "commands", "projections"]),
+    ]);
+    for (krate, below) in &allowed {
+        let manifest = read(&root().join(krate).join("Cargo.toml"));
+        for other in allowed.keys().filter(|other| *other != krate) {
+            let depends = manifest.lines().any(|line| line.starts_with(&format!("{other}.")));
+            let may = below.contains(other);
+            assert!(may || !depends, "{krate} must not depend on {other}");
+        }
+    }
+}
+
+#[test]
+fn the_domain_does_no_input_and_no_output() {
+    let manifest = read(&root().join("domain/Cargo.toml"));
+    for name in ["tokio", "sqlx", "async-nats", "axum", "reqwest"] {
+        assert!(!manifest.contains(name), "domain must not depend on {name}");
+    }
+}
+
+#[test]
+fn only_the_read_side_and_the_store_speak_sql() {
+    let servers = root().join("gateway/src/servers");
+    for krate in ["domain", "commands", "gateway"] {
+        for path in sources_of(krate).iter().filter(|path| !path.starts_with(&servers)) {
+            let text = read(path);
+            for sql in ["sqlx::query", "sqlx::raw_sql"] {
+                assert!(!text.contains(sql), "{} holds SQL", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_context_has_its_files() {
+    for context in domain::CONTEXTS {
+        let name = context.name;
+        for place in ["domain/src", "projections/src", "gateway/src/http"] {
+            let folder = root().join(place);
+            let there = folder.join(name).join("mod.rs").exists()
+                || folder.join(format!("{name}.rs")).exists();
+            assert!(there, "the context {name} misses its file or folder in {place}");
+        }
+        assert!(root().join("domain/golden").join(name).is_dir(), "{name} misses its golden files");
+        assert!(
+            root().join("tests/tests/it").join(format!("{name}.rs")).exists(),
+            "{name} misses its integration test"
+        );
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is_and_stays_small() {
+    /// Beyond this many lines a file is two files.
+    const MOST_LINES: usize = 400;
+    let mut lengths = Vec::new();
+    for krate in ["domain", "eventstore", "commands", "projections", "gateway"] {
+        for path in sources_of(krate) {
+            let text = read(&path);
+            assert!(text.starts_with("//!"), "{} does not say what it is", path.display());
+            let length = text.lines().count();
+            assert!(length <= MOST_LINES, "{} has {length} lines", path.display());
+            lengths.push(length);
+        }
+    }
+    lengths.sort_unstable();
+    let median = lengths[lengths.len() / 2];
+    assert!(median <= 150, "the median file has {median} lines");
+}

@@ -1,0 +1,66 @@
+//! An event nobody can apply stops its own stream and nothing else.
+
+use anyhow::Result;
+use serde_json::json;
+use tests::{System, eventually};
+use uuid::Uuid;
+
+/// Puts an event of a known stream into the log that no build of ours has written.
+async fn inject(system: &System, stream: &str, event_type: &str, data: &str) -> Result<()> {
+    sqlx::query(
+        "with head as (
+           update log.head set position = position + 1 returning position, recorded_at, hash
+         )
+         insert into log.event (position, version, recorded_at, event_id, schema_version,
+                                event_type, stream_id, data, metadata, hash)
+         select position,
+                1 + coalesce((select max(version) from log.event where stream_id = $1), 0),
+                recorded_at, $2, 1, $3, $1, $4::json, '{}', '' from head",
+    )
+    .bind(stream)
+    .bind(Uuid::now_v7())
+    .bind(event_type)
+    .bind(data)
+    .execute(&system.admin)
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_poison_event_parks_its_stream_and_no_other() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let mut locations = Vec::new();
+    for n in 0..3 {
+        let answer = system.post("/api/v1/works", &json!({"add_up_to": n})).send().await?;
+        locations.push(answer.headers()["location"].to_str()?.to_owned());
+    }
+    let id = locations[1].rsplit('/').next().unwrap_or_default();
+    let stream = format!("work-{id}");
+    inject(&system, &stream, "work_claimed", r#"{"worker": 7}"#).await?;
+    inject(&system, &stream, "work_started", r#"{"attempt": 1}"#).await?;
+    // One that can be read, and that Postgres refuses: the work is there already.
+    inject(
+        &system,
+        &format!("work-{}", &locations[2][locations[2].len() - 36..]),
+        "work_demanded",
+        r#"{"work_code": "api-again", "add_up_to": 1}"#,
+    )
+    .await?;
+    let answer = system.post("/api/v1/works", &json!({"add_up_to": 9})).send().await?;
+    let after = answer.headers()["location"].to_str()?.to_owned();
+    system.caught_up().await?;
+
+    assert_eq!(system.json(&after).await?["status"], "demanded", "others go on");
+    assert_eq!(system.json(&locations[1]).await?["status"], "demanded", "its stream waits");
+    eventually("both are shown as parked", async || {
+        let projections = system.json("/api/v1/projections").await?;
+        let works = projections["items"].as_array().into_iter().flatten();
+        Ok(works.filter(|item| item["name"] == "works").all(|item| item["parked"] == 2))
+    })
+    .await?;
+    let attempts =
+        system.number("select min(attempts)::bigint from log.parked where parked").await?;
+    assert_eq!(attempts, 3);
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Works: demanded over HTTP and over NATS, done once.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tests::{System, eventually};
+
+#[tokio::test]
+async fn a_work_is_demanded_and_done() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&[]).await?;
+    let answer = system.post("/api/v1/works", &json!({"add_up_to": 4})).send().await?;
+    assert_eq!(answer.status(), 202);
+    let location = answer.headers()["location"].to_str()?.to_owned();
+    let work: Value = answer.json().await?;
+    assert!(work["work_code"].as_str().is_some_and(|code| code.starts_with("api-")));
+    eventually("it is done", async || {
+        Ok(system.json(&location).await.is_ok_and(|work| work["done"] == true))
+    })
+    .await?;
+    let work = system.json(&location).await?;
+    assert_eq!((&work["result"], &work["status"]), (&json!(10), &json!("completed")));
+    let events = system.json(&format!("{location}/events")).await?;
+    let types: Vec<_> = events["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|event| event["type"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(types, ["work_demanded", "work_claimed", "work_started", "work_completed"]);
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn a_read_with_the_position_of_a_write_sees_the_write() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    for n in 0..200 {
+        let answer = system.post("/api/v1/works", &json!({"add_up_to": n})).send().await?;
+        let position = answer.headers()["tributary-position"].to_str()?.to_owned();
+        let location = answer.headers()["location"].to_str()?.to_owned();
+        let answer =
+            system.get(&location).header("Tributary-Min-Position", position).send().await?;
+        assert_eq!(answer.status(), 200, "work {n} is not to be seen");
+        assert_eq!(answer.json::<Value>().await?["add_up_to"], n);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_read_does_not_wait_for_ever_for_a_projector_that_is_not_there() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http"]).await?;
+    let answer = system.post("/api/v1/works", &json!({})).send().await?;
+    let position = answer.headers()["tributary-position"].to_str()?.to_owned();
+    let answer = system
+        .get("/api/v1/works")
+        .header("Tributary-Min-Position", position)
+        .header("Prefer", "wait=1")
+        .send()
+        .await?;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let problem: Value = answer.json().await?;
+    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("works")), "{problem}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_is_the_same_work() -> Result<()> {
+    let system = System::start().await?;
+    let process = system.serve(&["http", "projector"]).await?;
+    let demand = async |key: &str, body: Value| -> Result<(u16, Value)> {
+        let answer =
+            system.post("/api/v1/works", &body).header("Idempotency-Key", key).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    };
+    let first = demand("a", json!({"add_up_to": 3})).await?;
+    assert_eq!(first.0, 202);
+    assert_eq!(demand("a", json!({"add_up_to": 3})).await?, first);
+    assert_eq!(demand("a", json!({"add_up_to": 4})).await?.0, 422);
+    let both = tokio::join!(demand("b", json!({})), demand("b", json!({})));
+    assert_eq!(both.0?, both.1?);
+    process.kill().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    assert_eq!(demand("a", json!({"add_up_to": 3})).await?, first);
+    assert_eq!(system.number("select count(*) from log.event").await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn demands_over_nats_are_works() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&[]).await?;
+    let client = async_nats::connect(system.nats.url()).await?;
+    let jetstream = async_nats::jetstream::new(client);
+    eventually("the intake is there", async || Ok(jetstream.get_stream("COMMANDS").await.is_ok()))
+        .await?;
+    for body in [r#"{"add_up_to": 2, "done": false}"#, "nonsense", r#"{"add_up_to": 5}"#] {
+        jetstream.publish("commands.works.demand", body.into()).await?.await?;
+    }
+    eventually("both are done", async || {
+        Ok(system.number("select count(*) from works.work where done").await? == 2)
+    })
+    .await?;
+    let works = system.json("/api/v1/works?done=true").await?;
+    let mut results: Vec<_> = works["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|work| {
+            assert!(work["work_code"].as_str().is_some_and(|code| code.starts_with("consumer-")));
+            work["result"].as_i64().unwrap_or_default()
+        })
+        .collect();
+    results.sort_unstable();
+    assert_eq!(results, [3, 15]);
+    eventually("the nonsense is recorded", async || {
+        let rejected = system.json("/api/v1/events?type=message_rejected").await?;
+        Ok(rejected["items"][0]["data"]["payload"] == "nonsense")
+    })
+    .await?;
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn a_work_that_cannot_be_done_in_time_is_given_up() -> Result<()> {
+    let system = System::start().await?;
+    let limits =
+        [("WORKER_TIME_LIMIT", "1ms"), ("WORKER_BACKOFF", "10ms"), ("WORKER_MAX_ATTEMPTS", "3")];
+    let _process = system.serve_with(&[], &limits).await?;
+    let hopeless = json!({"add_up_to": u32::MAX});
+    let answer = system.post("/api/v1/works", &hopeless).send().await?;
+    let location = answer.headers()["location"].to_str()?.to_owned();
+    eventually("it is given up", async || {
+        Ok(system.json(&location).await.is_ok_and(|work| work["status"] == "given_up"))
+    })
+    .await?;
+    let work = system.json(&location).await?;
+    assert_eq!((&work["done"], &work["attempts"]), (&json!(false), &json!(3)));
+    assert!(work["reason"].as_str().is_some_and(|reason| reason.contains("stopped")));
+    system.is_sound().await
+}
