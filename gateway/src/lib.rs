@@ -1,3 +1,13 @@
-//! Every way in: HTTP, MQTT and the command line. The only crate that sees all the others.
+//! Every way in: HTTP, MQTT, the command line; the roles a process can play; the configuration.
+//! Requests become domain types here, errors become answers here, and nothing is decided here.
 
+pub mod config;
+pub mod cli;
+pub mod app;
+pub mod roles;
+pub mod tokens;
+pub mod figures;
+mod codes;
+#[expect(unused_qualifications, reason = "written by the macros of utoipa")]
+pub mod http;
 pub mod mqtt;

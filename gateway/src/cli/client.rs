@@ -1,0 +1,58 @@
+//! A client of our own API, for the commands that are no more than that.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use reqwest::{Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::outcome::Failure;
+use crate::config::Server;
+
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Speaks to one server, as one caller.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    server: Server,
+}
+
+impl Client {
+    pub(super) fn new(server: Server) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        Ok(Self { http, server })
+    }
+
+    /// The answer to a query.
+    pub(super) async fn get(&self, path: &str, query: &impl Serialize) -> Result<Value, Failure> {
+        answer(self.request(Method::GET, path).query(query).send().await?).await
+    }
+
+    /// The answer to a command. It carries a key, so that it could be sent again.
+    pub(super) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
+        let key = uuid::Uuid::now_v7().to_string();
+        let request = self.request(Method::POST, path).header("Idempotency-Key", key);
+        answer(request.json(body).send().await?).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let base = self.server.url.expose().trim_end_matches('/');
+        let token = self.server.token.expose();
+        self.http.request(method, format!("{base}{path}")).bearer_auth(token)
+    }
+}
+
+async fn answer(response: Response) -> Result<Value, Failure> {
+    let status = response.status();
+    let body: Value = response.json().await?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let detail = body["detail"].as_str().unwrap_or("no reason given");
+    let faults = body["errors"].as_array().into_iter().flatten();
+    let faults: Vec<String> = faults.map(|fault| format!("\n  {fault}")).collect();
+    Err(anyhow!("{status}: {detail}{}", faults.concat()).into())
+}

@@ -1,0 +1,13 @@
+//! `tributary completions`: completions for a shell.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    shell: Shell,
+}
+
+pub(super) fn run<T: CommandFactory>(args: &Args) {
+    clap_complete::generate(args.shell, &mut T::command(), "tributary", &mut std::io::stdout());
+}

@@ -1,0 +1,46 @@
+//! `tributary lag`: how far every projection is behind the log.
+
+use eventstore::EventStore;
+use projections::Status;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::outcome::Failure;
+use super::output;
+use crate::config::Database;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: Database,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let pool = eventstore::pool(args.database.options()?, 1);
+    let shutdown = CancellationToken::new();
+    let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
+    let statuses = projections::statuses(&store).await;
+    shutdown.cancel();
+    let statuses = statuses?;
+    if args.json {
+        return output::json(&statuses);
+    }
+    let heads = ["PROJECTION", "STATE", "POSITION", "EVENTS BEHIND", "SECONDS BEHIND", "PARKED"];
+    output::table(&heads, &statuses.iter().map(row).collect::<Vec<_>>());
+    Ok(())
+}
+
+fn row(status: &Status) -> Vec<String> {
+    let state = serde_json::to_value(status.state).unwrap_or_default();
+    vec![
+        status.name.clone(),
+        state.as_str().unwrap_or_default().to_owned(),
+        status.position.to_string(),
+        status.events_behind.to_string(),
+        format!("{:.3}", status.seconds_behind),
+        status.parked.to_string(),
+    ]
+}

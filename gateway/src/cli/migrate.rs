@@ -1,0 +1,31 @@
+//! `tributary migrate`: brings the database up to date.
+
+use anyhow::Context;
+use sqlx::{Connection, PgConnection};
+
+use super::outcome::Failure;
+use super::output;
+use crate::config::{Admin, Database};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    admin: Admin,
+    #[command(flatten)]
+    database: Database,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    migrate(&args.admin, &args.database).await?;
+    output::note("the database is up to date");
+    Ok(())
+}
+
+/// The log as its owner; the schemas of the read models as the role that is to keep them.
+pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Failure> {
+    let mut connection = PgConnection::connect(admin.database_admin_url.expose()).await?;
+    eventstore::migrate(&mut connection).await.context("the log could not be migrated")?;
+    connection.close().await?;
+    projections::create_schemas(&database.options()?).await?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The command line: one file a command. Results go to stdout, everything else to stderr.
+
+mod outcome;
+mod output;
+mod client;
+mod logging;
+mod signals;
+
+mod serve;
+mod migrate;
+mod works;
+mod token;
+mod lag;
+mod config;
+mod openapi;
+mod completions;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Log, Mistakes, parse};
+use outcome::{Failure, FailureKind};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 3 not reachable.
+Every option can be given in the environment, under the name its help shows.";
+
+/// Commands in, events kept, read models out.
+#[derive(Debug, Parser)]
+#[command(name = "tributary", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    log: Log,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play roles; all of them if none is named
+    Serve(serve::Args),
+    /// Bring the database up to date
+    Migrate(migrate::Args),
+    /// Demand works and look at them
+    #[command(subcommand)]
+    Works(works::Command),
+    /// Show how far every projection is behind the log
+    Lag(lag::Args),
+    /// Make a bearer token
+    Token(token::Args),
+    /// Show the configuration as it is in effect, without its secrets
+    Config(config::Args),
+    /// Print the `OpenAPI` document
+    Openapi,
+    /// Print completions for a shell
+    Completions(completions::Args),
+}
+
+/// Runs the command that `args` name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match parse::<Cli>(args) {
+        Ok(cli) => cli,
+        Err(Mistakes::Clap(error)) => {
+            // Help on stdout, mistakes on stderr; a closed pipe is nobody's fault.
+            drop(error.print());
+            let usage = error.use_stderr();
+            return if usage { FailureKind::Usage.into() } else { ExitCode::SUCCESS };
+        }
+        Err(Mistakes::Values(mistakes)) => return Failure::usage(mistakes).report(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::from(anyhow::Error::from(error)).report(),
+    };
+    let outcome = runtime.block_on(run(cli));
+    // What is left, such as an addition on a thread of its own, does not hold up the end.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { log, command } = cli;
+    logging::start(&log)?;
+    match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Works(command) => works::run(command).await,
+        Command::Lag(args) => lag::run(args).await,
+        Command::Token(args) => token::run(&args),
+        Command::Config(args) => config::run(&args, &log),
+        Command::Openapi => openapi::run(),
+        Command::Completions(args) => {
+            completions::run::<Cli>(&args);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The kinds of values options take, and how each is read and shown. What may hold a secret cannot
+//! show it: not in `{:?}`, not in `{}`, not in JSON.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::{Serialize, Serializer};
+
+/// What stands where a secret would.
+pub const REDACTED: &str = "***";
+
+/// A password. Only [`Secret::expose`] gives it away.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = UnsafeSecret;
+
+    fn from_str(text: &str) -> Result<Self, UnsafeSecret> {
+        check_secret(text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Refuses what nobody chose as a secret.
+fn check_secret(text: &str) -> Result<(), UnsafeSecret> {
+    if text.trim().is_empty() {
+        Err(UnsafeSecret::Empty)
+    } else if text.eq_ignore_ascii_case("changeme") {
+        Err(UnsafeSecret::Changeme)
+    } else {
+        Ok(())
+    }
+}
+
+/// Why a secret is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnsafeSecret {
+    #[error("a secret must not be empty")]
+    Empty,
+    #[error("a secret must not be left at `changeme`")]
+    Changeme,
+}
+
+/// The address of a server, with the password it may contain. Several, comma-separated, name the
+/// members of one cluster.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl {
+    text: String,
+    redacted: String,
+}
+
+impl ServerUrl {
+    /// The address with everything in it.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it says who we are.
+    pub fn names_user(&self) -> bool {
+        Url::parse(&self.text).is_ok_and(|url| !url.username().is_empty())
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        let redacted = text.split(',').map(redact).collect::<Result<Vec<_>, _>>()?.join(",");
+        Ok(Self { text: text.to_owned(), redacted })
+    }
+}
+
+fn redact(text: &str) -> Result<String, InvalidUrl> {
+    let mut url = Url::parse(text).map_err(|error| InvalidUrl::Syntax(error.to_string()))?;
+    if let Some(password) = url.password() {
+        check_secret(password)?;
+        url.set_password(Some(REDACTED))
+            .map_err(|()| InvalidUrl::Syntax("it cannot hold a password".into()))?;
+    }
+    if url.query().is_some() {
+        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        url.query_pairs_mut().clear();
+        for (name, value) in pairs {
+            let secret = name.to_ascii_lowercase().contains("password");
+            if secret {
+                check_secret(&value)?;
+            }
+            let shown = if secret { REDACTED } else { value.as_str() };
+            url.query_pairs_mut().append_pair(&name, shown);
+        }
+    }
+    Ok(url.to_string())
+}
+
+/// Why a text is not the address of a server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    #[error("not a URL: {0}")]
+    Syntax(String),
+    #[error(transparent)]
+    Secret(#[from] UnsafeSecret),
+}
+
+/// A length of time, written `250ms`, `30s`, `5m`, `12h` or `7d`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = InvalidSpan;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSpan> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let milliseconds: u64 = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(InvalidSpan),
+        };
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|count| count.checked_mul(milliseconds))
+            .map(|total| Self(Duration::from_millis(total)))
+            .ok_or(InvalidSpan)
+    }
+}
+
+/// Why a text is not a length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a length of time is a whole number with a unit: 250ms, 30s, 5m, 12h or 7d")]
+pub struct InvalidSpan;
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.0.as_millis();
+        let unit = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
+            .into_iter()
+            .find(|(size, _)| total > 0 && total.is_multiple_of(*size));
+        match unit {
+            Some((size, name)) => write!(f, "{}{name}", total / size),
+            None => write!(f, "{total}ms"),
+        }
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.redacted)
+    }
+}
+
+macro_rules! shown_as_displayed {
+    ($($name:ty),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
+}
+shown_as_displayed!(Secret, ServerUrl, Span);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_never_show() {
+        let secret: Secret = "hunter2".parse().unwrap();
+        let url: ServerUrl =
+            "postgres://app:hunter2@db/tributary?sslpassword=hunter2&x=1".parse().unwrap();
+        let shown = format!(
+            "{secret} {secret:?} {url} {url:?} {}",
+            serde_json::to_string(&(&secret, &url)).unwrap()
+        );
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("app:***@db/tributary"), "{shown}");
+        assert!(url.expose().contains("hunter2"));
+    }
+
+    #[test]
+    fn secrets_nobody_chose_are_refused() {
+        for text in ["", "  ", "changeme", "ChangeMe"] {
+            assert!(text.parse::<Secret>().is_err(), "{text}");
+        }
+        for text in [
+            "postgres://app:changeme@db/x",
+            "postgres://db/x?password=changeme",
+            "nats://a:b@one,nats://a:changeme@two",
+        ] {
+            assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_read_as_they_show() {
+        for text in ["0ms", "250ms", "30s", "5m", "12h", "7d"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        for text in ["", "5", "s", "-1s", "1.5s", "99999999999999999999s", "1 s"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+}

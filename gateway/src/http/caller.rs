@@ -1,0 +1,93 @@
+//! Who is asking. One layer in front of the whole API reads the bearer token, so that no route can
+//! forget to; handlers take the [`Caller`] it found.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Api;
+use super::problem::Problem;
+use crate::tokens::Role;
+
+/// The subject of a token that holds, and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) subject: String,
+    pub(super) role: Role,
+}
+
+/// A caller who is at least an operator: for what concerns everybody's data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Operator(pub(super) Caller);
+
+/// Lets nobody through without a token that holds.
+pub(super) async fn authenticate(
+    State(api): State<Arc<Api>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let found = bearer(request.headers()).and_then(|token| {
+        api.keys.check(token).map_err(|error| {
+            tracing::debug!(%error, "a token was refused");
+            let challenge = r#"Bearer realm="tributary", error="invalid_token""#;
+            refused("the token is not one of ours, or does not hold now", challenge)
+        })
+    });
+    match found {
+        Ok(claims) => {
+            let caller = Caller { subject: claims.sub, role: claims.role };
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let missing = || {
+        let challenge = r#"Bearer realm="tributary""#;
+        refused("a bearer token is needed; `tributary token` makes one", challenge)
+    };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(missing());
+    };
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(missing());
+    }
+    Ok(token)
+}
+
+fn refused(detail: &str, challenge: &'static str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let missing = || refused("a bearer token is needed", r#"Bearer realm="tributary""#);
+        parts.extensions.get::<Self>().cloned().ok_or_else(missing)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        if caller.role >= Role::Operator {
+            Ok(Self(caller))
+        } else {
+            let detail = "this is for operators and administrators";
+            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+        }
+    }
+}

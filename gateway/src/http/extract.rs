@@ -1,0 +1,207 @@
+//! Reading requests. Ours instead of the framework's, because each refusal has to say where in the
+//! request the fault is.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Path as FieldPath, Segment};
+
+use super::problem::{Fault, Problem};
+
+/// A JSON body, and its bytes, which idempotency keys are compared by.
+#[derive(Debug)]
+pub(super) struct Json<T> {
+    pub(super) value: T,
+    pub(super) bytes: Bytes,
+}
+
+/// A body that says it is JSON, unread.
+#[derive(Debug)]
+pub(super) struct RawJson(pub(super) Bytes);
+
+/// The parameters of a query.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+/// The parameters of a path. One that cannot be read names nothing: 404.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync> FromRequest<S> for RawJson {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be application/json",
+            ));
+        }
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
+            match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "body_too_large",
+                    "the body is larger than this server takes",
+                ),
+                _ => Problem::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text()),
+            }
+        })
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let RawJson(bytes) = RawJson::from_request(request, state).await?;
+        let value = from_json(&bytes)?;
+        Ok(Self { value, bytes })
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(text)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else {
+        return false;
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would read an array into a struct, member by member.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let fault = Fault {
+            pointer: Some(String::new()),
+            parameter: None,
+            detail: "the body must be an object".into(),
+        };
+        return Err(
+            Problem::invalid("invalid_body", "the body is not what is asked for").fault(fault)
+        );
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        if error.inner().is_data() {
+            Problem::invalid("invalid_body", "the body is not what is asked for").fault(Fault {
+                pointer: Some(pointer(error.path())),
+                parameter: None,
+                detail: error.inner().to_string(),
+            })
+        } else {
+            malformed(error.inner())
+        }
+    })?;
+    reader.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    let detail = format!("the body is not JSON: {error}");
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
+}
+
+/// RFC 6901.
+fn pointer(path: &FieldPath) -> String {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        from_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+fn from_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let reader = serde_urlencoded::Deserializer::new(pairs);
+    serde_path_to_error::deserialize(reader).map_err(|error| {
+        let name = error.path().to_string();
+        Problem::parameter(&name, error.inner().to_string())
+    })
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(value)| Self(value))
+            .map_err(|_unreadable| Problem::not_found("thing"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+    use http_body_util::BodyExt;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read into")]
+    struct Outer {
+        list: Option<Vec<Inner>>,
+        number: Option<u32>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read into")]
+    struct Inner {
+        name: String,
+    }
+
+    async fn refused(problem: Problem) -> (u16, serde_json::Value) {
+        let response = super::super::problem::render(problem.into_response(), "t");
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn faults_point_at_their_place() {
+        for (body, status, pointer) in [
+            (r#"{"list": [{"name": "a"}, {"name": 7}]}"#, 422, "/list/1/name"),
+            (r#"{"list": [{"name": "a", "na/me": 7}]}"#, 422, "/list/0/na~1me"),
+            (r#"{"number": -1}"#, 422, "/number"),
+            (r#"{"numbers": 1}"#, 422, "/numbers"),
+            ("[]", 422, ""),
+        ] {
+            let (answered, problem) =
+                refused(from_json::<Outer>(body.as_bytes()).unwrap_err()).await;
+            assert_eq!(answered, status, "{body}");
+            assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}: {problem}");
+        }
+        for body in ["", "{", "{} {}", "nonsense"] {
+            let (answered, _) = refused(from_json::<Outer>(body.as_bytes()).unwrap_err()).await;
+            assert_eq!(answered, 400, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_names_its_wrong_parameter() {
+        for (query, name) in [("number=x", "number"), ("other=1", "other")] {
+            let (status, problem) = refused(from_query::<Outer>(query).unwrap_err()).await;
+            assert_eq!(status, 422);
+            assert_eq!(problem["errors"][0]["parameter"], name, "{problem}");
+        }
+    }
+}

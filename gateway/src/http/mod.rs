@@ -1,0 +1,110 @@
+//! The HTTP API. A route reads its request into domain types, hands it over and writes the answer;
+//! what all of them share is beside them here.
+
+mod caller;
+mod events;
+mod extract;
+mod health;
+mod openapi;
+mod page;
+mod problem;
+mod projections;
+mod receipt;
+mod sse;
+mod telemetry;
+mod trace;
+mod wait;
+mod works;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Router, middleware};
+use commands::Handler;
+use domain::works::Work;
+use eventstore::{EventStore, Feed};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::tokens::Keys;
+pub use wait::Waiter;
+
+/// Groups of routes in the document.
+mod tags {
+    pub(super) const WORKS: &str = "works";
+    pub(super) const TELEMETRY: &str = "telemetry";
+    pub(super) const EVENTS: &str = "events";
+    pub(super) const OPERATIONS: &str = "operations";
+}
+
+/// What handlers work with.
+#[derive(Debug)]
+pub struct Api {
+    pub store: EventStore,
+    pub feed: Feed,
+    /// Whether the bus is there.
+    pub bus: watch::Receiver<bool>,
+    pub works: Handler<Work>,
+    pub wait: Waiter,
+    pub keys: Keys,
+    /// It could serve once.
+    pub started: AtomicBool,
+    pub shutdown: CancellationToken,
+}
+
+impl Api {
+    fn bus_is_up(&self) -> bool {
+        *self.bus.borrow()
+    }
+}
+
+/// Limits on requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest body, in bytes.
+    pub body: usize,
+    /// Time until an answer begins.
+    pub time: Duration,
+}
+
+/// Everything under `/api/v1`: one line a context.
+fn api_routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .merge(works::routes())
+        .merge(telemetry::routes())
+        .merge(events::routes())
+        .merge(projections::routes())
+}
+
+/// The document about all of it.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let routes = OpenApiRouter::<Arc<Api>>::with_openapi(openapi::base())
+        .nest("/api/v1", api_routes())
+        .merge(health::routes());
+    openapi::complete(routes.into_openapi())
+}
+
+/// The whole server.
+pub fn router(api: Arc<Api>, limits: Limits) -> Router {
+    let authenticate = middleware::from_fn_with_state(Arc::clone(&api), caller::authenticate);
+    let (guarded, _) = api_routes().route_layer(authenticate).split_for_parts();
+    let (open, _) = health::routes().split_for_parts();
+    Router::new()
+        .nest("/api/v1", guarded)
+        .merge(open)
+        .with_state(api)
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document()))
+        .layer(DefaultBodyLimit::max(limits.body))
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn_with_state(limits.time, trace::layer))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! The one mapping from errors to problems.
+
+use axum::http::StatusCode;
+use domain::{Kind, Reject};
+use eventstore::{AppendError, Unavailable};
+
+use super::Problem;
+
+impl<R: Reject> From<commands::Error<R>> for Problem {
+    fn from(error: commands::Error<R>) -> Self {
+        match error {
+            commands::Error::Rejected(rejection) => {
+                let status = match rejection.kind() {
+                    Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+                    Kind::NotFound => StatusCode::NOT_FOUND,
+                    Kind::Forbidden => StatusCode::FORBIDDEN,
+                    Kind::Conflict => StatusCode::CONFLICT,
+                };
+                Self::new(status, rejection.code(), rejection.to_string())
+            }
+            commands::Error::KeyReused => AppendError::KeyReused.into(),
+            commands::Error::Contention(_) => {
+                Self::unavailable("contention", "others keep changing the same thing")
+            }
+            commands::Error::BadData(reason) => AppendError::BadData(reason).into(),
+            commands::Error::Unavailable(error) => error.into(),
+            commands::Error::ShuttingDown => AppendError::ShuttingDown.into(),
+            commands::Error::Codec(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Conflict { .. } => {
+                Self::new(StatusCode::CONFLICT, "conflict", "somebody else changed it in between")
+            }
+            AppendError::KeyReused => Self::invalid(
+                "idempotency_key_reused",
+                "this Idempotency-Key was used before, for another request",
+            ),
+            AppendError::BadData(reason) => Self::invalid("bad_data", reason),
+            AppendError::Unavailable(error) => error.into(),
+            AppendError::ShuttingDown => {
+                Self::unavailable("shutting_down", "this process is shutting down")
+            }
+            AppendError::Codec(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(Unavailable(error): Unavailable) -> Self {
+        error.into()
+    }
+}
+
+/// Failures of queries. Whether the server is gone or our statement is wrong is told apart.
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        // Classes of SQLSTATE that speak of the server, not of what was asked: connection,
+        // transaction, resources, operator.
+        let passes =
+            |code: &str| ["08", "25", "40", "53", "57"].contains(&&code[..2.min(code.len())]);
+        let about_the_server = match &error {
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        if about_the_server {
+            tracing::warn!(%error, "the database is not reachable");
+            Self::unavailable("database_unavailable", "the database is not reachable")
+        } else {
+            Self::internal(&error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::response::{IntoResponse, Response};
+    use domain::works::Rejection;
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+
+    use super::super::render;
+    use super::*;
+
+    async fn written(problem: impl Into<Problem>) -> (StatusCode, Response, Value) {
+        let response = render(problem.into().into_response(), "abc");
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let value = serde_json::from_slice(&bytes).unwrap();
+        (parts.status, Response::from_parts(parts, Body::empty()), value)
+    }
+
+    #[tokio::test]
+    async fn rejections_map_by_their_kind() {
+        for (rejection, status) in [(Rejection::NotDemanded, 404), (Rejection::Leased, 409)] {
+            let error = commands::Error::Rejected(rejection);
+            let (answered, response, body) = written(error).await;
+            assert_eq!(answered, status);
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            assert_eq!(body["code"], rejection.code());
+            assert_eq!(body["status"], status);
+            assert_eq!(body["trace_id"], "abc");
+            assert_eq!(body["errors"], Value::Array(Vec::new()));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outage_says_when_to_come_back() {
+        let (status, response, body) = written(Unavailable(sqlx::Error::PoolTimedOut)).await;
+        assert_eq!(status, 503);
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(body["code"], "database_unavailable");
+        assert_eq!(written(sqlx::Error::RowNotFound).await.0, 500);
+    }
+
+    #[tokio::test]
+    async fn what_the_framework_refuses_becomes_a_problem_too() {
+        for status in [404, 405, 413, 415, 400, 500] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let response = render(status.into_response(), "abc");
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+        }
+        let fine = render(StatusCode::NO_CONTENT.into_response(), "abc");
+        assert!(fine.headers().get("content-type").is_none());
+    }
+}

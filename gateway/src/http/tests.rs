@@ -1,0 +1,162 @@
+//! What is true of every route, taken from the document, without any server behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use commands::Handler;
+use eventstore::{EventStore, Feed};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Api, Limits, Waiter, document, router};
+use crate::tokens::{Role, make_key};
+
+fn described() -> Value {
+    serde_json::to_value(document()).unwrap()
+}
+
+/// Method, path and description of every operation.
+fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &Value)| {
+        let methods = item.as_object().unwrap().iter();
+        let operations = methods.map(|(method, operation)| {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            (method, path.clone(), operation.clone())
+        });
+        operations.collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+/// The API on a free port, with a database that is not there.
+async fn without_database() -> (String, String) {
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let nowhere = "postgres://nobody@127.0.0.1:1/nothing".parse().unwrap();
+    let store = EventStore::open(eventstore::pool(nowhere, 1), &tasks, shutdown.clone());
+    let directory = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
+    let keys = make_key(&directory).unwrap();
+    std::fs::remove_file(&directory).unwrap();
+    let token = keys.sign("ada", Role::Admin, Duration::from_mins(1)).unwrap();
+    let progress = projections::Progress::default();
+    let api = Api {
+        feed: Feed::start(store.clone(), None, &tasks, shutdown.clone()),
+        bus: watch::channel(false).1,
+        works: Handler::new(store.clone()),
+        wait: Waiter::start(store.clone(), progress, &tasks, shutdown.clone()),
+        keys,
+        started: AtomicBool::new(false),
+        shutdown,
+        store,
+    };
+    let limits = Limits { body: 1024, time: Duration::from_secs(10) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tasks.spawn(async move { axum::serve(listener, router(Arc::new(api), limits)).await });
+    (url, token)
+}
+
+fn filled(path: &str) -> String {
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    path.replace("{id}", id)
+        .replace("{stream_id}", "device-a~b")
+        .replace("{user_id}", "a")
+        .replace("{device_id}", "b")
+}
+
+#[tokio::test]
+async fn nothing_but_health_is_open() {
+    let (url, _) = without_database().await;
+    for (method, path, operation) in operations(&described()) {
+        let open = operation.get("security").is_some();
+        let answer = reqwest::Client::new()
+            .request(method.clone(), format!("{url}{}", filled(&path)))
+            .send()
+            .await
+            .unwrap();
+        let refused = answer.status() == StatusCode::UNAUTHORIZED;
+        assert_eq!(refused, !open, "{method} {path}: {}", answer.status());
+        if refused {
+            assert!(answer.headers().contains_key("www-authenticate"), "{method} {path}");
+            let problem: Value = answer.json().await.unwrap();
+            assert_eq!(problem["code"], "unauthenticated");
+        }
+        assert_eq!(path.starts_with("/api/v1/"), !open, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_a_503_and_mistakes_are_told_before_it() {
+    let (url, token) = without_database().await;
+    let client = reqwest::Client::new();
+    let post = |body: &str, kind: &str| {
+        let request = client.post(format!("{url}/api/v1/works")).bearer_auth(&token);
+        request.header("content-type", kind).body(body.to_owned()).send()
+    };
+    let large = " ".repeat(2000);
+    for (body, kind, status) in [
+        ("{}", "text/plain", 415),
+        ("{", "application/json", 400),
+        ("{\"x\": 1}", "application/json", 422),
+        ("[1]", "application/json; charset=utf-8", 422),
+        (&large, "application/json", 413),
+        ("{}", "application/json", 503),
+    ] {
+        let answer = post(body, kind).await.unwrap();
+        assert_eq!(answer.status(), status, "{body}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        assert_eq!(answer.headers().contains_key("retry-after"), status == 503);
+        assert_eq!(answer.json::<Value>().await.unwrap()["status"], status);
+    }
+    for (path, status) in [("/readyz", 503), ("/livez", 200), ("/nothing", 404), ("/docs/", 200)] {
+        let answer = client.get(format!("{url}{path}")).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+    }
+}
+
+#[test]
+fn the_document_describes_every_problem() {
+    let document = described();
+    assert_eq!(document["openapi"], "3.1.0");
+    let operations = operations(&document);
+    assert!(operations.len() >= 16);
+    for (method, path, operation) in operations {
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(responses.contains_key("500"), "{method} {path}");
+        for (status, response) in responses {
+            let problem = &response["content"]["application/problem+json"]["schema"]["$ref"];
+            let expected = status.as_str() >= "400";
+            assert_eq!(problem == "#/components/schemas/Problem", expected, "{path} {status}");
+        }
+        assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{path}");
+    }
+}
+
+#[test]
+fn every_reference_of_the_document_leads_somewhere() {
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                if let Some(Value::String(reference)) = map.get("$ref") {
+                    found.push(reference.clone());
+                }
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document = described();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(!found.is_empty());
+    for reference in found {
+        let pointer = reference.trim_start_matches('#');
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}

@@ -1,0 +1,39 @@
+//! Serves the API.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use commands::Handler;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Parts;
+use crate::http::{Api, Limits, router};
+use crate::tokens::Keys;
+
+/// Requests that are under way at `shutdown` are answered; streams end there.
+pub(super) async fn run(
+    parts: Parts,
+    listener: TcpListener,
+    keys: Keys,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let limits = Limits {
+        body: parts.config.http.http_body_limit as usize,
+        time: parts.config.http.http_timeout.0,
+    };
+    let api = Api {
+        works: Handler::new(parts.store.clone()),
+        store: parts.store,
+        feed: parts.feed,
+        bus: parts.bus.connected(),
+        wait: parts.wait,
+        keys,
+        started: AtomicBool::new(false),
+        shutdown: shutdown.clone(),
+    };
+    axum::serve(listener, router(Arc::new(api), limits))
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await?;
+    Ok(())
+}

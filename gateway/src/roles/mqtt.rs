@@ -1,0 +1,32 @@
+//! Takes what devices publish.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Parts;
+use crate::config;
+use crate::mqtt::{Accounting, Bridge, Options};
+
+/// Name of the bridge in metrics.
+const BRIDGE: &str = "mqtt";
+
+/// Runs the bridge; it waits for the broker itself.
+pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let options = options(&parts.config.mqtt);
+    let accounting = Arc::new(Accounting::new(BRIDGE));
+    Bridge::run(options, parts.store, accounting, shutdown).await?;
+    Ok(())
+}
+
+fn options(config: &config::Mqtt) -> Options {
+    let secret = config.mqtt_password.as_ref();
+    Options {
+        receive_maximum: config.mqtt_receive_maximum,
+        session_expiry: config.mqtt_session_expiry.0,
+        username: config.mqtt_username.clone(),
+        password: secret.map(|secret| secret.expose().to_owned()),
+        ca_file: config.mqtt_ca_file.clone(),
+        ..Options::new(config.mqtt_url.expose(), &config.mqtt_client_id)
+    }
+}
