@@ -35,27 +35,18 @@ async fn main() -> anyhow::Result<()> {
     let mut connection = PgConnection::connect_with(&arguments.database).await?;
     eventstore::migrate(&mut connection).await?;
     let pool = eventstore::pool(arguments.database, 2);
-    let (tasks, stop, stop_store) = (
-        TaskTracker::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-    );
+    let (tasks, stop, stop_store) =
+        (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let store = EventStore::open(pool, &tasks, stop_store.clone());
     let mut options = Options::new(arguments.broker, "bench-bridge");
     options.receive_maximum = arguments.receive_maximum;
     let accounting = Arc::new(Accounting::new("mqtt"));
-    let bridge = tasks.spawn(Bridge::run(
-        options,
-        store.clone(),
-        Arc::clone(&accounting),
-        stop.clone(),
-    ));
+    let bridge =
+        tasks.spawn(Bridge::run(options, store.clone(), Arc::clone(&accounting), stop.clone()));
     let mut books = accounting.watch();
     let first = *books.wait_for(|books| books.connects > 0).await?;
     println!("subscribed");
-    books
-        .wait_for(|books| books.received > first.received)
-        .await?;
+    books.wait_for(|books| books.received > first.received).await?;
     let (started, cpu) = (Instant::now(), cpu_seconds()?);
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -95,11 +86,7 @@ async fn main() -> anyhow::Result<()> {
 fn cpu_seconds() -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let after_name = stat.rsplit(')').next().context("a name in brackets")?;
-    let ticks: Result<Vec<f64>, _> = after_name
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse)
-        .collect();
+    let ticks: Result<Vec<f64>, _> =
+        after_name.split_whitespace().skip(11).take(2).map(str::parse).collect();
     Ok(ticks?.iter().sum::<f64>() / 100.0)
 }

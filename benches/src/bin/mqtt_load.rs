@@ -115,25 +115,14 @@ struct Connection {
 
 impl Connection {
     async fn open(broker: &str, client_id: String) -> anyhow::Result<Self> {
-        let socket = TcpStream::connect(broker)
-            .await
-            .context("the broker is not there")?;
+        let socket = TcpStream::connect(broker).await.context("the broker is not there")?;
         socket.set_nodelay(true)?;
         let (read, write) = socket.into_split();
         let mut properties = ConnectProperties::new();
         properties.receive_maximum = Some(u16::MAX);
-        let connect = Connect {
-            keep_alive: 0,
-            client_id,
-            clean_start: true,
-            properties: Some(properties),
-        };
-        let mut connection = Self {
-            read,
-            unread: BytesMut::new(),
-            write,
-            window: 0,
-        };
+        let connect =
+            Connect { keep_alive: 0, client_id, clean_start: true, properties: Some(properties) };
+        let mut connection = Self { read, unread: BytesMut::new(), write, window: 0 };
         let hello = Packet::Connect(connect, None, rumqttc::ConnectAuth::None);
         connection.send(&hello).await?;
         let Packet::ConnAck(connack) = connection.next().await? else {
@@ -142,9 +131,7 @@ impl Connection {
         if connack.code != ConnectReturnCode::Success {
             bail!("refused: {:?}", connack.code);
         }
-        let allowed = connack
-            .properties
-            .and_then(|properties| properties.receive_max);
+        let allowed = connack.properties.and_then(|properties| properties.receive_max);
         connection.window = allowed.unwrap_or(u16::MAX);
         Ok(connection)
     }
@@ -249,9 +236,7 @@ async fn publisher(
         }
         write.write_all_buf(&mut buffer).await?;
     }
-    let latency = timeout(PATIENCE, reader)
-        .await
-        .context("acknowledgements are missing")???;
+    let latency = timeout(PATIENCE, reader).await.context("acknowledgements are missing")???;
     Ok(latency)
 }
 

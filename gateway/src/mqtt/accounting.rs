@@ -77,10 +77,7 @@ impl Accounting {
     /// Books for the bridge called `bridge` in the metrics. The metrics recorder is installed
     /// before, or they count in memory only.
     pub fn new(bridge: &'static str) -> Self {
-        Self {
-            books: watch::Sender::new(Snapshot::default()),
-            exported: Exported::new(bridge),
-        }
+        Self { books: watch::Sender::new(Snapshot::default()), exported: Exported::new(bridge) }
     }
 
     /// The figures now; they balance.

@@ -73,11 +73,7 @@ async fn all_ready<S: Stream + Unpin>(stream: &mut S, ready: &mut Vec<S::Item>) 
         while let Poll::Ready(Some(item)) = Pin::new(&mut *stream).poll_next(context) {
             ready.push(item);
         }
-        if ready.is_empty() {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        if ready.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
 }
@@ -89,17 +85,10 @@ struct Settled {
 }
 
 async fn settle(store: &EventStore, accounting: &Accounting, taken: Taken) -> Settled {
-    let Taken {
-        message,
-        acknowledge,
-        held,
-    } = taken;
+    let Taken { message, acknowledge, held } = taken;
     let outcome = record(store, accounting, &message).await;
     drop((message, held));
-    Settled {
-        outcome,
-        acknowledge,
-    }
+    Settled { outcome, acknowledge }
 }
 
 /// Appends the message, or the fact that it was refused, until the log has answered.

@@ -53,11 +53,8 @@ impl Bridge {
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
         let broker = options.check()?;
-        let tls = if broker.tls {
-            Some(tls::connector(options.ca_file.as_deref()).await?)
-        } else {
-            None
-        };
+        let tls =
+            if broker.tls { Some(tls::connector(options.ca_file.as_deref()).await?) } else { None };
         let (taken, incoming) = mpsc::channel(HANDOVER);
         let appends = AbortOnDropHandle::new(TaskTracker::new().spawn({
             let accounting = Arc::clone(&accounting);
@@ -119,9 +116,7 @@ impl Bridge {
                 accounting.state(State::Unreachable);
                 unreachable.next()
             };
-            self.shutdown
-                .run_until_cancelled(tokio::time::sleep(wait))
-                .await;
+            self.shutdown.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
     }
 

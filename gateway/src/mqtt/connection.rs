@@ -103,9 +103,7 @@ pub(super) async fn connect(
         if connack.code != ConnectReturnCode::Success {
             return Err(Lost::Refused(connack.code));
         }
-        let asked = connack
-            .properties
-            .and_then(|answer| answer.server_keep_alive);
+        let asked = connack.properties.and_then(|answer| answer.server_keep_alive);
         buffer.clear();
         subscribe(options).write(&mut buffer, None)?;
         write.write_all(&buffer).await?;
@@ -145,12 +143,8 @@ fn hello(options: &Options, broker: &Broker) -> Packet {
     };
     let auth = match (&broker.username, &broker.password) {
         (None, None) => ConnectAuth::None,
-        (Some(username), None) => ConnectAuth::Username {
-            username: username.clone(),
-        },
-        (None, Some(password)) => ConnectAuth::Password {
-            password: password.clone().into(),
-        },
+        (Some(username), None) => ConnectAuth::Username { username: username.clone() },
+        (None, Some(password)) => ConnectAuth::Password { password: password.clone().into() },
         (Some(username), Some(password)) => ConnectAuth::UsernamePassword {
             username: username.clone(),
             password: password.clone().into(),

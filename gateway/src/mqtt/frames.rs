@@ -30,11 +30,7 @@ pub(super) struct Frames<R> {
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     pub(super) fn new(read: R, max_packet_bytes: u32) -> Self {
-        Self {
-            read,
-            buffer: BytesMut::with_capacity(READ_BYTES),
-            max_packet_bytes,
-        }
+        Self { read, buffer: BytesMut::with_capacity(READ_BYTES), max_packet_bytes }
     }
 
     /// Waits for the next packet. Given up while it waits for a packet, nothing is lost; given up
@@ -68,10 +64,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             skip -= skipped;
         }
         // The length of a packet stands behind its first byte, seven bits to a byte.
-        let digits = 1 + beginning[1..]
-            .iter()
-            .take_while(|&&byte| byte >= 0x80)
-            .count();
+        let digits = 1 + beginning[1..].iter().take_while(|&&byte| byte >= 0x80).count();
         let header = FixedHeader::new(beginning[0], digits, kept - 1 - digits);
         if header.packet_type()? != PacketType::Publish {
             return Err(Error::MalformedPacket.into());
@@ -110,10 +103,7 @@ mod tests {
         let Ok(Frame::Cut { publish, size }) = frames.next().await else {
             panic!("the first is too large")
         };
-        assert_eq!(
-            (&publish.topic[..], publish.pkid, size),
-            (&b"a/b"[..], 7, 300_000)
-        );
+        assert_eq!((&publish.topic[..], publish.pkid, size), (&b"a/b"[..], 7, 300_000));
         assert!(publish.payload.len() < 100_000);
         let Ok(Frame::Packet(Packet::Publish(publish))) = frames.next().await else {
             panic!("the second is not")

@@ -62,10 +62,7 @@ impl Message {
         }
         let (user_id, device_id, id, event) = match topic {
             Topic::Telemetry(user_id, device_id) => {
-                let device = DeviceRef {
-                    user_id: &user_id,
-                    device_id: &device_id,
-                };
+                let device = DeviceRef { user_id: &user_id, device_id: &device_id };
                 let (id, reading) = Reading::from_message(device, &self.payload, self.received_at)?;
                 (user_id, device_id, id, Event::ReadingRecorded(reading))
             }
@@ -75,10 +72,7 @@ impl Message {
                 (user_id, device_id, id, event)
             }
         };
-        let stream = device_stream(DeviceRef {
-            user_id: &user_id,
-            device_id: &device_id,
-        });
+        let stream = device_stream(DeviceRef { user_id: &user_id, device_id: &device_id });
         let events = vec![NewEvent::with_id(id, &event)?];
         Ok(Append::to(stream, ExpectedVersion::Any, events))
     }
@@ -129,12 +123,9 @@ mod tests {
 
     #[test]
     fn a_reading_goes_to_its_devices_stream_whatever_that_holds() {
-        let request = message(TELEMETRY, br#"{"sequence_id": 1, "temperature": 21.5}"#)
-            .request()
-            .unwrap();
-        let [part] = &request.streams[..] else {
-            panic!("one stream")
-        };
+        let request =
+            message(TELEMETRY, br#"{"sequence_id": 1, "temperature": 21.5}"#).request().unwrap();
+        let [part] = &request.streams[..] else { panic!("one stream") };
         assert_eq!(part.stream.as_str(), "device-u~d");
         assert_eq!(part.expected, ExpectedVersion::Any);
         assert_eq!(&*part.events[0].encoded.event_type, "reading_recorded");
@@ -144,10 +135,7 @@ mod tests {
     fn a_message_delivered_again_asks_for_the_same_event() {
         for (topic, payload) in [
             (TELEMETRY, br#"{"sequence_id": 1}"#.as_slice()),
-            (
-                "users/u/devices/d/status",
-                br#"{"online": true, "session_seq": 7}"#,
-            ),
+            ("users/u/devices/d/status", br#"{"online": true, "session_seq": 7}"#),
         ] {
             let first = message(topic, payload);
             let mut again = first.clone();
@@ -176,9 +164,6 @@ mod tests {
         let event: serde_json::Value =
             serde_json::from_str(&rejection.streams[0].events[0].encoded.data).unwrap();
         assert_eq!(event["size"], 2 * 1024 * 1024);
-        assert_eq!(
-            event["payload"].as_str().unwrap().len(),
-            MessageRejected::KEPT_BYTES
-        );
+        assert_eq!(event["payload"].as_str().unwrap().len(), MessageRejected::KEPT_BYTES);
     }
 }

@@ -80,10 +80,7 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field(
-                "broker",
-                &Broker::parse(self).map(|broker| broker.to_string()),
-            )
+            .field("broker", &Broker::parse(self).map(|broker| broker.to_string()))
             .field("client_id", &self.client_id)
             .field("receive_maximum", &self.receive_maximum)
             .field("topic_filters", &self.topic_filters)
@@ -117,10 +114,7 @@ impl Broker {
         let named = |text: &str| (!text.is_empty()).then(|| percent_decoded(text));
         Ok(Self {
             // An IPv6 address is bracketed in an address and bare everywhere else.
-            host: host
-                .ok_or(Error::Address)?
-                .trim_matches(['[', ']'])
-                .to_owned(),
+            host: host.ok_or(Error::Address)?.trim_matches(['[', ']']).to_owned(),
             port: url.port().unwrap_or(default_port),
             tls,
             username: match &options.username {
@@ -155,12 +149,8 @@ fn percent_decoded(text: &str) -> Result<String, Error> {
             (b'%', [high, low, tail @ ..]) => {
                 rest = tail;
                 let digit = |byte: &u8| char::from(*byte).to_digit(16);
-                let value = digit(high)
-                    .zip(digit(low))
-                    .map(|(high, low)| high * 16 + low);
-                value
-                    .and_then(|value| u8::try_from(value).ok())
-                    .ok_or(Error::Address)?
+                let value = digit(high).zip(digit(low)).map(|(high, low)| high * 16 + low);
+                value.and_then(|value| u8::try_from(value).ok()).ok_or(Error::Address)?
             }
             (byte, _) => *byte,
         });
@@ -195,20 +185,12 @@ mod tests {
 
     #[test]
     fn an_address_says_where_and_who() {
-        let broker = Options::new("mqtts://us%40er:p%C3%A4ss@[::1]:1234", "c")
-            .check()
-            .unwrap();
-        assert_eq!(
-            (broker.host.as_str(), broker.port, broker.tls),
-            ("::1", 1234, true)
-        );
+        let broker = Options::new("mqtts://us%40er:p%C3%A4ss@[::1]:1234", "c").check().unwrap();
+        assert_eq!((broker.host.as_str(), broker.port, broker.tls), ("::1", 1234, true));
         assert_eq!(broker.username.as_deref(), Some("us@er"));
         assert_eq!(broker.password.as_deref(), Some("päss"));
         let broker = Options::new("mqtt://broker", "c").check().unwrap();
-        assert_eq!(
-            (broker.port, broker.tls, broker.username),
-            (1883, false, None)
-        );
+        assert_eq!((broker.port, broker.tls, broker.username), (1883, false, None));
     }
 
     #[test]
@@ -235,22 +217,10 @@ mod tests {
 
     #[test]
     fn bad_settings_are_refused() {
-        for url in [
-            "",
-            "broker:1883",
-            "http://broker",
-            "mqtt://",
-            "mqtt://a%zz@b",
-        ] {
-            assert!(
-                matches!(Options::new(url, "c").check(), Err(Error::Address)),
-                "{url}"
-            );
+        for url in ["", "broker:1883", "http://broker", "mqtt://", "mqtt://a%zz@b"] {
+            assert!(matches!(Options::new(url, "c").check(), Err(Error::Address)), "{url}");
         }
-        assert!(matches!(
-            Options::new("mqtt://b", "").check(),
-            Err(Error::ClientId)
-        ));
+        assert!(matches!(Options::new("mqtt://b", "").check(), Err(Error::ClientId)));
         let mut options = Options::new("mqtt://b", "c");
         options.topic_filters = vec!["a/#/b".into()];
         assert!(matches!(options.check(), Err(Error::TopicFilter(_))));

@@ -18,23 +18,12 @@ pub(super) fn read(
     device_id: DeviceId,
     payload: &[u8],
 ) -> Result<(Uuid, Event), serde_json::Error> {
-    let Status {
-        online,
-        session_seq,
-    } = serde_json::from_slice(payload)?;
+    let Status { online, session_seq } = serde_json::from_slice(payload)?;
     let id = id(&user_id, &device_id, online, session_seq);
     let event = if online {
-        Event::DeviceConnected {
-            user_id,
-            device_id,
-            session_seq,
-        }
+        Event::DeviceConnected { user_id, device_id, session_seq }
     } else {
-        Event::DeviceDisconnected {
-            user_id,
-            device_id,
-            session_seq,
-        }
+        Event::DeviceDisconnected { user_id, device_id, session_seq }
     };
     Ok((id, event))
 }
@@ -57,25 +46,15 @@ mod tests {
     use super::*;
 
     fn said(device: &str, payload: &str) -> Result<(Uuid, Event), serde_json::Error> {
-        read(
-            UserId::parse("u").unwrap(),
-            DeviceId::parse(device).unwrap(),
-            payload.as_bytes(),
-        )
+        read(UserId::parse("u").unwrap(), DeviceId::parse(device).unwrap(), payload.as_bytes())
     }
 
     #[test]
     fn birth_and_will_are_told_apart() {
         let (birth, event) = said("d", r#"{"online": true, "session_seq": 7}"#).unwrap();
-        assert!(matches!(
-            event,
-            Event::DeviceConnected { session_seq: 7, .. }
-        ));
+        assert!(matches!(event, Event::DeviceConnected { session_seq: 7, .. }));
         let (will, event) = said("d", r#"{"online": false, "session_seq": 7}"#).unwrap();
-        assert!(matches!(
-            event,
-            Event::DeviceDisconnected { session_seq: 7, .. }
-        ));
+        assert!(matches!(event, Event::DeviceDisconnected { session_seq: 7, .. }));
         assert_ne!(birth, will);
     }
 
@@ -83,22 +62,15 @@ mod tests {
     fn the_same_said_twice_has_the_same_id_and_nothing_else_has() {
         let id = |device, payload| said(device, payload).unwrap().0;
         let birth = id("d", r#"{"online": true, "session_seq": 7}"#);
-        assert_eq!(
-            birth,
-            id("d", r#"{"session_seq":7,"online":true,"ip":"::1"}"#)
-        );
+        assert_eq!(birth, id("d", r#"{"session_seq":7,"online":true,"ip":"::1"}"#));
         assert_ne!(birth, id("d", r#"{"online": true, "session_seq": 8}"#));
         assert_ne!(birth, id("e", r#"{"online": true, "session_seq": 7}"#));
     }
 
     #[test]
     fn what_is_not_a_status_is_refused() {
-        for payload in [
-            "",
-            "offline",
-            r#"{"online": true}"#,
-            r#"{"online": 1, "session_seq": 1}"#,
-        ] {
+        for payload in ["", "offline", r#"{"online": true}"#, r#"{"online": 1, "session_seq": 1}"#]
+        {
             assert!(said("d", payload).is_err(), "{payload}");
         }
     }

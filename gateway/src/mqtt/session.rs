@@ -49,22 +49,11 @@ pub(super) async fn run(
     intake: Intake,
     shutdown: &CancellationToken,
 ) -> Result<(), Lost> {
-    let Connection {
-        frames,
-        write,
-        keep_alive,
-        ..
-    } = connection;
+    let Connection { frames, write, keep_alive, .. } = connection;
     let (acknowledge, acks) = mpsc::channel(usize::from(receive_maximum));
     let tasks = TaskTracker::new();
     let writer = AbortOnDropHandle::new(tasks.spawn(write_acks(write, acks, keep_alive)));
-    let reader = Reader {
-        frames,
-        acknowledge,
-        filters,
-        silence: keep_alive.mul_f64(1.5),
-        intake,
-    };
+    let reader = Reader { frames, acknowledge, filters, silence: keep_alive.mul_f64(1.5), intake };
     let reader = AbortOnDropHandle::new(tasks.spawn({
         let shutdown = shutdown.clone();
         // Dropped when it stops, and with it its end of the writer's queue.
@@ -139,19 +128,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let message = Message::new(&publish.topic, &publish.payload, size, Utc::now());
         drop(publish); // It holds on to the buffer it was read from.
         let weight = u32::try_from(message.weight()).unwrap_or(u32::MAX);
-        let held = Arc::clone(&self.intake.held)
-            .acquire_many_owned(weight)
-            .await;
+        let held = Arc::clone(&self.intake.held).acquire_many_owned(weight).await;
         let place = self.intake.taken.reserve().await;
         let (Ok(held), Ok(place)) = (held, place) else {
             return Err(Lost::Closed);
         };
         self.intake.accounting.received(acknowledge.is_none());
-        place.send(Taken {
-            message,
-            acknowledge,
-            held,
-        });
+        place.send(Taken { message, acknowledge, held });
         Ok(())
     }
 

@@ -16,10 +16,7 @@ pub enum TlsError {
     #[error("{} cannot be read", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} does not hold certificates", path.display())]
-    NoCertificates {
-        path: PathBuf,
-        source: Option<pem::Error>,
-    },
+    NoCertificates { path: PathBuf, source: Option<pem::Error> },
     #[error("a certificate is not usable")]
     Rustls(#[from] rustls::Error),
     #[error("the system's certificates cannot be used")]
@@ -42,14 +39,8 @@ pub(super) async fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Tl
 async fn trusting(path: &Path) -> Result<ClientConfig, TlsError> {
     let text = tokio::fs::read(path)
         .await
-        .map_err(|source| TlsError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-    let missing = |source| TlsError::NoCertificates {
-        path: path.to_owned(),
-        source,
-    };
+        .map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?;
+    let missing = |source| TlsError::NoCertificates { path: path.to_owned(), source };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {
         roots.add(certificate.map_err(|error| missing(Some(error)))?)?;

@@ -20,14 +20,7 @@ impl Topic {
         // One level more than the longest topic has, so that a longer one is not taken for it.
         let levels: [Option<&str>; 6] = std::array::from_fn(|_| levels.next());
         match levels {
-            [
-                Some("users"),
-                Some(user),
-                Some("devices"),
-                Some(device),
-                Some(kind),
-                None,
-            ] => {
+            [Some("users"), Some(user), Some("devices"), Some(device), Some(kind), None] => {
                 let device = || Ok((UserId::parse(user)?, DeviceId::parse(device)?));
                 match kind {
                     "telemetry" => device().map(|(user, device)| Self::Telemetry(user, device)),
@@ -54,18 +47,12 @@ mod tests {
 
     #[test]
     fn a_topic_names_its_device() {
-        let (user, device) = (
-            UserId::parse("u1").unwrap(),
-            DeviceId::parse("d:2").unwrap(),
-        );
+        let (user, device) = (UserId::parse("u1").unwrap(), DeviceId::parse("d:2").unwrap());
         assert_eq!(
             Topic::parse("users/u1/devices/d:2/telemetry"),
             Ok(Topic::Telemetry(user.clone(), device.clone()))
         );
-        assert_eq!(
-            Topic::parse("users/u1/devices/d:2/status"),
-            Ok(Topic::Status(user, device))
-        );
+        assert_eq!(Topic::parse("users/u1/devices/d:2/status"), Ok(Topic::Status(user, device)));
     }
 
     #[test]
@@ -83,15 +70,8 @@ mod tests {
         ] {
             assert_eq!(Topic::parse(topic), Err(InvalidTopic::Unknown), "{topic}");
         }
-        for topic in [
-            "users//devices/d/telemetry",
-            "users/u/devices/a b/telemetry",
-        ] {
-            assert_eq!(
-                Topic::parse(topic),
-                Err(InvalidTopic::Id(InvalidId)),
-                "{topic}"
-            );
+        for topic in ["users//devices/d/telemetry", "users/u/devices/a b/telemetry"] {
+            assert_eq!(Topic::parse(topic), Err(InvalidTopic::Id(InvalidId)), "{topic}");
         }
     }
 

@@ -15,10 +15,7 @@ async fn nothing_is_acknowledged_before_the_commit_and_then_all_in_order() {
     bridge.until(|books| books.in_flight == 21).await;
     assert_eq!(system.proxy.acknowledged(1), [0u16; 0]);
     stall.end().await;
-    system
-        .proxy
-        .until(|proxy| proxy.acknowledged(1).len() == 21)
-        .await;
+    system.proxy.until(|proxy| proxy.acknowledged(1).len() == 21).await;
     assert_eq!(system.proxy.acknowledged(1), system.proxy.published(1));
     assert_eq!(system.events().await.len(), 21);
 }
@@ -48,10 +45,7 @@ async fn no_more_than_the_receive_maximum_is_ever_in_flight() {
         .await;
     assert_eq!((books.in_flight, books.connects), (0, 1));
     assert!(peak <= 11, "{peak} at a time");
-    system
-        .proxy
-        .until(|proxy| proxy.acknowledged(1).len() == 50)
-        .await;
+    system.proxy.until(|proxy| proxy.acknowledged(1).len() == 50).await;
     assert_eq!(system.proxy.acknowledged(1), system.proxy.published(1));
 }
 
@@ -89,16 +83,11 @@ async fn after_a_reconnect_old_acknowledgements_are_forgotten_and_messages_come_
     bridge.until(|books| books.received == 5).await;
     system.proxy.cut();
     // The broker knows they were not acknowledged; the appends of before still wait.
-    bridge
-        .until(|books| books.connects == 2 && books.received == 10)
-        .await;
+    bridge.until(|books| books.connects == 2 && books.received == 10).await;
     stall.end().await;
     let books = bridge.until(|books| books.in_flight == 0).await;
     assert_eq!((books.appended, books.duplicate, books.rejected), (5, 5, 0));
-    system
-        .proxy
-        .until(|proxy| proxy.acknowledged(2).len() == 5)
-        .await;
+    system.proxy.until(|proxy| proxy.acknowledged(2).len() == 5).await;
     assert_eq!(system.proxy.acknowledged(1), [0u16; 0]);
     assert_eq!(system.proxy.acknowledged(2), system.proxy.published(2));
     assert_eq!(system.events().await.len(), 5);
@@ -111,17 +100,12 @@ async fn while_the_log_is_away_messages_wait_and_none_is_lost_or_refused() {
     system.postgres.stop();
     system.publish(TELEMETRY, 1, readings(0..20)).await;
     system.publish(TELEMETRY, 1, ["nonsense".to_owned()]).await;
-    let books = bridge
-        .until(|books| books.retries > 20 && books.received == 21)
-        .await;
+    let books = bridge.until(|books| books.retries > 20 && books.received == 21).await;
     assert_eq!(books.in_flight, 21);
     assert_eq!(system.proxy.acknowledged(1), [0u16; 0]);
     system.postgres.start_again();
     let books = bridge.until(|books| books.in_flight == 0).await;
     assert_eq!((books.appended, books.rejected, books.connects), (20, 1, 1));
-    system
-        .proxy
-        .until(|proxy| proxy.acknowledged(1).len() == 21)
-        .await;
+    system.proxy.until(|proxy| proxy.acknowledged(1).len() == 21).await;
     assert_eq!(system.proxy.acknowledged(1), system.proxy.published(1));
 }

@@ -16,22 +16,13 @@ async fn a_broker_that_restarts_is_found_again_with_the_session_of_before() {
     system.publish(TELEMETRY, 1, readings(0..5)).await;
     bridge.until(|books| books.received == 5).await;
     system.mosquitto.stop();
-    bridge
-        .until(|books| books.state == State::Unreachable)
-        .await;
+    bridge.until(|books| books.state == State::Unreachable).await;
     system.mosquitto.start_again();
-    bridge
-        .until(|books| books.connects == 2 && books.received == 10)
-        .await;
+    bridge.until(|books| books.connects == 2 && books.received == 10).await;
     stall.end().await;
     system.publish(TELEMETRY, 1, readings(5..10)).await;
-    let books = bridge
-        .until(|books| books.received == 15 && books.in_flight == 0)
-        .await;
-    assert_eq!(
-        (books.appended, books.duplicate, books.state),
-        (10, 5, State::Connected)
-    );
+    let books = bridge.until(|books| books.received == 15 && books.in_flight == 0).await;
+    assert_eq!((books.appended, books.duplicate, books.state), (10, 5, State::Connected));
 }
 
 #[tokio::test]
@@ -53,9 +44,7 @@ async fn a_broker_that_is_not_there_yet_is_waited_for() {
     let mut system = System::start().await;
     system.mosquitto.stop();
     let mut bridge = system.bridge_with(system.options());
-    bridge
-        .until(|books| books.state == State::Unreachable)
-        .await;
+    bridge.until(|books| books.state == State::Unreachable).await;
     system.mosquitto.start_again();
     bridge.until(|books| books.state == State::Connected).await;
 }
@@ -64,9 +53,7 @@ async fn a_broker_that_is_not_there_yet_is_waited_for() {
 async fn wrong_credentials_are_counted_and_logged_without_the_password() {
     let logged = Arc::new(Mutex::new(Vec::new()));
     let _logging = tracing::subscriber::set_default(
-        tracing_subscriber::fmt()
-            .with_writer(Log(Arc::clone(&logged)))
-            .finish(),
+        tracing_subscriber::fmt().with_writer(Log(Arc::clone(&logged))).finish(),
     );
     let directory = Directory::new();
     let passwords = directory.path().join("passwords");
@@ -74,17 +61,11 @@ async fn wrong_credentials_are_counted_and_logged_without_the_password() {
         .args(["-b", "-c"])
         .arg(&passwords)
         .args(["right", "right"]));
-    let settings = format!(
-        "allow_anonymous false\npassword_file {}",
-        passwords.display()
-    );
+    let settings = format!("allow_anonymous false\npassword_file {}", passwords.display());
     let system = System::start_with(Mosquitto::start_with(directory, &settings)).await;
     let address = |user, password| {
         let port = system.mosquitto.port;
-        Options::new(
-            format!("mqtt://{user}:{password}@127.0.0.1:{port}"),
-            "bridge",
-        )
+        Options::new(format!("mqtt://{user}:{password}@127.0.0.1:{port}"), "bridge")
     };
 
     let mut bridge = system.bridge_with(address("wrong", "hunter2"));
@@ -92,10 +73,7 @@ async fn wrong_credentials_are_counted_and_logged_without_the_password() {
     assert_eq!((books.refused, books.connects), (1, 0));
     bridge.stop().await.unwrap();
     let log = String::from_utf8(logged.lock().unwrap().clone()).unwrap();
-    assert!(
-        log.contains("NotAuthorized") && log.contains("wrong@127.0.0.1"),
-        "{log}"
-    );
+    assert!(log.contains("NotAuthorized") && log.contains("wrong@127.0.0.1"), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
 
     let mut bridge = system.bridge_with(address("right", "right"));
@@ -133,16 +111,12 @@ async fn a_broker_behind_tls_is_trusted_by_its_certificate() {
     let (certificate, key, other) = (ours.clone(), at("broker.key"), at("other.pem"));
     let settings = format!("allow_anonymous true\ncertfile {certificate}\nkeyfile {key}");
     let system = System::start_with(Mosquitto::start_with(directory, &settings)).await;
-    let mut options = Options::new(
-        format!("mqtts://localhost:{}", system.mosquitto.port),
-        "bridge",
-    );
+    let mut options =
+        Options::new(format!("mqtts://localhost:{}", system.mosquitto.port), "bridge");
 
     options.ca_file = Some(other.into());
     let mut bridge = system.bridge_with(options.clone());
-    bridge
-        .until(|books| books.state == State::Unreachable)
-        .await;
+    bridge.until(|books| books.state == State::Unreachable).await;
     bridge.stop().await.unwrap();
 
     options.ca_file = Some(ours.into());

@@ -58,12 +58,7 @@ impl Proxy {
                 }
             }
         });
-        Self {
-            port,
-            seen,
-            line,
-            _accepting: AbortOnDropHandle::new(accepting),
-        }
+        Self { port, seen, line, _accepting: AbortOnDropHandle::new(accepting) }
     }
 
     /// Breaks every connection there is; new ones are let through.

@@ -57,10 +57,8 @@ impl Server {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         loop {
-            let line = lines
-                .next()
-                .unwrap_or_else(|| panic!("{command:?} ended: {said:#?}"))
-                .unwrap();
+            let line =
+                lines.next().unwrap_or_else(|| panic!("{command:?} ended: {said:#?}")).unwrap();
             if line.contains(ready) {
                 break;
             }
@@ -73,9 +71,7 @@ impl Server {
 
     fn stop(&mut self, signal: &str) {
         if self.0.try_wait().unwrap().is_none() {
-            run(Command::new("kill")
-                .arg(signal)
-                .arg(self.0.id().to_string()));
+            run(Command::new("kill").arg(signal).arg(self.0.id().to_string()));
             self.0.wait().unwrap();
         }
     }
@@ -92,47 +88,23 @@ impl Postgres {
         let directory = Directory::new();
         let data = directory.path().join("data");
         let [uid, gid] = ["-u", "-g"].map(|what| {
-            let id = Command::new("id")
-                .args([what, "postgres"])
-                .output()
-                .unwrap();
-            String::from_utf8(id.stdout)
-                .unwrap()
-                .trim()
-                .parse()
-                .unwrap()
+            let id = Command::new("id").args([what, "postgres"]).output().unwrap();
+            String::from_utf8(id.stdout).unwrap().trim().parse().unwrap()
         });
         chown(directory.path(), Some(uid), Some(gid)).unwrap();
         run(Self::command("initdb")
-            .args([
-                "--auth",
-                "trust",
-                "--username",
-                "postgres",
-                "--no-sync",
-                "-D",
-            ])
+            .args(["--auth", "trust", "--username", "postgres", "--no-sync", "-D"])
             .arg(&data));
         let port = free_port();
         let server = Self::launch(&directory, port);
-        Self {
-            directory,
-            server,
-            port,
-        }
+        Self { directory, server, port }
     }
 
     fn command(program: &str) -> Command {
         let mut command = Command::new("setpriv");
         command
             .args(SETPRIV)
-            .args([
-                "--reuid",
-                "postgres",
-                "--regid",
-                "postgres",
-                "--clear-groups",
-            ])
+            .args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"])
             .arg(format!("{POSTGRES}/{program}"))
             .current_dir("/")
             .env("LC_ALL", "C");
@@ -188,18 +160,12 @@ impl Mosquitto {
         );
         directory.write("mosquitto.conf", &configuration);
         let server = Self::launch(&directory);
-        Self {
-            directory,
-            server,
-            port,
-        }
+        Self { directory, server, port }
     }
 
     fn launch(directory: &Directory) -> Server {
         let mut command = Command::new("setpriv");
-        command
-            .args(SETPRIV)
-            .args(["/usr/sbin/mosquitto", "-v", "-c"]);
+        command.args(SETPRIV).args(["/usr/sbin/mosquitto", "-v", "-c"]);
         command.arg(directory.path().join("mosquitto.conf"));
         Server::start(&mut command, "running")
     }

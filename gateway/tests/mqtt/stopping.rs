@@ -20,15 +20,9 @@ async fn what_was_taken_is_finished_and_acknowledged_before_the_goodbye() {
     stall.end().await;
     bridge.stop().await.unwrap();
     let books = accounting.snapshot();
-    assert_eq!(
-        (books.appended, books.in_flight, books.state),
-        (20, 0, State::Stopped)
-    );
+    assert_eq!((books.appended, books.in_flight, books.state), (20, 0, State::Stopped));
     let goodbye = Seen::Disconnect(DisconnectReasonCode::NormalDisconnection);
-    system
-        .proxy
-        .until(|proxy| proxy.seen(1).contains(&goodbye))
-        .await;
+    system.proxy.until(|proxy| proxy.seen(1).contains(&goodbye)).await;
     assert_eq!(system.proxy.acknowledged(1).len(), 20);
     assert_eq!(system.proxy.seen(1).last(), Some(&goodbye));
 }
@@ -47,9 +41,7 @@ async fn a_log_that_does_not_answer_is_not_waited_for_and_nothing_is_lost() {
     stall.end().await;
 
     let mut bridge = system.bridge_with(system.options());
-    let books = bridge
-        .until(|books| books.received == 20 && books.in_flight == 0)
-        .await;
+    let books = bridge.until(|books| books.received == 20 && books.in_flight == 0).await;
     assert_eq!(books.appended + books.duplicate, 20);
     assert_eq!(system.events().await.len(), 20);
 }
@@ -59,9 +51,7 @@ async fn without_a_broker_it_stops_at_once() {
     let mut system = System::start().await;
     system.mosquitto.stop();
     let mut bridge = system.bridge_with(system.options());
-    bridge
-        .until(|books| books.state == State::Unreachable)
-        .await;
+    bridge.until(|books| books.state == State::Unreachable).await;
     let started = Instant::now();
     bridge.stop().await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(1));

@@ -41,12 +41,7 @@ impl System {
         let pool = eventstore::pool(options, 4);
         let store = EventStore::open(pool, &TaskTracker::new(), CancellationToken::new());
         let proxy = Proxy::start(mosquitto.port).await;
-        Self {
-            postgres,
-            mosquitto,
-            proxy,
-            store,
-        }
+        Self { postgres, mosquitto, proxy, store }
     }
 
     /// Where the bridge is to connect: through the proxy.
@@ -64,12 +59,8 @@ impl System {
     pub fn bridge_with(&self, options: Options) -> Running {
         let accounting = Arc::new(Accounting::new("mqtt"));
         let shutdown = CancellationToken::new();
-        let run = Bridge::run(
-            options,
-            self.store.clone(),
-            Arc::clone(&accounting),
-            shutdown.clone(),
-        );
+        let run =
+            Bridge::run(options, self.store.clone(), Arc::clone(&accounting), shutdown.clone());
         Running {
             accounting,
             shutdown,
@@ -119,10 +110,7 @@ pub struct Stall(PgConnection);
 
 impl Stall {
     pub async fn end(mut self) {
-        sqlx::raw_sql("rollback")
-            .execute(&mut self.0)
-            .await
-            .unwrap();
+        sqlx::raw_sql("rollback").execute(&mut self.0).await.unwrap();
     }
 }
 
