@@ -32,12 +32,13 @@ pub(super) const POSITION: &str = "tributary-position";
 pub(super) struct CommandHeaders {
     /// Names this request: sent again with the same key it is done once, and answered the same.
     /// 1 to 200 printable characters without spaces; remembered for 7 days.
-    #[param(rename = "Idempotency-Key", max_length = 200, example = "9f1c2b7e")]
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, max_length = 200, example = "9f1c2b7e")]
     idempotency_key: Option<String>,
     /// `wait=N`: answer once the read model shows what was done, after at most N seconds.
-    #[param(rename = "Prefer", example = "wait=5")]
+    #[param(rename = "Prefer", value_type = String, required = false, example = "wait=5")]
     prefer: Option<String>,
     /// W3C trace context; stands in the events.
+    #[param(value_type = String, required = false)]
     traceparent: Option<String>,
 }
 

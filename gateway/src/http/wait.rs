@@ -36,10 +36,10 @@ const POLL_AFTER_ERROR: Duration = Duration::from_millis(500);
 pub(super) struct QueryHeaders {
     /// Answer only from a read model that has seen this position of the log; 503 if it has not in
     /// time.
-    #[param(rename = "Tributary-Min-Position", example = 42)]
+    #[param(rename = "Tributary-Min-Position", value_type = i64, required = false, example = 42)]
     min_position: Option<i64>,
     /// `wait=N`: wait for that position at most N seconds (5 if not said, 20 at most).
-    #[param(rename = "Prefer", example = "wait=5")]
+    #[param(rename = "Prefer", value_type = String, required = false, example = "wait=5")]
     prefer: Option<String>,
 }
 

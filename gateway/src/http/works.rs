@@ -35,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// A demand for a work.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = WorkDemand)]
 pub(super) struct Demand {
     /// The numbers from 0 to this one are added up; drawn at random if left out.
     add_up_to: Option<u32>,

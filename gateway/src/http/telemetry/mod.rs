@@ -15,6 +15,7 @@ use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
 use futures::future::join_all;
 use projections::telemetry::{self, Device, DeviceCursor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -49,7 +50,8 @@ struct SentReading {
     /// The device's own counter.
     sequence_id: i64,
     /// RFC 3339, or milliseconds since the epoch; the time of receipt if left out.
-    time: Option<String>,
+    #[schema(value_type = Option<Value>, example = "2026-01-01T00:00:00Z")]
+    time: Option<Value>,
     /// Tells a restarted counter from the one before.
     boot_id: Option<String>,
     temperature: Option<f64>,
