@@ -11,3 +11,4 @@ mod codes;
 #[expect(unused_qualifications, reason = "written by the macros of utoipa")]
 pub mod http;
 pub mod mqtt;
+pub mod servers;

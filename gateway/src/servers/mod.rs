@@ -1,0 +1,79 @@
+//! Private servers for `tributary dev` and for tests: a real Postgres, nats-server and Mosquitto,
+//! from the programs this machine has, on loopback, with all they write in one directory.
+//!
+//! Nothing here is shared between two directories, so any number of runs go on side by side; one
+//! directory serves one run at a time. The servers end with us, however we end.
+
+mod account;
+mod cluster;
+mod error;
+mod home;
+mod log;
+mod orphan;
+mod process;
+mod programs;
+mod server;
+mod signal;
+
+pub mod mosquitto;
+pub mod nats;
+pub mod postgres;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Error, Excerpt, Packages};
+pub use mosquitto::Mosquitto;
+pub use nats::Nats;
+pub use postgres::Postgres;
+
+use std::path::Path;
+
+/// The three that Tributary needs; ended when dropped.
+pub struct Servers {
+    pub postgres: Postgres,
+    pub nats: Nats,
+    pub mosquitto: Mosquitto,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub postgres: postgres::Options,
+    pub nats: nats::Options,
+    pub mosquitto: mosquitto::Options,
+}
+
+impl Servers {
+    /// Starts all three at once, each in its own directory under `directory`.
+    pub async fn start(directory: &Path) -> Result<Self, Error> {
+        Self::start_with(directory, Options::default()).await
+    }
+
+    pub async fn start_with(directory: &Path, options: Options) -> Result<Self, Error> {
+        let Options {
+            postgres,
+            nats,
+            mosquitto,
+        } = options;
+        let homes = ["postgres", "nats", "mosquitto"].map(|name| directory.join(name));
+        let (postgres, nats, mosquitto) = tokio::try_join!(
+            Postgres::start(&homes[0], postgres),
+            Nats::start(&homes[1], nats),
+            Mosquitto::start(&homes[2], mosquitto),
+        )?;
+        Ok(Self {
+            postgres,
+            nats,
+            mosquitto,
+        })
+    }
+
+    pub async fn stop(self) {
+        let Self {
+            postgres,
+            nats,
+            mosquitto,
+        } = self;
+        tokio::join!(postgres.stop(), nats.stop(), mosquitto.stop());
+    }
+}

@@ -1,0 +1,155 @@
+//! A private nats-server with `JetStream`.
+
+use super::error::{Error, Packages};
+use super::home::Home;
+use super::programs;
+use super::server::{Program, Server};
+use super::signal::Signal;
+use std::ffi::OsString;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+const NAME: &str = "nats-server";
+const CONFIG: &str = "nats-server.conf";
+const STORE: &str = "jetstream";
+const PID: &str = "nats-server.pid";
+/// What a server says first; its clients wait for it too.
+const GREETING: &[u8] = b"INFO {";
+
+const PACKAGES: Packages = Packages {
+    debian: "nats-server",
+    fedora: "nats-server",
+    alpine: "nats-server",
+    macos: "nats-server",
+};
+
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// None: the port of the last run if it is free, else any free port.
+    pub port: Option<u16>,
+    /// None: the one on the search path.
+    pub binary: Option<PathBuf>,
+    /// Where to serve the monitoring pages over HTTP. None: nowhere.
+    pub monitor: Option<u16>,
+}
+
+/// A running nats-server; ended when dropped.
+pub struct Nats {
+    server: Server<Settings>,
+}
+
+impl Nats {
+    pub async fn start(directory: &Path, options: Options) -> Result<Self, Error> {
+        let home = Home::claim(NAME, directory, &[]).await?;
+        let binary = match options.binary {
+            Some(binary) => binary,
+            None => programs::find(NAME, &PACKAGES).await?,
+        };
+        let settings = Settings {
+            binary,
+            monitor: options.monitor,
+        };
+        Ok(Self {
+            server: Server::start(settings, home, options.port).await?,
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port())
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.server.home().path()
+    }
+
+    pub async fn stop(mut self) {
+        self.server.stop().await;
+    }
+
+    /// By SIGKILL. What the kernel has of its files survives; what a power failure would take, up to
+    /// two minutes of acknowledged messages, cannot be shown this way: see `wipe_jetstream`.
+    pub async fn kill(&mut self) {
+        self.server.kill().await;
+    }
+
+    /// Same port, same data; also after [`Nats::kill`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.server.restart().await
+    }
+
+    /// Restarts it with no stream left: the bus has lost everything and must be refilled.
+    pub async fn wipe_jetstream(&mut self) -> Result<(), Error> {
+        self.server.kill().await;
+        let store = self.server.home().file(STORE);
+        match tokio::fs::remove_dir_all(&store).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::file("remove", &store)(error))
+            }
+            _removed_or_never_there => self.server.restart().await,
+        }
+    }
+}
+
+struct Settings {
+    binary: PathBuf,
+    monitor: Option<u16>,
+}
+
+impl Program for Settings {
+    const NAME: &'static str = NAME;
+    const STOP: Signal = Signal::Terminate;
+    const CRASH: Signal = Signal::Kill;
+    const START_PATIENCE: Duration = Duration::from_secs(30); // It reads its streams first.
+
+    fn pid_file(&self, home: &Home) -> PathBuf {
+        home.file(PID)
+    }
+
+    /// Only what 2.9 (Debian 12) knows: an unknown setting stops the server.
+    fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
+        let monitor = self
+            .monitor
+            .map(|port| format!("http: \"127.0.0.1:{port}\"\n"));
+        let settings = format!(
+            "# Written by tributary at every start.\n\
+             listen: \"127.0.0.1:{port}\"\n\
+             # One event with its headers; the default is half of it.\n\
+             max_payload: 2097152\n\
+             pid_file: {pid}\n\
+             jetstream {{ store_dir: {store} }}\n\
+             {monitor}",
+            pid = quoted(&home.file(PID)),
+            store = quoted(&home.file(STORE)),
+            monitor = monitor.unwrap_or_default(),
+        );
+        let file = home.write(CONFIG, &settings)?;
+        Ok((self.binary.clone(), vec!["-c".into(), file.into()]))
+    }
+
+    async fn answers(&self, port: u16) -> bool {
+        let greet = async {
+            let mut greeting = [0; GREETING.len()];
+            let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+            server.read_exact(&mut greeting).await?;
+            Ok::<_, io::Error>(greeting)
+        };
+        greet.await.is_ok_and(|greeting| greeting == GREETING)
+    }
+}
+
+/// A string of the configuration language, where a backslash escapes.
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.display().to_string())
+}

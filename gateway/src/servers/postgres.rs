@@ -1,0 +1,184 @@
+//! A private Postgres: durable as in production, reachable on loopback only, trusting whoever is on
+//! this machine.
+
+use super::cluster::{self, Binaries};
+use super::error::Error;
+use super::home::Home;
+use super::server::{Program, Server};
+use super::signal::Signal;
+use sqlx::Connection;
+use sqlx::migrate::MigrateDatabase;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const NAME: &str = "Postgres";
+/// The superuser that `initdb` creates.
+pub(super) const ADMIN: &str = "postgres";
+/// Postgres refuses to run as root.
+const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
+/// SQLSTATE of a database that exists, and of losing the race to create it.
+const DUPLICATE: [&str; 2] = ["42P04", "23505"];
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// None: the port of the last run if it is free, else any free port.
+    pub port: Option<u16>,
+    /// The directory with `postgres` and `initdb`. None: the one on the search path, else the newest.
+    pub binaries: Option<PathBuf>,
+    pub shared_buffers_mib: u32,
+    /// Off only for tests: a commit then survives the end of Postgres, but not of the machine.
+    pub durable: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: None,
+            binaries: None,
+            shared_buffers_mib: 256,
+            durable: true,
+        }
+    }
+}
+
+/// A running Postgres; ended when dropped.
+pub struct Postgres {
+    server: Server<Settings>,
+}
+
+impl Postgres {
+    /// Starts on the data in `directory`; creates the data when there is none.
+    pub async fn start(directory: &Path, options: Options) -> Result<Self, Error> {
+        let home = Home::claim(NAME, directory, &ACCOUNTS).await?;
+        let binaries = Binaries::find(options.binaries.as_deref(), &home).await?;
+        cluster::ensure(&home, &binaries, options.durable).await?;
+        let wanted = options.port;
+        let timescale = binaries.have_timescale().await;
+        let settings = Settings {
+            binaries,
+            timescale,
+            options,
+        };
+        Ok(Self {
+            server: Server::start(settings, home, wanted).await?,
+        })
+    }
+
+    /// As the superuser, to the database `postgres`.
+    pub fn admin_url(&self) -> String {
+        self.url(ADMIN, ADMIN)
+    }
+
+    pub fn url(&self, database: &str, role: &str) -> String {
+        url(self.port(), database, role)
+    }
+
+    /// Creates the database unless it exists.
+    pub async fn create_database(&self, name: &str) -> Result<(), Error> {
+        match sqlx::Postgres::create_database(&self.url(name, ADMIN)).await {
+            Err(sqlx::Error::Database(error))
+                if error.code().is_some_and(|code| DUPLICATE.contains(&&*code)) =>
+            {
+                Ok(())
+            }
+            outcome => outcome.map_err(|source| Error::Database {
+                name: name.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Where its data and its log are; not where it was asked to be if its user cannot go there.
+    pub fn directory(&self) -> &Path {
+        self.server.home().path()
+    }
+
+    pub async fn stop(mut self) {
+        self.server.stop().await;
+    }
+
+    /// Crashes it: no checkpoint, connections cut, recovery from the log at the next start. By an
+    /// immediate shutdown, not SIGKILL, which would do the same but leave its children behind for a
+    /// moment and its shared memory for ever.
+    pub async fn kill(&mut self) {
+        self.server.kill().await;
+    }
+
+    /// Same port, same data; also after [`Postgres::kill`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.server.restart().await
+    }
+}
+
+fn url(port: u16, database: &str, role: &str) -> String {
+    format!("postgres://{role}@127.0.0.1:{port}/{database}")
+}
+
+struct Settings {
+    binaries: Binaries,
+    timescale: bool,
+    options: Options,
+}
+
+impl Program for Settings {
+    const NAME: &'static str = NAME;
+    const STOP: Signal = Signal::Interrupt; // "Fast": SIGTERM would wait for every client to leave.
+    const CRASH: Signal = Signal::Quit;
+    const START_PATIENCE: Duration = Duration::from_mins(1); // Recovery replays up to 2 GB of log.
+
+    fn pid_file(&self, home: &Home) -> PathBuf {
+        cluster::path(home).join("postmaster.pid")
+    }
+
+    fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
+        cluster::forget_recycled_pid(home);
+        let Options {
+            shared_buffers_mib,
+            durable,
+            ..
+        } = self.options;
+        let fsync = if durable { "on" } else { "off" };
+        let timescale = if self.timescale {
+            "shared_preload_libraries = 'timescaledb'\ntimescaledb.telemetry_level = off\n"
+        } else {
+            ""
+        };
+        let settings = format!(
+            "# Written by tributary at every start. ALTER SYSTEM keeps settings of your own.\n\
+             listen_addresses = '127.0.0.1'\n\
+             port = {port}\n\
+             # No sockets: their paths are limited to 107 bytes, and ours are the user's to choose.\n\
+             unix_socket_directories = ''\n\
+             max_connections = 200\n\
+             shared_buffers = {shared_buffers_mib}MB\n\
+             wal_level = replica\n\
+             max_wal_size = 2GB\n\
+             fsync = {fsync}\n\
+             timezone = 'UTC'\n\
+             log_timezone = 'UTC'\n\
+             log_line_prefix = '%m [%p] %u@%d '\n\
+             {timescale}"
+        );
+        let file = home.write("postgresql.conf", &settings)?;
+        let mut config = OsString::from("config_file=");
+        config.push(file);
+        let arguments = vec!["-D".into(), cluster::path(home).into(), "-c".into(), config];
+        Ok((self.binaries.program("postgres"), arguments))
+    }
+
+    async fn answers(&self, port: u16) -> bool {
+        match sqlx::PgConnection::connect(&url(port, ADMIN, ADMIN)).await {
+            Ok(connection) => connection.close().await.is_ok(),
+            Err(_) => false, // Not listening yet, or "the database system is starting up".
+        }
+    }
+}
