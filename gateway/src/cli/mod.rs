@@ -7,6 +7,7 @@ mod logging;
 mod signals;
 
 mod serve;
+mod dev;
 mod migrate;
 mod works;
 mod token;
@@ -39,6 +40,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run everything, with private servers, in `.tributary/`
+    Dev(dev::Args),
     /// Play roles; all of them if none is named
     Serve(serve::Args),
     /// Bring the database up to date
@@ -87,6 +90,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { log, command } = cli;
     logging::start(&log)?;
     match command {
+        Command::Dev(args) => dev::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Works(command) => works::run(command).await,

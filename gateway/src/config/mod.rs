@@ -166,8 +166,8 @@ pub struct Worker {
     /// Wait after the first failed attempt; doubles with each further one
     #[arg(long, env = "WORKER_BACKOFF", value_name = "TIME", default_value = "1s")]
     pub worker_backoff: Span,
-    /// Works done at once
-    #[arg(long, env = "WORKER_CONCURRENCY", value_name = "COUNT", default_value_t = 2,
+    /// Works done at once; most of the time of a small one is waiting for commits
+    #[arg(long, env = "WORKER_CONCURRENCY", value_name = "COUNT", default_value_t = 8,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub worker_concurrency: u16,
 }
