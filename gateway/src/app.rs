@@ -53,6 +53,7 @@ impl App {
     pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Self> {
         crate::figures::install();
         let log = (TaskTracker::new(), CancellationToken::new());
+        let shutdown = CancellationToken::new();
         let options = config.database.options()?;
         let pool = eventstore::pool(options, config.database.database_connections);
         let store = EventStore::open(pool, &log.0, log.1.clone());
@@ -60,7 +61,7 @@ impl App {
         let feed = Feed::start(store.clone(), Some(bus.clone()), &log.0, log.1.clone());
         eventstore::announcer(&store, bus.clone(), &log.0, log.1.clone());
         let progress = Progress::default();
-        let wait = Waiter::start(store.clone(), progress.clone(), &log.0, log.1.clone());
+        let wait = Waiter::start(store.clone(), progress.clone(), &log.0, shutdown.clone());
         let parts = Parts {
             config: Arc::new(config),
             store,
@@ -70,15 +71,15 @@ impl App {
             wait,
             tasks: TaskTracker::new(),
         };
-        Self::run(parts, log, roles).await
+        Self::run(parts, log, shutdown, roles).await
     }
 
     async fn run(
         parts: Parts,
         log: (TaskTracker, CancellationToken),
+        shutdown: CancellationToken,
         roles: &[Role],
     ) -> anyhow::Result<Self> {
-        let shutdown = CancellationToken::new();
         let (sender, ended) = mpsc::channel(roles.len().max(1));
         let mut address = None;
         for &role in roles {

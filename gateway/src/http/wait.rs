@@ -54,6 +54,8 @@ struct Shared {
     polled: watch::Sender<HashMap<String, Position>>,
     waiting: AtomicUsize,
     wanted: Notify,
+    /// Nobody waits past it: who asks is answered, rather than cut off.
+    shutdown: CancellationToken,
 }
 
 /// Counts one who waits, for as long as it lives.
@@ -74,7 +76,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Waiter {
-    /// Starts the poll on `tasks`.
+    /// Starts the poll on `tasks`, until `shutdown`.
     pub fn start(
         store: EventStore,
         progress: Progress,
@@ -87,6 +89,7 @@ impl Waiter {
             polled: watch::Sender::default(),
             waiting: AtomicUsize::new(0),
             wanted: Notify::new(),
+            shutdown: shutdown.clone(),
         });
         let polling = Arc::clone(&shared);
         tasks.spawn(async move { shutdown.run_until_cancelled(polling.poll()).await });
@@ -141,6 +144,7 @@ impl Waiter {
             tokio::select! {
                 seen = here.wait_for(|position| *position >= least) => seen.is_ok(),
                 seen = polled.wait_for(there) => seen.is_ok(),
+                () = shared.shutdown.cancelled() => false,
             }
         };
         tokio::time::timeout(patience, arrived).await.unwrap_or(false)
