@@ -2,6 +2,7 @@
 //! requests accepted before it, write what was accepted, move the head, commit.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{Position, Version};
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use crate::append::{Append, AppendError, Appended};
 use crate::chain::Link;
-use crate::copy::Rows;
+use crate::copy::{NewRow, Rows};
 use crate::receipt::{self, NewReceipt, Receipt};
 
 pub(crate) type Outcome = Result<Appended, AppendError>;
@@ -24,8 +25,8 @@ pub(crate) async fn write(
     let head = lock_head(connection).await?;
     let known = Known::load(connection, requests).await?;
     let mut judge = Judge {
+        rows: Rows::new(head.recorded_at),
         head,
-        rows: Rows::new(),
         receipts: Vec::new(),
         known,
     };
@@ -45,7 +46,7 @@ pub(crate) async fn write(
     }
     let events = rows.len();
     if !rows.is_empty() {
-        rows.copy_to(connection).await?;
+        rows.write(connection).await?;
     }
     if !receipts.is_empty() {
         insert_receipts(connection, &receipts, head.recorded_at).await?;
@@ -215,7 +216,7 @@ async fn insert_receipts(
 /// Judges request after request, each against the log and what was accepted before it.
 struct Judge<'a> {
     head: Head,
-    rows: Rows,
+    rows: Rows<'a>,
     receipts: Vec<(&'a NewReceipt, Position)>,
     known: Known<'a>,
 }
@@ -251,11 +252,11 @@ impl<'a> Judge<'a> {
         }
         let metadata = serde_json::to_string(&request.metadata)
             .map_err(|error| sqlx::Error::Encode(error.into()))?;
-        self.accept(request, &metadata);
+        self.accept(request, &metadata.into());
         Ok(Ok(self.outcome(request)))
     }
 
-    fn accept(&mut self, request: &'a Append, metadata: &str) {
+    fn accept(&mut self, request: &'a Append, metadata: &Arc<str>) {
         for part in &request.streams {
             let stream = part.stream.as_str();
             let version = self
@@ -278,7 +279,14 @@ impl<'a> Judge<'a> {
                     metadata,
                 };
                 let hash = link.hash(&self.head.hash);
-                self.rows.push(&link, &hash);
+                self.rows.push(NewRow {
+                    position: link.position.0,
+                    version: link.version,
+                    stream,
+                    event,
+                    metadata: Arc::clone(metadata),
+                    hash,
+                });
                 self.head.hash.clear();
                 self.head.hash.extend_from_slice(&hash);
                 self.known.event_ids.insert(event.id, self.head.position);
