@@ -364,6 +364,57 @@ async fn a_restored_log_is_followed_from_its_end() {
     );
 }
 
+#[tokio::test]
+async fn one_stream_can_be_followed() {
+    let log = Log::new().await;
+    let process = log.open();
+    let last = process.append(40).await;
+    let log = log.verified().await;
+    let filter = Filter {
+        stream: Some(log[8].stream.clone()),
+        ..Filter::default()
+    };
+    let wanted = log.iter().filter(|event| event.stream == log[8].stream);
+    let wanted: Vec<i64> = wanted.map(|event| event.position.0).collect();
+    assert!(wanted.len() > 2);
+    let feed = process.feed(None);
+    let mut subscription = feed.subscribe(Position::START, filter.clone());
+    assert_eq!(collect(&mut subscription, last).await, wanted);
+    let first = process
+        .store
+        .read(Position::START, last, &filter, 1)
+        .await
+        .unwrap();
+    assert_eq!(first.through, Position(wanted[0]));
+    let rest = process
+        .store
+        .read(first.through, last, &filter, 100)
+        .await
+        .unwrap();
+    assert_eq!((rest.events.len(), rest.through), (wanted.len() - 1, last));
+}
+
+#[tokio::test]
+async fn a_false_announcement_harms_nobody() {
+    let scene = scene().await;
+    let mut heads = scene.bus.heads().await.unwrap();
+    scene.bus.announce(Position(1_000_000_000)).await.unwrap();
+    let heard = soon("the announcement", heads.next()).await;
+    assert_eq!(heard, Some(Position(1_000_000_000)));
+    let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
+    let last = scene.writer.append(30).await;
+    assert!(
+        collect(&mut subscription, last)
+            .await
+            .into_iter()
+            .eq(21..=last.0)
+    );
+    assert_eq!(*scene.feed.head().borrow(), last);
+    comes_from(&scene.feed, Source::JetStream).await;
+    // The writer's own announcements are heard too.
+    while soon("an announcement", heads.next()).await != Some(last) {}
+}
+
 /// Not a test of speed: prints it. `cargo test -- --ignored --nocapture speed`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
