@@ -57,24 +57,34 @@ async fn run(
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Asked beside the rest: a database that does not answer must not hold up a wake-up.
     let mut asking: Option<Asking> = None;
+    // The highest heard since then: the answer may be older.
+    let mut since = Position::START;
     let mut reachable = true;
     loop {
         tokio::select! {
-            Ok(()) = committed.changed() => raise(&heard, *committed.borrow_and_update()),
+            Ok(()) = committed.changed() => {
+                let position = *committed.borrow_and_update();
+                since = since.max(position);
+                raise(&heard, position);
+            }
             announced = next(&mut heads) => match announced {
-                Some(position) => raise(&heard, position),
+                Some(position) => {
+                    since = since.max(position);
+                    raise(&heard, position);
+                }
                 None => heads = None,
             },
             _ = poll.tick(), if asking.is_none() => {
                 // All of this is committed before the question is asked.
                 let floor = *known.borrow();
+                since = Position::START;
                 asking = Some(ask(store.clone(), floor));
             }
             (floor, answer) = wait(&mut asking) => {
                 asking = None;
                 match answer {
                     Ok(head) => {
-                        settle(&heard, floor, head);
+                        settle(&heard, floor, head, since);
                         reachable = true;
                     }
                     Err(error) => {
@@ -116,11 +126,11 @@ fn raise(heard: &watch::Sender<Heard>, position: Position) {
     });
 }
 
-/// The log has spoken: whatever was heard before is replaced.
-fn settle(heard: &watch::Sender<Heard>, floor: Position, head: Position) {
+/// The log has spoken: whatever was heard before it was asked is replaced.
+fn settle(heard: &watch::Sender<Heard>, floor: Position, head: Position, since: Position) {
     heard.send_if_modified(|heard| {
         let before = *heard;
-        heard.head = head;
+        heard.head = head.max(since);
         if head < floor {
             heard.rewinds += 1;
         }

@@ -74,24 +74,28 @@ impl EventStore {
         let mut sql =
             format!("select {COLUMNS} from log.event where position > $1 and position <= $2");
         let mut until = until;
-        if *filter != Filter::default() {
+        if *filter != ALL {
             sql += " and (cardinality($4::text[]) = 0 or split_part(stream_id, '-', 1) = any($4))
-                     and (cardinality($5::text[]) = 0 or event_type = any($5))
-                     and ($6::text is null or stream_id = $6)";
-            if filter.stream.is_none() {
+                     and (cardinality($5::text[]) = 0 or event_type = any($5))";
+        }
+        if filter.stream.is_some() {
+            // In a stream, versions order as positions do, and there is an index of them.
+            sql += " and stream_id = $6 order by version limit $3";
+        } else {
+            sql += " order by position limit $3";
+            if *filter != ALL {
                 until = until.min(Position(after.0.saturating_add(SCAN)));
             }
         }
-        sql += " order by position limit $3";
         let mut query = sqlx::query(&sql)
             .bind(after.0)
             .bind(until.0)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        if *filter != Filter::default() {
-            query = query
-                .bind(&filter.categories)
-                .bind(&filter.event_types)
-                .bind(filter.stream.as_ref().map(StreamId::as_str));
+        if *filter != ALL {
+            query = query.bind(&filter.categories).bind(&filter.event_types);
+        }
+        if let Some(stream) = &filter.stream {
+            query = query.bind(stream.as_str());
         }
         let events = collect(query.fetch(&self.pool), limit).await?;
         let through = match events.last() {

@@ -165,7 +165,7 @@ impl Feeder {
                 }
                 () = until(due) => {
                     if live.take().is_some() {
-                        tracing::warn!("jetstream is behind; reading the log itself");
+                        tracing::info!("jetstream is behind; reading the log itself");
                     }
                     due = None;
                 }

@@ -227,13 +227,13 @@ async fn what_cannot_be_stored_is_refused() {
     assert!(matches!(large, Err(AppendError::BadData(_))));
 }
 
-fn receipt(key: &str, body: &str, response: &str) -> Option<NewReceipt> {
+fn receipt(key: &str, body: &str, response: &str) -> NewReceipt {
     let response = RawValue::from_string(response.to_owned()).unwrap();
-    Some(NewReceipt::new(key.to_owned(), body.as_bytes(), response))
+    NewReceipt::new(key.to_owned(), body.as_bytes(), response)
 }
 
 fn command(key: &str, body: &str, response: &str) -> Append {
-    fact(stream("command")).receipt(receipt(key, body, response))
+    fact(stream("command")).receipt(Some(receipt(key, body, response)))
 }
 
 /// The answer a request was given again, with the position its command had made.
@@ -271,7 +271,7 @@ async fn an_idempotency_key_used_twice_at_once_wins_once() {
         &log,
         &process.store,
         vec![
-            expecting(stream("command"), exact(9)).receipt(receipt("key", "body", "0")),
+            expecting(stream("command"), exact(9)).receipt(Some(receipt("key", "body", "0"))),
             command("key", "body", "1"),
             command("key", "body", "2"),
             command("key", "other", "3"),

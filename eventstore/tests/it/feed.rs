@@ -1,1 +1,460 @@
+//! The feed and its subscriptions: every event once and in order, from wherever it comes.
 
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::stream::Stream;
+use domain::{Position, StreamId};
+use eventstore::{
+    Append, Bus, ExpectedVersion, Feed, Filter, RING_BYTES, STREAM, Source, announcer,
+};
+
+use crate::relay::restore;
+use crate::servers::Nats;
+use crate::world::{Log, Process, collect, event_with, fact, position, reaches, soon, stream};
+
+/// A relay and a writer in one process, a feed in another, as in a deployment.
+struct Scene {
+    log: Log,
+    nats: Nats,
+    writer: Process,
+    reader: Process,
+    feed: Feed,
+    bus: Bus,
+}
+
+async fn scene() -> Scene {
+    let (log, nats) = (Log::new().await, Nats::start().await);
+    let bus = Bus::connect(&nats.url()).await.unwrap();
+    let (writer, reader) = (log.open(), log.open());
+    let relay = writer.relay(&bus);
+    announcer(
+        &writer.store,
+        bus.clone(),
+        &writer.tasks,
+        writer.shutdown.clone(),
+    );
+    reaches(relay.position(), writer.append(20).await).await;
+    let readers_bus = Bus::connect(&nats.url()).await.unwrap();
+    let feed = reader.feed(Some(&readers_bus));
+    comes_from(&feed, Source::JetStream).await;
+    Scene {
+        log,
+        nats,
+        writer,
+        reader,
+        feed,
+        bus,
+    }
+}
+
+async fn comes_from(feed: &Feed, source: Source) {
+    let mut watched = feed.source();
+    let changed = watched.wait_for(|is| *is == source);
+    soon(&format!("{source:?}"), changed).await.unwrap();
+}
+
+async fn stream_of(bus: &Bus) -> Stream {
+    bus.jetstream().get_stream(STREAM).await.unwrap()
+}
+
+#[tokio::test]
+async fn without_a_bus_the_log_itself_is_followed() {
+    let log = Log::new().await;
+    let (here, there) = (log.open(), log.open());
+    let before = there.append(10).await;
+    let feed = here.feed(None);
+    reaches(feed.head(), before).await;
+    let mut subscription = feed.subscribe(Position(3), Filter::default());
+    here.append(10).await;
+    let last = there.append(10).await;
+    assert!(
+        collect(&mut subscription, last)
+            .await
+            .into_iter()
+            .eq(4..=last.0)
+    );
+    assert_eq!(*feed.source().borrow(), Source::Postgres);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_feed_hands_over_while_appends_run() {
+    let mut scene = scene().await;
+    let writer = scene.log.open();
+    let appending = tokio::spawn(async move { writer.append(3000).await });
+    let mut subscriptions = Vec::new();
+    for start in 1..=6 {
+        // From the beginning, from the middle, from the newest.
+        reaches(scene.feed.head(), Position(start * 300)).await;
+        for after in [0, start * 100, start * 300] {
+            let after = Position(after);
+            subscriptions.push((after, scene.feed.subscribe(after, Filter::default())));
+        }
+        match start {
+            2 | 4 => scene.nats.kill(),
+            3 => scene.nats.resume().await,
+            5 => scene.nats.resume_empty().await,
+            _ => {}
+        }
+    }
+    let last = appending.await.unwrap();
+    for (after, subscription) in &mut subscriptions {
+        let delivered = collect(subscription, last).await;
+        assert!(
+            delivered.into_iter().eq(after.0 + 1..=last.0),
+            "after {after}"
+        );
+    }
+    comes_from(&scene.feed, Source::JetStream).await;
+}
+
+#[tokio::test]
+async fn subscriptions_go_on_without_nats_and_come_back_to_it() {
+    let mut scene = scene().await;
+    let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
+    scene.nats.kill();
+    comes_from(&scene.feed, Source::Postgres).await;
+    let last = scene.writer.append(30).await;
+    assert!(
+        collect(&mut subscription, last)
+            .await
+            .into_iter()
+            .eq(21..=last.0)
+    );
+    scene.nats.resume_empty().await;
+    comes_from(&scene.feed, Source::JetStream).await;
+    let more = scene.writer.append(30).await;
+    assert!(
+        collect(&mut subscription, more)
+            .await
+            .into_iter()
+            .eq(last.0 + 1..=more.0)
+    );
+    assert_eq!(*scene.feed.source().borrow(), Source::JetStream);
+}
+
+#[tokio::test]
+async fn a_dead_relay_stops_nobody() {
+    let Scene {
+        log,
+        nats: _nats,
+        writer,
+        reader: _reader,
+        feed,
+        bus,
+    } = scene().await;
+    writer.stop().await;
+    let writer = log.open();
+    let mut subscription = feed.subscribe(Position(20), Filter::default());
+    let last = writer.append(30).await;
+    assert!(
+        collect(&mut subscription, last)
+            .await
+            .into_iter()
+            .eq(21..=last.0)
+    );
+    comes_from(&feed, Source::Postgres).await;
+    let _relay = writer.relay(&bus);
+    comes_from(&feed, Source::JetStream).await;
+    let more = writer.append(30).await;
+    assert!(
+        collect(&mut subscription, more)
+            .await
+            .into_iter()
+            .eq(last.0 + 1..=more.0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_gap_in_the_stream_is_repaired() {
+    let scene = scene().await;
+    let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
+    let stream = stream_of(&scene.bus).await;
+    let appending = async { scene.writer.append(300).await };
+    let deleting = async {
+        // Now before the feed has it, now after: it must not matter.
+        for sequence in (25..=300).step_by(5) {
+            let deleted = async { while stream.delete_message(sequence).await.is_err() {} };
+            soon("the message", deleted).await;
+        }
+    };
+    let (last, ()) = tokio::join!(appending, deleting);
+    assert!(
+        collect(&mut subscription, last)
+            .await
+            .into_iter()
+            .eq(21..=last.0)
+    );
+
+    // And once for sure: the feed is told of 10 later than it knows.
+    scene.writer.stop().await;
+    let writer = scene.log.open();
+    comes_from(&scene.feed, Source::JetStream).await;
+    let ahead = writer.append(10).await;
+    let headers = [
+        ("Tributary-Position", ahead.to_string()),
+        ("ce-id", "0190a5d0-0000-7000-8000-000000000000".to_owned()),
+    ];
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    let headers: async_nats::HeaderMap = headers.collect();
+    let subject = "events.accounts.account.1.happened";
+    let sent = scene
+        .bus
+        .jetstream()
+        .publish_with_headers(subject, headers, "{}".into())
+        .await;
+    sent.unwrap().await.unwrap();
+    assert!(
+        collect(&mut subscription, ahead)
+            .await
+            .into_iter()
+            .eq(last.0 + 1..=ahead.0)
+    );
+}
+
+#[tokio::test]
+async fn an_event_too_large_for_a_message_arrives_whole() {
+    let scene = scene().await;
+    let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
+    let text = "x".repeat(2_000_000);
+    let large = event_with(&format!(r#"{{"text": "{text}"}}"#));
+    for events in [
+        vec![event_with("1")],
+        vec![large.clone()],
+        vec![event_with("3")],
+    ] {
+        let request = Append::to(stream("large"), ExpectedVersion::Any, events);
+        position(&scene.writer.store.append(request).await);
+    }
+    let mut delivered = Vec::new();
+    while subscription.position() < Position(23) {
+        delivered.extend(soon("a batch", subscription.next(10)).await.unwrap().events);
+    }
+    let data: Vec<&str> = delivered.iter().map(|event| &*event.data).collect();
+    assert_eq!(data, ["1", &*large.encoded.data, "3"]);
+    let carried = soon("the message", async {
+        loop {
+            if let Ok(message) = stream_of(&scene.bus).await.get_raw_message(22).await {
+                return message;
+            }
+        }
+    });
+    let headers = carried.await.headers;
+    assert_eq!(headers.get("Tributary-Body").unwrap().as_str(), "omitted");
+}
+
+#[tokio::test]
+async fn both_sources_deliver_the_same() {
+    let scene = scene().await;
+    let log = scene.log.verified().await;
+    let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
+    let last = scene.writer.append(20).await;
+    let mut delivered = Vec::new();
+    while subscription.position() < last {
+        delivered.extend(soon("a batch", subscription.next(10)).await.unwrap().events);
+    }
+    assert_eq!(*scene.feed.source().borrow(), Source::JetStream);
+    let now = scene.log.verified().await;
+    assert!(delivered.iter().map(|event| &**event).eq(&now[log.len()..]));
+}
+
+#[tokio::test]
+async fn a_filtered_subscription_moves_on_what_it_does_not_want() {
+    let scene = scene().await;
+    for feed in [scene.feed.clone(), scene.reader.feed(None)] {
+        reaches(feed.head(), Position(20)).await;
+        let head = scene.reader.store.head().await.unwrap();
+        let filter = Filter::categories(&["note"]);
+        let mut live = feed.subscribe(head, filter.clone());
+        let foreign = scene.writer.store.append(fact(stream("1"))).await;
+        let batch = soon("a batch", live.next(10)).await.unwrap();
+        assert_eq!((batch.events.len(), batch.through), (0, position(&foreign)));
+        let wanted = scene
+            .writer
+            .store
+            .append(fact(StreamId::new("note", 1)))
+            .await;
+        let batch = soon("a batch", live.next(10)).await.unwrap();
+        assert_eq!((batch.events.len(), batch.through), (1, position(&wanted)));
+
+        let mut behind = feed.subscribe(Position::START, filter);
+        let delivered = collect(&mut behind, position(&wanted)).await;
+        let log = scene.log.verified().await;
+        let notes = log.iter().filter(|event| event.stream.category() == "note");
+        assert!(notes.map(|event| event.position.0).eq(delivered));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_holds_no_more_than_asked() {
+    let log = Log::new().await;
+    let process = log.open();
+    let feed = process.feed(None);
+    let last = process.append(25).await;
+    reaches(feed.head(), last).await;
+    let mut subscription = feed.subscribe(Position::START, Filter::default());
+    for through in [10, 20, 25] {
+        let batch = soon("a batch", subscription.next(10)).await.unwrap();
+        assert_eq!(batch.through, Position(through));
+        assert_eq!(subscription.position(), Position(through));
+    }
+    // Nothing more: waiting can be given up, and nothing is lost.
+    for _ in 0..3 {
+        assert!(futures::poll!(Box::pin(subscription.next(10))).is_pending());
+    }
+    let next = process.append(1).await;
+    assert_eq!(
+        soon("a batch", subscription.next(10))
+            .await
+            .unwrap()
+            .through,
+        next
+    );
+}
+
+#[tokio::test]
+async fn what_the_ring_has_dropped_is_read_from_the_log() {
+    let log = Log::new().await;
+    let process = log.open();
+    let feed = process.feed(None);
+    let mut slow = feed.subscribe(Position::START, Filter::default());
+    let text = format!(r#"{{"text": "{}"}}"#, "x".repeat(1_000_000));
+    let events = i64::try_from(RING_BYTES / 1_000_000 + 8).unwrap();
+    for _ in 0..events {
+        let request = Append::to(stream("1"), ExpectedVersion::Any, vec![event_with(&text)]);
+        position(&process.store.append(request).await);
+    }
+    reaches(feed.head(), Position(events)).await;
+    assert!(
+        collect(&mut slow, Position(events))
+            .await
+            .into_iter()
+            .eq(1..=events)
+    );
+}
+
+#[tokio::test]
+async fn a_restored_log_is_followed_from_its_end() {
+    let scene = scene().await;
+    reaches(scene.feed.head(), scene.writer.append(20).await).await;
+    restore(&scene.log, 30).await;
+    let mut head = scene.feed.head();
+    let lower = head.wait_for(|head| *head == Position(30));
+    soon("the feed starts again", lower).await.unwrap();
+    let mut subscription = scene.feed.subscribe(Position(30), Filter::default());
+    let last = scene.writer.append(20).await;
+    assert_eq!(last, Position(50));
+    assert!(
+        collect(&mut subscription, last)
+            .await
+            .into_iter()
+            .eq(31..=50)
+    );
+    let events = scene.log.verified().await;
+    comes_from(&scene.feed, Source::JetStream).await;
+    let message = stream_of(&scene.bus)
+        .await
+        .get_last_raw_message_by_subject("events.>")
+        .await;
+    let message = message.unwrap();
+    assert_eq!(
+        message.headers.get("ce-id").unwrap().as_str(),
+        events[49].id.to_string()
+    );
+}
+
+#[tokio::test]
+async fn one_stream_can_be_followed() {
+    let log = Log::new().await;
+    let process = log.open();
+    let last = process.append(40).await;
+    let log = log.verified().await;
+    let filter = Filter {
+        stream: Some(log[8].stream.clone()),
+        ..Filter::default()
+    };
+    let wanted = log.iter().filter(|event| event.stream == log[8].stream);
+    let wanted: Vec<i64> = wanted.map(|event| event.position.0).collect();
+    assert!(wanted.len() > 2);
+    let feed = process.feed(None);
+    let mut subscription = feed.subscribe(Position::START, filter.clone());
+    assert_eq!(collect(&mut subscription, last).await, wanted);
+    let first = process
+        .store
+        .read(Position::START, last, &filter, 1)
+        .await
+        .unwrap();
+    assert_eq!(first.through, Position(wanted[0]));
+    let rest = process
+        .store
+        .read(first.through, last, &filter, 100)
+        .await
+        .unwrap();
+    assert_eq!((rest.events.len(), rest.through), (wanted.len() - 1, last));
+}
+
+#[tokio::test]
+async fn a_false_announcement_harms_nobody() {
+    let scene = scene().await;
+    let mut heads = scene.bus.heads().await.unwrap();
+    scene.bus.announce(Position(1_000_000_000)).await.unwrap();
+    let heard = soon("the announcement", heads.next()).await;
+    assert_eq!(heard, Some(Position(1_000_000_000)));
+    let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
+    let last = scene.writer.append(30).await;
+    assert!(
+        collect(&mut subscription, last)
+            .await
+            .into_iter()
+            .eq(21..=last.0)
+    );
+    assert_eq!(*scene.feed.head().borrow(), last);
+    comes_from(&scene.feed, Source::JetStream).await;
+    // The writer's own announcements are heard too.
+    while soon("an announcement", heads.next()).await != Some(last) {}
+}
+
+/// Not a test of speed: prints it. `cargo test -- --ignored --nocapture speed`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn speed() {
+    const ROUNDS: u32 = 300;
+    let scene = scene().await;
+    for (name, feed) in [
+        ("own commit", scene.writer.feed(Some(&scene.bus))),
+        ("jetstream", scene.feed.clone()),
+    ] {
+        comes_from(&feed, Source::JetStream).await;
+        let mut took = Vec::new();
+        for _ in 0..ROUNDS {
+            let appended = position(&scene.writer.store.append(fact(stream("1"))).await);
+            let began = Instant::now();
+            reaches(feed.head(), appended).await;
+            took.push(began.elapsed());
+        }
+        took.sort();
+        let at = |percent: usize| took[took.len() * percent / 100];
+        println!("{name}: p50 {:?} p99 {:?}", at(50), at(99));
+    }
+
+    const EVENTS: usize = 100_000;
+    let (log, nats) = (Log::new().await, Nats::start().await);
+    let process = log.open();
+    let mut last = Position::START;
+    for _ in 0..EVENTS / 2000 {
+        let events = (0..2000)
+            .map(|_| event_with(r#"{"device_id":"d","sequence_id":12345,"temperature":21.5}"#));
+        let request = Append::to(stream("1"), ExpectedVersion::Any, events.collect());
+        last = position(&process.store.append(request).await);
+    }
+    let bus = Bus::connect(&nats.url()).await.unwrap();
+    let began = Instant::now();
+    let relay = process.relay(&bus);
+    reaches(relay.position(), last).await;
+    let rate = began.elapsed() / u32::try_from(EVENTS).unwrap();
+    println!(
+        "relay: {:.0} messages a second",
+        Duration::from_secs(1).div_duration_f64(rate)
+    );
+}

@@ -17,14 +17,12 @@ use uuid::Uuid;
 use crate::servers::Postgres;
 
 /// Longest wait for anything that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits for what has to happen.
 pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, happens).await {
-        Ok(happened) => happened,
-        Err(_) => panic!("waited too long: {what}"),
-    }
+    let happened = tokio::time::timeout(PATIENCE, happens).await;
+    happened.unwrap_or_else(|_elapsed| panic!("waited too long: {what}"))
 }
 
 /// The server most tests share, with a database each.
