@@ -22,6 +22,7 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> 
 pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
     let options = options.options([
         ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
         ("plan_cache_mode", "force_generic_plan"),
         ("jit", "off"),
         ("timezone", "UTC"),

@@ -69,14 +69,14 @@ impl System {
         std::fs::create_dir_all(&folder)?;
         let database = format!("test_{number}");
         let own = if options.own_postgres {
-            Some(Postgres::start(&folder, postgres::Options::default()).await?)
+            Some(Postgres::start(&folder.join("postgres"), postgres::Options::default()).await?)
         } else {
             None
         };
-        let (nats, mosquitto) = tokio::try_join!(
-            Nats::start(&folder, nats::Options { binary: nats_binary(), ..Default::default() }),
-            Mosquitto::start(&folder, mosquitto::Options::default()),
-        )?;
+        let options = nats::Options { binary: nats_binary(), ..Default::default() };
+        let nats = Nats::start(&folder.join("nats"), options).await?;
+        let options = mosquitto::Options::default();
+        let mosquitto = Mosquitto::start(&folder.join("mosquitto"), options).await?;
         let server = match &own {
             Some(server) => server,
             None => shared_postgres().await?,
@@ -257,18 +257,18 @@ impl System {
     async fn chain_adds_up(&self) -> Result<()> {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let store = eventstore::EventStore::open(self.admin.clone(), &tasks, shutdown.clone());
-        let head = store.head().await?;
+        let (head, known): (i64, EventHash) =
+            sqlx::query_as("select position, hash from log.head").fetch_one(&self.admin).await?;
         let (mut at, mut hash) = (Position::START, EventHash::new());
-        while at < head {
-            let page = store.read(at, head, &eventstore::Filter::default(), 5_000).await?;
+        while at.0 < head {
+            let page =
+                store.read(at, Position(head), &eventstore::Filter::default(), 5_000).await?;
             hash = page
                 .events
                 .iter()
                 .fold(hash, |hash, event: &RawEvent| eventstore::link(&hash, event));
             at = page.through;
         }
-        let known: Vec<u8> =
-            sqlx::query_scalar("select hash from log.head").fetch_one(&self.admin).await?;
         ensure!(known == hash, "the chain does not add up");
         shutdown.cancel();
         Ok(())

@@ -27,24 +27,12 @@ async fn scene() -> Scene {
     let bus = Bus::connect(&nats.url()).await.unwrap();
     let (writer, reader) = (log.open(), log.open());
     let relay = writer.relay(&bus);
-    announcer(
-        &writer.store,
-        bus.clone(),
-        &writer.tasks,
-        writer.shutdown.clone(),
-    );
+    announcer(&writer.store, bus.clone(), &writer.tasks, writer.shutdown.clone());
     reaches(relay.position(), writer.append(20).await).await;
     let readers_bus = Bus::connect(&nats.url()).await.unwrap();
     let feed = reader.feed(Some(&readers_bus));
     comes_from(&feed, Source::JetStream).await;
-    Scene {
-        log,
-        nats,
-        writer,
-        reader,
-        feed,
-        bus,
-    }
+    Scene { log, nats, writer, reader, feed, bus }
 }
 
 async fn comes_from(feed: &Feed, source: Source) {
@@ -67,12 +55,7 @@ async fn without_a_bus_the_log_itself_is_followed() {
     let mut subscription = feed.subscribe(Position(3), Filter::default());
     here.append(10).await;
     let last = there.append(10).await;
-    assert!(
-        collect(&mut subscription, last)
-            .await
-            .into_iter()
-            .eq(4..=last.0)
-    );
+    assert!(collect(&mut subscription, last).await.into_iter().eq(4..=last.0));
     assert_eq!(*feed.source().borrow(), Source::Postgres);
 }
 
@@ -99,10 +82,7 @@ async fn the_feed_hands_over_while_appends_run() {
     let last = appending.await.unwrap();
     for (after, subscription) in &mut subscriptions {
         let delivered = collect(subscription, last).await;
-        assert!(
-            delivered.into_iter().eq(after.0 + 1..=last.0),
-            "after {after}"
-        );
+        assert!(delivered.into_iter().eq(after.0 + 1..=last.0), "after {after}");
     }
     comes_from(&scene.feed, Source::JetStream).await;
 }
@@ -114,54 +94,27 @@ async fn subscriptions_go_on_without_nats_and_come_back_to_it() {
     scene.nats.kill();
     comes_from(&scene.feed, Source::Postgres).await;
     let last = scene.writer.append(30).await;
-    assert!(
-        collect(&mut subscription, last)
-            .await
-            .into_iter()
-            .eq(21..=last.0)
-    );
+    assert!(collect(&mut subscription, last).await.into_iter().eq(21..=last.0));
     scene.nats.resume_empty().await;
     comes_from(&scene.feed, Source::JetStream).await;
     let more = scene.writer.append(30).await;
-    assert!(
-        collect(&mut subscription, more)
-            .await
-            .into_iter()
-            .eq(last.0 + 1..=more.0)
-    );
+    assert!(collect(&mut subscription, more).await.into_iter().eq(last.0 + 1..=more.0));
     assert_eq!(*scene.feed.source().borrow(), Source::JetStream);
 }
 
 #[tokio::test]
 async fn a_dead_relay_stops_nobody() {
-    let Scene {
-        log,
-        nats: _nats,
-        writer,
-        reader: _reader,
-        feed,
-        bus,
-    } = scene().await;
+    let Scene { log, nats: _nats, writer, reader: _reader, feed, bus } = scene().await;
     writer.stop().await;
     let writer = log.open();
     let mut subscription = feed.subscribe(Position(20), Filter::default());
     let last = writer.append(30).await;
-    assert!(
-        collect(&mut subscription, last)
-            .await
-            .into_iter()
-            .eq(21..=last.0)
-    );
+    assert!(collect(&mut subscription, last).await.into_iter().eq(21..=last.0));
     comes_from(&feed, Source::Postgres).await;
     let _relay = writer.relay(&bus);
     comes_from(&feed, Source::JetStream).await;
     let more = writer.append(30).await;
-    assert!(
-        collect(&mut subscription, more)
-            .await
-            .into_iter()
-            .eq(last.0 + 1..=more.0)
-    );
+    assert!(collect(&mut subscription, more).await.into_iter().eq(last.0 + 1..=more.0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -178,12 +131,7 @@ async fn a_gap_in_the_stream_is_repaired() {
         }
     };
     let (last, ()) = tokio::join!(appending, deleting);
-    assert!(
-        collect(&mut subscription, last)
-            .await
-            .into_iter()
-            .eq(21..=last.0)
-    );
+    assert!(collect(&mut subscription, last).await.into_iter().eq(21..=last.0));
 
     // And once for sure: the feed is told of 10 later than it knows.
     scene.writer.stop().await;
@@ -194,23 +142,13 @@ async fn a_gap_in_the_stream_is_repaired() {
         ("Tributary-Position", ahead.to_string()),
         ("ce-id", "0190a5d0-0000-7000-8000-000000000000".to_owned()),
     ];
-    let headers = headers
-        .into_iter()
-        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    let headers =
+        headers.into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
     let headers: async_nats::HeaderMap = headers.collect();
     let subject = "events.accounts.account.1.happened";
-    let sent = scene
-        .bus
-        .jetstream()
-        .publish_with_headers(subject, headers, "{}".into())
-        .await;
+    let sent = scene.bus.jetstream().publish_with_headers(subject, headers, "{}".into()).await;
     sent.unwrap().await.unwrap();
-    assert!(
-        collect(&mut subscription, ahead)
-            .await
-            .into_iter()
-            .eq(last.0 + 1..=ahead.0)
-    );
+    assert!(collect(&mut subscription, ahead).await.into_iter().eq(last.0 + 1..=ahead.0));
 }
 
 #[tokio::test]
@@ -219,11 +157,7 @@ async fn an_event_too_large_for_a_message_arrives_whole() {
     let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
     let text = "x".repeat(2_000_000);
     let large = event_with(&format!(r#"{{"text": "{text}"}}"#));
-    for events in [
-        vec![event_with("1")],
-        vec![large.clone()],
-        vec![event_with("3")],
-    ] {
+    for events in [vec![event_with("1")], vec![large.clone()], vec![event_with("3")]] {
         let request = Append::to(stream("large"), ExpectedVersion::Any, events);
         position(&scene.writer.store.append(request).await);
     }
@@ -270,11 +204,7 @@ async fn a_filtered_subscription_moves_on_what_it_does_not_want() {
         let foreign = scene.writer.store.append(fact(stream("1"))).await;
         let batch = soon("a batch", live.next(10)).await.unwrap();
         assert_eq!((batch.events.len(), batch.through), (0, position(&foreign)));
-        let wanted = scene
-            .writer
-            .store
-            .append(fact(StreamId::new("note", 1)))
-            .await;
+        let wanted = scene.writer.store.append(fact(StreamId::new("note", 1))).await;
         let batch = soon("a batch", live.next(10)).await.unwrap();
         assert_eq!((batch.events.len(), batch.through), (1, position(&wanted)));
 
@@ -304,13 +234,7 @@ async fn a_batch_holds_no_more_than_asked() {
         assert!(futures::poll!(Box::pin(subscription.next(10))).is_pending());
     }
     let next = process.append(1).await;
-    assert_eq!(
-        soon("a batch", subscription.next(10))
-            .await
-            .unwrap()
-            .through,
-        next
-    );
+    assert_eq!(soon("a batch", subscription.next(10)).await.unwrap().through, next);
 }
 
 #[tokio::test]
@@ -326,12 +250,7 @@ async fn what_the_ring_has_dropped_is_read_from_the_log() {
         position(&process.store.append(request).await);
     }
     reaches(feed.head(), Position(events)).await;
-    assert!(
-        collect(&mut slow, Position(events))
-            .await
-            .into_iter()
-            .eq(1..=events)
-    );
+    assert!(collect(&mut slow, Position(events)).await.into_iter().eq(1..=events));
 }
 
 #[tokio::test]
@@ -345,23 +264,12 @@ async fn a_restored_log_is_followed_from_its_end() {
     let mut subscription = scene.feed.subscribe(Position(30), Filter::default());
     let last = scene.writer.append(20).await;
     assert_eq!(last, Position(50));
-    assert!(
-        collect(&mut subscription, last)
-            .await
-            .into_iter()
-            .eq(31..=50)
-    );
+    assert!(collect(&mut subscription, last).await.into_iter().eq(31..=50));
     let events = scene.log.verified().await;
     comes_from(&scene.feed, Source::JetStream).await;
-    let message = stream_of(&scene.bus)
-        .await
-        .get_last_raw_message_by_subject("events.>")
-        .await;
+    let message = stream_of(&scene.bus).await.get_last_raw_message_by_subject("events.>").await;
     let message = message.unwrap();
-    assert_eq!(
-        message.headers.get("ce-id").unwrap().as_str(),
-        events[49].id.to_string()
-    );
+    assert_eq!(message.headers.get("ce-id").unwrap().as_str(), events[49].id.to_string());
 }
 
 #[tokio::test]
@@ -370,27 +278,16 @@ async fn one_stream_can_be_followed() {
     let process = log.open();
     let last = process.append(40).await;
     let log = log.verified().await;
-    let filter = Filter {
-        stream: Some(log[8].stream.clone()),
-        ..Filter::default()
-    };
+    let filter = Filter { stream: Some(log[8].stream.clone()), ..Filter::default() };
     let wanted = log.iter().filter(|event| event.stream == log[8].stream);
     let wanted: Vec<i64> = wanted.map(|event| event.position.0).collect();
     assert!(wanted.len() > 2);
     let feed = process.feed(None);
     let mut subscription = feed.subscribe(Position::START, filter.clone());
     assert_eq!(collect(&mut subscription, last).await, wanted);
-    let first = process
-        .store
-        .read(Position::START, last, &filter, 1)
-        .await
-        .unwrap();
+    let first = process.store.read(Position::START, last, &filter, 1).await.unwrap();
     assert_eq!(first.through, Position(wanted[0]));
-    let rest = process
-        .store
-        .read(first.through, last, &filter, 100)
-        .await
-        .unwrap();
+    let rest = process.store.read(first.through, last, &filter, 100).await.unwrap();
     assert_eq!((rest.events.len(), rest.through), (wanted.len() - 1, last));
 }
 
@@ -403,12 +300,7 @@ async fn a_false_announcement_harms_nobody() {
     assert_eq!(heard, Some(Position(1_000_000_000)));
     let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
     let last = scene.writer.append(30).await;
-    assert!(
-        collect(&mut subscription, last)
-            .await
-            .into_iter()
-            .eq(21..=last.0)
-    );
+    assert!(collect(&mut subscription, last).await.into_iter().eq(21..=last.0));
     assert_eq!(*scene.feed.head().borrow(), last);
     comes_from(&scene.feed, Source::JetStream).await;
     // The writer's own announcements are heard too.
@@ -421,10 +313,9 @@ async fn a_false_announcement_harms_nobody() {
 async fn speed() {
     const ROUNDS: u32 = 300;
     let scene = scene().await;
-    for (name, feed) in [
-        ("own commit", scene.writer.feed(Some(&scene.bus))),
-        ("jetstream", scene.feed.clone()),
-    ] {
+    for (name, feed) in
+        [("own commit", scene.writer.feed(Some(&scene.bus))), ("jetstream", scene.feed.clone())]
+    {
         comes_from(&feed, Source::JetStream).await;
         let mut took = Vec::new();
         for _ in 0..ROUNDS {
@@ -453,8 +344,5 @@ async fn speed() {
     let relay = process.relay(&bus);
     reaches(relay.position(), last).await;
     let rate = began.elapsed() / u32::try_from(EVENTS).unwrap();
-    println!(
-        "relay: {:.0} messages a second",
-        Duration::from_secs(1).div_duration_f64(rate)
-    );
+    println!("relay: {:.0} messages a second", Duration::from_secs(1).div_duration_f64(rate));
 }

@@ -84,12 +84,12 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::Show(args) => {
             let path = format!("/api/v1/works/{}", args.id);
             let work = Client::new(args.server)?.get(&path, &()).await?;
-            show(&[work], args.json)
+            show_one(work, args.json)
         }
         Command::Create(args) => {
             let body = args.add_up_to.map_or_else(|| json!({}), |to| json!({"add_up_to": to}));
             let work = Client::new(args.server)?.post("/api/v1/works", &body).await?;
-            show(&[work], args.json)
+            show_one(work, args.json)
         }
         Command::Produce(args) => produce(args).await,
     }
@@ -100,6 +100,10 @@ async fn list(args: List) -> Result<(), Failure> {
     let given: Vec<_> = query.iter().filter(|(_, value)| value.is_some()).collect();
     let page = Client::new(args.server)?.get("/api/v1/works", &given).await?;
     show(page["items"].as_array().map_or(&[], Vec::as_slice), args.json)
+}
+
+fn show_one(work: Value, json: bool) -> Result<(), Failure> {
+    if json { output::json(&work) } else { show(&[work], false) }
 }
 
 fn show(works: &[Value], json: bool) -> Result<(), Failure> {

@@ -27,14 +27,9 @@ impl Account {
         if id("-u", None).await? != Some(0) {
             return Ok(None);
         }
-        let owner = directory
-            .metadata()
-            .map_err(Error::file("look at", directory))?;
+        let owner = directory.metadata().map_err(Error::file("look at", directory))?;
         if owner.uid() != 0 {
-            return Ok(Some(Self {
-                uid: owner.uid(),
-                gid: owner.gid(),
-            }));
+            return Ok(Some(Self { uid: owner.uid(), gid: owner.gid() }));
         }
         for name in names {
             if let (Some(uid), Some(gid)) =
@@ -50,11 +45,7 @@ impl Account {
     /// that user, because mode bits are not the whole truth (ACLs, mounts).
     pub(super) async fn can_enter(self, directory: &Path) -> Result<bool, Error> {
         let status = Command::new("sh")
-            .args([
-                OsStr::new("-c"),
-                OsStr::new("cd \"$0\" 2>&-"),
-                directory.as_os_str(),
-            ])
+            .args([OsStr::new("-c"), OsStr::new("cd \"$0\" 2>&-"), directory.as_os_str()])
             .current_dir("/")
             .uid(self.uid)
             .gid(self.gid)
@@ -72,14 +63,9 @@ impl Account {
 async fn id(which: &str, name: Option<&str>) -> Result<Option<u32>, Error> {
     let output = Command::new("id").arg(which).args(name).output();
     let output = output.await.map_err(spawn_error("id"))?;
-    Ok(std::str::from_utf8(&output.stdout)
-        .ok()
-        .and_then(|number| number.trim().parse().ok()))
+    Ok(std::str::from_utf8(&output.stdout).ok().and_then(|number| number.trim().parse().ok()))
 }
 
 fn spawn_error(program: &'static str) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Spawn {
-        program: program.to_owned(),
-        source,
-    }
+    move |source| Error::Spawn { program: program.to_owned(), source }
 }

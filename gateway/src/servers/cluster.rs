@@ -28,11 +28,7 @@ const LINGER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Names sort by code point and `lower` knows Unicode, the same on every machine. macOS has no such
 /// locale.
-const LOCALE: &str = if cfg!(target_os = "macos") {
-    "C"
-} else {
-    "C.UTF-8"
-};
+const LOCALE: &str = if cfg!(target_os = "macos") { "C" } else { "C.UTF-8" };
 
 const PACKAGES: Packages = Packages {
     debian: "postgresql",
@@ -62,30 +58,16 @@ pub(super) async fn ensure(home: &Home, binaries: &Binaries, durable: bool) -> R
     }
     let program = binaries.program("initdb");
     let account = home.account();
-    let launch = Launch {
-        program,
-        arguments,
-        account,
-        crash: Signal::Kill,
-        log: &log.file,
-    };
+    let launch = Launch { program, arguments, account, crash: Signal::Kill, log: &log.file };
     let program = "initdb";
     match Process::launch(launch).await?.wait(INITDB_PATIENCE).await {
         Some(status) if status.success() => {}
         Some(status) => {
-            return Err(Error::Ended {
-                program,
-                status,
-                log: log.excerpt(),
-            });
+            return Err(Error::Ended { program, status, log: log.excerpt() });
         }
         None => {
             let log = log.excerpt();
-            return Err(Error::Slow {
-                program,
-                patience: INITDB_PATIENCE,
-                log,
-            });
+            return Err(Error::Slow { program, patience: INITDB_PATIENCE, log });
         }
     }
     fs::rename(&unfinished, &cluster).map_err(Error::file("put in place", &unfinished))?;
@@ -134,10 +116,7 @@ impl Binaries {
             None => programs::postgres_directories().await,
         };
         if candidates.is_empty() {
-            return Err(Error::Missing {
-                program: "Postgres",
-                packages: &PACKAGES,
-            });
+            return Err(Error::Missing { program: "Postgres", packages: &PACKAGES });
         }
         let written = written.as_deref().map(str::trim);
         for directory in candidates {
@@ -149,10 +128,7 @@ impl Binaries {
                 return Ok(binaries);
             }
         }
-        Err(Error::OtherVersion {
-            cluster,
-            written: written.unwrap_or_default().to_owned(),
-        })
+        Err(Error::OtherVersion { cluster, written: written.unwrap_or_default().to_owned() })
     }
 
     pub(super) fn program(&self, name: &str) -> PathBuf {
@@ -163,29 +139,20 @@ impl Binaries {
     async fn version(&self) -> Result<Option<String>, Error> {
         let program = self.program("postgres");
         let output = Command::new(&program).arg("--version").output().await;
-        let output = output.map_err(|source| Error::Spawn {
-            program: program.display().to_string(),
-            source,
-        })?;
+        let output = output
+            .map_err(|source| Error::Spawn { program: program.display().to_string(), source })?;
         let text = String::from_utf8_lossy(&output.stdout);
         let version = text.split_whitespace().nth(2);
-        Ok(version
-            .and_then(|version| version.split(['.', 'r', 'b']).next())
-            .map(str::to_owned))
+        Ok(version.and_then(|version| version.split(['.', 'r', 'b']).next()).map(str::to_owned))
     }
 
     /// Telemetry tables become hypertables where the extension is installed.
     pub(super) async fn have_timescale(&self) -> bool {
-        let libraries = Command::new(self.program("pg_config"))
-            .arg("--pkglibdir")
-            .output()
-            .await;
+        let libraries = Command::new(self.program("pg_config")).arg("--pkglibdir").output().await;
         let Ok(libraries) = libraries else {
             return false;
         };
         let directory = PathBuf::from(String::from_utf8_lossy(&libraries.stdout).trim());
-        ["timescaledb.so", "timescaledb.dylib"]
-            .iter()
-            .any(|name| directory.join(name).exists())
+        ["timescaledb.so", "timescaledb.dylib"].iter().any(|name| directory.join(name).exists())
     }
 }

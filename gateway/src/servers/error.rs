@@ -10,10 +10,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{program} is not installed. Run .ci/install.sh, or install it yourself: {packages}")]
-    Missing {
-        program: &'static str,
-        packages: &'static Packages,
-    },
+    Missing { program: &'static str, packages: &'static Packages },
 
     #[error(
         "{} is in use by process {holder}. Stop that one first, or choose another directory",
@@ -32,21 +29,14 @@ pub enum Error {
          Let other users pass through the directories above it (chmod a+x), or remove it",
         directory.display()
     )]
-    OutOfReach {
-        program: &'static str,
-        directory: PathBuf,
-        source: io::Error,
-    },
+    OutOfReach { program: &'static str, directory: PathBuf, source: io::Error },
 
     #[error(
         "running as root, but none of the users {} exists for {program} to run as. \
          Create one (useradd --system {}), or run as an ordinary user",
         names.join(", "), names[0]
     )]
-    NoAccount {
-        program: &'static str,
-        names: &'static [&'static str],
-    },
+    NoAccount { program: &'static str, names: &'static [&'static str] },
 
     #[error(
         "{} was written by PostgreSQL {written}, which is not installed. \
@@ -62,28 +52,16 @@ pub enum Error {
     NoPort { source: io::Error },
 
     #[error("cannot {action} {}", path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    File { action: &'static str, path: PathBuf, source: io::Error },
 
     #[error("cannot run {program}")]
     Spawn { program: String, source: io::Error },
 
     #[error("{program} ended ({status}) before it was ready. {log}")]
-    Ended {
-        program: &'static str,
-        status: ExitStatus,
-        log: Excerpt,
-    },
+    Ended { program: &'static str, status: ExitStatus, log: Excerpt },
 
     #[error("{program} was not ready within {} s. {log}", patience.as_secs())]
-    Slow {
-        program: &'static str,
-        patience: Duration,
-        log: Excerpt,
-    },
+    Slow { program: &'static str, patience: Duration, log: Excerpt },
 
     #[error("cannot create the database {name}")]
     Database { name: String, source: sqlx::Error },
@@ -92,11 +70,7 @@ pub enum Error {
 impl Error {
     /// For `map_err`: what was being done to which path.
     pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::File {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        move |source| Self::File { action, path: path.to_owned(), source }
     }
 }
 
@@ -111,12 +85,7 @@ pub struct Packages {
 
 impl fmt::Display for Packages {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            debian,
-            fedora,
-            alpine,
-            macos,
-        } = self;
+        let Self { debian, fedora, alpine, macos } = self;
         write!(
             out,
             "apt install {debian} (Debian, Ubuntu), dnf install {fedora} (Fedora), \

@@ -47,9 +47,7 @@ impl Home {
         // A link that we left may point to a refuge that was cleared since.
         let target = fs::read_link(directory).unwrap_or_else(|_| directory.to_owned());
         fs::create_dir_all(&target).map_err(Error::file("create", &target))?;
-        let mut path = directory
-            .canonicalize()
-            .map_err(Error::file("find", directory))?;
+        let mut path = directory.canonicalize().map_err(Error::file("find", directory))?;
 
         let account = if accounts.is_empty() {
             None
@@ -65,11 +63,7 @@ impl Home {
         if let Some(account) = account {
             account.own(&path)?;
         }
-        Ok(Self {
-            path,
-            account,
-            _lock: lock,
-        })
+        Ok(Self { path, account, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -97,24 +91,17 @@ impl Home {
     /// unless it is taken or, at a second try, in doubt; else any free one.
     pub(super) fn port(&self, wanted: Option<u16>, first_try: bool) -> Result<u16, Error> {
         if let Some(port) = wanted {
-            return if is_free(port) {
-                Ok(port)
-            } else {
-                Err(Error::PortTaken { port })
-            };
+            return if is_free(port) { Ok(port) } else { Err(Error::PortTaken { port }) };
         }
         let last = fs::read_to_string(self.file("port")).ok();
-        let last = last
-            .and_then(|port| port.trim().parse().ok())
-            .filter(|_| first_try);
+        let last = last.and_then(|port| port.trim().parse().ok()).filter(|_| first_try);
         let random = std::iter::repeat_with(|| rand::random_range(PORTS)).take(PORT_TRIES);
         if let Some(port) = last.into_iter().chain(random).find(|&port| is_free(port)) {
             return Ok(port);
         }
         let any =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-        any.map(|address| address.port())
-            .map_err(|source| Error::NoPort { source })
+        any.map(|address| address.port()).map_err(|source| Error::NoPort { source })
     }
 
     pub(super) fn remember_port(&self, port: u16) -> Result<(), Error> {
@@ -135,10 +122,7 @@ fn take_refuge(program: &'static str, path: &Path) -> Result<PathBuf, Error> {
         source,
     })?;
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    let digest = digest
-        .iter()
-        .take(6)
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let digest = digest.iter().take(6).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let refuge = Path::new(REFUGE).join(digest);
     fs::create_dir_all(&refuge).map_err(Error::file("create", &refuge))?;
     for directory in [Path::new(REFUGE), &refuge] {
@@ -156,13 +140,9 @@ fn take_refuge(program: &'static str, path: &Path) -> Result<PathBuf, Error> {
 
 async fn lock(directory: &Path) -> Result<File, Error> {
     let path = directory.join(LOCK);
-    let mut entries = directory
-        .read_dir()
-        .map_err(Error::file("list", directory))?;
+    let mut entries = directory.read_dir().map_err(Error::file("list", directory))?;
     if !path.exists() && entries.next().is_some() {
-        return Err(Error::Foreign {
-            directory: directory.to_owned(),
-        });
+        return Err(Error::Foreign { directory: directory.to_owned() });
     }
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true);

@@ -28,25 +28,17 @@ impl Log {
         }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(Error::file("open", &path))?;
-        let start = file
-            .metadata()
-            .map_err(Error::file("look at", &path))?
-            .len();
+        let start = file.metadata().map_err(Error::file("look at", &path))?.len();
         Ok(Self { path, file, start })
     }
 
     /// The last lines of this run.
     pub(super) fn excerpt(&self) -> Excerpt {
-        let text = self
-            .tail()
-            .unwrap_or_else(|error| error.to_string().into_bytes());
+        let text = self.tail().unwrap_or_else(|error| error.to_string().into_bytes());
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();
         let lines = lines[lines.len().saturating_sub(EXCERPT_LINES)..].join("\n");
-        Excerpt {
-            path: self.path.clone(),
-            lines,
-        }
+        Excerpt { path: self.path.clone(), lines }
     }
 
     fn tail(&self) -> io::Result<Vec<u8>> {

@@ -50,30 +50,18 @@ impl Servers {
     }
 
     pub async fn start_with(directory: &Path, options: Options) -> Result<Self, Error> {
-        let Options {
-            postgres,
-            nats,
-            mosquitto,
-        } = options;
+        let Options { postgres, nats, mosquitto } = options;
         let homes = ["postgres", "nats", "mosquitto"].map(|name| directory.join(name));
         let (postgres, nats, mosquitto) = tokio::try_join!(
             Postgres::start(&homes[0], postgres),
             Nats::start(&homes[1], nats),
             Mosquitto::start(&homes[2], mosquitto),
         )?;
-        Ok(Self {
-            postgres,
-            nats,
-            mosquitto,
-        })
+        Ok(Self { postgres, nats, mosquitto })
     }
 
     pub async fn stop(self) {
-        let Self {
-            postgres,
-            nats,
-            mosquitto,
-        } = self;
+        let Self { postgres, nats, mosquitto } = self;
         tokio::join!(postgres.stop(), nats.stop(), mosquitto.stop());
     }
 }

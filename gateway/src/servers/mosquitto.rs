@@ -27,12 +27,8 @@ const CONNECT: [u8; 14] = *b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00";
 const CONNACK: [u8; 2] = [0x20, 0x02];
 const DISCONNECT: [u8; 2] = [0xe0, 0x00];
 
-const PACKAGES: Packages = Packages {
-    debian: "mosquitto",
-    fedora: "mosquitto",
-    alpine: "mosquitto",
-    macos: "mosquitto",
-};
+const PACKAGES: Packages =
+    Packages { debian: "mosquitto", fedora: "mosquitto", alpine: "mosquitto", macos: "mosquitto" };
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -50,13 +46,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            port: None,
-            binary: None,
-            anonymous: true,
-            password_file: None,
-            acl_file: None,
-        }
+        Self { port: None, binary: None, anonymous: true, password_file: None, acl_file: None }
     }
 }
 
@@ -73,9 +63,7 @@ impl Mosquitto {
             None => programs::find("mosquitto", &PACKAGES).await?,
         };
         let wanted = options.port;
-        Ok(Self {
-            server: Server::start(Settings { binary, options }, home, wanted).await?,
-        })
+        Ok(Self { server: Server::start(Settings { binary, options }, home, wanted).await? })
     }
 
     pub fn url(&self) -> String {
@@ -126,12 +114,7 @@ impl Program for Settings {
     }
 
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
-        let Options {
-            anonymous,
-            password_file,
-            acl_file,
-            ..
-        } = &self.options;
+        let Options { anonymous, password_file, acl_file, .. } = &self.options;
         let directory = home.path().display();
         let mut settings = format!(
             "# Written by tributary at every start.\n\

@@ -49,13 +49,8 @@ impl Nats {
             Some(binary) => binary,
             None => programs::find(NAME, &PACKAGES).await?,
         };
-        let settings = Settings {
-            binary,
-            monitor: options.monitor,
-        };
-        Ok(Self {
-            server: Server::start(settings, home, options.port).await?,
-        })
+        let settings = Settings { binary, monitor: options.monitor };
+        Ok(Self { server: Server::start(settings, home, options.port).await? })
     }
 
     pub fn url(&self) -> String {
@@ -119,9 +114,7 @@ impl Program for Settings {
 
     /// Only what 2.9 (Debian 12) knows: an unknown setting stops the server.
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
-        let monitor = self
-            .monitor
-            .map(|port| format!("http: \"127.0.0.1:{port}\"\n"));
+        let monitor = self.monitor.map(|port| format!("http: \"127.0.0.1:{port}\"\n"));
         let settings = format!(
             "# Written by tributary at every start.\n\
              listen: \"127.0.0.1:{port}\"\n\

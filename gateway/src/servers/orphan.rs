@@ -27,13 +27,7 @@ pub(super) async fn end(pid_file: &Path, home: &Path, stop: Signal, patience: Du
 }
 
 pub(super) fn read_pid(file: &Path) -> Option<u32> {
-    fs::read_to_string(file)
-        .ok()?
-        .lines()
-        .next()?
-        .trim()
-        .parse()
-        .ok()
+    fs::read_to_string(file).ok()?.lines().next()?.trim().parse().ok()
 }
 
 /// Whether the process lives and its command line names a file in `home`.
@@ -41,9 +35,7 @@ pub(super) fn serves(pid: u32, home: &Path) -> bool {
     let command_line = if Path::new("/proc/self/cmdline").exists() {
         fs::read(format!("/proc/{pid}/cmdline")).ok()
     } else {
-        let ps = Command::new("ps")
-            .args(["-ww", "-o", "args=", "-p", &pid.to_string()])
-            .output();
+        let ps = Command::new("ps").args(["-ww", "-o", "args=", "-p", &pid.to_string()]).output();
         ps.ok().map(|output| output.stdout)
     };
     let mut name = home.as_os_str().as_encoded_bytes().to_vec();

@@ -33,12 +33,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            port: None,
-            binaries: None,
-            shared_buffers_mib: 256,
-            durable: true,
-        }
+        Self { port: None, binaries: None, shared_buffers_mib: 256, durable: true }
     }
 }
 
@@ -55,14 +50,8 @@ impl Postgres {
         cluster::ensure(&home, &binaries, options.durable).await?;
         let wanted = options.port;
         let timescale = binaries.have_timescale().await;
-        let settings = Settings {
-            binaries,
-            timescale,
-            options,
-        };
-        Ok(Self {
-            server: Server::start(settings, home, wanted).await?,
-        })
+        let settings = Settings { binaries, timescale, options };
+        Ok(Self { server: Server::start(settings, home, wanted).await? })
     }
 
     /// As the superuser, to the database `postgres`.
@@ -82,10 +71,7 @@ impl Postgres {
             {
                 Ok(())
             }
-            outcome => outcome.map_err(|source| Error::Database {
-                name: name.to_owned(),
-                source,
-            }),
+            outcome => outcome.map_err(|source| Error::Database { name: name.to_owned(), source }),
         }
     }
 
@@ -141,11 +127,7 @@ impl Program for Settings {
 
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
         cluster::forget_recycled_pid(home);
-        let Options {
-            shared_buffers_mib,
-            durable,
-            ..
-        } = self.options;
+        let Options { shared_buffers_mib, durable, .. } = self.options;
         let fsync = if durable { "on" } else { "off" };
         let timescale = if self.timescale {
             "shared_preload_libraries = 'timescaledb'\ntimescaledb.telemetry_level = off\n"

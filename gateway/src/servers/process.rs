@@ -50,30 +50,13 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) async fn launch(launch: Launch<'_>) -> Result<Self, Error> {
-        let Launch {
-            program,
-            arguments,
-            account,
-            crash,
-            log,
-        } = launch;
-        let spawn_error = |source| Error::Spawn {
-            program: program.display().to_string(),
-            source,
-        };
+        let Launch { program, arguments, account, crash, log } = launch;
+        let spawn_error = |source| Error::Spawn { program: program.display().to_string(), source };
 
         let mut command = if let Some(setpriv) = setpriv().await {
             let mut command = Command::new(setpriv);
             let us = std::process::id().to_string();
-            command.args([
-                "--pdeathsig",
-                crash.name(),
-                "--",
-                "sh",
-                "-c",
-                UNLESS_ORPHANED,
-                &us,
-            ]);
+            command.args(["--pdeathsig", crash.name(), "--", "sh", "-c", UNLESS_ORPHANED, &us]);
             command.arg(&program);
             command
         } else {
@@ -123,10 +106,7 @@ impl Process {
         }
         signal.send(self.id());
         if self.wait(patience).await.is_none() {
-            tracing::warn!(
-                pid = self.id(),
-                "a server did not stop when asked: killing it"
-            );
+            tracing::warn!(pid = self.id(), "a server did not stop when asked: killing it");
             Signal::Kill.send(self.id());
             self.wait(KILL_PATIENCE).await;
         }
@@ -182,14 +162,8 @@ async fn setpriv() -> Option<&'static PathBuf> {
     let look = async || {
         let setpriv = programs::on_path("setpriv").await?;
         let mut trial = tokio::process::Command::new(&setpriv);
-        trial
-            .args(["--pdeathsig", "KILL", "--", "true"])
-            .stderr(Stdio::null());
-        trial
-            .status()
-            .await
-            .is_ok_and(|status| status.success())
-            .then_some(setpriv)
+        trial.args(["--pdeathsig", "KILL", "--", "true"]).stderr(Stdio::null());
+        trial.status().await.is_ok_and(|status| status.success()).then_some(setpriv)
     };
     SETPRIV.get_or_init(look).await.as_ref()
 }

@@ -44,16 +44,11 @@ pub(super) async fn find(
 /// Every directory that holds a whole Postgres server, the preferred one first.
 pub(super) async fn postgres_directories() -> Vec<PathBuf> {
     // The path may name a link to the real place, and `initdb` looks for its files beside itself.
-    let on_path = on_path("postgres")
-        .await
-        .and_then(|path| path.canonicalize().ok());
+    let on_path = on_path("postgres").await.and_then(|path| path.canonicalize().ok());
     let on_path = on_path.and_then(|path| path.parent().map(Path::to_owned));
     let elsewhere = ELSEWHERE.iter().map(PathBuf::from);
-    let mut directories: Vec<_> = on_path
-        .into_iter()
-        .chain(versioned_directories())
-        .chain(elsewhere)
-        .collect();
+    let mut directories: Vec<_> =
+        on_path.into_iter().chain(versioned_directories()).chain(elsewhere).collect();
     directories.retain(|directory| {
         directory.join("initdb").is_file() && is_program(&directory.join("postgres"))
     });
@@ -86,11 +81,8 @@ fn is_program(path: &Path) -> bool {
 
 /// Asked of the shell: only the configuration module reads the environment.
 pub(super) async fn on_path(program: &str) -> Option<PathBuf> {
-    let found = Command::new("sh")
-        .args(["-c", "command -v \"$0\"", program])
-        .output()
-        .await
-        .ok()?;
+    let found =
+        Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().await.ok()?;
     let path = PathBuf::from(String::from_utf8(found.stdout).ok()?.trim_end());
     path.is_absolute().then_some(path)
 }

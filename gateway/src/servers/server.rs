@@ -58,12 +58,7 @@ impl<P: Program> Server<P> {
             match launch(&program, &home, port).await {
                 Ok(process) => {
                     home.remember_port(port)?;
-                    return Ok(Self {
-                        program,
-                        port,
-                        process,
-                        home,
-                    });
+                    return Ok(Self { program, port, process, home });
                 }
                 Err(Error::Ended { .. }) if tries < TRIES => tries += 1,
                 Err(error) => return Err(error),
@@ -124,22 +119,14 @@ async fn launch<P: Program>(program: &P, home: &Home, port: u16) -> Result<Proce
         let answer = tokio::time::timeout(PROBE_PATIENCE, program.answers(port)).await;
         // Looked at after the probe: another program may have answered on a port that ours lost.
         if let Some(status) = process.ended() {
-            return Err(Error::Ended {
-                program: P::NAME,
-                status,
-                log: log.excerpt(),
-            });
+            return Err(Error::Ended { program: P::NAME, status, log: log.excerpt() });
         }
         if answer == Ok(true) {
             break;
         }
         if started.elapsed() > P::START_PATIENCE {
             let patience = P::START_PATIENCE;
-            return Err(Error::Slow {
-                program: P::NAME,
-                patience,
-                log: log.excerpt(),
-            });
+            return Err(Error::Slow { program: P::NAME, patience, log: log.excerpt() });
         }
         tokio::time::sleep(GLANCE).await;
     }

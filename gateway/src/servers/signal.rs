@@ -25,9 +25,7 @@ impl Signal {
     pub(super) fn send(self, pid: u32) {
         let pid = pid.to_string();
         let script = "kill -s \"$0\" \"$1\" 2>&-";
-        let sent = Command::new("sh")
-            .args(["-c", script, self.name(), &pid])
-            .status();
+        let sent = Command::new("sh").args(["-c", script, self.name(), &pid]).status();
         if let Err(error) = sent {
             tracing::warn!(%error, pid, signal = self.name(), "cannot send a signal");
         }

@@ -63,7 +63,7 @@ async fn a_bus_that_lost_everything_is_filled_again() -> Result<()> {
     };
     demand(&system, 20).await?;
     system.caught_up().await?;
-    system.nats.stop().await?;
+    system.nats.kill().await;
     // Commands and projections go on without it.
     demand(&system, 20).await?;
     eventually("all are done", async || {

@@ -9,13 +9,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 #[tokio::test]
 async fn a_second_run_is_told_who_holds_the_directory() {
     let scratch = Scratch::new();
-    let _nats = Nats::start(scratch.path(), nats::Options::default())
-        .await
-        .unwrap();
-    let error = Nats::start(scratch.path(), nats::Options::default())
-        .await
-        .err()
-        .unwrap();
+    let _nats = Nats::start(scratch.path(), nats::Options::default()).await.unwrap();
+    let error = Nats::start(scratch.path(), nats::Options::default()).await.err().unwrap();
     assert!(
         matches!(&error, Error::InUse { holder, .. } if *holder == std::process::id().to_string())
     );
@@ -33,22 +28,15 @@ async fn a_directory_of_somebody_else_is_left_alone() {
 #[tokio::test]
 async fn a_port_asked_for_must_be_free_and_a_remembered_one_need_not_be() {
     let scratch = Scratch::new();
-    let nats = Nats::start(scratch.path(), nats::Options::default())
-        .await
-        .unwrap();
+    let nats = Nats::start(scratch.path(), nats::Options::default()).await.unwrap();
     let port = nats.port();
     nats.stop().await;
     let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
 
-    let wanted = nats::Options {
-        port: Some(port),
-        ..nats::Options::default()
-    };
+    let wanted = nats::Options { port: Some(port), ..nats::Options::default() };
     let error = Nats::start(scratch.path(), wanted).await.err().unwrap();
     assert!(matches!(error, Error::PortTaken { port: taken } if taken == port));
-    let nats = Nats::start(scratch.path(), nats::Options::default())
-        .await
-        .unwrap();
+    let nats = Nats::start(scratch.path(), nats::Options::default()).await.unwrap();
     assert_ne!(nats.port(), port);
 }
 
@@ -56,16 +44,10 @@ async fn a_port_asked_for_must_be_free_and_a_remembered_one_need_not_be() {
 async fn a_program_that_cannot_run_is_named() {
     let scratch = Scratch::new();
     let binary = Some(scratch.path().join("no-such-program"));
-    let options = nats::Options {
-        binary,
-        ..nats::Options::default()
-    };
+    let options = nats::Options { binary, ..nats::Options::default() };
     let error = Nats::start(scratch.path(), options).await.err().unwrap();
     let sources = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
-    let message = sources
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ");
+    let message = sources.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     assert!(message.contains("no-such-program"), "{message}");
 }
 
@@ -84,11 +66,7 @@ async fn root_keeps_the_data_within_reach_of_the_server() {
     let postgres = Postgres::start(&asked, fast()).await.unwrap();
     postgres.create_database("kept").await.unwrap();
     let refuge = postgres.directory().to_owned();
-    assert!(
-        refuge.starts_with("/var/lib/tributary"),
-        "{}",
-        refuge.display()
-    );
+    assert!(refuge.starts_with("/var/lib/tributary"), "{}", refuge.display());
     assert_eq!(fs::read_link(&asked).unwrap(), refuge);
     postgres.stop().await;
 

@@ -33,18 +33,11 @@ impl Drop for Scratch {
 
 /// Without fsync: these tests end processes, not the machine.
 fn fast() -> pg::Options {
-    pg::Options {
-        durable: false,
-        shared_buffers_mib: 16,
-        ..pg::Options::default()
-    }
+    pg::Options { durable: false, shared_buffers_mib: 16, ..pg::Options::default() }
 }
 
 async fn start_all(directory: &Path) -> Servers {
-    let options = Options {
-        postgres: fast(),
-        ..Options::default()
-    };
+    let options = Options { postgres: fast(), ..Options::default() };
     Servers::start_with(directory, options).await.unwrap()
 }
 
@@ -67,11 +60,7 @@ async fn addresses_stay_the_same_between_runs() {
     let scratch = Scratch::new();
     let first = assert_send(Servers::start(scratch.path())).await.unwrap();
     let addresses = |servers: &Servers| {
-        (
-            servers.postgres.admin_url(),
-            servers.nats.url(),
-            servers.mosquitto.url(),
-        )
+        (servers.postgres.admin_url(), servers.nats.url(), servers.mosquitto.url())
     };
     let before = addresses(&first);
     first.stop().await;

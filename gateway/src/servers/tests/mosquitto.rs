@@ -13,10 +13,7 @@ async fn retain(mosquitto: &Mosquitto, payload: &'static [u8]) {
     let (client, mut events) = client(mosquitto, "publisher");
     let options = PublishOptions::new(QoS::AtLeastOnce).retain(true);
     client.publish("kept", payload, options).await.unwrap();
-    while !matches!(
-        events.poll().await.unwrap(),
-        Event::Incoming(Packet::PubAck(_))
-    ) {}
+    while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::PubAck(_))) {}
 }
 
 async fn retained(mosquitto: &Mosquitto) -> Vec<u8> {
@@ -32,9 +29,7 @@ async fn retained(mosquitto: &Mosquitto) -> Vec<u8> {
 #[tokio::test]
 async fn messages_survive_a_restart() {
     let scratch = Scratch::new();
-    let mut mosquitto = Mosquitto::start(scratch.path(), Options::default())
-        .await
-        .unwrap();
+    let mut mosquitto = Mosquitto::start(scratch.path(), Options::default()).await.unwrap();
     let url = mosquitto.url();
     retain(&mosquitto, b"before").await;
     mosquitto.restart().await.unwrap();
@@ -49,10 +44,7 @@ async fn messages_survive_a_restart() {
 #[tokio::test]
 async fn strangers_are_turned_away_when_asked_for() {
     let scratch = Scratch::new();
-    let options = Options {
-        anonymous: false,
-        ..Options::default()
-    };
+    let options = Options { anonymous: false, ..Options::default() };
     let mosquitto = Mosquitto::start(scratch.path(), options).await.unwrap();
     let (_client, mut events) = client(&mosquitto, "stranger");
     assert!(events.poll().await.is_err());

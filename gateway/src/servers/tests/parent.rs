@@ -23,16 +23,8 @@ async fn waits_to_be_killed() {
         return; // Somebody runs all ignored tests.
     }
     let servers = start_all(&directory).await;
-    let pids = [
-        servers.postgres.pid(),
-        servers.nats.pid(),
-        servers.mosquitto.pid(),
-    ];
-    fs::write(
-        directory.join("pids.new"),
-        pids.map(|pid| pid.to_string()).join(" "),
-    )
-    .unwrap();
+    let pids = [servers.postgres.pid(), servers.nats.pid(), servers.mosquitto.pid()];
+    fs::write(directory.join("pids.new"), pids.map(|pid| pid.to_string()).join(" ")).unwrap();
     fs::rename(directory.join("pids.new"), directory.join(PIDS)).unwrap();
     std::future::pending::<()>().await;
 }
@@ -40,11 +32,7 @@ async fn waits_to_be_killed() {
 fn start_parent(directory: &Path) -> Child {
     fs::write(directory.join(MARK), "").unwrap();
     Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--ignored",
-            "--exact",
-            "servers::tests::parent::waits_to_be_killed",
-        ])
+        .args(["--ignored", "--exact", "servers::tests::parent::waits_to_be_killed"])
         .current_dir(directory)
         .stdout(Stdio::null())
         .spawn()
@@ -71,10 +59,7 @@ async fn killing_the_parent_kills_the_servers() {
 
     parent.kill().unwrap(); // SIGKILL: it has no chance to do anything.
     parent.wait().unwrap();
-    eventually("the servers end", || {
-        !pids.iter().any(|&pid| serves(pid, scratch.path()))
-    })
-    .await;
+    eventually("the servers end", || !pids.iter().any(|&pid| serves(pid, scratch.path()))).await;
     start_all(scratch.path()).await.stop().await;
 }
 
