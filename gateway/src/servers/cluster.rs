@@ -36,9 +36,10 @@ const LOCALE: &str = if cfg!(target_os = "macos") {
 
 const PACKAGES: Packages = Packages {
     debian: "postgresql",
-    fedora: "postgresql-server",
+    fedora: Some("postgresql-server"),
     alpine: "postgresql",
     macos: "postgresql",
+    elsewhere: "https://www.postgresql.org/download",
 };
 
 pub(super) fn path(home: &Home) -> PathBuf {

@@ -29,9 +29,10 @@ const DISCONNECT: [u8; 2] = [0xe0, 0x00];
 
 const PACKAGES: Packages = Packages {
     debian: "mosquitto",
-    fedora: "mosquitto",
+    fedora: Some("mosquitto"),
     alpine: "mosquitto",
     macos: "mosquitto",
+    elsewhere: "https://mosquitto.org/download",
 };
 
 #[derive(Clone, Debug)]
