@@ -99,8 +99,8 @@ impl Worker {
     async fn add(&self, bound: u32, shutdown: &CancellationToken) -> Result<u64, String> {
         let (limit, shutdown) = (self.options.time_limit, shutdown.clone());
         let deadline = Instant::now() + limit;
-        let stop = move || shutdown.is_cancelled() || Instant::now() >= deadline;
-        match tokio::task::spawn_blocking(move || add_up_to(bound, stop)).await {
+        let mut stop = move || shutdown.is_cancelled() || Instant::now() >= deadline;
+        match tokio::task::spawn_blocking(move || add_up_to(bound, &mut stop)).await {
             Ok(Some(sum)) => Ok(sum),
             Ok(None) => Err(format!("stopped before it was done; the limit is {limit:?}")),
             Err(error) => Err(format!("the addition ended abruptly: {error}")),

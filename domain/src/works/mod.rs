@@ -298,10 +298,10 @@ impl Work {
 }
 
 /// Numbers added between two looks at `stop`.
-const CHUNK: u64 = 1 << 20;
+const CHUNK: u64 = 1 << 12;
 
-/// Adds the numbers 0 to `bound`, one by one, asking `stop` every million; `None` when told to.
-pub fn add_up_to(bound: u32, mut stop: impl FnMut() -> bool) -> Option<u64> {
+/// Adds the numbers 0 to `bound`, one by one, asking `stop` every few thousand; `None` when told to.
+pub fn add_up_to(bound: u32, stop: &mut dyn FnMut() -> bool) -> Option<u64> {
     let mut sum = 0;
     let mut next = 0;
     while next <= u64::from(bound) {

@@ -86,8 +86,8 @@ fn a_failure_is_retried_with_backoff_and_given_up_after_the_limit() {
 
 #[test]
 fn the_numbers_are_added() {
-    assert_eq!(add_up_to(0, || false), Some(0));
-    assert_eq!(add_up_to(4, || false), Some(10));
-    assert_eq!(add_up_to(u32::MAX, || false), Some(9_223_372_034_707_292_160));
-    assert_eq!(add_up_to(4, || true), None);
+    assert_eq!(add_up_to(0, &mut || false), Some(0));
+    assert_eq!(add_up_to(4, &mut || false), Some(10));
+    assert_eq!(add_up_to(u32::MAX, &mut || false), Some(9_223_372_034_707_292_160));
+    assert_eq!(add_up_to(4, &mut || true), None);
 }

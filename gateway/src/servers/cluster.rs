@@ -32,9 +32,10 @@ const LOCALE: &str = if cfg!(target_os = "macos") { "C" } else { "C.UTF-8" };
 
 const PACKAGES: Packages = Packages {
     debian: "postgresql",
-    fedora: "postgresql-server",
+    fedora: Some("postgresql-server"),
     alpine: "postgresql",
     macos: "postgresql",
+    elsewhere: "https://www.postgresql.org/download",
 };
 
 pub(super) fn path(home: &Home) -> PathBuf {

@@ -78,19 +78,22 @@ impl Error {
 #[derive(Debug)]
 pub struct Packages {
     pub debian: &'static str,
-    pub fedora: &'static str,
+    /// Not every program is packaged there.
+    pub fedora: Option<&'static str>,
     pub alpine: &'static str,
     pub macos: &'static str,
+    pub elsewhere: &'static str,
 }
 
 impl fmt::Display for Packages {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { debian, fedora, alpine, macos } = self;
-        write!(
-            out,
-            "apt install {debian} (Debian, Ubuntu), dnf install {fedora} (Fedora), \
-             apk add {alpine} (Alpine), brew install {macos} (macOS)"
-        )
+        write!(out, "apt install {} (Debian, Ubuntu), ", self.debian)?;
+        if let Some(package) = self.fedora {
+            write!(out, "dnf install {package} (Fedora), ")?;
+        }
+        write!(out, "apk add {} (Alpine), ", self.alpine)?;
+        write!(out, "brew install {} (macOS), ", self.macos)?;
+        write!(out, "elsewhere {}", self.elsewhere)
     }
 }
 

@@ -27,8 +27,13 @@ const CONNECT: [u8; 14] = *b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00";
 const CONNACK: [u8; 2] = [0x20, 0x02];
 const DISCONNECT: [u8; 2] = [0xe0, 0x00];
 
-const PACKAGES: Packages =
-    Packages { debian: "mosquitto", fedora: "mosquitto", alpine: "mosquitto", macos: "mosquitto" };
+const PACKAGES: Packages = Packages {
+    debian: "mosquitto",
+    fedora: Some("mosquitto"),
+    alpine: "mosquitto",
+    macos: "mosquitto",
+    elsewhere: "https://mosquitto.org/download",
+};
 
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -22,9 +22,10 @@ const GREETING: &[u8] = b"INFO {";
 
 const PACKAGES: Packages = Packages {
     debian: "nats-server",
-    fedora: "nats-server",
+    fedora: None,
     alpine: "nats-server",
     macos: "nats-server",
+    elsewhere: "https://github.com/nats-io/nats-server/releases",
 };
 
 #[derive(Clone, Debug, Default)]
