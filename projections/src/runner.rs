@@ -128,11 +128,16 @@ async fn follow<P: Projection>(
         runner.apply(&batch.events, batch.through).await?;
         progress.set(P::NAME, runner.position);
         metrics::gauge!("tributary_projection_position", "projection" => P::NAME)
-            .set(runner.position.0 as f64);
+            .set(gauge(runner.position));
         if batch.events.len() < BATCH_EVENTS {
             sleep_until(begun + P::PACE).await;
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 events")]
+fn gauge(position: Position) -> f64 {
+    position.0 as f64
 }
 
 struct Runner<P> {
@@ -224,7 +229,7 @@ impl<P: Projection> Runner<P> {
     ) -> Result<(), Failure> {
         let waiting = |event: &&Arc<RawEvent>| !self.parked.contains(&event.stream);
         let events = events.iter().filter(waiting).map(Arc::as_ref);
-        let last = events.clone().last().map(|event| event.recorded_at);
+        let last = events.clone().next_back().map(|event| event.recorded_at);
         let changes = project::<P>(events)?;
         let mut transaction = self.connection.begin().await?;
         if last.is_some() {

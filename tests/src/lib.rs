@@ -2,6 +2,9 @@
 //! Mosquitto of its own, and the executable in as many processes as the test wants. Tests wait on
 //! positions and on what processes say, never on time.
 
+#![allow(clippy::print_stderr, reason = "what processes say helps when a test fails")]
+#![allow(clippy::disallowed_methods, reason = "there is no role whose tracker would wait")]
+
 mod process;
 mod publish;
 mod system;

@@ -1,4 +1,4 @@
-//! Devices, as far as a test needs them: `mosquitto_pub` with QoS 1.
+//! Devices, as far as a test needs them: `mosquitto_pub` at service level 1.
 
 use std::process::Stdio;
 

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::process::Process;
 
 /// Longest wait for anything a test waits for.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 /// Between two looks at a position.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -113,7 +113,7 @@ impl System {
         };
         gateway::tokens::make_key(&key)?;
         system.run(&["migrate"]).await?;
-        system.token = system.run(&["token", "--role", "admin"]).await?.trim().to_owned();
+        system.token = system.run(&["token", "--role", "admin"]).await?.trim().into();
         Ok(system)
     }
 

@@ -3,6 +3,9 @@
 //!
 //! Every caller has a stream of its own and states the exact version it expects.
 
+#![allow(clippy::print_stdout, reason = "it prints figures")]
+#![allow(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};

@@ -79,7 +79,7 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     /// No wait is longer than this.
-    pub const MAX_BACKOFF: Duration = Duration::from_secs(300);
+    pub const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
     fn retry_at(self, attempt: u32, now: DateTime<Utc>) -> DateTime<Utc> {
         let doubled = self.backoff.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
