@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use futures::StreamExt;
+use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 use tests::{DEADLINE, System};
 
@@ -30,7 +31,7 @@ async fn every_refusal_is_a_problem() -> Result<()> {
         let content_type = answer.headers().get("content-type").cloned();
         assert_eq!(status, expected, "{path}");
         assert_eq!(
-            content_type.as_ref().map(|value| value.as_bytes()),
+            content_type.as_ref().map(HeaderValue::as_bytes),
             Some(&b"application/problem+json"[..]),
             "{path}"
         );

@@ -1,6 +1,6 @@
 //! The system as its users meet it: real Postgres, real NATS, real Mosquitto, the real executable.
 
-#![allow(clippy::format_collect, reason = "a test may allocate")]
+#![allow(clippy::format_collect, clippy::panic, reason = "these are tests")]
 
 mod telemetry;
 mod works;
