@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor, PgConnection, PgPool};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
@@ -15,6 +15,21 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// processes at once.
 pub async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> {
     MIGRATOR.run(connection).await
+}
+
+/// Gives the application's role its password. The migration makes the role without one, so that
+/// no password stands in a file of ours.
+pub async fn set_application_password(
+    connection: &mut PgConnection,
+    password: &str,
+) -> Result<(), sqlx::Error> {
+    let statement: String =
+        sqlx::query_scalar("select format('alter role tributary_app password %L', $1)")
+            .bind(password)
+            .fetch_one(&mut *connection)
+            .await?;
+    connection.execute(statement.as_str()).await?;
+    Ok(())
 }
 
 /// A pool of at most `connections`, made when they are first needed. No statement needs statistics

@@ -318,4 +318,11 @@ impl Database {
     pub fn options(&self) -> Result<sqlx::postgres::PgConnectOptions, sqlx::Error> {
         self.database_url.expose().parse()
     }
+
+    /// The password in the address, if there is one.
+    pub fn password(&self) -> anyhow::Result<Option<String>> {
+        let url = reqwest::Url::parse(self.database_url.expose())?;
+        let decode = |text| percent_encoding::percent_decode_str(text).decode_utf8();
+        Ok(url.password().map(decode).transpose()?.map(String::from))
+    }
 }

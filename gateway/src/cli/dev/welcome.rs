@@ -43,7 +43,7 @@ pub(super) fn print(directory: &Path, server: &Server, config: &Config) {
     let env = directory.join("dev.env");
     let env = env.display();
     let url = &server.url;
-    let (host, port) = broker(config);
+    let tributary = executable();
     output::line(&format!(
         "
 Tributary runs.  API {url}api/v1   documentation {url}docs
@@ -57,11 +57,11 @@ Try next, in another terminal:
   curl -H \"Authorization: Bearer $TRIBUTARY_TOKEN\" -H 'Content-Type: application/json' \\
        -d '{{\"add_up_to\": 100}}' {url}api/v1/works
   curl -N -H \"Authorization: Bearer $TRIBUTARY_TOKEN\" {url}api/v1/events/stream
-  mosquitto_pub -h {host} -p {port} -q 1 -t users/ada/devices/kitchen/telemetry \\
+  mosquitto_pub -q 1 -L $MQTT_URL/users/ada/devices/kitchen/telemetry \\
        -m '{{\"sequence_id\": 1000, \"temperature\": 21.5}}'
-  tributary works produce --every 1s --count 5
-  tributary works list
-  tributary lag
+  {tributary} works produce --every 1s --count 5
+  {tributary} works list
+  {tributary} lag
 
 Ctrl-C ends it; the data stays in {}.",
         config.database.database_url,
@@ -71,9 +71,9 @@ Ctrl-C ends it; the data stays in {}.",
     ));
 }
 
-fn broker(config: &Config) -> (String, String) {
-    let address = config.mqtt.mqtt_url.to_string();
-    let address = address.trim_start_matches("mqtt://").trim_end_matches('/');
-    let (host, port) = address.split_once(':').unwrap_or((address, "1883"));
-    (host.to_owned(), port.to_owned())
+/// The executable as it can be called from here: it is not on the search path after `make run`.
+fn executable() -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = std::env::current_exe().unwrap_or_else(|_unknown| "tributary".into());
+    path.strip_prefix(&here).unwrap_or(&path).display().to_string()
 }
