@@ -18,8 +18,11 @@ use crate::batch::{self, Outcome};
 use crate::memory::Memory;
 use crate::receipt::NewReceipt;
 
-/// Most events in one batch.
+/// Most events in one request.
 pub const BATCH_EVENTS: usize = 4096;
+/// A batch takes no further request once it holds this many events: while it commits, the callers
+/// of the batch before it hear their answers and ask again, on the other processor.
+const FULL: usize = 512;
 /// A batch takes no further request once it holds this many bytes.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Largest single request in bytes of event data and response.
@@ -108,13 +111,20 @@ pub(crate) fn spawn(
     let (committed, committed_at) = watch::channel(Position::START);
     let bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
     let options = PgConnectOptions::clone(&pool.connect_options());
-    let appender = Appender { options, connection: None, memory: Memory::default(), committed };
+    let appender = Appender {
+        options,
+        tasks: tasks.clone(),
+        connection: None,
+        memory: Memory::default(),
+        committed,
+    };
     tasks.spawn(appender.run(requests, shutdown));
     (Handle { queue, bytes }, committed_at)
 }
 
 struct Appender {
     options: PgConnectOptions,
+    tasks: TaskTracker,
     /// Its own, outside the pool: readers cannot keep it waiting. Thrown away after any failure,
     /// and with it whatever transaction was open.
     connection: Option<PgConnection>,
@@ -141,13 +151,12 @@ impl Appender {
             };
             let Some(first) = first else { return };
             held_over = gather(&mut batch, first, &mut requests);
-            self.commit(std::mem::take(&mut batch)).await;
-            // The callers just answered ask again at once; let them, before looking.
-            tokio::task::yield_now().await;
+            let more_waits = held_over.is_some();
+            self.commit(std::mem::take(&mut batch), more_waits).await;
         }
     }
 
-    async fn commit(&mut self, batch: Vec<Pending>) {
+    async fn commit(&mut self, batch: Vec<Pending>, more_waits: bool) {
         let (requests, callers): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .map(|pending| (pending.request, (pending.reply, pending.bytes)))
@@ -162,9 +171,18 @@ impl Appender {
             Err(Failure::Database(error)) => unavailable(error, requests.len()),
             Ok(outcomes) => outcomes,
         };
-        for ((reply, _bytes), outcome) in callers.into_iter().zip(outcomes) {
-            // A caller that went away does not hear it; what is committed stays.
-            drop(reply.send(outcome));
+        let answer = move || {
+            for ((reply, _bytes), outcome) in callers.into_iter().zip(outcomes) {
+                // A caller that went away does not hear it; what is committed stays.
+                drop(reply.send(outcome));
+            }
+        };
+        if more_waits {
+            self.tasks.spawn(async move { answer() });
+        } else {
+            answer();
+            // The callers just answered ask again at once; let them, before looking.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -274,7 +292,7 @@ fn gather(
     while let Some(pending) = next {
         events += pending.request.events().max(1);
         bytes += pending.request.bytes();
-        if !batch.is_empty() && (events > BATCH_EVENTS || bytes > BATCH_BYTES) {
+        if !batch.is_empty() && (events > FULL || bytes > BATCH_BYTES) {
             return Some(pending);
         }
         batch.push(pending);

@@ -22,7 +22,8 @@ pub(crate) async fn write(
 ) -> Result<(Vec<Outcome>, Position), sqlx::Error> {
     let head = lock_head(connection).await?;
     let known = memory.recall(connection, requests, head.position).await?;
-    let mut judge = Judge { head, rows: CopyRows::default(), receipts: Vec::new(), known };
+    let mut judge =
+        Judge { head, rows: CopyRows::with_capacity(room(requests)), receipts: Vec::new(), known };
     let mut outcomes = Vec::with_capacity(requests.len());
     for request in requests {
         outcomes.push(judge.judge(request)?);
@@ -44,6 +45,12 @@ pub(crate) async fn write(
     #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     metrics::histogram!("tributary_append_batch_events").record(events as f64);
     Ok((outcomes, head.position))
+}
+
+/// Bytes the rows of `requests` take, generously.
+fn room(requests: &[Append]) -> usize {
+    const AROUND_DATA: usize = 512;
+    requests.iter().map(|request| request.bytes() + request.events() * AROUND_DATA).sum()
 }
 
 /// The end of the log, held under lock.

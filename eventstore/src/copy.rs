@@ -23,6 +23,11 @@ impl CopyRows {
         self.rows == 0
     }
 
+    /// Room for so many bytes, so that the buffer need not grow by being copied.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { buffer: Vec::with_capacity(bytes), rows: 0 }
+    }
+
     /// Begins a row of `columns` fields.
     pub fn row(&mut self, columns: i16) {
         if self.buffer.is_empty() {
