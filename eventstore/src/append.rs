@@ -132,6 +132,9 @@ pub enum AppendError {
     ShuttingDown,
 }
 
+/// What a caller is told.
+pub(crate) type Outcome = Result<Appended, AppendError>;
+
 impl EventStore {
     /// Appends `request` and waits until it is committed, together with all that waited with it.
     /// A caller that stops waiting changes nothing: what was taken is finished.

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Unavailable;
-use crate::append::{Append, AppendError, Appended};
-use crate::batch::{self, Outcome};
+use crate::append::{Append, AppendError, Appended, Outcome};
+use crate::batch;
 use crate::memory::Memory;
 use crate::receipt::NewReceipt;
 

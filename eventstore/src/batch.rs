@@ -5,13 +5,11 @@ use chrono::{DateTime, Utc};
 use domain::Position;
 use sqlx::{Executor, PgConnection, Row};
 
-use crate::append::{Append, AppendError, Appended};
+use crate::append::{Append, Outcome};
 use crate::copy::CopyRows;
-use crate::judge::{COPY_EVENTS, Judge};
+use crate::judge::{COPY_EVENTS, Head, Judge};
 use crate::memory::Memory;
 use crate::receipt::NewReceipt;
-
-pub(crate) type Outcome = Result<Appended, AppendError>;
 
 /// Writes what of `requests` can be accepted, and commits. Returns an outcome for each, and the
 /// head afterwards.
@@ -51,14 +49,6 @@ pub(crate) async fn write(
 fn room(requests: &[Append]) -> usize {
     const AROUND_DATA: usize = 512;
     requests.iter().map(|request| request.bytes() + request.events() * AROUND_DATA).sum()
-}
-
-/// The end of the log, held under lock.
-pub(crate) struct Head {
-    pub(crate) position: Position,
-    /// The time of this batch; never before that of the last.
-    pub(crate) recorded_at: DateTime<Utc>,
-    pub(crate) hash: Vec<u8>,
 }
 
 /// From here to the commit nobody else appends. What is read after this statement, not with it,

@@ -7,11 +7,18 @@ use chrono::{DateTime, Utc};
 use domain::{Position, Version};
 use uuid::Uuid;
 
-use crate::append::{Append, AppendError, Appended};
-use crate::batch::{Head, Outcome};
+use crate::append::{Append, AppendError, Appended, Outcome};
 use crate::chain::Link;
 use crate::copy::CopyRows;
 use crate::receipt::{NewReceipt, Receipt};
+
+/// The end of the log, held under lock.
+pub(crate) struct Head {
+    pub(crate) position: Position,
+    /// The time of this batch; never before that of the last.
+    pub(crate) recorded_at: DateTime<Utc>,
+    pub(crate) hash: Vec<u8>,
+}
 
 /// What the log says about everything a batch mentions, and what the batch adds to it.
 #[derive(Debug, Default)]

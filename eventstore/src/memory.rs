@@ -8,8 +8,7 @@ use quick_cache::unsync::Cache;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::append::{Append, AppendError, Appended};
-use crate::batch::Outcome;
+use crate::append::{Append, AppendError, Appended, Outcome};
 use crate::judge::Known;
 use crate::receipt::{self, Receipt};
 

@@ -15,7 +15,7 @@ async fn what_was_taken_is_finished_and_acknowledged_before_the_goodbye() {
     let stall = system.stall().await;
     system.publish(TELEMETRY, 1, readings(0..20)).await;
     bridge.until(|books| books.in_flight == 20).await;
-    let accounting = bridge.accounting.clone();
+    let accounting = std::sync::Arc::clone(&bridge.accounting);
     bridge.shutdown.cancel();
     stall.end().await;
     bridge.stop().await.unwrap();

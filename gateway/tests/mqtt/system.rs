@@ -18,7 +18,7 @@ use crate::proxy::Proxy;
 use crate::servers::{Mosquitto, Postgres};
 
 /// Longer than anything takes here; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct System {
     pub postgres: Postgres,
@@ -131,7 +131,7 @@ impl Running {
         });
         match timeout(PATIENCE, reached).await {
             Ok(books) => *books.unwrap(),
-            Err(_) => panic!("it never came to that: {:?}", self.accounting.snapshot()),
+            Err(_elapsed) => panic!("it never came to that: {:?}", self.accounting.snapshot()),
         }
     }
 

@@ -81,27 +81,13 @@ pub(super) async fn write(
          on conflict (user_id, device_id) do update set
            (last_seen_at, readings) = row (excluded.last_seen_at, d.readings + excluded.readings),
            (time, position, sequence_id, boot_id, temperature, battery, extra_data) = (
-             select (case when d.time is null or excluded.time >= d.time
-                          then excluded else d end).time,
-                    (case when d.time is null or excluded.time >= d.time
-                          then excluded else d end).position,
-                    (case when d.time is null or excluded.time >= d.time
-                          then excluded else d end).sequence_id,
-                    (case when d.time is null or excluded.time >= d.time
-                          then excluded else d end).boot_id,
-                    (case when d.time is null or excluded.time >= d.time
-                          then excluded else d end).temperature,
-                    (case when d.time is null or excluded.time >= d.time
-                          then excluded else d end).battery,
-                    (case when d.time is null or excluded.time >= d.time
-                          then excluded else d end).extra_data),
+             select time, position, sequence_id, boot_id, temperature, battery, extra_data
+             from (select (case when d.time is null or excluded.time >= d.time
+                                then excluded else d end).*) latest),
            (online, session_seq, online_since) = (
-             select (case when d.session_seq is null or excluded.session_seq >= d.session_seq
-                          then excluded else d end).online,
-                    (case when d.session_seq is null or excluded.session_seq >= d.session_seq
-                          then excluded else d end).session_seq,
-                    (case when d.session_seq is null or excluded.session_seq >= d.session_seq
-                          then excluded else d end).online_since)",
+             select online, session_seq, online_since
+             from (select (case when d.session_seq is null or excluded.session_seq >= d.session_seq
+                                then excluded else d end).*) latest)",
     )
     .bind(column(devices, |device| device.user_id.as_str()))
     .bind(column(devices, |device| device.device_id.as_str()))
