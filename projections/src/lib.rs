@@ -16,7 +16,7 @@ pub mod works;
 pub use parked::{MAX_ATTEMPTS, ParkedStream, list as parked};
 pub use projection::{ProjectError, Projection};
 pub use runner::{BATCH_EVENTS, Progress};
-pub use schema::create_schemas;
+pub use schema::{create_schemas, prepare};
 pub use status::{STALLED_AFTER, State, Status, statuses};
 
 use eventstore::{EventStore, Feed};

@@ -13,6 +13,9 @@ pub trait Projection: Send + Sync + 'static {
     const NAME: &'static str;
     /// Stream categories it reads; all others pass it by.
     const CATEGORIES: &'static [&'static str];
+    /// What only the owner of the database can do for it. Run at every migration, before its tables
+    /// are made.
+    const PREPARE: Option<&'static str> = None;
     /// Creates its tables, in the schema the connection points at. Run once.
     const DDL: &'static str;
     /// Least time between the starts of two batches: where a batch costs much whatever its size,

@@ -15,6 +15,32 @@ pub(crate) fn pointing_at(pool: &PgPool, schema: &str) -> PgConnectOptions {
         .options([("search_path", schema), ("synchronous_commit", "off")])
 }
 
+/// Does for every projection what its own role may not. `connection` is of the database's owner.
+pub async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    fn statements<P: Projection>() -> (&'static str, Option<&'static str>) {
+        (P::NAME, P::PREPARE)
+    }
+    for (name, statements) in crate::for_each_projection!(statements()) {
+        let Some(statements) = statements else {
+            continue;
+        };
+        let mut transaction = connection.begin().await?;
+        lock(&mut transaction, name).await?;
+        transaction.execute(statements).await?;
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+/// One at a time, whoever else is migrating; released at commit.
+async fn lock(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_advisory_xact_lock(hashtext($1))")
+        .bind(schema)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Creates the schema of every projection that has none yet. `options` connect as the role that
 /// is to own them: the one the projectors run as.
 pub async fn create_schemas(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
@@ -37,11 +63,7 @@ async fn create_schema<P: Projection>(
     schema: &str,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    // One at a time, whoever else is migrating; released at commit.
-    sqlx::query("select pg_advisory_xact_lock(hashtext($1))")
-        .bind(schema)
-        .execute(&mut *transaction)
-        .await?;
+    lock(&mut transaction, schema).await?;
     let exists: bool =
         sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
             .bind(schema)

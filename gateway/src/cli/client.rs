@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::outcome::Failure;
 use crate::config::Server;
 
+/// A command is answered once its effect is to be seen, or after five seconds: so that the next
+/// line of a script sees it.
+const PREFER: (&str, &str) = ("Prefer", "wait=5");
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -35,7 +38,7 @@ impl Client {
     pub(super) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         let key = uuid::Uuid::now_v7().to_string();
         let request = self.request(Method::POST, path).header("Idempotency-Key", key);
-        answer(request.json(body).send().await?).await
+        answer(request.header(PREFER.0, PREFER.1).json(body).send().await?).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -21,13 +21,15 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The log as its owner, who also gives the application the password it is going to use; the schemas of the read models as the role that is to keep them.
+/// The log, the application's password and what read models need of the database, as its owner;
+/// the schemas of the read models as the role that is to keep them.
 pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Failure> {
     let mut connection = PgConnection::connect(admin.database_admin_url.expose()).await?;
     eventstore::migrate(&mut connection).await.context("the log could not be migrated")?;
     if let Some(password) = database.password()? {
         eventstore::set_application_password(&mut connection, &password).await?;
     }
+    projections::prepare(&mut connection).await?;
     connection.close().await?;
     projections::create_schemas(&database.options()?).await?;
     Ok(())

@@ -6,8 +6,8 @@
 //! - Nothing is unbounded: the broker may have [`Options::receive_maximum`] messages on their way,
 //!   and all that is held together weighs at most [`HELD_BYTES`].
 //!
-//! One connection is two tasks that never wait for each other, [`session`]'s reader and writer; a
-//! third, [`acks`], appends what the reader took and tells the writer what to acknowledge. Packets
+//! One connection is two tasks that never wait for each other, `session`'s reader and writer; a
+//! third, `acks`, appends what the reader took and tells the writer what to acknowledge. Packets
 //! are encoded by `rumqttc`; the connection is ours, because its event loop flushes once for each
 //! manual PUBACK, queues PUBACKs past the end of the connection they belong to, and resumes a
 //! session after a restart only by refusing to subscribe in it.

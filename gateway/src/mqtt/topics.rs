@@ -2,7 +2,7 @@
 
 use domain::telemetry::{DeviceId, InvalidId, UserId};
 
-/// What the bridge subscribes to. A topic added here gets its meaning in [`Topic::parse`].
+/// What the bridge subscribes to. A topic added here gets its meaning in `Topic::parse`.
 pub const FILTERS: &[&str] = &["users/+/devices/+/telemetry", "users/+/devices/+/status"];
 
 /// What a topic is about.

@@ -4,6 +4,7 @@
     unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::match_wild_err_arm,
     clippy::format_collect,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and nothing here is for others"

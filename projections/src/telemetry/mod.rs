@@ -41,6 +41,7 @@ pub struct Changes {
 impl Projection for Telemetry {
     const NAME: &'static str = "telemetry";
     const CATEGORIES: &'static [&'static str] = &[DEVICE];
+    const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");
     /// Rollups cost a row for each device, field and width, however few readings there are.
     const PACE: Duration = Duration::from_millis(50);

@@ -125,6 +125,54 @@ async fn a_batch_over_http_gets_a_verdict_for_each_reading() -> Result<()> {
     system.is_sound().await
 }
 
+/// Readings of other weeks, late ones and those out of order find their place; and what TimescaleDB
+/// does for it or, without it, the projection, is what the server at hand can do.
+#[tokio::test]
+async fn each_week_has_a_table_of_its_own() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let times = [
+        "2026-03-04T12:00:00Z",
+        "2025-12-31T23:59:59.999999Z",
+        "2026-03-04T11:00:00Z",
+        "2024-02-29T00:00:00Z",
+        "2000-01-01T00:00:00Z",
+        "2026-03-04T12:00:01Z",
+    ];
+    for (sequence, time) in times.iter().enumerate() {
+        let reading = json!([{"user_id": "u", "device_id": "d", "sequence_id": sequence,
+                              "time": time, "temperature": 1.0}]);
+        system.post("/api/v1/telemetry", &reading).send().await?.error_for_status()?;
+    }
+    system.caught_up().await?;
+    let readings = system
+        .json(
+            "/api/v1/users/u/devices/d/readings?order=asc\
+             &from=1990-01-01T00:00:00Z&to=2040-01-01T00:00:00Z",
+        )
+        .await?;
+    let items = readings["items"].as_array().expect("a list");
+    let sequences: Vec<_> = items.iter().map(|item| item["sequence_id"].clone()).collect();
+    assert_eq!(sequences, [4, 3, 1, 2, 0, 5]);
+
+    let available = "select count(*) from pg_available_extensions where name = 'timescaledb'";
+    let (parted, parts) = if system.number(available).await? == 0 {
+        (
+            "select count(*) from pg_partitioned_table where partrelid = 'telemetry.reading'::regclass",
+            "select count(distinct tableoid) from telemetry.reading",
+        )
+    } else {
+        (
+            "select count(*) from timescaledb_information.hypertables
+             where (hypertable_schema, hypertable_name) = ('telemetry', 'reading')",
+            "select count(*) from timescaledb_information.chunks
+             where (hypertable_schema, hypertable_name) = ('telemetry', 'reading')",
+        )
+    };
+    assert_eq!((system.number(parted).await?, system.number(parts).await?), (1, 4));
+    system.is_sound().await
+}
+
 /// The read model against the log itself, on readings that come late, twice and out of order.
 #[tokio::test]
 async fn rollups_agree_with_the_readings() -> Result<()> {
