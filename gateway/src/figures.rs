@@ -1,6 +1,6 @@
 //! Metrics: one recorder for the process, and the list of what each figure means.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -38,6 +38,12 @@ const GAUGES: [(&str, &str); 4] = [
     ("tributary_bridge_connected", "1 while the bridge is connected to the broker"),
 ];
 
+/// Writes down figures that must agree with each other.
+type Collector = Box<dyn Fn() + Send>;
+
+/// Asked at each look, so that what is shown together was true together.
+static COLLECTORS: Mutex<Vec<Collector>> = Mutex::new(Vec::new());
+
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Records from now on. Asked again, by a second test in the process, it does nothing.
@@ -62,8 +68,16 @@ pub fn install() {
     });
 }
 
+/// Asks `collector` for its figures whenever somebody looks.
+pub fn collect(collector: impl Fn() + Send + 'static) {
+    COLLECTORS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(collector));
+}
+
 /// The figures now, in Prometheus' text form.
 pub fn render() -> String {
+    // Held until all is written: nobody else's look comes in between.
+    let collectors = COLLECTORS.lock().unwrap_or_else(PoisonError::into_inner);
+    collectors.iter().for_each(|collect| collect());
     match RECORDER.get() {
         Some(Some(handle)) => {
             handle.run_upkeep();

@@ -74,8 +74,7 @@ pub(super) enum Outcome {
 }
 
 impl Accounting {
-    /// Books for the bridge called `bridge` in the metrics. The metrics recorder is installed
-    /// before, or they count in memory only.
+    /// Books for the bridge called `bridge` in the metrics, whose recorder is installed before.
     pub fn new(bridge: &'static str) -> Self {
         Self { books: watch::Sender::new(Snapshot::default()), exported: Exported::new(bridge) }
     }
@@ -85,15 +84,28 @@ impl Accounting {
         *self.books.borrow()
     }
 
+    /// Writes the figures of this moment into the metrics, all of them together.
+    pub fn export(&self) {
+        let books = self.snapshot();
+        let Exported { received, appended, duplicate, rejected, .. } = &self.exported;
+        received.absolute(books.received);
+        appended.absolute(books.appended);
+        duplicate.absolute(books.duplicate);
+        rejected.absolute(books.rejected);
+        self.exported.qos0.absolute(books.qos0);
+        self.exported.connects.absolute(books.connects);
+        self.exported.refused.absolute(books.refused);
+        self.exported.retries.absolute(books.retries);
+        self.exported.in_flight.set(f64::from(u32::try_from(books.in_flight).unwrap_or(u32::MAX)));
+        self.exported.connected.set(f64::from(u8::from(books.state == State::Connected)));
+    }
+
     /// The figures as they change.
     pub fn watch(&self) -> watch::Receiver<Snapshot> {
         self.books.subscribe()
     }
 
     pub(super) fn received(&self, qos0: bool) {
-        self.exported.received.increment(1);
-        self.exported.qos0.increment(u64::from(qos0));
-        self.exported.in_flight.increment(1.0);
         self.books.send_modify(|books| {
             books.received += 1;
             books.in_flight += 1;
@@ -111,12 +123,7 @@ impl Accounting {
                 Outcome::Rejected => rejected += 1,
             }
         }
-        self.exported.appended.increment(appended);
-        self.exported.duplicate.increment(duplicate);
-        self.exported.rejected.increment(rejected);
         let settled = appended + duplicate + rejected;
-        let fewer = f64::from(u32::try_from(settled).unwrap_or(u32::MAX));
-        self.exported.in_flight.decrement(fewer);
         self.books.send_modify(|books| {
             books.appended += appended;
             books.duplicate += duplicate;
@@ -126,18 +133,11 @@ impl Accounting {
     }
 
     pub(super) fn retried(&self) {
-        self.exported.retries.increment(1);
         self.books.send_modify(|books| books.retries += 1);
     }
 
     pub(super) fn state(&self, state: State) {
-        match state {
-            State::Connected => self.exported.connects.increment(1),
-            State::Refused => self.exported.refused.increment(1),
-            State::Starting | State::Connecting | State::Unreachable | State::Stopped => {}
-        }
         let connected = state == State::Connected;
-        self.exported.connected.set(f64::from(u8::from(connected)));
         self.books.send_modify(|books| {
             books.state = state;
             books.connects += u64::from(connected);

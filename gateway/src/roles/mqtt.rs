@@ -15,6 +15,8 @@ const BRIDGE: &str = "mqtt";
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
     let options = options(&parts.config.mqtt);
     let accounting = Arc::new(Accounting::new(BRIDGE));
+    let exported = Arc::clone(&accounting);
+    crate::figures::collect(move || exported.export());
     Bridge::run(options, parts.store, accounting, shutdown).await?;
     Ok(())
 }
