@@ -89,17 +89,14 @@ impl Append {
         Self { receipt, ..self }
     }
 
-    pub(crate) fn all_events(&self) -> impl Iterator<Item = &NewEvent> {
-        self.streams.iter().flat_map(|part| &part.events)
-    }
-
     pub(crate) fn events(&self) -> usize {
         self.streams.iter().map(|part| part.events.len()).sum()
     }
 
     pub(crate) fn bytes(&self) -> usize {
         let receipt = self.receipt.as_ref().map_or(0, |receipt| receipt.response.len());
-        receipt + self.all_events().map(|event| event.encoded.data.len()).sum::<usize>()
+        let events = self.streams.iter().flat_map(|part| &part.events);
+        receipt + events.map(|event| event.encoded.data.len()).sum::<usize>()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::Unavailable;
 use crate::append::{Append, AppendError, Appended, Outcome};
 use crate::batch;
 use crate::memory::Memory;
+use crate::prepared::Prepared;
 use crate::receipt::NewReceipt;
 
 /// Most events in one request.
@@ -39,7 +40,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A caller's request, on its way.
 struct Pending {
-    request: Append,
+    request: Prepared,
     reply: oneshot::Sender<Result<Appended, AppendError>>,
     /// Held until the answer is given: bounds what waits.
     bytes: OwnedSemaphorePermit,
@@ -55,7 +56,8 @@ pub(crate) struct Handle {
 impl Handle {
     pub(crate) async fn append(&self, request: Append) -> Result<Appended, AppendError> {
         check(&request)?;
-        let weight = u32::try_from(request.bytes().max(1)).unwrap_or(u32::MAX);
+        let request = Prepared::new(request)?;
+        let weight = u32::try_from(request.bytes.max(1)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.bytes).acquire_many_owned(weight).await;
         let Ok(permit) = permit else {
             return Err(AppendError::ShuttingDown);
@@ -187,7 +189,7 @@ impl Appender {
     }
 
     /// One of them holds what Postgres refuses, though it looked well: the others must not suffer.
-    async fn commit_apart(&mut self, requests: &[Append]) -> Vec<Outcome> {
+    async fn commit_apart(&mut self, requests: &[Prepared]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(requests.len());
         for request in requests {
             outcomes.push(match self.try_commit(std::slice::from_ref(request)).await {
@@ -202,7 +204,7 @@ impl Appender {
     }
 
     /// Commits the batch; if an index noticed a duplicate, once more, looking everything up.
-    async fn try_commit(&mut self, requests: &[Append]) -> Result<Vec<Outcome>, Failure> {
+    async fn try_commit(&mut self, requests: &[Prepared]) -> Result<Vec<Outcome>, Failure> {
         let done = self.try_commit_once(requests).await;
         if matches!(done, Err(Failure::Duplicate(_))) && self.memory.be_cautious() {
             return self.try_commit_once(requests).await;
@@ -210,7 +212,7 @@ impl Appender {
         done
     }
 
-    async fn try_commit_once(&mut self, requests: &[Append]) -> Result<Vec<Outcome>, Failure> {
+    async fn try_commit_once(&mut self, requests: &[Prepared]) -> Result<Vec<Outcome>, Failure> {
         let work = async {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
@@ -290,8 +292,8 @@ fn gather(
     let (mut events, mut bytes) = (0, 0);
     let mut next = Some(first);
     while let Some(pending) = next {
-        events += pending.request.events().max(1);
-        bytes += pending.request.bytes();
+        events += pending.request.events.max(1);
+        bytes += pending.request.bytes;
         if !batch.is_empty() && (events > FULL || bytes > BATCH_BYTES) {
             return Some(pending);
         }

@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 use domain::Position;
 use sqlx::{Executor, PgConnection, Row};
 
-use crate::append::{Append, Outcome};
+use crate::append::Outcome;
 use crate::copy::CopyRows;
-use crate::judge::{COPY_EVENTS, Head, Judge};
+use crate::judge::{Head, Judge};
 use crate::memory::Memory;
+use crate::prepared::{COPY_EVENTS, Prepared};
 use crate::receipt::NewReceipt;
 
 /// Writes what of `requests` can be accepted, and commits. Returns an outcome for each, and the
@@ -16,7 +17,7 @@ use crate::receipt::NewReceipt;
 pub(crate) async fn write(
     connection: &mut PgConnection,
     memory: &mut Memory,
-    requests: &[Append],
+    requests: &[Prepared],
 ) -> Result<(Vec<Outcome>, Position), sqlx::Error> {
     let head = lock_head(connection).await?;
     let known = memory.recall(connection, requests, head.position).await?;
@@ -24,7 +25,7 @@ pub(crate) async fn write(
         Judge { head, rows: CopyRows::with_capacity(room(requests)), receipts: Vec::new(), known };
     let mut outcomes = Vec::with_capacity(requests.len());
     for request in requests {
-        outcomes.push(judge.judge(request)?);
+        outcomes.push(judge.judge(request));
     }
     let Judge { head, rows, receipts, known } = judge;
     memory.tell_apart(connection, requests, &mut outcomes).await?;
@@ -46,9 +47,9 @@ pub(crate) async fn write(
 }
 
 /// Bytes the rows of `requests` take, generously.
-fn room(requests: &[Append]) -> usize {
+fn room(requests: &[Prepared]) -> usize {
     const AROUND_DATA: usize = 512;
-    requests.iter().map(|request| request.bytes() + request.events() * AROUND_DATA).sum()
+    requests.iter().map(|request| request.bytes + request.events * AROUND_DATA).sum()
 }
 
 /// From here to the commit nobody else appends. What is read after this statement, not with it,

@@ -1,6 +1,7 @@
 //! Tamper evidence: every event carries a hash over itself and the hash before it. Change a byte
 //! of history and every hash after it is wrong.
 
+use chrono::{DateTime, Utc};
 use domain::Position;
 use sha2::{Digest, Sha256};
 
@@ -9,31 +10,30 @@ use crate::raw::RawEvent;
 /// SHA-256; empty for the place before the first event.
 pub type EventHash = Vec<u8>;
 
-/// The hash of `event`, given the hash of the one before.
+/// The hash of `event`, given the hash of the one before: of that hash, of the event's place, and
+/// of the hash of its content.
 ///
 /// Numbers are big-endian, times are microseconds since the epoch, and every text is preceded by
 /// its length in eight bytes, so that no two events look alike.
 pub fn link(previous: &[u8], event: &RawEvent) -> EventHash {
-    Link {
-        position: event.position,
-        version: event.version.0,
-        recorded_at_micros: event.recorded_at.timestamp_micros(),
+    let content = Content {
         id: event.id.as_bytes(),
         schema_version: event.schema_version,
         event_type: &event.event_type,
         stream: event.stream.as_str(),
         data: &event.data,
         metadata: &event.metadata,
-    }
-    .hash(previous)
-    .to_vec()
+    };
+    let place = Place {
+        position: event.position,
+        version: event.version.0,
+        recorded_at: event.recorded_at,
+    };
+    place.hash(previous, &content.hash()).to_vec()
 }
 
-/// What a hash covers, borrowed: the appender hashes before it has rows.
-pub(crate) struct Link<'a> {
-    pub(crate) position: Position,
-    pub(crate) version: i64,
-    pub(crate) recorded_at_micros: i64,
+/// What an event says, wherever it stands. Hashed before its place is known.
+pub(crate) struct Content<'a> {
     pub(crate) id: &'a [u8; 16],
     pub(crate) schema_version: i16,
     pub(crate) event_type: &'a str,
@@ -42,19 +42,34 @@ pub(crate) struct Link<'a> {
     pub(crate) metadata: &'a str,
 }
 
-impl Link<'_> {
-    pub(crate) fn hash(&self, previous: &[u8]) -> [u8; 32] {
+impl Content<'_> {
+    pub(crate) fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update(previous);
-        hash.update(self.position.0.to_be_bytes());
-        hash.update(self.version.to_be_bytes());
-        hash.update(self.recorded_at_micros.to_be_bytes());
         hash.update(self.id);
         hash.update(self.schema_version.to_be_bytes());
         for text in [self.event_type, self.stream, self.data, self.metadata] {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         }
+        hash.finalize().into()
+    }
+}
+
+/// Where an event stands.
+pub(crate) struct Place {
+    pub(crate) position: Position,
+    pub(crate) version: i64,
+    pub(crate) recorded_at: DateTime<Utc>,
+}
+
+impl Place {
+    pub(crate) fn hash(&self, previous: &[u8], content: &[u8; 32]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(previous);
+        hash.update(content);
+        hash.update(self.position.0.to_be_bytes());
+        hash.update(self.version.to_be_bytes());
+        hash.update(self.recorded_at.timestamp_micros().to_be_bytes());
         hash.finalize().into()
     }
 }

@@ -38,6 +38,11 @@ impl CopyRows {
         self.buffer.extend_from_slice(&columns.to_be_bytes());
     }
 
+    /// Fields that were encoded before, without a row around them.
+    pub fn columns(&mut self, columns: &Self) {
+        self.buffer.extend_from_slice(&columns.buffer);
+    }
+
     /// A field of type text, json, bytea or uuid, or any other as Postgres sends it.
     pub fn bytes(&mut self, bytes: &[u8]) {
         let length = i32::try_from(bytes.len()).expect("requests are far below 2 GiB");

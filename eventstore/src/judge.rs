@@ -7,9 +7,10 @@ use chrono::{DateTime, Utc};
 use domain::{Position, Version};
 use uuid::Uuid;
 
-use crate::append::{Append, AppendError, Appended, Outcome};
-use crate::chain::Link;
+use crate::append::{AppendError, Appended, Outcome};
+use crate::chain::Place;
 use crate::copy::CopyRows;
+use crate::prepared::{COLUMNS, Prepared, PreparedEvent};
 use crate::receipt::{NewReceipt, Receipt};
 
 /// The end of the log, held under lock.
@@ -18,6 +19,23 @@ pub(crate) struct Head {
     /// The time of this batch; never before that of the last.
     pub(crate) recorded_at: DateTime<Utc>,
     pub(crate) hash: Vec<u8>,
+}
+
+impl Head {
+    /// Gives `event` the next place, and adds its row in the order of the statement's columns.
+    fn put(&mut self, event: &PreparedEvent, version: i64, rows: &mut CopyRows) {
+        self.position.0 += 1;
+        let place = Place { position: self.position, version, recorded_at: self.recorded_at };
+        let hash = place.hash(&self.hash, &event.content);
+        rows.row(COLUMNS);
+        rows.int8(place.position.0);
+        rows.int8(place.version);
+        rows.time(place.recorded_at);
+        rows.bytes(&hash);
+        rows.columns(&event.columns);
+        self.hash.clear();
+        self.hash.extend_from_slice(&hash);
+    }
 }
 
 /// What the log says about everything a batch mentions, and what the batch adds to it.
@@ -40,56 +58,39 @@ pub(crate) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// Refuses the request, or gives it its place. The outer error is a defect of ours.
-    pub(crate) fn judge(&mut self, request: &'a Append) -> Result<Outcome, sqlx::Error> {
+    /// Refuses the request, or gives it its place.
+    pub(crate) fn judge(&mut self, request: &'a Prepared) -> Outcome {
         if let Some(new) = &request.receipt
             && let Some(receipt) = self.known.receipts.get(new.key.as_str())
         {
-            return Ok(if receipt.fingerprint == new.fingerprint {
+            return if receipt.fingerprint == new.fingerprint {
                 Ok(Appended::Replayed(receipt.clone()))
             } else {
                 Err(AppendError::KeyReused)
-            });
+            };
         }
         let seen = request.all_events().find_map(|event| self.known.event_ids.get(&event.id));
         if let Some(position) = seen {
-            return Ok(Ok(Appended::Duplicate { position: *position }));
+            return Ok(Appended::Duplicate { position: *position });
         }
         for part in &request.streams {
             let actual = Version(self.known.versions[part.stream.as_str()]);
             if !part.expected.allows(actual) {
                 let stream = part.stream.clone();
-                return Ok(Err(AppendError::Conflict { stream, expected: part.expected, actual }));
+                return Err(AppendError::Conflict { stream, expected: part.expected, actual });
             }
         }
-        let metadata = serde_json::to_string(&request.metadata)
-            .map_err(|error| sqlx::Error::Encode(error.into()))?;
-        self.accept(request, &metadata);
-        Ok(Ok(self.outcome(request)))
+        self.accept(request);
+        Ok(self.outcome(request))
     }
 
-    fn accept(&mut self, request: &'a Append, metadata: &str) {
+    fn accept(&mut self, request: &'a Prepared) {
         for part in &request.streams {
             let stream = part.stream.as_str();
             let version = self.known.versions.get_mut(stream).expect("every stream was looked up");
             for event in &part.events {
-                self.head.position.0 += 1;
                 *version += 1;
-                let link = Link {
-                    position: self.head.position,
-                    version: *version,
-                    recorded_at_micros: self.head.recorded_at.timestamp_micros(),
-                    id: event.id.as_bytes(),
-                    schema_version: event.encoded.schema_version,
-                    event_type: &event.encoded.event_type,
-                    stream,
-                    data: &event.encoded.data,
-                    metadata,
-                };
-                let hash = link.hash(&self.head.hash);
-                push(&mut self.rows, &link, self.head.recorded_at, &hash);
-                self.head.hash.clear();
-                self.head.hash.extend_from_slice(&hash);
+                self.head.put(event, *version, &mut self.rows);
                 self.known.event_ids.insert(event.id, self.head.position);
             }
         }
@@ -104,29 +105,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn outcome(&self, request: &Append) -> Appended {
+    fn outcome(&self, request: &Prepared) -> Appended {
         let version =
             request.streams.first().map_or(0, |part| self.known.versions[part.stream.as_str()]);
         Appended::New { position: self.head.position, version: Version(version) }
     }
-}
-
-pub(crate) const COPY_EVENTS: &str =
-    "copy log.event (position, version, recorded_at, event_id, schema_version,
-                                       event_type, stream_id, data, metadata, hash)
-                       from stdin (format binary)";
-
-/// Adds a row in the order of [`COPY_EVENTS`].
-fn push(rows: &mut CopyRows, event: &Link<'_>, recorded_at: DateTime<Utc>, hash: &[u8; 32]) {
-    rows.row(10);
-    rows.int8(event.position.0);
-    rows.int8(event.version);
-    rows.time(recorded_at);
-    rows.bytes(event.id);
-    rows.int2(event.schema_version);
-    rows.text(event.event_type);
-    rows.text(event.stream);
-    rows.text(event.data);
-    rows.text(event.metadata);
-    rows.bytes(hash);
 }

@@ -19,6 +19,7 @@ mod message;
 mod judge;
 mod memory;
 mod migrate;
+mod prepared;
 mod raw;
 mod read;
 mod receipt;

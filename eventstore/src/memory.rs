@@ -8,8 +8,9 @@ use quick_cache::unsync::Cache;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::append::{Append, AppendError, Appended, Outcome};
+use crate::append::{AppendError, Appended, Outcome};
 use crate::judge::Known;
+use crate::prepared::Prepared;
 use crate::receipt::{self, Receipt};
 
 /// Streams whose versions are remembered.
@@ -57,7 +58,10 @@ impl Memory {
     pub(crate) fn remember(&mut self, versions: &HashMap<&str, i64>, head: Position) {
         // A stream that was said to be new and got no event may well exist: 0 is not knowledge.
         for (&stream, &version) in versions.iter().filter(|(_, version)| **version > 0) {
-            self.versions.insert(stream.into(), version);
+            match self.versions.get_mut(stream) {
+                Some(mut remembered) => *remembered = version,
+                None => self.versions.insert(stream.into(), version),
+            }
         }
         self.head = head;
         self.caution = self.caution.saturating_sub(1);
@@ -67,7 +71,7 @@ impl Memory {
     pub(crate) async fn recall<'a>(
         &mut self,
         connection: &mut PgConnection,
-        requests: &'a [Append],
+        requests: &'a [Prepared],
         head: Position,
     ) -> Result<Known<'a>, sqlx::Error> {
         if head != self.head {
@@ -111,7 +115,7 @@ impl Memory {
     pub(crate) async fn tell_apart(
         &self,
         connection: &mut PgConnection,
-        requests: &[Append],
+        requests: &[Prepared],
         outcomes: &mut [Outcome],
     ) -> Result<(), sqlx::Error> {
         let refused = |outcome: &Outcome| matches!(outcome, Err(AppendError::Conflict { .. }));
