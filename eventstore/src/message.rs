@@ -34,6 +34,7 @@ headers! {
     BODY = "Tributary-Body";
     MESSAGE_ID = "Nats-Msg-Id";
     EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence";
+    EXPECTED_LAST_ID = "Nats-Expected-Last-Msg-Id";
 }
 
 /// Value of `Tributary-Body` where the event did not fit into a message: read it from the log.
@@ -56,6 +57,9 @@ pub(crate) struct Place {
     pub(crate) previous: Position,
     /// The server refuses the message unless the stream ends here.
     pub(crate) expected_last_sequence: u64,
+    /// Or unless it ends with this event: after messages of others, which nobody counted, a later
+    /// message under way would otherwise find the end it expects, and overtake those refused.
+    pub(crate) expected_last_id: Option<Uuid>,
 }
 
 /// Makes the message of an event; without body and metadata if they do not fit.
@@ -88,6 +92,9 @@ pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outg
     headers.insert(MESSAGE_ID.clone(), id);
     let expected = place.expected_last_sequence.to_string();
     headers.insert(EXPECTED_LAST_SEQUENCE.clone(), expected);
+    if let Some(id) = place.expected_last_id {
+        headers.insert(EXPECTED_LAST_ID.clone(), id.hyphenated().to_string());
+    }
     if whole {
         if event.metadata.contains("traceparent")
             && let Ok(metadata) = event.metadata()
@@ -216,7 +223,12 @@ mod tests {
     }
 
     fn there_and_back(event: RawEvent, max_payload: usize) -> Option<RawEvent> {
-        let place = Place { context: "things", previous: Position(41), expected_last_sequence: 40 };
+        let place = Place {
+            context: "things",
+            previous: Position(41),
+            expected_last_sequence: 40,
+            expected_last_id: Some(Uuid::from_u128(6)),
+        };
         let sent = encode(event, &place, max_payload);
         let message = async_nats::Message {
             subject: sent.subject.into(),

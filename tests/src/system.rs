@@ -1,6 +1,6 @@
 //! One test's system, and what every test asserts of it in the end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -37,6 +37,15 @@ pub struct Bridge {
     pub duplicate: u64,
     pub rejected: u64,
     pub in_flight: u64,
+    /// Appends tried again because the log was not reachable.
+    pub retries: u64,
+}
+
+impl Bridge {
+    /// Messages that were acknowledged, or are about to be.
+    pub fn settled(&self) -> u64 {
+        self.appended + self.duplicate + self.rejected
+    }
 }
 
 /// Servers and processes of one test.
@@ -73,8 +82,7 @@ impl System {
         } else {
             None
         };
-        let options = nats::Options { binary: nats_binary(), ..Default::default() };
-        let nats = Nats::start(&folder.join("nats"), options).await?;
+        let nats = start_nats(&folder.join("nats")).await?;
         let options = mosquitto::Options::default();
         let mosquitto = Mosquitto::start(&folder.join("mosquitto"), options).await?;
         let server = match &own {
@@ -138,10 +146,16 @@ impl System {
         Ok(process)
     }
 
-    /// `kill -9` of a running role, and the same role started anew.
-    pub async fn serve_after_kill(&self, role: &str, process: &mut Process) -> Result<Process> {
+    /// A NATS server besides its own, for processes that are told so: one that a test may stop while
+    /// it uses the system.
+    pub async fn another_nats(&self) -> Result<Nats> {
+        start_nats(&self.folder.join("another-nats")).await
+    }
+
+    /// `kill -9` of a running process, and its roles started anew.
+    pub async fn serve_after_kill(&self, roles: &[&str], process: &mut Process) -> Result<Process> {
         process.kill_now().await?;
-        self.serve(&[role]).await
+        self.serve(roles).await
     }
 
     /// What the bridge says of its messages, from the metrics of the process that serves HTTP.
@@ -161,6 +175,7 @@ impl System {
             duplicate: figure("tributary_bridge_duplicate_total"),
             rejected: figure("tributary_bridge_rejected_total"),
             in_flight: figure("tributary_bridge_in_flight"),
+            retries: figure("tributary_bridge_retries_total"),
         })
     }
 
@@ -211,13 +226,20 @@ impl System {
 
     /// Waits until every projection has seen the whole log.
     pub async fn caught_up(&self) -> Result<()> {
+        self.projected(None).await
+    }
+
+    /// Waits until every projection has seen `position`; if none is given, the end of the log,
+    /// wherever that is.
+    pub async fn projected(&self, position: Option<i64>) -> Result<()> {
         eventually("the projections are caught up", async || {
             let behind: i64 = sqlx::query_scalar(
                 "select count(*) from unnest($1::text[]) n (name)
                  left join log.checkpoint c on c.consumer = n.name
-                 where coalesce(c.position, 0) < (select position from log.head)",
+                 where coalesce(c.position, 0) < coalesce($2, (select position from log.head))",
             )
             .bind(projections::names())
+            .bind(position)
             .fetch_one(&self.admin)
             .await?;
             Ok(behind == 0)
@@ -306,9 +328,10 @@ async fn shared_postgres() -> Result<&'static Postgres> {
         .await
 }
 
-/// The nats-server to test against, if not the one that is installed.
-fn nats_binary() -> Option<PathBuf> {
-    std::env::var_os("NATS_SERVER").map(PathBuf::from)
+/// `NATS_SERVER` names the program to test against, if not the one that is installed.
+async fn start_nats(folder: &Path) -> Result<Nats> {
+    let binary = std::env::var_os("NATS_SERVER").map(PathBuf::from);
+    Ok(Nats::start(folder, nats::Options { binary, ..Default::default() }).await?)
 }
 
 fn free_port() -> Result<u16> {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use domain::Position;
+use uuid::Uuid;
 
 use super::{ContextOf, Interrupted};
 use crate::bus::{Bus, BusError};
@@ -15,6 +16,8 @@ use crate::{EventStore, RawEvent, Unavailable};
 pub(crate) struct Cursor {
     tail: Tail,
     position: Position,
+    /// The event placed last. None before the first: the end it follows has just been read.
+    last: Option<Uuid>,
     /// Last position of each context met since.
     previous: HashMap<&'static str, Position>,
     /// Publishing began with the first event: a context not met has no event before.
@@ -43,6 +46,7 @@ impl Cursor {
         };
         Ok(Self {
             position: tail.position(),
+            last: None,
             previous: HashMap::new(),
             from_the_start: tail.position() <= Position::START,
             tail,
@@ -79,6 +83,7 @@ impl Cursor {
             context,
             previous,
             expected_last_sequence: self.sequence_of(event.position).saturating_sub(1),
+            expected_last_id: self.last.replace(event.id),
         })
     }
 

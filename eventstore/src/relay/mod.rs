@@ -1,9 +1,9 @@
 //! The relay: publishes the log to JetStream, in order, each event once.
 //!
 //! It resumes from the stream's own last message. Positions have no gaps, so an event's sequence
-//! is its position less an offset, and every message says which sequence must be before it: a
-//! second relay, a lost message or a late retry is refused by the server instead of disturbing the
-//! order. A relay that finds another one at work stands by.
+//! is its position less an offset, and every message says which sequence and which event must be
+//! before it: a second relay, a lost message or a late retry is refused by the server instead of
+//! disturbing the order. A relay that finds another one at work stands by.
 
 mod cursor;
 mod window;

@@ -110,7 +110,11 @@ impl Window {
                 }
             }
             Ok(Response::Err { error })
-                if error.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE =>
+                if [
+                    ErrorCode::STREAM_WRONG_LAST_SEQUENCE,
+                    ErrorCode::STREAM_WRONG_LAST_MESSAGE_ID,
+                ]
+                .contains(&error.error_code()) =>
             {
                 Err(Interrupted::Rival)
             }

@@ -332,6 +332,37 @@ async fn messages_of_others_are_passed_over() {
     assert!(carried.into_iter().eq(1..=last.0));
 }
 
+/// Their messages take the places of ours: none that follows may slip into one that fits it.
+#[tokio::test]
+async fn messages_of_others_let_none_of_ours_overtake() {
+    let (log, nats) = (Log::new().await, Nats::start().await);
+    let process = log.open();
+    let bus = Bus::connect(&nats.url()).await.unwrap();
+    let relay = process.relay(&bus);
+    let mut last = process.append(10).await;
+    for strangers in [1, 3, 7] {
+        reaches(relay.position(), last).await;
+        for _ in 0..strangers {
+            let foreign = bus.jetstream().publish("events.foreign.a.b.c", "{}".into()).await;
+            foreign.unwrap().await.unwrap();
+        }
+        // Committed together, and so under way together.
+        let part = StreamAppend {
+            stream: domain::StreamId::new("account", strangers),
+            expected: ExpectedVersion::Any,
+            events: (0..20).map(|_| event()).collect(),
+        };
+        let request = Append { streams: vec![part], metadata: Metadata::default(), receipt: None };
+        last = position(&process.store.append(request).await);
+    }
+    let carried: Vec<i64> = everything(&bus, last)
+        .await
+        .iter()
+        .filter_map(|message| header(message.headers.as_ref()?, "Tributary-Position").parse().ok())
+        .collect();
+    assert!(carried.iter().copied().eq(1..=last.0), "{carried:?}");
+}
+
 #[tokio::test]
 async fn a_restored_log_replaces_the_stream() {
     let (log, nats) = (Log::new().await, Nats::start().await);

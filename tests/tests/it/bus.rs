@@ -3,15 +3,19 @@
 use anyhow::{Context, Result};
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
 use futures::StreamExt;
+use gateway::servers::Nats;
 use serde_json::json;
 use tests::{DEADLINE, System, eventually};
 use tokio::time::timeout;
 
 /// Reads EVENTS from its beginning until `count` messages came; checks that each position came
 /// once and in order.
-async fn read_from_the_beginning(system: &System, count: i64) -> Result<()> {
-    let client = async_nats::connect(system.nats.url()).await?;
-    let stream = async_nats::jetstream::new(client).get_stream("EVENTS").await?;
+pub(crate) async fn read_from_the_beginning(nats: &Nats, count: i64) -> Result<()> {
+    let jetstream = async_nats::jetstream::new(async_nats::connect(nats.url()).await?);
+    // A relay that has just found its server again makes it first.
+    eventually("there is a stream", async || Ok(jetstream.get_stream("EVENTS").await.is_ok()))
+        .await?;
+    let stream = jetstream.get_stream("EVENTS").await?;
     let config = OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
     let mut messages = stream.create_consumer(config).await?.messages().await?;
     for expected in 1..=count {
@@ -42,7 +46,7 @@ async fn a_plain_subscriber_sees_every_event_once_and_in_order() -> Result<()> {
         Ok(system.number("select count(*) from works.work where done").await? == 50)
     })
     .await?;
-    read_from_the_beginning(&system, system.head().await?).await?;
+    read_from_the_beginning(&system.nats, system.head().await?).await?;
     let client = async_nats::connect(system.nats.url()).await?;
     let stream = async_nats::jetstream::new(client).get_stream("EVENTS").await?;
     let last = stream.get_last_raw_message_by_subject("events.works.work.*.work_completed").await?;
@@ -76,7 +80,7 @@ async fn a_bus_that_lost_everything_is_filled_again() -> Result<()> {
         Ok(system.number("select count(*) from works.work where done").await? == 60)
     })
     .await?;
-    read_from_the_beginning(&system, system.head().await?).await?;
+    read_from_the_beginning(&system.nats, system.head().await?).await?;
     drop(process);
     system.is_sound().await
 }

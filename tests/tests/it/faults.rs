@@ -1,17 +1,36 @@
-//! `kill -9` of everything, while load runs: nothing acknowledged is lost, nothing is double.
+//! `kill -9` of everything, and servers that stay away, while load runs: nothing acknowledged is
+//! lost, nothing is double.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::{Options, System, eventually};
+use tests::{Options, Process, System, eventually};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::bus::read_from_the_beginning;
+
+/// What a process may grow by while a server is away.
+const MOST_GROWTH: u64 = 64 << 20;
+/// Readings sent at once, and how often: less than the bridge takes when nothing is wrong.
+const BURST: (i64, Duration) = (100, Duration::from_millis(50));
+
+/// How long a server stays away: `TRIBUTARY_FAULT_SECONDS`, or five.
+fn outage() -> Result<Duration> {
+    let seconds = std::env::var_os("TRIBUTARY_FAULT_SECONDS").unwrap_or("5".into());
+    let seconds = seconds.to_str().and_then(|text| text.parse().ok());
+    Ok(Duration::from_secs(seconds.context("TRIBUTARY_FAULT_SECONDS is a number")?))
+}
 
 /// Demands works over HTTP with a key each until it is told to stop; a demand that got no answer
 /// is repeated with its key. Returns the ids that were acknowledged.
 async fn demand_until(system: &System, stop: &AtomicBool) -> Result<Vec<String>> {
     let mut acknowledged = Vec::new();
     let mut n = 0;
-    while !stop.load(Ordering::Relaxed) {
+    let mut open = false; // Without an answer, a demand may or may not have become a work.
+    while open || !stop.load(Ordering::Relaxed) {
+        open = true;
         let body = json!({"add_up_to": n});
         let request =
             system.post("/api/v1/works", &body).header("Idempotency-Key", format!("k{n}"));
@@ -20,6 +39,7 @@ async fn demand_until(system: &System, stop: &AtomicBool) -> Result<Vec<String>>
                 let work: Value = answer.json().await?;
                 acknowledged.push(work["id"].as_str().unwrap_or_default().to_owned());
                 n += 1;
+                open = false;
             }
             Ok(answer) => assert_eq!(answer.status(), 503, "either it is taken or it is not"),
             Err(_) => tokio::task::yield_now().await, // It was killed; it comes back.
@@ -31,42 +51,37 @@ async fn demand_until(system: &System, stop: &AtomicBool) -> Result<Vec<String>>
 /// Publishes readings in bursts until it is told to stop. Returns how many the broker took.
 async fn publish_until(system: &System, stop: &AtomicBool) -> Result<i64> {
     let mut sent = 0;
+    let mut ticks = interval(BURST.1);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.load(Ordering::Relaxed) {
-        let lines: String = (sent..sent + 200)
+        ticks.tick().await;
+        let lines: String = (sent..sent + BURST.0)
             .map(|n| format!("{{\"sequence_id\":{n},\"temperature\":1.5}}\n"))
             .collect();
         system.publish_lines("users/u/devices/d/telemetry", &lines).await?;
-        sent += 200;
+        sent += BURST.0;
     }
     Ok(sent)
 }
 
-#[tokio::test]
-async fn every_role_may_be_killed_under_load() -> Result<()> {
-    let system = System::start().await?;
-    let roles = ["mqtt", "http", "relay", "projector", "worker"];
-    let mut processes = Vec::new();
-    for role in roles {
-        processes.push((role, system.serve(&[role]).await?));
-    }
+/// Waits until load has been taken since now.
+async fn goes_on(system: &System) -> Result<()> {
+    let before = system.head().await?;
+    eventually("there is load", async || Ok(system.head().await? > before + 100)).await
+}
+
+/// Runs `faults` under load. Then everything that was acknowledged is there, once.
+async fn under_load(system: &System, faults: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
     let stop = AtomicBool::new(false);
-    let kill_all = async {
-        for _ in 0..2 {
-            for (role, process) in &mut processes {
-                let before = system.head().await?;
-                eventually("there is load", async || Ok(system.head().await? > before + 100))
-                    .await?;
-                let fresh = system.serve_after_kill(role, process).await?;
-                *process = fresh;
-            }
-        }
-        let before = system.head().await?;
-        eventually("it goes on", async || Ok(system.head().await? > before + 100)).await?;
+    let faults = async {
+        goes_on(system).await?;
+        faults().await?;
+        goes_on(system).await?;
         stop.store(true, Ordering::Relaxed);
         Ok(())
     };
     let (acknowledged, sent, ()) =
-        tokio::try_join!(demand_until(&system, &stop), publish_until(&system, &stop), kill_all)?;
+        tokio::try_join!(demand_until(system, &stop), publish_until(system, &stop), faults)?;
 
     eventually("every reading is stored", async || {
         Ok(system.number("select count(*) from telemetry.reading").await? >= sent)
@@ -91,38 +106,106 @@ async fn every_role_may_be_killed_under_load() -> Result<()> {
     system.is_sound().await
 }
 
+/// Its memory is bounded, whatever is away.
+fn has_not_grown(process: &Process, before: u64) -> Result<()> {
+    let grown = process.resident()?.saturating_sub(before);
+    assert!(grown < MOST_GROWTH, "it grew by {grown} bytes");
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_role_may_be_killed_under_load() -> Result<()> {
+    let system = System::start().await?;
+    let roles = ["mqtt", "http", "relay", "projector", "worker"];
+    let mut processes = Vec::new();
+    for role in roles {
+        processes.push((role, system.serve(&[role]).await?));
+    }
+    under_load(&system, async || {
+        for _ in 0..2 {
+            for (role, process) in &mut processes {
+                goes_on(&system).await?;
+                let fresh = system.serve_after_kill(&[role], process).await?;
+                *process = fresh;
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_process_that_plays_all_roles_may_be_killed_under_load() -> Result<()> {
+    let system = System::start().await?;
+    let mut process = system.serve(&[]).await?;
+    under_load(&system, async || {
+        for _ in 0..3 {
+            process = system.serve_after_kill(&[], &mut process).await?;
+            goes_on(&system).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    read_from_the_beginning(&system.nats, system.head().await?).await
+}
+
+#[tokio::test]
+async fn nats_may_be_away_and_come_back_with_nothing() -> Result<()> {
+    let system = System::start().await?;
+    let mut nats = system.another_nats().await?;
+    let process = system.serve_with(&[], &[("NATS_URL", &nats.url())]).await?;
+    under_load(&system, async || {
+        let resident = process.resident()?;
+        nats.kill().await;
+        let begun = Instant::now();
+        while begun.elapsed() < outage()? {
+            // Commands go on, and so do projections.
+            goes_on(&system).await?;
+            system.projected(Some(system.head().await?)).await?;
+            has_not_grown(&process, resident)?;
+        }
+        nats.wipe_jetstream().await?;
+        Ok(())
+    })
+    .await?;
+    read_from_the_beginning(&nats, system.head().await?).await
+}
+
 #[tokio::test]
 async fn postgres_may_be_away_for_a_while() -> Result<()> {
     let mut system = System::start_with(Options { own_postgres: true }).await?;
-    let process = system.serve(&[]).await?;
-    system.publish_lines("users/u/devices/d/telemetry", "{\"sequence_id\":1}\n").await?;
-    eventually("it is stored", async || Ok(system.bridge().await?.appended == 1)).await?;
-    let resident = process.resident()?;
-
     let mut postgres = system.postgres.take().expect("this test has its own");
-    postgres.kill().await;
-    let lines: String = (2..=20_000).map(|n| format!("{{\"sequence_id\":{n}}}\n")).collect();
-    system.publish_lines("users/u/devices/d/telemetry", &lines).await?;
-    let answer = system.post("/api/v1/works", &json!({})).send().await?;
-    assert_eq!(answer.status(), 503);
-    assert!(answer.headers().contains_key("retry-after"));
-    let ready = system.get("/readyz").send().await?;
-    assert_eq!(ready.status(), 503);
-    assert_eq!(system.bridge().await?.appended, 1, "nothing is acknowledged meanwhile");
-    let grown = process.resident()?.saturating_sub(resident);
-    assert!(grown < 64 << 20, "it grew by {grown} bytes");
-
-    postgres.restart().await?;
-    eventually("all are stored", async || {
-        let books = system.bridge().await?;
-        Ok(books.appended + books.duplicate >= 20_000 && books.in_flight == 0)
+    let process = system.serve(&[]).await?;
+    under_load(&system, async || {
+        let resident = process.resident()?;
+        postgres.kill().await;
+        let begun = Instant::now();
+        let before = system.bridge().await?;
+        eventually("every message at hand was tried in vain", async || {
+            let books = system.bridge().await?;
+            Ok(books.in_flight > 0 && books.retries >= before.retries + books.in_flight)
+        })
+        .await?;
+        let settled = system.bridge().await?.settled();
+        while begun.elapsed() < outage()? {
+            let answer = system.post("/api/v1/works", &json!({})).send().await?;
+            assert_eq!(answer.status(), 503);
+            assert!(answer.headers().contains_key("retry-after"));
+            assert_eq!(system.get("/readyz").send().await?.status(), 503);
+            let books = system.bridge().await?;
+            assert_eq!(books.settled(), settled, "nothing is acknowledged meanwhile");
+            assert_eq!(books.received, settled + books.in_flight);
+            has_not_grown(&process, resident)?;
+        }
+        postgres.restart().await?;
+        Ok(())
     })
     .await?;
-    system.caught_up().await?;
-    assert_eq!(system.number("select count(*) from telemetry.reading").await?, 20_000);
+    let books = system.bridge().await?;
+    assert_eq!((books.received, books.in_flight), (books.settled(), 0));
     let answer = system.post("/api/v1/works", &json!({})).send().await?;
     assert_eq!(answer.status(), 202);
-    system.is_sound().await
+    Ok(())
 }
 
 #[tokio::test]
