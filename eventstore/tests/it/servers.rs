@@ -43,6 +43,10 @@ impl Process {
         let child = child.recv().unwrap().unwrap();
         Self { child, _keep: keep }
     }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
 }
 
 impl Drop for Process {
@@ -117,9 +121,14 @@ impl Postgres {
         ];
         let postgres = Path::new(POSTGRES_BIN).join("postgres");
         let log = self.directory.join("postgres.log");
-        self.process = Some(Process::start(Self::user(), &postgres, &arguments, &log));
+        let start = || Process::start(Self::user(), &postgres, &arguments, &log);
+        self.process = Some(start());
         let ready = async {
             while self.connect("postgres").await.is_err() {
+                // After a kill, backends of the one before may hold its memory a moment longer.
+                if self.process.as_mut().is_some_and(Process::has_ended) {
+                    self.process = Some(start());
+                }
                 sleep(Duration::from_millis(20)).await;
             }
         };
