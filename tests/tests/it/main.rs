@@ -9,4 +9,5 @@ mod http;
 mod poison;
 mod faults;
 mod cli;
+mod readme;
 mod architecture;

@@ -64,3 +64,41 @@ async fn a_poison_event_parks_its_stream_and_no_other() -> Result<()> {
     assert_eq!(attempts, 3);
     Ok(())
 }
+
+/// What a process leaves behind that an event has killed again and again: the starts at one
+/// position, and the attempts that were counted before they were made.
+#[tokio::test]
+async fn an_event_that_kills_the_process_is_parked_after_its_attempts() -> Result<()> {
+    let system = System::start().await?;
+    let http = system.serve(&["http"]).await?;
+    let mut streams = Vec::new();
+    for n in 0..3 {
+        let answer = system.post("/api/v1/works", &json!({"add_up_to": n})).send().await?;
+        let work: serde_json::Value = answer.json().await?;
+        streams.push(format!("work-{}", work["id"].as_str().unwrap_or_default()));
+    }
+    sqlx::query("insert into log.checkpoint (consumer, position, starts) values ('works', 0, 9)")
+        .execute(&system.admin)
+        .await?;
+    sqlx::query(
+        "insert into log.parked (consumer, stream_id, position, attempts, error, parked)
+         values ('works', $1, 2, 3, 'killed the process', false)",
+    )
+    .bind(&streams[1])
+    .execute(&system.admin)
+    .await?;
+    let _projector = system.serve(&["projector"]).await?;
+    system.caught_up().await?;
+    assert_eq!(system.number("select count(*) from works.work").await?, 2, "the others are there");
+    let parked: (String, i64, bool) =
+        sqlx::query_as("select stream_id, position, parked from log.parked")
+            .fetch_one(&system.admin)
+            .await?;
+    assert_eq!(parked, (streams[1].clone(), 2, true), "suspicion of the others is cleared");
+    assert_eq!(
+        system.number("select starts::bigint from log.checkpoint where consumer = 'works'").await?,
+        0
+    );
+    drop(http);
+    Ok(())
+}
