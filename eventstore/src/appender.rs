@@ -8,7 +8,7 @@ use domain::{Position, StreamId};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +37,8 @@ const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// After a failure, connecting waits so long: thousands may be asking again and again.
+const RECONNECT: Duration = Duration::from_millis(50);
 
 /// A caller's request, on its way.
 struct Pending {
@@ -117,6 +119,8 @@ pub(crate) fn spawn(
         options,
         tasks: tasks.clone(),
         connection: None,
+        failures: 0,
+        retry_at: Instant::now(),
         memory: Memory::default(),
         committed,
     };
@@ -130,6 +134,10 @@ struct Appender {
     /// Its own, outside the pool: readers cannot keep it waiting. Thrown away after any failure,
     /// and with it whatever transaction was open.
     connection: Option<PgConnection>,
+    /// Batches in a row that the database was not there for.
+    failures: u64,
+    /// No connection is made before.
+    retry_at: Instant,
     memory: Memory,
     committed: watch::Sender<Position>,
 }
@@ -214,11 +222,13 @@ impl Appender {
 
     async fn try_commit_once(&mut self, requests: &[Prepared]) -> Result<Vec<Outcome>, Failure> {
         let work = async {
-            let mut connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => timeout(CONNECT_TIMEOUT, self.options.connect())
+            let mut connection = if let Some(connection) = self.connection.take() {
+                connection
+            } else {
+                sleep_until(self.retry_at).await;
+                timeout(CONNECT_TIMEOUT, self.options.connect())
                     .await
-                    .unwrap_or_else(|_elapsed| Err(timed_out()))?,
+                    .unwrap_or_else(|_elapsed| Err(timed_out()))?
             };
             let done = batch::write(&mut connection, &mut self.memory, requests).await?;
             Ok::<_, sqlx::Error>((connection, done))
@@ -227,16 +237,35 @@ impl Appender {
         match done {
             Ok((connection, (outcomes, head))) => {
                 self.connection = Some(connection);
+                if std::mem::take(&mut self.failures) > 0 {
+                    tracing::info!("batches are committed again");
+                }
                 self.committed.send_if_modified(|at| std::mem::replace(at, head) != head);
                 Ok(outcomes)
             }
             Err(error) => {
                 self.memory.forget();
-                Err(Failure::of(error, requests.len()))
+                let failure = Failure::of(error);
+                if let Failure::Database(error) = &failure {
+                    self.note_failure(error, requests.len());
+                }
+                Err(failure)
             }
         }
     }
+
+    /// Only the first of an outage is worth a warning: there can be many in a second.
+    fn note_failure(&mut self, error: &sqlx::Error, requests: usize) {
+        self.retry_at = Instant::now() + RECONNECT;
+        self.failures += 1;
+        if self.failures == 1 {
+            tracing::warn!(%error, requests, "batches are not committed");
+        } else {
+            tracing::debug!(%error, requests, failures = self.failures, "a batch was not committed");
+        }
+    }
 }
+
 enum Failure {
     /// A unique index has noticed what nobody looked up.
     Duplicate(String),
@@ -247,7 +276,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn of(error: sqlx::Error, requests: usize) -> Self {
+    fn of(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) if error.is_unique_violation() => {
                 Self::Duplicate(error.message().to_owned())
@@ -255,10 +284,7 @@ impl Failure {
             sqlx::Error::Database(error) if is_about_data(error.code().as_deref()) => {
                 Self::Data(error.message().to_owned())
             }
-            error => {
-                tracing::warn!(%error, requests, "a batch was not committed");
-                Self::Database(error)
-            }
+            error => Self::Database(error),
         }
     }
 }
