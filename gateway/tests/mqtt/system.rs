@@ -18,7 +18,7 @@ use crate::proxy::Proxy;
 use crate::servers::{Mosquitto, Postgres};
 
 /// Longer than anything takes here; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct System {
     pub postgres: Postgres,
@@ -141,10 +141,12 @@ impl Running {
             assert_eq!(books.received, settled + books.in_flight, "{books:?}");
             so(books)
         });
-        match timeout(PATIENCE, reached).await {
-            Ok(books) => *books.unwrap(),
-            Err(_) => panic!("it never came to that: {:?}", self.accounting.snapshot()),
-        }
+        let reached = timeout(PATIENCE, reached)
+            .await
+            .map(|books| *books.unwrap());
+        reached.unwrap_or_else(|_elapsed| {
+            panic!("it never came to that: {:?}", self.accounting.snapshot())
+        })
     }
 
     pub async fn stop(self) -> Result<(), Error> {
