@@ -77,6 +77,8 @@ fn columns(content: &Content<'_>) -> CopyRows {
     let mut columns = CopyRows::with_capacity(texts.map(str::len).iter().sum::<usize>() + AROUND);
     columns.bytes(content.id);
     columns.int2(content.schema_version);
-    texts.iter().for_each(|text| columns.text(text));
+    for text in texts {
+        columns.text(text);
+    }
     columns
 }

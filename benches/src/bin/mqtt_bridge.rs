@@ -38,7 +38,10 @@ async fn main() -> anyhow::Result<()> {
     let (tasks, stop, stop_store) =
         (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let store = EventStore::open(pool, &tasks, stop_store.clone());
-    let mut options = Options::new(arguments.broker, "bench-bridge");
+    // A session of its own: this run is not to find what another one left.
+    let client_id = format!("bench-bridge-{}", std::process::id());
+    let mut options = Options::new(arguments.broker, client_id);
+    options.session_expiry = Duration::from_mins(1);
     options.receive_maximum = arguments.receive_maximum;
     let accounting = Arc::new(Accounting::new("mqtt"));
     let bridge =
@@ -59,9 +62,9 @@ async fn main() -> anyhow::Result<()> {
                 break;
             }
             _ = tick.tick() => {
-                let Snapshot { received, in_flight, .. } = accounting.snapshot();
+                let Snapshot { received, in_flight, connects, .. } = accounting.snapshot();
                 let settled = received - in_flight;
-                println!("{settled} settled, {}/s, {in_flight} in flight", settled - before);
+                println!("{settled} settled, {}/s, {in_flight} in flight, connection {connects}", settled - before);
                 most_in_flight = most_in_flight.max(in_flight);
                 before = settled;
             }

@@ -8,6 +8,7 @@ use eventstore::{AppendError, Appended, EventStore};
 use futures::stream::{FuturesOrdered, Stream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{OwnedPermit, Receiver};
+use tokio::task::coop::unconstrained;
 use uuid::Uuid;
 
 use super::accounting::{Accounting, Outcome};
@@ -53,7 +54,9 @@ pub(super) async fn run(store: &EventStore, accounting: &Accounting, mut taken: 
                     in_order.push_back(settle(store, accounting, taken));
                 }
             }
-            () = all_ready(&mut in_order, &mut settled), if !in_order.is_empty() => {
+            // A batch answers thousands at once. Tokio's budget would let 128 of them be seen at a
+            // time, and make each of the others be looked at and put off again.
+            () = unconstrained(all_ready(&mut in_order, &mut settled)), if !in_order.is_empty() => {
                 // Booked before it is acknowledged: who sees the PUBACK finds the figures true.
                 accounting.settled(settled.iter().filter_map(|done: &Settled| done.outcome));
                 for Settled { outcome, acknowledge } in settled.drain(..) {

@@ -48,6 +48,14 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 
+    /// Reads until the broker closes the connection, and keeps nothing.
+    pub(super) async fn discard(&mut self) {
+        self.buffer.clear();
+        while self.fill(1).await.is_ok() {
+            self.buffer.clear();
+        }
+    }
+
     /// Takes a packet of `size` bytes off the wire, keeping its first `kept`.
     async fn cut(&mut self, size: usize, kept: usize) -> Result<Frame, Lost> {
         while self.buffer.len() < kept {

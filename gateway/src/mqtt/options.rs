@@ -37,7 +37,7 @@ pub struct Options {
 impl Options {
     /// Enough that the log's group commit always finds a full batch while the broker's next
     /// messages are on their way; see `benches/src/bin/mqtt_bridge.rs` for the measurement.
-    pub const RECEIVE_MAXIMUM: u16 = 4096;
+    pub const RECEIVE_MAXIMUM: u16 = 8192;
     pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
     pub const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
     pub const MAX_PACKET_BYTES: u32 = 4 * 1024 * 1024;

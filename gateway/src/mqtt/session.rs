@@ -27,6 +27,8 @@ use super::message::Message;
 
 /// Acknowledgements written at once: 16 KiB.
 const ACKS_AT_ONCE: usize = 4096;
+/// How long the broker has to read the last acknowledgements and close the connection.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Where the reader puts what it takes; the same for every connection of a bridge.
 #[derive(Clone)]
@@ -54,21 +56,17 @@ pub(super) async fn run(
     let tasks = TaskTracker::new();
     let writer = AbortOnDropHandle::new(tasks.spawn(write_acks(write, acks, keep_alive)));
     let reader = Reader { frames, acknowledge, filters, silence: keep_alive.mul_f64(1.5), intake };
-    let reader = AbortOnDropHandle::new(tasks.spawn({
-        let shutdown = shutdown.clone();
-        // Dropped when it stops, and with it its end of the writer's queue.
-        async move { shutdown.run_until_cancelled_owned(reader.run()).await }
-    }));
-    let reading = async {
-        match reader.await {
-            Ok(None) => Ok(()),
-            Ok(Some(lost)) => Err(lost),
-            Err(_panicked) => Err(Lost::Closed),
-        }
-    };
+    let reader = AbortOnDropHandle::new(tasks.spawn(reader.run(shutdown.clone())));
+    let reading = async { reader.await.unwrap_or(Err(Lost::Closed)) };
     // It ends by itself when the reader has, and the last message taken here is settled.
     let writing = async { writer.await.unwrap_or(Err(Lost::Closed)) };
-    tokio::try_join!(reading, writing).map(|_both| ())
+    let (mut frames, ()) = tokio::try_join!(reading, writing)?;
+    // Closing a socket that holds unread bytes resets the connection, and what the broker has not
+    // yet read of ours is gone: acknowledgements, and the goodbye. So it is the one to close.
+    if timeout(LINGER, frames.discard()).await.is_err() {
+        tracing::debug!("the broker did not answer the goodbye");
+    }
+    Ok(())
 }
 
 struct Reader<R> {
@@ -81,12 +79,19 @@ struct Reader<R> {
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    /// Reads until the connection is lost, and says how.
-    async fn run(mut self) -> Lost {
-        loop {
-            if let Err(lost) = self.next().await {
-                return lost;
+    /// Takes messages until the connection is lost, or until `shutdown`: then it lets go of its end
+    /// of the writer's queue, and returns what is left.
+    async fn run(mut self, shutdown: CancellationToken) -> Result<Frames<R>, Lost> {
+        let reading = async {
+            loop {
+                if let Err(lost) = self.next().await {
+                    return lost;
+                }
             }
+        };
+        match shutdown.run_until_cancelled(reading).await {
+            Some(lost) => Err(lost),
+            None => Ok(self.frames),
         }
     }
 

@@ -1,5 +1,4 @@
 //! The bridge against the real Mosquitto and the real Postgres.
-
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

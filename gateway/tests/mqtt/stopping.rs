@@ -1,5 +1,6 @@
 //! Shutting down: finish what was taken, acknowledge it, say goodbye; within ten seconds.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway::mqtt::State;
@@ -15,7 +16,7 @@ async fn what_was_taken_is_finished_and_acknowledged_before_the_goodbye() {
     let stall = system.stall().await;
     system.publish(TELEMETRY, 1, readings(0..20)).await;
     bridge.until(|books| books.in_flight == 20).await;
-    let accounting = std::sync::Arc::clone(&bridge.accounting);
+    let accounting = Arc::clone(&bridge.accounting);
     bridge.shutdown.cancel();
     stall.end().await;
     bridge.stop().await.unwrap();
@@ -25,6 +26,29 @@ async fn what_was_taken_is_finished_and_acknowledged_before_the_goodbye() {
     system.proxy.until(|proxy| proxy.seen(1).contains(&goodbye)).await;
     assert_eq!(system.proxy.acknowledged(1).len(), 20);
     assert_eq!(system.proxy.seen(1).last(), Some(&goodbye));
+}
+
+#[tokio::test]
+async fn no_acknowledgement_is_lost_while_the_broker_still_sends() {
+    let system = System::start().await;
+    // Without the proxy: what matters is how our own socket is closed.
+    let mut options = system.options();
+    options.url = format!("mqtt://127.0.0.1:{}", system.mosquitto.port);
+    options.receive_maximum = 10;
+    let mut bridge = system.bridge_with(options.clone());
+    bridge.until(|books| books.connects == 1).await;
+    let stall = system.stall().await;
+    system.publish(TELEMETRY, 1, readings(0..2000)).await;
+    bridge.until(|books| books.in_flight == 10).await;
+    let first = Arc::clone(&bridge.accounting);
+    stall.end().await;
+    bridge.until(|books| books.appended > 100).await;
+    bridge.stop().await.unwrap();
+    let taken = first.snapshot().appended;
+
+    let mut bridge = system.bridge_with(options);
+    let books = bridge.until(|books| books.received == 2000 - taken && books.in_flight == 0).await;
+    assert_eq!((books.appended, books.duplicate), (2000 - taken, 0));
 }
 
 #[tokio::test]

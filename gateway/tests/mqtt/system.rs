@@ -129,10 +129,10 @@ impl Running {
             assert_eq!(books.received, settled + books.in_flight, "{books:?}");
             so(books)
         });
-        match timeout(PATIENCE, reached).await {
-            Ok(books) => *books.unwrap(),
-            Err(_elapsed) => panic!("it never came to that: {:?}", self.accounting.snapshot()),
-        }
+        let reached = timeout(PATIENCE, reached).await.map(|books| *books.unwrap());
+        reached.unwrap_or_else(|_elapsed| {
+            panic!("it never came to that: {:?}", self.accounting.snapshot())
+        })
     }
 
     pub async fn stop(self) -> Result<(), Error> {
