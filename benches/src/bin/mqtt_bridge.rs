@@ -24,6 +24,12 @@ struct Arguments {
     database: PgConnectOptions,
     #[arg(long, default_value_t = Options::RECEIVE_MAXIMUM)]
     receive_maximum: u16,
+    /// Names the session; one of its own if left out, not to find what another run left.
+    #[arg(long)]
+    client_id: Option<String>,
+    /// Seconds the broker keeps the session.
+    #[arg(long, default_value_t = 60)]
+    session_expiry: u64,
     /// Stop when so many messages are settled.
     #[arg(long)]
     messages: u64,
@@ -38,10 +44,11 @@ async fn main() -> anyhow::Result<()> {
     let (tasks, stop, stop_store) =
         (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let store = EventStore::open(pool, &tasks, stop_store.clone());
-    // A session of its own: this run is not to find what another one left.
-    let client_id = format!("bench-bridge-{}", std::process::id());
+    let client_id = arguments
+        .client_id
+        .unwrap_or_else(|| format!("bench-bridge-{}", std::process::id()));
     let mut options = Options::new(arguments.broker, client_id);
-    options.session_expiry = Duration::from_mins(1);
+    options.session_expiry = Duration::from_secs(arguments.session_expiry);
     options.receive_maximum = arguments.receive_maximum;
     let accounting = Arc::new(Accounting::new("mqtt"));
     let bridge =
