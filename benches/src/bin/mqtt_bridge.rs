@@ -44,9 +44,8 @@ async fn main() -> anyhow::Result<()> {
     let (tasks, stop, stop_store) =
         (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let store = EventStore::open(pool, &tasks, stop_store.clone());
-    let client_id = arguments
-        .client_id
-        .unwrap_or_else(|| format!("bench-bridge-{}", std::process::id()));
+    let client_id =
+        arguments.client_id.unwrap_or_else(|| format!("bench-bridge-{}", std::process::id()));
     let mut options = Options::new(arguments.broker, client_id);
     options.session_expiry = Duration::from_secs(arguments.session_expiry);
     options.receive_maximum = arguments.receive_maximum;

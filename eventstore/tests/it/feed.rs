@@ -1,7 +1,5 @@
 //! The feed and its subscriptions: every event once and in order, from wherever it comes.
 
-use std::time::{Duration, Instant};
-
 use async_nats::jetstream::stream::Stream;
 use domain::{Position, StreamId};
 use eventstore::{
@@ -305,44 +303,4 @@ async fn a_false_announcement_harms_nobody() {
     comes_from(&scene.feed, Source::JetStream).await;
     // The writer's own announcements are heard too.
     while soon("an announcement", heads.next()).await != Some(last) {}
-}
-
-/// Not a test of speed: prints it. `cargo test -- --ignored --nocapture speed`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn speed() {
-    const ROUNDS: u32 = 300;
-    let scene = scene().await;
-    for (name, feed) in
-        [("own commit", scene.writer.feed(Some(&scene.bus))), ("jetstream", scene.feed.clone())]
-    {
-        comes_from(&feed, Source::JetStream).await;
-        let mut took = Vec::new();
-        for _ in 0..ROUNDS {
-            let appended = position(&scene.writer.store.append(fact(stream("1"))).await);
-            let began = Instant::now();
-            reaches(feed.head(), appended).await;
-            took.push(began.elapsed());
-        }
-        took.sort();
-        let at = |percent: usize| took[took.len() * percent / 100];
-        println!("{name}: p50 {:?} p99 {:?}", at(50), at(99));
-    }
-
-    const EVENTS: usize = 100_000;
-    let (log, nats) = (Log::new().await, Nats::start().await);
-    let process = log.open();
-    let mut last = Position::START;
-    for _ in 0..EVENTS / 2000 {
-        let events = (0..2000)
-            .map(|_| event_with(r#"{"device_id":"d","sequence_id":12345,"temperature":21.5}"#));
-        let request = Append::to(stream("1"), ExpectedVersion::Any, events.collect());
-        last = position(&process.store.append(request).await);
-    }
-    let bus = Bus::connect(&nats.url()).await.unwrap();
-    let began = Instant::now();
-    let relay = process.relay(&bus);
-    reaches(relay.position(), last).await;
-    let rate = began.elapsed() / u32::try_from(EVENTS).unwrap();
-    println!("relay: {:.0} messages a second", Duration::from_secs(1).div_duration_f64(rate));
 }
