@@ -19,7 +19,7 @@ run: install ## Everything, with private servers and demo data, on http://localh
 test: install ## Every test, against private servers that it starts itself
 	cargo build --workspace --bins # Some tests start the executable.
 	cargo test --workspace --exclude tests --lib --bins --tests
-	cargo test --package tests
+	cargo test --package tests --test it
 
 lint: ## Formatting, clippy, documentation, dependencies
 	cargo fmt --all --check
