@@ -311,9 +311,22 @@ pub async fn eventually(what: &str, check: impl AsyncFn() -> Result<bool>) -> Re
         .with_context(|| format!("waited {:?} in vain until {what}", begun.elapsed()))?
 }
 
-/// One folder for the run; its servers die with the process that started them.
+/// One folder for the run; its servers die with the process that started them. What runs before
+/// this one left behind is swept away.
 fn run_folder() -> PathBuf {
-    std::env::temp_dir().join(format!("tributary-test-{}", std::process::id()))
+    static SWEPT: Once = Once::new();
+    const PREFIX: &str = "tributary-test-";
+    let everybody = std::env::temp_dir();
+    SWEPT.call_once(|| {
+        for entry in std::fs::read_dir(&everybody).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+            if run.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                std::fs::remove_dir_all(entry.path()).ok(); // Another run may be sweeping too.
+            }
+        }
+    });
+    everybody.join(format!("{PREFIX}{}", std::process::id()))
 }
 
 /// Postgres shared by the tests of this run: each has a database of its own.
