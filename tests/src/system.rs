@@ -1,6 +1,7 @@
 //! One test's system, and what every test asserts of it in the end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
