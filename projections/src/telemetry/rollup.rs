@@ -14,7 +14,12 @@ pub const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
 
 /// Sums are kept in billionths, as whole numbers: adding floats in another order, as a rebuild
 /// with larger batches does, would give another last digit.
-const BILLION: f64 = 1e9;
+#[expect(clippy::cast_possible_truncation, reason = "saturates; such values do not add up")]
+fn billionths(value: f64) -> i128 {
+    // Apart, because the product of a large value would be rounded to a multiple of more than one.
+    let fraction = (value.fract() * 1e9).round() as i128;
+    (value.trunc() as i128).saturating_mul(1_000_000_000).saturating_add(fraction)
+}
 
 /// A value, and when it was measured; the position orders equal times.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,8 +48,7 @@ struct Rollup {
 
 impl Rollup {
     fn of(sample: Sample) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "saturates; such values do not add up")]
-        let sum = (sample.value * BILLION).round() as i128;
+        let sum = billionths(sample.value);
         let Sample { value, .. } = sample;
         Self { count: 1, sum, min: value, max: value, first: sample, last: sample }
     }
