@@ -11,14 +11,17 @@ use utoipa::ToSchema;
 
 /// A projector that has not shown life for so long is taken for dead.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
-/// Further behind than this many events, a projection is catching up.
-const LIVE_WITHIN_EVENTS: i64 = 10_000;
+/// A projection whose first unseen event is older than this, in seconds, is catching up, or tries
+/// in vain; its figures say which.
+const LIVE_WITHIN_SECONDS: f64 = 5.0;
 
 /// What a projection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// At most a few seconds behind.
     Live,
+    /// Further behind.
     CatchingUp,
     /// Its projector shows no life.
     Stalled,
@@ -68,12 +71,13 @@ pub async fn statuses(store: &EventStore) -> Result<Vec<Status>, sqlx::Error> {
 fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
     let heartbeat_at: Option<DateTime<Utc>> = row.try_get("heartbeat_at")?;
     let events_behind = row.try_get::<i64, _>("events_behind")?.max(0);
+    let seconds_behind = row.try_get::<f64, _>("seconds_behind")?.max(0.0);
     let silent: f64 = row.try_get("silent")?;
     let state = if heartbeat_at.is_none() {
         State::NeverRun
     } else if silent > STALLED_AFTER.as_secs_f64() {
         State::Stalled
-    } else if events_behind > LIVE_WITHIN_EVENTS {
+    } else if seconds_behind > LIVE_WITHIN_SECONDS {
         State::CatchingUp
     } else {
         State::Live
@@ -83,7 +87,7 @@ fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
         state,
         position: row.try_get("position")?,
         events_behind,
-        seconds_behind: row.try_get::<f64, _>("seconds_behind")?.max(0.0),
+        seconds_behind,
         heartbeat_at,
         parked: row.try_get("parked")?,
     })
