@@ -173,6 +173,7 @@ async fn update(
 
 /// A work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
+#[schema(as = Work)]
 pub struct Row {
     pub id: Uuid,
     /// `api-…` or `consumer-…`, by the way it came in.
