@@ -1,14 +1,23 @@
 //! Receipts: what was answered to a command that carried an idempotency key.
 
+use std::time::Duration;
+
 use domain::Position;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use sqlx::Row;
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::{EventStore, Unavailable};
 
 /// How long a receipt is kept, in days.
 pub const RECEIPT_DAYS: i32 = 7;
+/// How often old ones are looked for.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
+/// Most receipts forgotten in one transaction.
+const FORGET_AT_ONCE: i64 = 10_000;
 
 /// The receipt a request asks to be given when it is accepted.
 #[derive(Debug, Clone)]
@@ -57,15 +66,41 @@ impl EventStore {
         row.map(|row| from_row(&row)).transpose().map_err(Unavailable)
     }
 
-    /// Forgets receipts older than [`RECEIPT_DAYS`]; says how many.
-    pub async fn forget_receipts(&self) -> Result<u64, Unavailable> {
-        let done = sqlx::query(
-            "delete from log.receipt where recorded_at < now() - make_interval(days => $1)",
-        )
-        .bind(RECEIPT_DAYS)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected())
+    /// Forgets receipts older than [`RECEIPT_DAYS`], now and every hour, on a task of its own.
+    /// Any number of processes may do so.
+    pub fn forget_old_receipts(&self, tasks: &TaskTracker, shutdown: CancellationToken) {
+        let store = self.clone();
+        tasks.spawn(async move {
+            let forgetting = async {
+                let mut ticks = interval(FORGET_EVERY);
+                loop {
+                    ticks.tick().await;
+                    if let Err(error) = store.forget_receipts().await {
+                        tracing::debug!(%error, "old receipts are not forgotten yet");
+                    }
+                }
+            };
+            shutdown.run_until_cancelled(forgetting).await;
+        });
+    }
+
+    /// A bounded number at a time, so that no transaction is long.
+    async fn forget_receipts(&self) -> Result<(), Unavailable> {
+        loop {
+            let forgotten = sqlx::query(
+                "delete from log.receipt where key = any (array(
+                   select key from log.receipt
+                   where recorded_at < now() - make_interval(days => $1)
+                   order by recorded_at limit $2))",
+            )
+            .bind(RECEIPT_DAYS)
+            .bind(FORGET_AT_ONCE)
+            .execute(&self.pool)
+            .await?;
+            if forgotten.rows_affected() < FORGET_AT_ONCE.unsigned_abs() {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod status;
 pub mod telemetry;
 pub mod works;
 
-pub use parked::{MAX_ATTEMPTS, ParkedStream, list as parked};
+pub use parked::MAX_ATTEMPTS;
 pub use projection::{ProjectError, Projection};
 pub use runner::{BATCH_EVENTS, Progress};
 pub use schema::{create_schemas, prepare};
@@ -44,9 +44,8 @@ pub fn names() -> Vec<&'static str> {
     for_each_projection!(name()).into()
 }
 
-/// Runs every projection on `tasks`, or those in `only` if it names any.
+/// Runs every projection on `tasks`.
 pub fn spawn(
-    only: &[String],
     store: &EventStore,
     feed: &Feed,
     progress: &Progress,
@@ -58,18 +57,16 @@ pub fn spawn(
         feed: &Feed,
         progress: &Progress,
         shutdown: &CancellationToken,
-    ) -> (&'static str, BoxFuture<'static, ()>) {
+    ) -> BoxFuture<'static, ()> {
         let runner = runner::run::<P>(
             store.clone(),
             feed.clone(),
             progress.clone(),
             CancellationToken::clone(shutdown),
         );
-        (P::NAME, runner.boxed())
+        runner.boxed()
     }
-    for (name, runner) in for_each_projection!(run(store, feed, progress, shutdown)) {
-        if only.is_empty() || only.iter().any(|wanted| wanted == name) {
-            tasks.spawn(runner);
-        }
+    for runner in for_each_projection!(run(store, feed, progress, shutdown)) {
+        tasks.spawn(runner);
     }
 }

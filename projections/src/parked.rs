@@ -3,12 +3,9 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use domain::{Position, StreamId};
 use eventstore::RawEvent;
-use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Row};
-use utoipa::ToSchema;
 
 /// Attempts at one event before its stream is parked.
 pub const MAX_ATTEMPTS: i32 = 3;
@@ -25,40 +22,6 @@ impl Parked {
     pub(crate) fn insert(&mut self, stream: StreamId, position: Position) {
         self.0.insert(stream, position);
     }
-}
-
-/// A stream that was set aside, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ParkedStream {
-    pub projection: String,
-    pub stream_id: String,
-    /// Position of the event that could not be applied.
-    pub position: i64,
-    pub attempts: i32,
-    pub error: String,
-    pub parked_at: DateTime<Utc>,
-}
-
-/// Everything that is parked, oldest first.
-pub async fn list(pool: &PgPool) -> Result<Vec<ParkedStream>, sqlx::Error> {
-    let rows = sqlx::query(
-        "select consumer, stream_id, position, attempts, error, parked_at
-         from log.parked where parked order by parked_at",
-    )
-    .fetch_all(pool)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(ParkedStream {
-                projection: row.try_get("consumer")?,
-                stream_id: row.try_get("stream_id")?,
-                position: row.try_get("position")?,
-                attempts: row.try_get("attempts")?,
-                error: row.try_get("error")?,
-                parked_at: row.try_get("parked_at")?,
-            })
-        })
-        .collect()
 }
 
 pub(crate) async fn load(pool: &PgPool, consumer: &str) -> Result<Parked, sqlx::Error> {

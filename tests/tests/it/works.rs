@@ -140,3 +140,22 @@ async fn a_work_that_cannot_be_done_in_time_is_given_up() -> Result<()> {
     assert!(work["reason"].as_str().is_some_and(|reason| reason.contains("stopped")));
     system.is_sound().await
 }
+
+#[tokio::test]
+async fn an_old_receipt_is_forgotten_and_a_young_one_is_not() -> Result<()> {
+    let system = System::start().await?;
+    sqlx::query(
+        "insert into log.receipt (key, fingerprint, position, response, recorded_at)
+         select 'old ' || n, '', 0, '{}', now() - interval '8 days' from generate_series(1, 25000) n
+         union all select 'young', '', 0, '{}', now() - interval '6 days'",
+    )
+    .execute(&system.admin)
+    .await?;
+    let _process = system.serve(&["relay"]).await?;
+    eventually("the old ones are gone", async || {
+        Ok(system.number("select count(*) from log.receipt").await? == 1)
+    })
+    .await?;
+    assert_eq!(system.number("select count(*) from log.receipt where key = 'young'").await?, 1);
+    Ok(())
+}
