@@ -146,8 +146,8 @@ async fn an_old_receipt_is_forgotten_and_a_young_one_is_not() -> Result<()> {
     let system = System::start().await?;
     sqlx::query(
         "insert into log.receipt (key, fingerprint, position, response, recorded_at)
-         select 'old ' || n, '', 0, '{}', now() - interval '8 days' from generate_series(1, 25000) n
-         union all select 'young', '', 0, '{}', now() - interval '6 days'",
+         select 'old ' || n, ''::bytea, 0, '{}'::json, now() - interval '8 days' from generate_series(1, 25000) n
+         union all select 'young', ''::bytea, 0, '{}'::json, now() - interval '6 days'",
     )
     .execute(&system.admin)
     .await?;
