@@ -1,17 +1,22 @@
 //! The one way a command becomes events: load the stream, fold it, ask the decider, append on the
 //! condition that nothing has happened since; if something has, start again.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use domain::{Decider, Metadata, Position, Reject, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewEvent, NewReceipt, Receipt,
     StreamAppend, Unavailable,
 };
 use quick_cache::sync::Cache;
+use tokio::sync::Mutex;
 
 /// States kept in memory, by stream. The next command to the stream need not load it.
 const CACHED_STREAMS: usize = 16_384;
 /// How often a command is decided anew because others wrote to its stream in between.
 const MAX_ATTEMPTS: usize = 16;
+/// Lines to wait in; streams that share one wait for each other, which only costs time.
+const LINES: usize = 64;
 /// Events loaded at once.
 const PAGE_EVENTS: usize = 1_000;
 
@@ -21,6 +26,10 @@ pub struct Envelope {
     pub metadata: Metadata,
     /// Asked for with an idempotency key: the answer to keep.
     pub receipt: Option<NewReceipt>,
+    /// The version the caller believes the stream to be at; another one refuses the command.
+    pub expected: Option<Version>,
+    /// Other streams the decision rests on: written with it, or only checked. All or nothing.
+    pub also: Vec<StreamAppend>,
 }
 
 /// A command that was accepted.
@@ -42,6 +51,11 @@ pub enum Error<R: Reject> {
     KeyReused,
     #[error("others keep writing to stream {0}")]
     Contention(StreamId),
+    /// One of [`Envelope::also`] is not as it was expected.
+    #[error("stream {0} is not what the decision rested on")]
+    Conflict(StreamId),
+    #[error("the version is {actual}, not the one the command was made for")]
+    OtherVersion { actual: Version },
     #[error("{0}")]
     BadData(String),
     #[error(transparent)]
@@ -56,7 +70,7 @@ pub enum Error<R: Reject> {
 impl<R: Reject> From<AppendError> for Error<R> {
     fn from(error: AppendError) -> Self {
         match error {
-            AppendError::Conflict { stream, .. } => Self::Contention(stream),
+            AppendError::Conflict { stream, .. } => Self::Conflict(stream),
             AppendError::KeyReused => Self::KeyReused,
             AppendError::BadData(reason) => Self::BadData(reason),
             AppendError::Unavailable(error) => Self::Unavailable(error),
@@ -68,10 +82,11 @@ impl<R: Reject> From<AppendError> for Error<R> {
 
 /// A stream's state and where it stands.
 #[derive(Debug, Clone, Default)]
-struct Loaded<D> {
-    state: D,
-    version: Version,
-    position: Position,
+pub struct Loaded<D> {
+    pub state: D,
+    pub version: Version,
+    /// Of its last event.
+    pub position: Position,
 }
 
 /// Handles the commands of one decider.
@@ -79,11 +94,18 @@ struct Loaded<D> {
 pub struct Handler<D: Decider> {
     store: EventStore,
     cache: Cache<StreamId, Loaded<D>>,
+    /// Who met a conflict waits in line here, so that one process does not compete with itself for
+    /// a busy stream. Nobody else pays for it.
+    lines: [Mutex<()>; LINES],
 }
 
 impl<D: Decider<Command: Clone>> Handler<D> {
     pub fn new(store: EventStore) -> Self {
-        Self { store, cache: Cache::new(CACHED_STREAMS) }
+        Self {
+            store,
+            cache: Cache::new(CACHED_STREAMS),
+            lines: std::array::from_fn(|_| Mutex::default()),
+        }
     }
 
     /// Hands `command` to the decider of `stream`.
@@ -108,51 +130,66 @@ impl<D: Decider<Command: Clone>> Handler<D> {
     }
 
     /// The state of `stream` now.
-    pub async fn load(&self, stream: &StreamId) -> Result<D, Error<D::Rejection>> {
+    pub async fn load(&self, stream: &StreamId) -> Result<Loaded<D>, Error<D::Rejection>> {
         let loaded = self.catch_up(stream, self.cache.get(stream).unwrap_or_default()).await?;
         self.cache.insert(stream.clone(), loaded.clone());
-        Ok(loaded.state)
+        Ok(loaded)
     }
 
     async fn run(
         &self,
         stream: &StreamId,
-        mut cached: Option<Loaded<D>>,
+        cached: Option<Loaded<D>>,
         command: D::Command,
         envelope: Envelope,
     ) -> Result<Done, Error<D::Rejection>> {
-        for _ in 0..MAX_ATTEMPTS {
-            let fresh = cached.is_none();
-            let loaded = match cached.take() {
-                Some(loaded) => loaded,
-                None => self.catch_up(stream, Loaded::default()).await?,
-            };
+        let mut fresh = cached.is_none();
+        let mut loaded = cached.unwrap_or_default();
+        let mut in_line = None;
+        for attempt in 0..MAX_ATTEMPTS {
+            if fresh || attempt > 0 {
+                // Events never change: what is remembered is right as far as it goes.
+                loaded = self.catch_up(stream, loaded).await?;
+                fresh = true;
+            }
+            if let Some(expected) = envelope.expected
+                && expected != loaded.version
+            {
+                if !fresh {
+                    continue;
+                }
+                let error = Error::OtherVersion { actual: loaded.version };
+                return self.refused(error, envelope.receipt).await;
+            }
             let events = match loaded.state.decide(command.clone()) {
                 Ok(events) if !events.is_empty() => events,
                 // A remembered state may be out of date: a refusal is given on a fresh one only.
                 _ if !fresh => continue,
                 Ok(events) => events,
-                Err(rejection) => return self.rejected(rejection, envelope.receipt).await,
+                Err(rejection) => {
+                    return self.refused(Error::Rejected(rejection), envelope.receipt).await;
+                }
             };
             if events.is_empty() && envelope.receipt.is_none() {
                 let Loaded { version, position, .. } = loaded;
                 return Ok(Done { position, version, replayed: None });
             }
             let new = events.iter().map(NewEvent::new).collect::<Result<Vec<_>, _>>()?;
+            let own = StreamAppend {
+                stream: stream.clone(),
+                expected: ExpectedVersion::Exact(loaded.version),
+                events: new,
+            };
             let request = Append {
-                streams: vec![StreamAppend {
-                    stream: stream.clone(),
-                    expected: ExpectedVersion::Exact(loaded.version),
-                    events: new,
-                }],
+                streams: std::iter::once(own).chain(envelope.also.iter().cloned()).collect(),
                 metadata: envelope.metadata.clone(),
                 receipt: envelope.receipt.clone(),
             };
             match self.store.append(request).await {
                 Ok(Appended::New { position, version }) => {
-                    let state = events.iter().fold(loaded.state, D::evolve);
                     // Without events of its own, the append answers with the head's position.
                     let position = if events.is_empty() { loaded.position } else { position };
+                    let state = events.iter().fold(loaded.state, D::evolve);
                     let loaded = Loaded { state, version, position };
                     self.cache.insert(stream.clone(), loaded);
                     return Ok(Done { position, version, replayed: None });
@@ -162,8 +199,10 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                 Ok(Appended::Duplicate { position }) => {
                     return Ok(Done { position, version: loaded.version, replayed: None });
                 }
-                Err(AppendError::Conflict { .. }) => {
-                    self.cache.remove(stream);
+                Err(AppendError::Conflict { stream: other, .. }) if other == *stream => {
+                    if in_line.is_none() {
+                        in_line = Some(self.line(stream).lock().await);
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -189,18 +228,24 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         }
     }
 
+    fn line(&self, stream: &StreamId) -> &Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        stream.hash(&mut hasher);
+        &self.lines[usize::try_from(hasher.finish() % LINES as u64).unwrap_or_default()]
+    }
+
     /// A command sent again may well be refused, because it was accepted the first time: then the
     /// first answer is the answer.
-    async fn rejected(
+    async fn refused(
         &self,
-        rejection: D::Rejection,
+        error: Error<D::Rejection>,
         receipt: Option<NewReceipt>,
     ) -> Result<Done, Error<D::Rejection>> {
         let Some(new) = receipt else {
-            return Err(Error::Rejected(rejection));
+            return Err(error);
         };
         match self.store.receipt(&new.key).await? {
-            None => Err(Error::Rejected(rejection)),
+            None => Err(error),
             Some(known) if known.fingerprint == new.fingerprint => Ok(replay(known)),
             Some(_) => Err(Error::KeyReused),
         }

@@ -3,4 +3,19 @@
 mod handler;
 pub mod works;
 
-pub use handler::{Done, Envelope, Error, Handler};
+pub use handler::{Done, Envelope, Error, Handler, Loaded};
+
+use domain::works::Work;
+use eventstore::EventStore;
+
+/// A handler for every decider there is: the one list.
+#[derive(Debug)]
+pub struct Handlers {
+    pub works: Handler<Work>,
+}
+
+impl Handlers {
+    pub fn new(store: &EventStore) -> Self {
+        Self { works: Handler::new(store.clone()) }
+    }
+}

@@ -57,7 +57,8 @@ impl Worker {
         if !self.say(id, claim).await? {
             return Ok(Attempt::NotOurs);
         }
-        let Work::Claimed { attempt, add_up_to, .. } = self.handler.load(&stream(id)).await? else {
+        let Work::Claimed { attempt, add_up_to, .. } = self.handler.load(&stream(id)).await?.state
+        else {
             return Ok(Attempt::NotOurs); // The claim found the last lease ended, and gave it up.
         };
         if !self.say(id, Command::Start { attempt }).await? {
@@ -80,7 +81,7 @@ impl Worker {
             correlation_id: Some(id),
             ..Metadata::default()
         };
-        let envelope = Envelope { metadata, receipt: None };
+        let envelope = Envelope { metadata, ..Envelope::default() };
         match self.handler.execute(&stream(id), command, envelope).await {
             Ok(Done { .. }) => Ok(true),
             Err(

@@ -10,8 +10,8 @@ pub struct Context {
     pub name: &'static str,
     /// Stream categories (the part of a stream id before the first `-`).
     pub categories: &'static [&'static str],
-    /// Every event type with the schema version written today.
-    pub event_types: &'static [(&'static str, i16)],
+    /// Its event sets: every event type with the schema version written today.
+    pub events: &'static [&'static [(&'static str, i16)]],
 }
 
 /// Every context there is, in alphabetical order.

@@ -19,6 +19,48 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     const UPCASTS: &'static [Upcast] = &[];
 }
 
+/// What a reader of the log understands: one [`Event`] set, or several side by side.
+pub trait EventSet: Sized + Send + Sync + 'static {
+    /// Reads an event from its stored form, upcasting it to today's schema.
+    fn read(event_type: &str, schema_version: i16, data: &str) -> Result<Self, CodecError>;
+}
+
+impl<E: Event> EventSet for E {
+    fn read(event_type: &str, schema_version: i16, data: &str) -> Result<Self, CodecError> {
+        decode(event_type, schema_version, data)
+    }
+}
+
+/// Several event sets of a context as one enum, for those who read more than one of its streams.
+///
+/// `union!(pub enum Event { Product(product::Event), Stock(stock_item::Event) })`
+macro_rules! union {
+    ($(#[$doc:meta])* pub enum $name:ident { $($variant:ident($set:ty)),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum $name {
+            $($variant($set),)+
+        }
+
+        impl $crate::event::EventSet for $name {
+            fn read(
+                event_type: &str,
+                schema_version: i16,
+                data: &str,
+            ) -> Result<Self, $crate::event::CodecError> {
+                use $crate::event::{CodecError, Event, decode};
+                $(
+                    if <$set as Event>::TYPES.iter().any(|(known, _)| *known == event_type) {
+                        return decode(event_type, schema_version, data).map(Self::$variant);
+                    }
+                )+
+                Err(CodecError::UnknownType(event_type.into()))
+            }
+        }
+    };
+}
+pub(crate) use union;
+
 /// One step from a schema version of an event type to the next. Events are never rewritten; they
 /// are brought up to date each time they are read.
 #[derive(Debug, Clone, Copy)]

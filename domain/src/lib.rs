@@ -8,6 +8,7 @@
 pub mod event;
 pub mod decider;
 pub mod rejection;
+pub mod actor;
 pub mod context;
 #[cfg(test)]
 mod golden;
@@ -17,6 +18,7 @@ mod spec;
 pub mod telemetry;
 pub mod works;
 
+pub use actor::{Actor, Role};
 pub use context::{CONTEXTS, Context};
 pub use decider::{Decider, Decision};
 pub use event::{Event, Metadata, Position, Recorded, StreamId, Version};

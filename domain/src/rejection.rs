@@ -18,4 +18,8 @@ pub trait Reject: std::error::Error + Send + Sync + 'static {
     fn kind(&self) -> Kind;
     /// Stable `snake_case` code that programs may rely on.
     fn code(&self) -> &'static str;
+    /// JSON pointer to the member of the request that is at fault, where one is.
+    fn pointer(&self) -> Option<String> {
+        None
+    }
 }

@@ -18,6 +18,7 @@ mod heard;
 mod message;
 mod judge;
 mod memory;
+pub mod parked;
 mod migrate;
 mod prepared;
 mod raw;

@@ -1,8 +1,8 @@
 //! An event as the log holds it, before anybody knows what it means.
 
 use chrono::{DateTime, Utc};
-use domain::event::{CodecError, decode};
-use domain::{Event, Metadata, Position, Recorded, StreamId, Version};
+use domain::event::{CodecError, EventSet};
+use domain::{Metadata, Position, Recorded, StreamId, Version};
 use uuid::Uuid;
 
 /// One row of the log.
@@ -23,8 +23,8 @@ pub struct RawEvent {
 
 impl RawEvent {
     /// The event itself, upcast to today's schema.
-    pub fn event<E: Event>(&self) -> Result<E, CodecError> {
-        decode(&self.event_type, self.schema_version, &self.data)
+    pub fn event<E: EventSet>(&self) -> Result<E, CodecError> {
+        E::read(&self.event_type, self.schema_version, &self.data)
     }
 
     /// What surrounds it. Costs a parse, so it is not part of every read.
@@ -33,7 +33,7 @@ impl RawEvent {
     }
 
     /// The event with everything around it.
-    pub fn decode<E: Event>(&self) -> Result<Recorded<E>, CodecError> {
+    pub fn decode<E: EventSet>(&self) -> Result<Recorded<E>, CodecError> {
         Ok(Recorded {
             position: self.position,
             id: self.id,

@@ -4,7 +4,6 @@
 //! A projection owns the Postgres schema of its name. Its statements name tables without schema:
 //! the runner's connection points at the live schema, a rebuild's at the one beside it.
 
-mod parked;
 mod projection;
 mod runner;
 mod schema;
@@ -13,7 +12,7 @@ mod status;
 pub mod telemetry;
 pub mod works;
 
-pub use parked::MAX_ATTEMPTS;
+pub use eventstore::parked::MAX_ATTEMPTS;
 pub use projection::{ProjectError, Projection};
 pub use runner::{BATCH_EVENTS, Progress};
 pub use schema::{create_schemas, prepare};

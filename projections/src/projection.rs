@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use domain::{Event, Recorded};
+use domain::Recorded;
+use domain::event::EventSet;
 use eventstore::RawEvent;
 use sqlx::PgConnection;
 
@@ -22,7 +23,7 @@ pub trait Projection: Send + Sync + 'static {
     /// fewer and larger ones leave the processor to others. The first after a pause never waits.
     const PACE: Duration = Duration::ZERO;
     /// The events it understands.
-    type Event: Event;
+    type Event: EventSet;
     /// What a batch of events comes to.
     type Changes: Default + Send;
 

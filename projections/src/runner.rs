@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Position;
+use eventstore::parked::{self, MAX_ATTEMPTS, Parked};
 use eventstore::{Checkpoint, EventStore, Feed, Filter, RawEvent, Unavailable};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::parked::{self, MAX_ATTEMPTS, Parked};
 use crate::projection::{ProjectError, Projection, project};
 use crate::schema::pointing_at;
 
@@ -100,7 +100,7 @@ async fn follow<P: Projection>(
     let mut runner = Runner::<P> {
         connection: pointing_at(store.pool(), P::NAME).connect().await?,
         position: checkpoint.position,
-        parked: parked::load(store.pool(), P::NAME).await?,
+        parked: Parked::load(store.pool(), P::NAME).await?,
         projection: std::marker::PhantomData,
     };
     progress.set(P::NAME, runner.position);
@@ -117,7 +117,7 @@ async fn follow<P: Projection>(
             batch = subscription.next(BATCH_EVENTS) => batch?,
             _ = heartbeat.tick() => {
                 store.heartbeat(P::NAME).await?;
-                runner.parked = parked::load(store.pool(), P::NAME).await?;
+                runner.parked = Parked::load(store.pool(), P::NAME).await?;
                 continue;
             }
         };

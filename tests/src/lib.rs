@@ -10,4 +10,4 @@ mod publish;
 mod system;
 
 pub use process::{Process, tributary};
-pub use system::{DEADLINE, Options, System, eventually};
+pub use system::{Caller, DEADLINE, Options, System, eventually};

@@ -206,6 +206,17 @@ impl System {
         self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body)
     }
 
+    /// A token of somebody else: a user's id, or the name of a program.
+    pub async fn token_for(&self, subject: &str, role: &str) -> Result<String> {
+        let token = self.run(&["token", "--subject", subject, "--role", role]).await?;
+        Ok(token.trim().to_owned())
+    }
+
+    /// The same system as the holder of `token` sees it.
+    pub fn caller(&self, token: impl Into<String>) -> Caller {
+        Caller { http: self.http.clone(), url: self.url.clone(), token: token.into() }
+    }
+
     /// GET, expecting success and JSON.
     pub async fn json(&self, path: &str) -> Result<Value> {
         let answer = self.get(path).send().await?;
@@ -295,6 +306,50 @@ impl System {
         ensure!(known == hash, "the chain does not add up");
         shutdown.cancel();
         Ok(())
+    }
+}
+
+/// Somebody who speaks to the API.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    http: reqwest::Client,
+    url: String,
+    pub token: String,
+}
+
+impl Caller {
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+    }
+
+    pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.request(reqwest::Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.request(reqwest::Method::POST, path).json(body)
+    }
+
+    /// A command, expecting success; returns its answer, once the read model shows what it did.
+    pub async fn command(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value> {
+        let request = self.request(method, path).header("Prefer", "wait=20").json(body);
+        let answer = request.send().await?;
+        let (status, body) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success(), "{path}: {status}: {body}");
+        if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&body)?) }
+    }
+
+    /// GET, expecting success and JSON.
+    pub async fn json(&self, path: &str) -> Result<Value> {
+        let answer = self.get(path).send().await?;
+        let (status, body) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success(), "GET {path}: {status}: {body}");
+        Ok(serde_json::from_str(&body)?)
     }
 }
 

@@ -31,7 +31,7 @@ const TYPES: &[(&str, i16)] = &[
 ];
 
 pub const CONTEXT: Context =
-    Context { name: "telemetry", categories: &[DEVICE, REJECTION], event_types: TYPES };
+    Context { name: "telemetry", categories: &[DEVICE, REJECTION], events: &[TYPES] };
 
 /// What devices did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

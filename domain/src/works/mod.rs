@@ -31,7 +31,7 @@ const TYPES: &[(&str, i16)] = &[
 ];
 
 pub const CONTEXT: Context =
-    Context { name: "works", categories: &[Work::CATEGORY], event_types: TYPES };
+    Context { name: "works", categories: &[Work::CATEGORY], events: &[TYPES] };
 
 /// The stream of one work.
 pub fn stream(id: Uuid) -> StreamId {

@@ -1,14 +1,20 @@
 //! `tributary token`: a bearer token, for curl.
 
+use domain::Role;
+use uuid::Uuid;
+
 use super::outcome::Failure;
 use super::output;
 use crate::config::{Span, Tokens};
-use crate::tokens::{Keys, Role};
+use crate::tokens::Keys;
+
+/// Who works with the server's own key in hand: a user that never registered.
+pub(super) const OPERATOR: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Whom it speaks for
-    #[arg(long, default_value = "admin")]
+    /// Whom it speaks for: the id of a user, or the name of a program
+    #[arg(long, default_value_t = OPERATOR.to_string())]
     subject: String,
     /// What it allows
     #[arg(long, default_value = "admin")]

@@ -8,16 +8,33 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use domain::{Actor, Role};
+use uuid::Uuid;
 
 use super::Api;
 use super::problem::Problem;
-use crate::tokens::Role;
 
 /// The subject of a token that holds, and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     pub(super) subject: String,
     pub(super) role: Role,
+}
+
+impl Caller {
+    /// The user behind the token; some speak for programs that are nobody.
+    pub(super) fn user(&self) -> Result<Actor, Problem> {
+        let not_a_user = |_unreadable| {
+            let detail = "this token speaks for a program, not for a user";
+            Problem::new(StatusCode::FORBIDDEN, "not_a_user", detail)
+        };
+        Ok(Actor { id: Uuid::parse_str(&self.subject).map_err(not_a_user)?, role: self.role })
+    }
+
+    /// Whether this user's data is the caller's business; as in topics, any text names a user.
+    pub(super) fn sees(&self, user_id: &str) -> bool {
+        self.role >= Role::Operator || self.subject == user_id
+    }
 }
 
 /// A caller who is at least an operator: for what concerns everybody's data.

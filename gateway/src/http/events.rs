@@ -126,7 +126,7 @@ impl FeedQuery {
 ///
 /// The link to the next page is there at the head, too: follow it again later.
 #[utoipa::path(
-    get, path = "/events", tag = tags::EVENTS, params(FeedQuery),
+    get, path = "/api/v1/events", tag = tags::EVENTS, params(FeedQuery),
     responses((status = 200, description = "Events in order of position", body = Page<EventRow>,
         headers(("Tributary-Position" = i64, description = "Every wanted event up to here is on this page or before it"),
         ("Link" = String, description = "The events after these, `rel=\"next\"`"))),
@@ -151,7 +151,7 @@ async fn feed(
 /// Server-sent events: `id` is the position, `event` the type, `data` the event. A reader that
 /// comes back with `Last-Event-ID` misses nothing.
 #[utoipa::path(
-    get, path = "/events/stream", tag = tags::EVENTS,
+    get, path = "/api/v1/events/stream", tag = tags::EVENTS,
     params(FeedQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Goes before `after`")),
     responses((status = 200, description = "Events as they are committed", body = String,
         content_type = "text/event-stream"),
@@ -188,7 +188,7 @@ pub(super) struct StreamQuery {
 
 /// Show one stream, event by event
 #[utoipa::path(
-    get, path = "/streams/{stream_id}", tag = tags::EVENTS,
+    get, path = "/api/v1/streams/{stream_id}", tag = tags::EVENTS,
     params(("stream_id" = String, Path, description = "`category-key`"), StreamQuery),
     responses((status = 200, description = "Its events, oldest first", body = Page<EventRow>,
         headers(("Tributary-Position" = i64, description = "Position of the last one shown"),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as FieldPath, Segment};
 
-use super::problem::{Fault, Problem};
+use super::problem::Problem;
 
 /// A JSON body, and its bytes, which idempotency keys are compared by.
 #[derive(Debug)]
@@ -76,23 +76,12 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // serde would read an array into a struct, member by member.
     if bytes.trim_ascii_start().starts_with(b"[") {
-        let fault = Fault {
-            pointer: Some(String::new()),
-            parameter: None,
-            detail: "the body must be an object".into(),
-        };
-        return Err(
-            Problem::invalid("invalid_body", "the body is not what is asked for").fault(fault)
-        );
+        return Err(Problem::member_at("", "the body must be an object"));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         if error.inner().is_data() {
-            Problem::invalid("invalid_body", "the body is not what is asked for").fault(Fault {
-                pointer: Some(pointer(error.path())),
-                parameter: None,
-                detail: error.inner().to_string(),
-            })
+            Problem::member_at(&pointer(error.path()), error.inner().to_string())
         } else {
             malformed(error.inner())
         }

@@ -22,8 +22,7 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
-use commands::Handler;
-use domain::works::Work;
+use commands::Handlers;
 use eventstore::{EventStore, Feed};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +49,7 @@ pub struct Api {
     pub feed: Feed,
     /// Whether the bus is there.
     pub bus: watch::Receiver<bool>,
-    pub works: Handler<Work>,
+    pub handlers: Handlers,
     pub wait: Waiter,
     pub keys: Keys,
     /// It could serve once.
@@ -73,8 +72,8 @@ pub struct Limits {
     pub time: Duration,
 }
 
-/// Everything under `/api/v1`: one line a context.
-fn api_routes() -> OpenApiRouter<Arc<Api>> {
+/// What needs a token: one line a context.
+fn guarded() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .merge(works::routes())
         .merge(telemetry::routes())
@@ -82,21 +81,25 @@ fn api_routes() -> OpenApiRouter<Arc<Api>> {
         .merge(projections::routes())
 }
 
+/// What anybody may call. Each of these says `security(())`.
+fn open() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().merge(health::routes())
+}
+
 /// The document about all of it.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let routes = OpenApiRouter::<Arc<Api>>::with_openapi(openapi::base())
-        .nest("/api/v1", api_routes())
-        .merge(health::routes());
+    let routes =
+        OpenApiRouter::<Arc<Api>>::with_openapi(openapi::base()).merge(guarded()).merge(open());
     openapi::complete(routes.into_openapi())
 }
 
 /// The whole server.
 pub fn router(api: Arc<Api>, limits: Limits) -> Router {
     let authenticate = middleware::from_fn_with_state(Arc::clone(&api), caller::authenticate);
-    let (guarded, _) = api_routes().route_layer(authenticate).split_for_parts();
-    let (open, _) = health::routes().split_for_parts();
+    let (guarded, _) = guarded().route_layer(authenticate).split_for_parts();
+    let (open, _) = open().split_for_parts();
     Router::new()
-        .nest("/api/v1", guarded)
+        .merge(guarded)
         .merge(open)
         .with_state(api)
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document()))

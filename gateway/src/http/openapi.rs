@@ -34,8 +34,11 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     scheme.bearer_format = Some("JWT".into());
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
     document.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
-    for item in document.paths.paths.values_mut() {
-        operations(item).for_each(add_problems);
+    for (path, item) in &mut document.paths.paths {
+        for operation in operations(item) {
+            add_headers(operation);
+            add_problems(path, operation);
+        }
     }
     document
 }
@@ -46,13 +49,51 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         .filter_map(Option::as_mut)
 }
 
-fn add_problems(operation: &mut Operation) {
+/// Headers every answer has that is a success, by status.
+const HEADERS: &[(&str, &str, &str)] = &[
+    ("2", "Tributary-Position", "How far the read model is; for a command, where its events are"),
+    ("200", "Link", "The next page of a list, `rel=\"next\"`"),
+    ("20", "ETag", "Version of what is shown or was changed"),
+    ("201", "Location", "Where it is"),
+    ("202", "Location", "Where it is"),
+    ("204", "Location", "Where it is"),
+];
+
+fn add_headers(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        for (prefix, name, description) in HEADERS {
+            if status.starts_with(prefix) && !response.headers.contains_key(*name) {
+                let mut header = Header::default();
+                header.description = Some((*description).into());
+                response.headers.insert((*name).into(), header.into());
+            }
+        }
+    }
+}
+
+/// What may be wrong with any request of its kind; a handler describes what is special to it.
+fn add_problems(path: &str, operation: &mut Operation) {
+    let takes = |name: &str| {
+        let mut parameters = operation.parameters.iter().flatten();
+        parameters.any(|known| matches!(known, RefOr::T(known) if known.name == name))
+    };
     let mut expected = vec![
         ("500", "It failed on our side"),
         ("503", "Not now; `Retry-After` says when to come back"),
     ];
     if operation.security.is_none() {
         expected.push(("401", "No token, or not one that holds"));
+        expected.push(("403", "Not for this caller"));
+    }
+    if path.contains('{') {
+        expected.push(("404", "There is no such thing, or not for this caller"));
+    }
+    if takes("Idempotency-Key") {
+        expected.push(("409", "Not in the state it is in"));
+    }
+    if takes("If-Match") {
+        expected.push(("412", "It is at another version than `If-Match` says"));
     }
     if operation.request_body.is_some() {
         expected.push(("400", "The body is not JSON"));

@@ -97,6 +97,30 @@ pub(super) fn respond<T: Serialize>(
     response
 }
 
+/// A page of rows that were asked for with `limit`: if it is full, `place` of its last row is where
+/// the next one begins.
+pub(super) fn full<T: Serialize, P: Serialize>(
+    uri: &Uri,
+    rows: Vec<T>,
+    limit: Limit,
+    position: Position,
+    place: impl Fn(&T) -> P,
+) -> Result<Response, Problem> {
+    let last = rows.last().filter(|_| rows.len() == usize::from(limit));
+    let cursor = last.map(|last| Cursor::to(&place(last))).transpose()?;
+    let next = cursor.map(|cursor| ("cursor", cursor.into()));
+    Ok(respond(uri, rows, next, position))
+}
+
+/// One row as an answer; `version` is that of its stream.
+pub(super) fn one(row: impl Serialize, version: Option<i64>, position: Position) -> Response {
+    let mut response = ([(POSITION, position.to_string())], Json(row)).into_response();
+    if let Some(Ok(tag)) = version.map(|version| format!("\"{version}\"").parse()) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
 /// Adds `Link: rel="next"`: the same query from another place.
 pub(super) fn link(response: &mut Response, uri: &Uri, next: Option<(&str, String)>) {
     let value =

@@ -19,7 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// Show how far every projection is behind the log
 #[utoipa::path(
-    get, path = "/projections", tag = tags::OPERATIONS,
+    get, path = "/api/v1/projections", tag = tags::OPERATIONS,
     responses((status = 200, description = "Every projection there is", body = Page<Status>),
         (status = 403, description = "Not an operator")),
 )]

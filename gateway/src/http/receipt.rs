@@ -37,6 +37,9 @@ pub(super) struct CommandHeaders {
     /// `wait=N`: answer once the read model shows what was done, after at most N seconds.
     #[param(rename = "Prefer", value_type = String, required = false, example = "wait=5")]
     prefer: Option<String>,
+    /// The `ETag` the change was made for: 412 if it is another by now.
+    #[param(rename = "If-Match", value_type = String, required = false)]
+    if_match: Option<String>,
     /// W3C trace context; stands in the events.
     #[param(value_type = String, required = false)]
     traceparent: Option<String>,
@@ -49,6 +52,8 @@ pub(super) struct Asked {
     pub(super) trace: Trace,
     /// How long the caller wants to wait for the read model.
     pub(super) wait: Option<Duration>,
+    /// The version the caller believes it to be at.
+    pub(super) expected: Option<Version>,
     /// Method, path template and subject with the caller's key: two callers cannot meet in it.
     key: Option<String>,
 }
@@ -56,10 +61,12 @@ pub(super) struct Asked {
 /// The answer to a command; kept in its receipt as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) location: String,
-    pub(super) version: Version,
-    pub(super) body: Box<RawValue>,
+    status: u16,
+    location: String,
+    /// 0 where it is not known before the commit.
+    version: Version,
+    /// `null` where there is none.
+    body: Box<RawValue>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Asked {
@@ -71,7 +78,9 @@ impl<S: Sync> FromRequestParts<S> for Asked {
         let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let key = given_key(&parts.headers)?
             .map(|key| format!("{} {template} {} {key}", parts.method, caller.subject));
-        Ok(Self { wait: wait::preferred(&parts.headers), caller, trace, key })
+        let wait = wait::preferred(&parts.headers);
+        let expected = if_match(&parts.headers)?;
+        Ok(Self { caller, trace, wait, expected, key })
     }
 }
 
@@ -85,6 +94,22 @@ fn given_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         let detail = "1 to 200 printable characters without spaces";
         Problem::parameter("Idempotency-Key", detail)
     })
+}
+
+/// `If-Match` (RFC 9110) with the one `ETag` we give out, or `*`.
+fn if_match(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    match version.and_then(|version| version.parse().ok()) {
+        Some(version) => Ok(Some(Version(version))),
+        None => Err(Problem::parameter("If-Match", "not an ETag of ours")),
+    }
 }
 
 impl Asked {
@@ -109,7 +134,12 @@ impl Asked {
                 Some(NewReceipt::new(key.clone(), request, kept))
             }
         };
-        Ok(Envelope { metadata: self.metadata(), receipt })
+        Ok(Envelope {
+            metadata: self.metadata(),
+            receipt,
+            expected: self.expected,
+            ..Envelope::default()
+        })
     }
 }
 
@@ -126,23 +156,35 @@ impl Answer {
         Ok(Self { status: status.as_u16(), location, version, body })
     }
 
+    /// Done, and no more to say than where to look at it: 204.
+    pub(super) fn no_content(location: String) -> Result<Self, Problem> {
+        Self::new(StatusCode::NO_CONTENT, location, Version::NONE, &())
+    }
+
     /// The answer to give now: this one, or the one that was given the first time.
     pub(super) fn respond(self, done: &Done) -> Result<Response, Problem> {
         let answer: Self = match &done.replayed {
-            None => self,
+            None => Self { version: done.version, ..self },
             Some(receipt) => serde_json::from_str(&receipt.response)
                 .map_err(|error| Problem::internal(&error))?,
         };
         let status =
             StatusCode::from_u16(answer.status).map_err(|error| Problem::internal(&error))?;
-        let headers = [
-            (header::CONTENT_TYPE.as_str(), "application/json".to_owned()),
-            (header::LOCATION.as_str(), answer.location),
-            (header::ETAG.as_str(), format!("\"{}\"", answer.version)),
-            (POSITION, done.position.to_string()),
-        ];
-        let body: Box<str> = answer.body.into();
-        Ok((status, headers, String::from(body)).into_response())
+        let headers =
+            [(header::LOCATION.as_str(), answer.location), (POSITION, done.position.to_string())];
+        let mut response = if status == StatusCode::NO_CONTENT {
+            (status, headers).into_response()
+        } else {
+            let body: Box<str> = answer.body.into();
+            (status, headers, [(header::CONTENT_TYPE, "application/json")], String::from(body))
+                .into_response()
+        };
+        if answer.version > Version::NONE
+            && let Ok(tag) = format!("\"{}\"", answer.version).parse()
+        {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        Ok(response)
     }
 }
 

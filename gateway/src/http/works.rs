@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json as Answered;
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::Version;
 use domain::works::{Command, stream};
@@ -20,7 +19,7 @@ use super::events::{self, EventRow};
 use super::extract::{Json, Path, Query};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::Problem;
-use super::receipt::{Answer, Asked, CommandHeaders, POSITION};
+use super::receipt::{Answer, Asked, CommandHeaders};
 use super::wait::QueryHeaders;
 use super::{Api, tags};
 use crate::codes::work_code;
@@ -45,11 +44,8 @@ pub(super) struct Demand {
 ///
 /// It is done by a worker, later; look at `Location` to see how it goes.
 #[utoipa::path(
-    post, path = "/works", tag = tags::WORKS, params(CommandHeaders), request_body = Demand,
-    responses((status = 202, description = "Demanded", body = Row, headers(
-        ("Tributary-Position" = i64, description = "Position of its event in the log"),
-        ("Location" = String, description = "Where the work is"),
-        ("ETag" = String, description = "Its version")))),
+    post, path = "/api/v1/works", tag = tags::WORKS, params(CommandHeaders), request_body = Demand,
+    responses((status = 202, description = "Demanded", body = Row)),
 )]
 async fn demand(
     State(api): State<Arc<Api>>,
@@ -64,7 +60,7 @@ async fn demand(
         add_up_to: value.add_up_to.unwrap_or(u32::try_from(row.add_up_to).unwrap_or(u32::MAX)),
     };
     let envelope = asked.envelope(&bytes, &answer)?;
-    let done = api.works.create(&stream(row.id), command, envelope).await?;
+    let done = api.handlers.works.create(&stream(row.id), command, envelope).await?;
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
 }
@@ -114,10 +110,8 @@ pub(super) struct ListQuery {
 
 /// List works, newest first
 #[utoipa::path(
-    get, path = "/works", tag = tags::WORKS, params(ListQuery, QueryHeaders),
-    responses((status = 200, description = "A page of works", body = Page<Row>, headers(
-        ("Tributary-Position" = i64, description = "How far the read model is"),
-        ("Link" = String, description = "The next page, `rel=\"next\"`")))),
+    get, path = "/api/v1/works", tag = tags::WORKS, params(ListQuery, QueryHeaders),
+    responses((status = 200, description = "A page of works", body = Page<Row>)),
 )]
 async fn list(
     State(api): State<Arc<Api>>,
@@ -130,13 +124,7 @@ async fn list(
     let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
     let filter = query.filter()?;
     let rows = works::list(api.store.pool(), &filter, after, limit.into()).await?;
-    let full = rows.len() == usize::from(limit);
-    let next = match rows.last().filter(|_| full) {
-        Some(last) => Some(Cursor::to(&(last.created_at, last.id))?.into()),
-        None => None,
-    };
-    let next = next.map(|cursor| ("cursor", cursor));
-    Ok(page::respond(&uri, rows, next, position))
+    page::full(&uri, rows, limit, position, |last| (last.created_at, last.id))
 }
 
 impl ListQuery {
@@ -159,10 +147,8 @@ impl ListQuery {
 
 /// Show one work
 #[utoipa::path(
-    get, path = "/works/{id}", tag = tags::WORKS, params(("id" = Uuid, Path), QueryHeaders),
-    responses((status = 200, description = "The work", body = Row, headers(
-        ("Tributary-Position" = i64, description = "How far the read model is"),
-        ("ETag" = String, description = "Its version"))),
+    get, path = "/api/v1/works/{id}", tag = tags::WORKS, params(("id" = Uuid, Path), QueryHeaders),
+    responses((status = 200, description = "The work", body = Row),
         (status = 404, description = "There is no such work")),
 )]
 async fn get(
@@ -173,14 +159,13 @@ async fn get(
     let position = api.wait.query(PROJECTION, &headers).await?;
     let row = works::get(api.store.pool(), id).await?;
     let row = row.ok_or_else(|| Problem::not_found("work"))?;
-    let headers =
-        [(POSITION, position.to_string()), (header::ETAG.as_str(), format!("\"{}\"", row.version))];
-    Ok((headers, Answered(row)).into_response())
+    let version = row.version;
+    Ok(page::one(row, Some(version), position))
 }
 
 /// Show what happened to a work, event by event
 #[utoipa::path(
-    get, path = "/works/{id}/events", tag = tags::WORKS,
+    get, path = "/api/v1/works/{id}/events", tag = tags::WORKS,
     params(("id" = Uuid, Path), events::StreamQuery),
     responses((status = 200, description = "Its events, oldest first", body = Page<EventRow>,
         headers(("Tributary-Position" = i64, description = "Position of the last one shown"),

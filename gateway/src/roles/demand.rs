@@ -179,6 +179,7 @@ impl Intake<'_> {
                 response: format!("{{\"id\":\"{id}\"}}").into(),
                 ..NewReceipt::new(key.to_owned(), &message.payload, Box::default())
             }),
+            ..Envelope::default()
         };
         self.handler.create(&stream(id), command, envelope).await?;
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use commands::Handler;
+use commands::Handlers;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ pub(super) async fn run(
         time: parts.config.http.http_timeout.0,
     };
     let api = Api {
-        works: Handler::new(parts.store.clone()),
+        handlers: Handlers::new(&parts.store),
         store: parts.store,
         feed: parts.feed,
         bus: parts.bus.connected(),

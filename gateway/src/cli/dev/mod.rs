@@ -7,6 +7,7 @@ mod welcome;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use domain::Role;
 
 use super::migrate::migrate;
 use super::outcome::Failure;
@@ -17,7 +18,7 @@ use crate::app::App;
 use crate::config::{Admin, Config, Http, Secret, Server, Worker};
 use crate::roles::Role as Plays;
 use crate::servers::Servers;
-use crate::tokens::{Keys, Role, make_key};
+use crate::tokens::{Keys, make_key};
 
 /// Database of a private Postgres.
 const DATABASE: &str = "tributary";

@@ -34,7 +34,7 @@ pub(super) async fn seed(parts: &Parts) -> anyhow::Result<()> {
     let works = Handler::<Work>::new(parts.store.clone());
     for add_up_to in WORKS {
         let command = Command::Demand { work_code: work_code("api"), add_up_to };
-        let envelope = Envelope { metadata: metadata.clone(), receipt: None };
+        let envelope = Envelope { metadata: metadata.clone(), ..Envelope::default() };
         works.create(&stream(Uuid::now_v7()), command, envelope).await?;
     }
     Ok(())

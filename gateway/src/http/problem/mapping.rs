@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use domain::{Kind, Reject};
 use eventstore::{AppendError, Unavailable};
 
-use super::Problem;
+use super::{Fault, Problem};
 
 impl<R: Reject> From<commands::Error<R>> for Problem {
     fn from(error: commands::Error<R>) -> Self {
@@ -16,12 +16,26 @@ impl<R: Reject> From<commands::Error<R>> for Problem {
                     Kind::Forbidden => StatusCode::FORBIDDEN,
                     Kind::Conflict => StatusCode::CONFLICT,
                 };
-                Self::new(status, rejection.code(), rejection.to_string())
+                let problem = Self::new(status, rejection.code(), rejection.to_string());
+                match rejection.pointer() {
+                    None => problem,
+                    Some(pointer) => problem.fault(Fault::at(pointer, rejection.to_string())),
+                }
             }
             commands::Error::KeyReused => AppendError::KeyReused.into(),
             commands::Error::Contention(_) => {
                 Self::unavailable("contention", "others keep changing the same thing")
             }
+            commands::Error::Conflict(_) => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "somebody else changed what this rests on; ask again",
+            ),
+            commands::Error::OtherVersion { actual } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "precondition_failed",
+                format!("it is at version {actual}, not the one of If-Match"),
+            ),
             commands::Error::BadData(reason) => AppendError::BadData(reason).into(),
             commands::Error::Unavailable(error) => error.into(),
             commands::Error::ShuttingDown => AppendError::ShuttingDown.into(),

@@ -63,6 +63,13 @@ pub(super) struct Body9457 {
     members: Map<String, Value>,
 }
 
+impl Fault {
+    /// A member of the body is wrong.
+    pub(super) fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: Some(pointer.into()), parameter: None, detail: detail.into() }
+    }
+}
+
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
@@ -83,6 +90,13 @@ impl Problem {
     /// The request can be read but makes no sense.
     pub(super) fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// A member of the body is wrong.
+    pub(super) fn member_at(pointer: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self::invalid("invalid_body", "the body is not what is asked for")
+            .fault(Fault::at(pointer, detail))
     }
 
     /// A query parameter or header is wrong.

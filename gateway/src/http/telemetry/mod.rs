@@ -90,7 +90,7 @@ enum Outcome {
 /// At most 1,000. Each has a verdict of its own: one that is wrong does not spoil the others, and
 /// one that was sent before is a duplicate, so sending all of them again is harmless.
 #[utoipa::path(
-    post, path = "/telemetry", tag = tags::TELEMETRY, request_body = Vec<SentReading>,
+    post, path = "/api/v1/telemetry", tag = tags::TELEMETRY, request_body = Vec<SentReading>,
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: answer once the read model shows them, after at most N seconds")),
     responses((status = 200, description = "A verdict for each", body = Page<Verdict>, headers(
         ("Tributary-Position" = i64, description = "Position of the last one in the log")))),
@@ -167,7 +167,7 @@ struct DevicesQuery {
 
 /// List devices, by user and name
 #[utoipa::path(
-    get, path = "/devices", tag = tags::TELEMETRY, params(DevicesQuery, QueryHeaders),
+    get, path = "/api/v1/devices", tag = tags::TELEMETRY, params(DevicesQuery, QueryHeaders),
     responses((status = 200, description = "A page of devices", body = Page<Device>, headers(
         ("Tributary-Position" = i64, description = "How far the read model is"),
         ("Link" = String, description = "The next page, `rel=\"next\"`")))),
@@ -184,17 +184,14 @@ async fn devices(
     let after = DeviceCursor { user_id, device_id };
     let user = query.user_id.as_deref();
     let rows = telemetry::devices(api.store.pool(), user, &after, query.limit.into()).await?;
-    let full = rows.len() == usize::from(query.limit);
-    let next = match rows.last().filter(|_| full) {
-        Some(last) => Some(Cursor::to(&(&last.user_id, &last.device_id))?.into()),
-        None => None,
-    };
-    Ok(page::respond(&uri, rows, next.map(|cursor| ("cursor", cursor)), position))
+    page::full(&uri, rows, query.limit, position, |last| {
+        (last.user_id.clone(), last.device_id.clone())
+    })
 }
 
 /// Show one device
 #[utoipa::path(
-    get, path = "/users/{user_id}/devices/{device_id}", tag = tags::TELEMETRY,
+    get, path = "/api/v1/users/{user_id}/devices/{device_id}", tag = tags::TELEMETRY,
     params(("user_id" = String, Path), ("device_id" = String, Path), QueryHeaders),
     responses((status = 200, description = "The device", body = Device, headers(
         ("Tributary-Position" = i64, description = "How far the read model is"))),
@@ -208,5 +205,5 @@ async fn device(
     let position = api.wait.query(PROJECTION, &headers).await?;
     let device = telemetry::device(api.store.pool(), &user_id, &device_id).await?;
     let device = device.ok_or_else(|| Problem::not_found("device"))?;
-    Ok(([(POSITION, position.to_string())], Answered(device)).into_response())
+    Ok(page::one(device, None, position))
 }

@@ -82,7 +82,7 @@ struct Readings {
 /// With `bucket`, what they amount to in each stretch of time: count, least, greatest, average,
 /// first and last of every numeric field. `Accept: text/csv` answers with a table.
 #[utoipa::path(
-    get, path = "/users/{user_id}/devices/{device_id}/readings", tag = tags::TELEMETRY,
+    get, path = "/api/v1/users/{user_id}/devices/{device_id}/readings", tag = tags::TELEMETRY,
     params(("user_id" = String, Path), ("device_id" = String, Path), ReadingsQuery, QueryHeaders),
     responses((status = 200, description = "A page of readings", headers(
         ("Tributary-Position" = i64, description = "How far the read model is"),

@@ -1,46 +1,49 @@
-//! Parked streams: a projection sets a stream aside when one of its events cannot be applied.
-//! Later events of the stream wait behind it; everything else goes on.
+//! Parked streams: a consumer of the log sets a stream aside when one of its events cannot be
+//! applied. Later events of the stream wait behind it; everything else goes on.
 
 use std::collections::HashMap;
 
 use domain::{Position, StreamId};
-use eventstore::RawEvent;
 use sqlx::{PgConnection, PgPool, Row};
+
+use crate::RawEvent;
 
 /// Attempts at one event before its stream is parked.
 pub const MAX_ATTEMPTS: i32 = 3;
 
-/// The streams a projection has set aside, each with the event it stopped at.
+/// The streams a consumer has set aside, each with the event it stopped at.
 #[derive(Debug, Default)]
-pub(crate) struct Parked(HashMap<StreamId, Position>);
+pub struct Parked(HashMap<StreamId, Position>);
 
 impl Parked {
-    pub(crate) fn contains(&self, stream: &StreamId) -> bool {
+    /// The streams `consumer` has set aside.
+    pub async fn load(pool: &PgPool, consumer: &str) -> Result<Self, sqlx::Error> {
+        let rows = sqlx::query(
+            "select stream_id, position from log.parked where consumer = $1 and parked",
+        )
+        .bind(consumer)
+        .fetch_all(pool)
+        .await?;
+        let mut parked = Self::default();
+        for row in rows {
+            let stream = StreamId::parse(row.try_get("stream_id")?)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?;
+            parked.insert(stream, Position(row.try_get("position")?));
+        }
+        Ok(parked)
+    }
+
+    pub fn contains(&self, stream: &StreamId) -> bool {
         self.0.contains_key(stream)
     }
 
-    pub(crate) fn insert(&mut self, stream: StreamId, position: Position) {
+    pub fn insert(&mut self, stream: StreamId, position: Position) {
         self.0.insert(stream, position);
     }
 }
 
-pub(crate) async fn load(pool: &PgPool, consumer: &str) -> Result<Parked, sqlx::Error> {
-    let rows =
-        sqlx::query("select stream_id, position from log.parked where consumer = $1 and parked")
-            .bind(consumer)
-            .fetch_all(pool)
-            .await?;
-    let mut parked = Parked::default();
-    for row in rows {
-        let stream = StreamId::parse(row.try_get("stream_id")?)
-            .map_err(|error| sqlx::Error::Decode(error.into()))?;
-        parked.insert(stream, Position(row.try_get("position")?));
-    }
-    Ok(parked)
-}
-
 /// Counts an attempt at `event`, in a transaction of its own. Returns how many there were.
-pub(crate) async fn count(
+pub async fn count(
     connection: &mut PgConnection,
     consumer: &str,
     event: &RawEvent,
@@ -65,7 +68,7 @@ pub(crate) async fn count(
 }
 
 /// Sets the stream of `event` aside.
-pub(crate) async fn park(
+pub async fn park(
     connection: &mut PgConnection,
     consumer: &str,
     event: &RawEvent,
@@ -79,14 +82,14 @@ pub(crate) async fn park(
     .execute(connection)
     .await?;
     tracing::error!(
-        projection = consumer, position = %event.position, stream = %event.stream,
+        consumer, position = %event.position, stream = %event.stream,
         "the stream is parked",
     );
     Ok(())
 }
 
 /// The event was applied after all.
-pub(crate) async fn clear(
+pub async fn clear(
     connection: &mut PgConnection,
     consumer: &str,
     event: &RawEvent,
