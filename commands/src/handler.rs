@@ -80,6 +80,24 @@ impl<R: Reject> From<AppendError> for Error<R> {
     }
 }
 
+/// Why a stream could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    #[error("the stream cannot be read by this build")]
+    Codec(#[from] domain::event::CodecError),
+}
+
+impl<R: Reject> From<LoadError> for Error<R> {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Unavailable(error) => Self::Unavailable(error),
+            LoadError::Codec(error) => Self::Codec(error),
+        }
+    }
+}
+
 /// A stream's state and where it stands.
 #[derive(Debug, Clone, Default)]
 pub struct Loaded<D> {
@@ -130,7 +148,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
     }
 
     /// The state of `stream` now.
-    pub async fn load(&self, stream: &StreamId) -> Result<Loaded<D>, Error<D::Rejection>> {
+    pub async fn load(&self, stream: &StreamId) -> Result<Loaded<D>, LoadError> {
         let loaded = self.catch_up(stream, self.cache.get(stream).unwrap_or_default()).await?;
         self.cache.insert(stream.clone(), loaded.clone());
         Ok(loaded)
@@ -215,7 +233,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         &self,
         stream: &StreamId,
         mut loaded: Loaded<D>,
-    ) -> Result<Loaded<D>, Error<D::Rejection>> {
+    ) -> Result<Loaded<D>, LoadError> {
         loop {
             let page = self.store.read_stream(stream, loaded.version, PAGE_EVENTS).await?;
             let Some(last) = page.last() else {

@@ -1,21 +1,32 @@
 //! The write side: load, fold, decide, append. It knows nothing of read models.
 
 mod handler;
+mod process;
+pub mod orders;
 pub mod works;
 
-pub use handler::{Done, Envelope, Error, Handler, Loaded};
+pub use handler::{Done, Envelope, Error, Handler, LoadError, Loaded};
 
+use domain::orders::{Order, Product, StockItem};
 use domain::works::Work;
 use eventstore::EventStore;
 
 /// A handler for every decider there is: the one list.
 #[derive(Debug)]
 pub struct Handlers {
+    pub orders: Handler<Order>,
+    pub products: Handler<Product>,
+    pub stock: Handler<StockItem>,
     pub works: Handler<Work>,
 }
 
 impl Handlers {
     pub fn new(store: &EventStore) -> Self {
-        Self { works: Handler::new(store.clone()) }
+        Self {
+            orders: Handler::new(store.clone()),
+            products: Handler::new(store.clone()),
+            stock: Handler::new(store.clone()),
+            works: Handler::new(store.clone()),
+        }
     }
 }

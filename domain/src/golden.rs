@@ -4,13 +4,22 @@
 use std::path::Path;
 
 use crate::event::{Event, decode, encode};
-use crate::{CONTEXTS, Context, telemetry, works};
+use crate::{CONTEXTS, Context, orders, telemetry, works};
 
 /// Checks the golden files of one event set.
 type Check = fn(&Context);
 
 /// Every event set there is, by context: one line a context, as in [`CONTEXTS`].
 const SETS: &[(&Context, &[Check])] = &[
+    (
+        &orders::CONTEXT,
+        &[
+            check::<orders::order::Event>,
+            check::<orders::product::Event>,
+            check::<orders::product::SkuEvent>,
+            check::<orders::stock_item::Event>,
+        ],
+    ),
     (&telemetry::CONTEXT, &[check::<telemetry::Event>]),
     (&works::CONTEXT, &[check::<works::Event>]),
 ];

@@ -42,11 +42,25 @@ impl Parked {
     }
 }
 
+/// The event that may be to blame, and the stream that is set aside for it: its own in a
+/// projection, that of what it concerns in a process manager.
+#[derive(Debug, Clone, Copy)]
+pub struct Suspect<'a> {
+    pub stream: &'a StreamId,
+    pub position: Position,
+}
+
+impl<'a> From<&'a RawEvent> for Suspect<'a> {
+    fn from(event: &'a RawEvent) -> Self {
+        Self { stream: &event.stream, position: event.position }
+    }
+}
+
 /// Counts an attempt at `event`, in a transaction of its own. Returns how many there were.
 pub async fn count(
     connection: &mut PgConnection,
     consumer: &str,
-    event: &RawEvent,
+    event: &Suspect<'_>,
     error: &str,
 ) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar(
@@ -71,7 +85,7 @@ pub async fn count(
 pub async fn park(
     connection: &mut PgConnection,
     consumer: &str,
-    event: &RawEvent,
+    event: &Suspect<'_>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update log.parked set parked = true, parked_at = clock_timestamp()
@@ -92,7 +106,7 @@ pub async fn park(
 pub async fn clear(
     connection: &mut PgConnection,
     consumer: &str,
-    event: &RawEvent,
+    event: &Suspect<'_>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query("delete from log.parked where consumer = $1 and stream_id = $2 and not parked")
         .bind(consumer)

@@ -187,14 +187,19 @@ impl<P: Projection> Runner<P> {
     /// process is parked like any other.
     async fn apply_carefully(&mut self, events: &[Arc<RawEvent>]) -> Result<(), Interrupted> {
         for event in events {
-            let attempts =
-                parked::count(&mut self.connection, P::NAME, event, "killed the process").await?;
+            let attempts = parked::count(
+                &mut self.connection,
+                P::NAME,
+                &(&**event).into(),
+                "killed the process",
+            )
+            .await?;
             if attempts > MAX_ATTEMPTS {
                 self.park(event).await?;
             }
             self.apply(std::slice::from_ref(event), event.position).await?;
             if !self.parked.contains(&event.stream) {
-                parked::clear(&mut self.connection, P::NAME, event).await?;
+                parked::clear(&mut self.connection, P::NAME, &(&**event).into()).await?;
             }
         }
         Ok(())
@@ -203,7 +208,7 @@ impl<P: Projection> Runner<P> {
     /// Counts a failed attempt at `event`; the last one parks its stream.
     async fn suspect(&mut self, event: &RawEvent, failure: &Failure) -> Result<(), Interrupted> {
         let error = failure.to_string();
-        let attempts = parked::count(&mut self.connection, P::NAME, event, &error).await?;
+        let attempts = parked::count(&mut self.connection, P::NAME, &event.into(), &error).await?;
         tracing::warn!(
             projection = P::NAME, position = %event.position, stream = %event.stream, attempts,
             error, "an event could not be applied",
@@ -216,7 +221,7 @@ impl<P: Projection> Runner<P> {
     }
 
     async fn park(&mut self, event: &RawEvent) -> Result<(), Interrupted> {
-        parked::park(&mut self.connection, P::NAME, event).await?;
+        parked::park(&mut self.connection, P::NAME, &event.into()).await?;
         self.parked.insert(event.stream.clone(), event.position);
         metrics::counter!("tributary_parked_total", "projection" => P::NAME).increment(1);
         Ok(())

@@ -34,6 +34,8 @@ pub struct Config {
     #[command(flatten)]
     pub tokens: Tokens,
     #[command(flatten)]
+    pub orders: Orders,
+    #[command(flatten)]
     pub worker: Worker,
 }
 
@@ -144,6 +146,15 @@ pub struct Tokens {
     /// Private key that signs tokens: Ed25519, PKCS#8, PEM (`openssl genpkey -algorithm ed25519`)
     #[arg(long, env = "TRIBUTARY_SIGNING_KEY_FILE", value_name = "FILE")]
     pub signing_key_file: PathBuf,
+}
+
+/// The shop.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "Orders")]
+pub struct Orders {
+    /// How long an order may be pending before it is cancelled
+    #[arg(long, env = "ORDER_TTL", value_name = "TIME", default_value = "15m")]
+    pub order_ttl: Span,
 }
 
 /// Doing works.

@@ -6,12 +6,14 @@ mod events;
 mod extract;
 mod health;
 mod openapi;
+mod orders;
 mod page;
 mod problem;
 mod projections;
 mod receipt;
 mod sse;
 mod telemetry;
+mod text;
 mod trace;
 mod wait;
 mod works;
@@ -36,6 +38,7 @@ pub use wait::Waiter;
 
 /// Groups of routes in the document.
 mod tags {
+    pub(super) const ORDERS: &str = "orders";
     pub(super) const WORKS: &str = "works";
     pub(super) const TELEMETRY: &str = "telemetry";
     pub(super) const EVENTS: &str = "events";
@@ -52,6 +55,8 @@ pub struct Api {
     pub handlers: Handlers,
     pub wait: Waiter,
     pub keys: Keys,
+    /// How long an order may be pending.
+    pub order_ttl: Duration,
     /// It could serve once.
     pub started: AtomicBool,
     pub shutdown: CancellationToken,
@@ -75,6 +80,7 @@ pub struct Limits {
 /// What needs a token: one line a context.
 fn guarded() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        .merge(orders::routes())
         .merge(works::routes())
         .merge(telemetry::routes())
         .merge(events::routes())

@@ -29,6 +29,7 @@ pub(super) async fn run(
         bus: parts.bus.connected(),
         wait: parts.wait,
         keys,
+        order_ttl: parts.config.orders.order_ttl.0,
         started: AtomicBool::new(false),
         shutdown: shutdown.clone(),
     };

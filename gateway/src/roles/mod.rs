@@ -1,6 +1,7 @@
 //! The roles a process can play. Each is one function that runs until `shutdown`; outages of the
 //! servers it needs are waited out, so an error means that it was set up wrongly.
 
+mod fulfilment;
 mod http;
 mod mqtt;
 mod projector;
@@ -30,7 +31,7 @@ pub enum Role {
     Relay,
     /// Keeps the read models
     Projector,
-    /// Does works, and takes demands for them from the bus
+    /// Does works, takes demands for them from the bus, and moves orders along
     Worker,
 }
 

@@ -1,4 +1,5 @@
-//! Does works: looks for those that are due, and attempts as many at once as it may.
+//! Does works: looks for those that are due, and attempts as many at once as it may. What else is
+//! done in the background runs beside it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::demand;
+use super::{demand, fulfilment};
 use crate::app::Parts;
 
 /// The projection that says which works are due.
@@ -47,6 +48,7 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
     };
     tokio::join!(
         demand::run(&parts, &shutdown),
+        fulfilment::run(&parts, &shutdown),
         shutdown.run_until_cancelled(works.follow()),
         shutdown.run_until_cancelled(works.look()),
     );

@@ -3,6 +3,7 @@
 #![allow(clippy::format_collect, clippy::panic, reason = "these are tests")]
 
 mod telemetry;
+mod orders;
 mod works;
 mod bus;
 mod http;

@@ -1,6 +1,7 @@
 //! The one mapping from errors to problems.
 
 use axum::http::StatusCode;
+use commands::LoadError;
 use domain::{Kind, Reject};
 use eventstore::{AppendError, Unavailable};
 
@@ -40,6 +41,15 @@ impl<R: Reject> From<commands::Error<R>> for Problem {
             commands::Error::Unavailable(error) => error.into(),
             commands::Error::ShuttingDown => AppendError::ShuttingDown.into(),
             commands::Error::Codec(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Unavailable(error) => error.into(),
+            LoadError::Codec(error) => Self::internal(&error),
         }
     }
 }

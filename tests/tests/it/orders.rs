@@ -1,0 +1,333 @@
+//! Orders and stock: nothing sold twice, nothing lost, whatever dies in between.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::{Caller, System, eventually};
+use uuid::Uuid;
+
+/// Adds a product with so many pieces in stock; returns its id.
+async fn product(operator: &Caller, sku: &str, price: &str, stock: i64) -> Result<String> {
+    let body = json!({"sku": sku, "name": sku, "price": price, "currency": "EUR"});
+    let product = operator.command(Method::POST, "/api/v1/products", &body).await?;
+    let id = product["id"].as_str().context("an id")?.to_owned();
+    if stock > 0 {
+        let path = format!("/api/v1/products/{id}/stock");
+        let body = json!({"quantity": stock, "reason": "delivery"});
+        operator.command(Method::POST, &path, &body).await?;
+    }
+    Ok(id)
+}
+
+fn cart(lines: &[(&str, u32)]) -> Value {
+    let items = lines.iter().map(|(id, n)| json!({"product_id": id, "quantity": n}));
+    json!({"items": items.collect::<Vec<_>>()})
+}
+
+async fn place(customer: &Caller, lines: &[(&str, u32)]) -> Result<String> {
+    let answer = customer.post("/api/v1/orders", &cart(lines)).send().await?;
+    ensure!(answer.status() == 202, "{}", answer.text().await?);
+    let location = answer.headers()["location"].to_str()?.to_owned();
+    Ok(location)
+}
+
+/// Waits until the order is of this status.
+async fn until(caller: &Caller, order: &str, status: &str) -> Result<Value> {
+    eventually(&format!("{order} is {status}"), async || {
+        Ok(caller.json(order).await.is_ok_and(|order| order["status"] == status))
+    })
+    .await?;
+    caller.json(order).await
+}
+
+async fn customer(system: &System) -> Result<Caller> {
+    Ok(system.caller(system.token_for(&Uuid::now_v7().to_string(), "user").await?))
+}
+
+/// Plays the log from its beginning and checks at every position that no piece is lost or sold
+/// twice, and in the end that nothing is reserved for an order that is over.
+async fn stock_is_conserved(system: &System) -> Result<()> {
+    #[derive(Default)]
+    struct Stock {
+        received: i64,
+        available: i64,
+        shipped: i64,
+        reserved: HashMap<String, i64>,
+    }
+    let rows: Vec<(i64, String, String, String)> = sqlx::query_as(
+        "select position, stream_id, event_type, data::text from log.event order by position",
+    )
+    .fetch_all(&system.admin)
+    .await?;
+    let mut stocks: BTreeMap<String, Stock> = BTreeMap::new();
+    let (mut placed, mut over) = (HashSet::new(), HashSet::new());
+    for (position, stream, event_type, data) in rows {
+        let data: Value = serde_json::from_str(&data)?;
+        let (category, key) = stream.split_once('-').context("a stream")?;
+        if category == "order" {
+            placed.insert(key.to_owned());
+            if ["order_cancelled", "order_shipped"].contains(&event_type.as_str()) {
+                over.insert(key.to_owned());
+            }
+        }
+        if category != "stock" {
+            continue;
+        }
+        let stock = stocks.entry(key.to_owned()).or_default();
+        let quantity = data["quantity"].as_i64().context("a quantity")?;
+        let order = data["order_id"].as_str().unwrap_or_default().to_owned();
+        match event_type.as_str() {
+            "stock_received" => {
+                (stock.received, stock.available) =
+                    (stock.received + quantity, stock.available + quantity)
+            }
+            "stock_corrected" => {
+                (stock.received, stock.available) =
+                    (stock.received - quantity, stock.available - quantity)
+            }
+            "stock_reserved" => {
+                ensure!(placed.contains(&order), "{position}: reserved for nobody");
+                stock.available -= quantity;
+                let before = stock.reserved.insert(order, quantity);
+                ensure!(before.is_none(), "{position}: reserved twice");
+            }
+            "stock_released" => {
+                ensure!(stock.reserved.remove(&order) == Some(quantity), "{position}: released");
+                stock.available += quantity;
+            }
+            "stock_shipped" => {
+                ensure!(stock.reserved.remove(&order) == Some(quantity), "{position}: shipped");
+                stock.shipped += quantity;
+            }
+            _ => {}
+        }
+        let reserved: i64 = stock.reserved.values().sum();
+        ensure!(stock.available >= 0, "{position}: {} available", stock.available);
+        ensure!(stock.received == stock.available + reserved + stock.shipped, "at {position}");
+    }
+    for stock in stocks.values() {
+        let left = stock.reserved.keys().find(|order| over.contains(*order));
+        ensure!(left.is_none(), "reserved for {left:?}, which is over");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_fifty_pieces_two_hundred_orders_get_fifty() -> Result<()> {
+    const ORDERS: usize = 200;
+    const STOCK: usize = 50;
+    let system = System::start().await?;
+    let _back = system.serve(&["projector", "relay"]).await?;
+    let _first = system.serve(&["http"]).await?;
+    let port = system.port() + 1;
+    let other = format!("http://127.0.0.1:{port}");
+    let _second = system.serve_with(&["http"], &[("PORT", &port.to_string())]).await?;
+    let mut worker = system.serve(&["worker"]).await?;
+    let operator = system.caller(&system.token);
+    let product = product(&operator, "SCARCE", "1.00", i64::try_from(STOCK)?).await?;
+
+    let customer = customer(&system).await?;
+    let elsewhere = customer.at(&other);
+    eventually("the second gateway answers", async || {
+        Ok(elsewhere.get("/livez").send().await.is_ok_and(|answer| answer.status() == 200))
+    })
+    .await?;
+    let lines = [(product.as_str(), 1)];
+    let orders = try_join_all(
+        (0..ORDERS).map(|n| place(if n % 2 == 0 { &customer } else { &elsewhere }, &lines)),
+    );
+    // Killed when some are through and others are not, twice.
+    let killing = async {
+        for decided in [20, 90] {
+            eventually("some orders are decided", async || {
+                let sql = "select count(*) from log.event
+                           where event_type in ('order_confirmed', 'order_cancelled')";
+                Ok(system.number(sql).await? >= decided)
+            })
+            .await?;
+            worker = system.serve_after_kill(&["worker"], &mut worker).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (orders, killed) = tokio::join!(orders, killing);
+    killed?;
+    assert_eq!(orders?.len(), ORDERS);
+    eventually("all orders are decided", async || {
+        let sql = "select count(*) from order_list.purchase where status <> 'pending'";
+        Ok(system.number(sql).await? == i64::try_from(ORDERS)?)
+    })
+    .await?;
+    system.caught_up().await?;
+    let mut statuses: BTreeMap<String, usize> = BTreeMap::new();
+    let all = customer.json("/api/v1/orders?limit=500").await?;
+    for order in all["items"].as_array().context("a list")? {
+        let status = order["status"].as_str().unwrap_or_default();
+        *statuses.entry(status.to_owned()).or_default() += 1;
+        let reason = if status == "cancelled" { json!("out_of_stock") } else { Value::Null };
+        assert_eq!(order["reason"], reason);
+    }
+    let expected = [("cancelled".to_owned(), ORDERS - STOCK), ("confirmed".to_owned(), STOCK)];
+    assert_eq!(statuses, BTreeMap::from(expected));
+    let shown = customer.json(&format!("/api/v1/products/{product}")).await?;
+    assert_eq!(shown["stock"], json!({"available": 0, "reserved": STOCK, "shipped": 0}));
+    stock_is_conserved(&system).await?;
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn an_order_whose_last_line_is_short_releases_the_others() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&[]).await?;
+    let operator = system.caller(&system.token);
+    let hat = product(&operator, "HAT", "9.90", 5).await?;
+    let shoe = product(&operator, "SHOE", "50.00", 5).await?;
+    let scarf = product(&operator, "SCARF", "20.00", 1).await?;
+    let customer = customer(&system).await?;
+    let order = place(&customer, &[(&hat, 2), (&shoe, 1), (&scarf, 2)]).await?;
+    let shown = until(&customer, &order, "cancelled").await?;
+    assert_eq!((&shown["reason"], &shown["total"]), (&json!("out_of_stock"), &json!("109.80")));
+    eventually("both are released", async || {
+        let sql = "select count(*) from order_list.history where event = 'stock_released'";
+        Ok(system.number(sql).await? == 2)
+    })
+    .await?;
+    let shown = customer.json(&order).await?;
+    let history: Vec<_> = shown["history"]
+        .as_array()
+        .context("a history")?
+        .iter()
+        .map(|entry| (entry["event"].as_str(), entry["product_id"].as_str()))
+        .collect();
+    assert_eq!(
+        history,
+        [
+            (Some("placed"), None),
+            (Some("stock_reserved"), Some(&*hat)),
+            (Some("stock_reserved"), Some(&*shoe)),
+            (Some("stock_refused"), Some(&*scarf)),
+            (Some("cancelled"), None),
+            (Some("stock_released"), Some(&*hat)),
+            (Some("stock_released"), Some(&*shoe)),
+        ]
+    );
+    system.caught_up().await?;
+    for (id, available) in [(&hat, 5), (&shoe, 5), (&scarf, 1)] {
+        let shown = customer.json(&format!("/api/v1/products/{id}")).await?;
+        assert_eq!(shown["stock"]["available"], available);
+    }
+    stock_is_conserved(&system).await?;
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn a_confirmed_order_is_shipped_or_cancelled_and_not_both() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&[]).await?;
+    let operator = system.caller(&system.token);
+    let hat = product(&operator, "HAT", "9.90", 10).await?;
+    let customer = customer(&system).await?;
+    let (kept, returned) =
+        (place(&customer, &[(&hat, 3)]).await?, place(&customer, &[(&hat, 4)]).await?);
+    until(&customer, &kept, "confirmed").await?;
+    until(&customer, &returned, "confirmed").await?;
+    // The price of an order is that of its day.
+    let change = json!({"price": "19.90"});
+    operator.command(Method::PATCH, &format!("/api/v1/products/{hat}"), &change).await?;
+    assert_eq!(customer.json(&kept).await?["total"], "29.70");
+
+    let act = async |caller: &Caller, order: &str, what: &str| -> Result<u16> {
+        let answer = caller.post(&format!("{order}/{what}"), &json!({})).send().await?;
+        Ok(answer.status().as_u16())
+    };
+    assert_eq!(act(&customer, &kept, "ship").await?, 403);
+    assert_eq!(act(&operator, &kept, "ship").await?, 204);
+    assert_eq!(act(&operator, &kept, "ship").await?, 204, "shipping twice is harmless");
+    assert_eq!(act(&customer, &kept, "cancel").await?, 409);
+    assert_eq!(act(&customer, &returned, "cancel").await?, 204);
+    assert_eq!(act(&operator, &returned, "ship").await?, 409);
+    eventually("the stock follows", async || {
+        let shown = customer.json(&format!("/api/v1/products/{hat}")).await?;
+        Ok(shown["stock"] == json!({"available": 7, "reserved": 0, "shipped": 3}))
+    })
+    .await?;
+    stock_is_conserved(&system).await?;
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_confirms_expires() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve_with(&["http", "projector"], &[("ORDER_TTL", "100ms")]).await?;
+    let operator = system.caller(&system.token);
+    let hat = product(&operator, "HAT", "9.90", 10).await?;
+    let order = place(&operator, &[(&hat, 3)]).await?;
+    // Fulfilment does not see to this one.
+    let id = order.rsplit('/').next().unwrap_or_default();
+    sqlx::query("insert into log.parked values ('fulfilment', $1, 1, 3, 'by a test', true)")
+        .bind(format!("order-{id}"))
+        .execute(&system.admin)
+        .await?;
+    let _worker = system.serve(&["worker"]).await?;
+    let shown = until(&operator, &order, "cancelled").await?;
+    assert_eq!(shown["reason"], "expired");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_is_the_same_order() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let operator = system.caller(&system.token);
+    let hat = product(&operator, "HAT", "9.90", 10).await?;
+    let send = async || -> Result<(u16, Value)> {
+        let request = operator.post("/api/v1/orders", &cart(&[(&hat, 1)]));
+        let answer = request.header("Idempotency-Key", "once").send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    };
+    let both = tokio::join!(send(), send());
+    let first = both.0?;
+    assert_eq!((first.0, &first), (202, &both.1?));
+    assert_eq!(send().await?, first);
+    let sql = "select count(*) from log.event where event_type = 'order_placed'";
+    assert_eq!(system.number(sql).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_ordered_is_refused_at_its_place() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let operator = system.caller(&system.token);
+    let hat = product(&operator, "HAT", "9.90", 10).await?;
+    let nothing = Uuid::now_v7().to_string();
+    for (body, pointer) in [
+        (json!({"items": []}), "/items"),
+        (cart(&[(&hat, 0)]), "/items/0/quantity"),
+        (cart(&[(&hat, 1), (&nothing, 1)]), "/items/1/product_id"),
+    ] {
+        let answer = operator.post("/api/v1/orders", &body).send().await?;
+        assert_eq!(answer.status(), 422, "{body}");
+        assert_eq!(answer.json::<Value>().await?["errors"][0]["pointer"], pointer, "{body}");
+    }
+    let twin = json!({"sku": "HAT", "name": "Hat", "price": "1", "currency": "EUR"});
+    let answer = operator.post("/api/v1/products", &twin).send().await?;
+    assert_eq!(answer.status(), 409);
+    assert_eq!(answer.json::<Value>().await?["code"], "sku_taken");
+    let too_many = json!({"quantity": -11, "reason": "lost"});
+    let path = format!("/api/v1/products/{hat}/stock");
+    assert_eq!(operator.post(&path, &too_many).send().await?.status(), 409);
+    let path = format!("/api/v1/products/{nothing}/stock");
+    assert_eq!(operator.post(&path, &too_many).send().await?.status(), 404);
+    // If-Match: the second change was made for what is no longer so.
+    let path = format!("/api/v1/products/{hat}");
+    let tag = operator.get(&path).send().await?.headers()["etag"].clone();
+    let patch = async |price: &str| -> Result<u16> {
+        let request = operator.request(Method::PATCH, &path).json(&json!({"price": price}));
+        Ok(request.header("If-Match", &tag).send().await?.status().as_u16())
+    };
+    assert_eq!((patch("10").await?, patch("11").await?), (204, 412));
+    Ok(())
+}
