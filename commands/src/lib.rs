@@ -11,6 +11,9 @@ use domain::orders::{Order, Product, StockItem};
 use domain::works::Work;
 use eventstore::EventStore;
 
+/// Name of every process manager, which is also the name of its consumer.
+pub const PROCESS_MANAGERS: [&str; 1] = [<orders::Fulfilment as process::Process>::NAME];
+
 /// A handler for every decider there is: the one list.
 #[derive(Debug)]
 pub struct Handlers {

@@ -12,3 +12,8 @@ mod codes;
 pub mod http;
 pub mod mqtt;
 pub mod servers;
+
+/// Name of everything that follows the log at a checkpoint of its own.
+fn readers() -> Vec<&'static str> {
+    projections::names().into_iter().chain(commands::PROCESS_MANAGERS).collect()
+}

@@ -1,5 +1,5 @@
-//! How far every projection is behind the log: measured against the log's own head, and with a
-//! heartbeat, so that a dead projector cannot look healthy.
+//! How far every reader of the log is behind it: measured against the log's own head, and with a
+//! heartbeat, so that a dead one cannot look healthy.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// in vain; its figures say which.
 const LIVE_WITHIN_SECONDS: f64 = 5.0;
 
-/// What a projection is doing.
+/// What a reader of the log is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -23,13 +23,13 @@ pub enum State {
     Live,
     /// Further behind.
     CatchingUp,
-    /// Its projector shows no life.
+    /// Whoever runs it shows no life.
     Stalled,
-    /// No projector has ever run it.
+    /// Nobody has ever run it.
     NeverRun,
 }
 
-/// Where a projection stands.
+/// Where a reader of the log stands: a projection, or a process manager.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Status {
     pub name: String,
@@ -39,14 +39,14 @@ pub struct Status {
     pub events_behind: i64,
     /// Age of the first event it has not seen; 0 when there is none.
     pub seconds_behind: f64,
-    /// When its projector last showed life.
+    /// When whoever runs it last showed life.
     pub heartbeat_at: Option<DateTime<Utc>>,
     /// Streams it has set aside.
     pub parked: i64,
 }
 
-/// Where every projection stands. The list comes from the code: one that never ran is in it.
-pub async fn statuses(store: &EventStore) -> Result<Vec<Status>, sqlx::Error> {
+/// Where each of `names` stands. They come from the code: one that never ran is among them.
+pub async fn statuses(store: &EventStore, names: &[&str]) -> Result<Vec<Status>, sqlx::Error> {
     let rows = sqlx::query(
         "select n.name, coalesce(c.position, 0) as position, c.heartbeat_at,
                 h.position - coalesce(c.position, 0) as events_behind,
@@ -62,7 +62,7 @@ pub async fn statuses(store: &EventStore) -> Result<Vec<Status>, sqlx::Error> {
          left join log.event next on next.position = coalesce(c.position, 0) + 1
          order by n.name",
     )
-    .bind(crate::names())
+    .bind(names)
     .fetch_all(store.pool())
     .await?;
     rows.iter().map(from_row).collect()

@@ -1,4 +1,4 @@
-//! `tributary lag`: how far every projection is behind the log.
+//! `tributary lag`: how far every projection and process manager is behind the log.
 
 use eventstore::EventStore;
 use projections::Status;
@@ -22,13 +22,13 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let pool = eventstore::pool(args.database.options()?, 1);
     let shutdown = CancellationToken::new();
     let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
-    let statuses = projections::statuses(&store).await;
+    let statuses = projections::statuses(&store, &crate::readers()).await;
     shutdown.cancel();
     let statuses = statuses?;
     if args.json {
         return output::json(&statuses);
     }
-    let heads = ["PROJECTION", "STATE", "POSITION", "EVENTS BEHIND", "SECONDS BEHIND", "PARKED"];
+    let heads = ["READER", "STATE", "POSITION", "EVENTS BEHIND", "SECONDS BEHIND", "PARKED"];
     output::table(&heads, &statuses.iter().map(row).collect::<Vec<_>>());
     Ok(())
 }

@@ -49,7 +49,7 @@ enum Command {
     /// Demand works and look at them
     #[command(subcommand)]
     Works(works::Command),
-    /// Show how far every projection is behind the log
+    /// Show how far every projection and process manager is behind the log
     Lag(lag::Args),
     /// Make a bearer token
     Token(token::Args),

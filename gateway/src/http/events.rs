@@ -214,6 +214,9 @@ pub(super) async fn of_stream(
     query: &StreamQuery,
     what: &str,
 ) -> Result<Response, Problem> {
+    if query.after < Version::NONE {
+        return Err(Problem::parameter("after", "not a version"));
+    }
     let events = api.store.read_stream(stream, query.after, query.limit.into()).await?;
     if events.is_empty() && query.after <= Version::NONE {
         return Err(Problem::not_found(what));

@@ -36,7 +36,7 @@ const POLL_AFTER_ERROR: Duration = Duration::from_millis(500);
 pub(super) struct QueryHeaders {
     /// Answer only from a read model that has seen this position of the log; 503 if it has not in
     /// time.
-    #[param(rename = "Tributary-Min-Position", value_type = i64, required = false, example = 42)]
+    #[param(rename = "Tributary-Min-Position", value_type = i64, required = false, minimum = 0, example = 42)]
     min_position: Option<i64>,
     /// `wait=N`: wait for that position at most N seconds (5 if not said, 20 at most).
     #[param(rename = "Prefer", value_type = String, required = false, example = "wait=5")]
@@ -104,6 +104,9 @@ impl Waiter {
     ) -> Result<Position, Problem> {
         if let Some(least) = min_position(headers)? {
             let patience = preferred(headers).unwrap_or(DEFAULT_WAIT);
+            if !self.is_there(projection, least) {
+                self.exists(least).await?;
+            }
             if !self.until(projection, least, patience).await {
                 return Err(self.behind(projection, least).await);
             }
@@ -126,6 +129,23 @@ impl Waiter {
         }
     }
 
+    /// Whether `projection` is known to have seen `least`.
+    fn is_there(&self, projection: &str, least: Position) -> bool {
+        let Self(shared) = self;
+        let here = shared.progress.of(projection).is_some_and(|here| *here.borrow() >= least);
+        here || shared.polled.borrow().get(projection).is_some_and(|position| *position >= least)
+    }
+
+    /// A position that the log has not given out is nothing to wait for.
+    async fn exists(&self, position: Position) -> Result<(), Problem> {
+        let head = self.0.store.head().await?;
+        if position <= head {
+            return Ok(());
+        }
+        let detail = format!("the log ends at {head}; no command was answered with {position}");
+        Err(Problem::parameter("Tributary-Min-Position", detail))
+    }
+
     /// Waits until `projection` has seen `least`; false if it has not in time.
     async fn until(&self, projection: &str, least: Position, patience: Duration) -> bool {
         let Self(shared) = self;
@@ -136,7 +156,7 @@ impl Waiter {
         let there = |positions: &HashMap<String, Position>| {
             positions.get(projection).is_some_and(|position| *position >= least)
         };
-        if *here.borrow() >= least || there(&polled.borrow()) {
+        if self.is_there(projection, least) {
             return true;
         }
         let _waiting = Waiting::new(shared);

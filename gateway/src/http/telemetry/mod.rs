@@ -21,6 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::caller::Caller;
 use super::extract::{Path, Query, RawJson};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::Problem;
@@ -88,7 +89,8 @@ enum Outcome {
 /// Record readings
 ///
 /// At most 1,000. Each has a verdict of its own: one that is wrong does not spoil the others, and
-/// one that was sent before is a duplicate, so sending all of them again is harmless.
+/// one that was sent before is a duplicate, so sending all of them again is harmless. Users send
+/// readings of their own devices, operators of anybody's.
 #[utoipa::path(
     post, path = "/api/v1/telemetry", tag = tags::TELEMETRY, request_body = Vec<SentReading>,
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: answer once the read model shows them, after at most N seconds")),
@@ -103,9 +105,9 @@ async fn record(
     let Batch(readings) = Batch::from_json(&bytes, Utc::now())
         .map_err(|error| Problem::invalid("invalid_body", error.to_string()))?;
     // Each is a request of its own; the appender commits together what arrives together.
-    let metadata = asked.metadata();
+    let sender = Sender { api: &api, caller: &asked.caller, metadata: asked.metadata() };
     let items = readings.into_iter().enumerate();
-    let verdicts = join_all(items.map(|(index, item)| append(&api, &metadata, index, item))).await;
+    let verdicts = join_all(items.map(|(index, item)| sender.append(index, item))).await;
     let items = verdicts.into_iter().collect::<Result<Vec<_>, _>>()?;
     let last = items.iter().filter_map(|item| item.position).max();
     let position = Position(last.unwrap_or_default());
@@ -113,39 +115,53 @@ async fn record(
     Ok(([(POSITION, position.to_string())], Answered(Page { items })).into_response())
 }
 
-/// The verdict on one reading. An outage is not one: then the whole request fails, and can be
-/// sent again.
-async fn append(
-    api: &Api,
-    metadata: &Metadata,
-    index: usize,
-    item: Result<(Uuid, Reading), InvalidReading>,
-) -> Result<Verdict, Problem> {
-    let verdict = |outcome, position: Option<Position>, reason| Verdict {
-        index,
-        outcome,
-        reason,
-        position: position.map(|position| position.0),
-    };
-    let rejected = |reason: String| Ok(verdict(Outcome::Rejected, None, Some(reason)));
-    let (id, reading) = match item {
-        Ok(reading) => reading,
-        Err(error) => return rejected(error.to_string()),
-    };
-    let stream = device_stream(reading.device());
-    let event =
-        NewEvent::with_id(id, &Event::ReadingRecorded(reading)).map_err(AppendError::Codec)?;
-    let request = Append::to(stream, ExpectedVersion::Any, vec![event]).metadata(metadata.clone());
-    match api.store.append(request).await {
-        Ok(Appended::New { position, .. }) => Ok(verdict(Outcome::Accepted, Some(position), None)),
-        Ok(Appended::Duplicate { position }) => {
-            Ok(verdict(Outcome::Duplicate, Some(position), None))
+/// Who sends readings.
+struct Sender<'a> {
+    api: &'a Api,
+    caller: &'a Caller,
+    metadata: Metadata,
+}
+
+impl Sender<'_> {
+    /// The verdict on one reading. An outage is not one: then the whole request fails, and can be
+    /// sent again.
+    async fn append(
+        &self,
+        index: usize,
+        item: Result<(Uuid, Reading), InvalidReading>,
+    ) -> Result<Verdict, Problem> {
+        let verdict = |outcome, position: Option<Position>, reason| Verdict {
+            index,
+            outcome,
+            reason,
+            position: position.map(|position| position.0),
+        };
+        let rejected = |reason: String| Ok(verdict(Outcome::Rejected, None, Some(reason)));
+        let (id, reading) = match item {
+            Ok(reading) => reading,
+            Err(error) => return rejected(error.to_string()),
+        };
+        if !self.caller.sees(reading.user_id.as_str()) {
+            return rejected("not a device of yours".to_owned());
         }
-        Ok(Appended::Replayed(receipt)) => {
-            Ok(verdict(Outcome::Duplicate, Some(receipt.position), None))
+        let stream = device_stream(reading.device());
+        let event =
+            NewEvent::with_id(id, &Event::ReadingRecorded(reading)).map_err(AppendError::Codec)?;
+        let request =
+            Append::to(stream, ExpectedVersion::Any, vec![event]).metadata(self.metadata.clone());
+        match self.api.store.append(request).await {
+            Ok(Appended::New { position, .. }) => {
+                Ok(verdict(Outcome::Accepted, Some(position), None))
+            }
+            Ok(Appended::Duplicate { position }) => {
+                Ok(verdict(Outcome::Duplicate, Some(position), None))
+            }
+            Ok(Appended::Replayed(receipt)) => {
+                Ok(verdict(Outcome::Duplicate, Some(receipt.position), None))
+            }
+            Err(AppendError::BadData(reason)) => rejected(reason),
+            Err(error) => Err(error.into()),
         }
-        Err(AppendError::BadData(reason)) => rejected(reason),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -166,6 +182,8 @@ struct DevicesQuery {
 }
 
 /// List devices, by user and name
+///
+/// One's own; operators see everybody's.
 #[utoipa::path(
     get, path = "/api/v1/devices", tag = tags::TELEMETRY, params(DevicesQuery, QueryHeaders),
     responses((status = 200, description = "A page of devices", body = Page<Device>, headers(
@@ -175,6 +193,7 @@ struct DevicesQuery {
 async fn devices(
     State(api): State<Arc<Api>>,
     OriginalUri(uri): OriginalUri,
+    caller: Caller,
     headers: HeaderMap,
     Query(query): Query<DevicesQuery>,
 ) -> Result<Response, Problem> {
@@ -183,7 +202,14 @@ async fn devices(
     let (user_id, device_id) = after.unwrap_or_default();
     let after = DeviceCursor { user_id, device_id };
     let user = query.user_id.as_deref();
-    let rows = telemetry::devices(api.store.pool(), user, &after, query.limit.into()).await?;
+    let own = (!caller.sees_all()).then_some(caller.subject.as_str());
+    let rows = match (user, own) {
+        (Some(user), Some(own)) if user != own => Vec::new(),
+        (user, own) => {
+            let user = user.or(own);
+            telemetry::devices(api.store.pool(), user, &after, query.limit.into()).await?
+        }
+    };
     page::full(&uri, rows, query.limit, position, |last| {
         (last.user_id.clone(), last.device_id.clone())
     })
@@ -199,11 +225,13 @@ async fn devices(
 )]
 async fn device(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     headers: HeaderMap,
     Path((user_id, device_id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let position = api.wait.query(PROJECTION, &headers).await?;
     let device = telemetry::device(api.store.pool(), &user_id, &device_id).await?;
+    let device = device.filter(|_| caller.sees(&user_id));
     let device = device.ok_or_else(|| Problem::not_found("device"))?;
     Ok(page::one(device, None, position))
 }

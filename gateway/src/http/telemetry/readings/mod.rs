@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
+use super::super::caller::Caller;
 use super::super::extract::{Path, Query};
 use super::super::page::{self, Cursor, Limit};
 use super::super::problem::Problem;
@@ -93,11 +94,15 @@ struct Readings {
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     OriginalUri(uri): OriginalUri,
+    caller: Caller,
     headers: HeaderMap,
     Path((user_id, device_id)): Path<(String, String)>,
     Query(query): Query<ReadingsQuery>,
 ) -> Result<Response, Problem> {
     let position = api.wait.query(PROJECTION, &headers).await?;
+    if !caller.sees(&user_id) {
+        return Err(Problem::not_found("device"));
+    }
     let table = query.table(&api, &user_id, &device_id).await?;
     let known = !table.rows.is_empty()
         || telemetry::device(api.store.pool(), &user_id, &device_id).await?.is_some();
