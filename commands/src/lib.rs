@@ -7,29 +7,31 @@ pub mod works;
 
 pub use handler::{Done, Envelope, Error, Handler, LoadError, Loaded};
 
-use domain::orders::{Order, Product, StockItem};
-use domain::works::Work;
 use eventstore::EventStore;
 
 /// Name of every process manager, which is also the name of its consumer.
 pub const PROCESS_MANAGERS: [&str; 1] = [<orders::Fulfilment as process::Process>::NAME];
 
-/// A handler for every decider there is: the one list.
-#[derive(Debug)]
-pub struct Handlers {
-    pub orders: Handler<Order>,
-    pub products: Handler<Product>,
-    pub stock: Handler<StockItem>,
-    pub works: Handler<Work>,
+macro_rules! handlers {
+    ($($name:ident: $decider:ty,)*) => {
+        /// A handler for every decider there is.
+        #[derive(Debug)]
+        pub struct Handlers {
+            $(pub $name: Handler<$decider>,)*
+        }
+
+        impl Handlers {
+            pub fn new(store: &EventStore) -> Self {
+                Self { $($name: Handler::new(store.clone()),)* }
+            }
+        }
+    };
 }
 
-impl Handlers {
-    pub fn new(store: &EventStore) -> Self {
-        Self {
-            orders: Handler::new(store.clone()),
-            products: Handler::new(store.clone()),
-            stock: Handler::new(store.clone()),
-            works: Handler::new(store.clone()),
-        }
-    }
+// The one list.
+handlers! {
+    orders: domain::orders::Order,
+    products: domain::orders::Product,
+    stock: domain::orders::StockItem,
+    works: domain::works::Work,
 }

@@ -1,0 +1,329 @@
+//! Who may do what: every operation of the `OpenAPI` document, by every kind of caller, on an object
+//! that belongs to one of them. An operation that is not in the matrix fails the test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::{Caller, System, eventually};
+use uuid::Uuid;
+
+/// What a caller may expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// Done, shown, or taken.
+    Yes,
+    /// 401.
+    WhoAreYou,
+    /// 403.
+    No,
+    /// 404: not for this caller, so it might as well not be there.
+    Nothing,
+}
+use Says::{No, Nothing, WhoAreYou, Yes};
+
+const CALLERS: [&str; 6] = ["anonymous", "other", "member", "owner", "operator", "admin"];
+
+const ANYBODY: [Says; 6] = [Yes; 6];
+const SIGNED_IN: [Says; 6] = [WhoAreYou, Yes, Yes, Yes, Yes, Yes];
+const OPERATORS: [Says; 6] = [WhoAreYou, No, No, No, Yes, Yes];
+const ADMINS: [Says; 6] = [WhoAreYou, No, No, No, No, Yes];
+/// The owner's alone, and whoever runs the system.
+const OWN: [Says; 6] = [WhoAreYou, Nothing, Nothing, Yes, Yes, Yes];
+/// What a project's members see.
+const MEMBERS_SEE: [Says; 6] = [WhoAreYou, Nothing, Yes, Yes, Yes, Yes];
+/// What a project's members do. An operator sees it, but has no part in it.
+const MEMBERS_DO: [Says; 6] = [WhoAreYou, Nothing, Yes, Yes, No, Yes];
+/// What a project's owner does.
+const OWNER_DOES: [Says; 6] = [WhoAreYou, Nothing, No, Yes, No, Yes];
+
+/// Operation, body, and what each of [`CALLERS`] may expect. `{…}` is made anew for each call.
+#[rustfmt::skip]
+const MATRIX: &[(&str, &str, [Says; 6])] = &[
+    ("POST /api/v1/users", r#"{"email": "{email}", "password": "correct horse battery", "full_name": "A"}"#, ANYBODY),
+    ("GET /api/v1/users", "", ADMINS),
+    ("GET /api/v1/users/me", "", SIGNED_IN),
+    ("PUT /api/v1/users/me/password", r#"{"current_password": "correct horse battery", "new_password": "correct horse battery"}"#, SIGNED_IN),
+    ("PUT /api/v1/users/{id}/role", r#"{"role": "operator"}"#, ADMINS),
+    ("POST /api/v1/auth/login/access-token", "username={registered}&password=correct+horse+battery", ANYBODY),
+    ("POST /api/v1/auth/refresh", r#"{"refresh_token": "{refresh}"}"#, ANYBODY),
+    ("POST /api/v1/auth/logout", "", SIGNED_IN),
+    ("GET /.well-known/jwks.json", "", ANYBODY),
+
+    ("POST /api/v1/projects", r#"{"name": "P"}"#, SIGNED_IN),
+    ("GET /api/v1/projects", "", SIGNED_IN),
+    ("GET /api/v1/projects/{id}", "", MEMBERS_SEE),
+    ("PATCH /api/v1/projects/{id}", r#"{"name": "Q"}"#, OWNER_DOES),
+    ("DELETE /api/v1/projects/{id}", "", OWNER_DOES),
+    ("PUT /api/v1/projects/{id}/members/{user_id}", "", OWNER_DOES),
+    ("DELETE /api/v1/projects/{id}/members/{user_id}", "", OWNER_DOES),
+    ("POST /api/v1/tasks", r#"{"project_id": "{project}", "title": "T"}"#, MEMBERS_DO),
+    ("GET /api/v1/tasks", "", SIGNED_IN),
+    ("GET /api/v1/tasks/{id}", "", MEMBERS_SEE),
+    ("PATCH /api/v1/tasks/{id}", r#"{"title": "U"}"#, MEMBERS_DO),
+    ("DELETE /api/v1/tasks/{id}", "", MEMBERS_DO),
+
+    ("POST /api/v1/products", r#"{"sku": "{sku}", "name": "N", "price": "1.50", "currency": "EUR"}"#, OPERATORS),
+    ("GET /api/v1/products", "", SIGNED_IN),
+    ("GET /api/v1/products/{id}", "", SIGNED_IN),
+    ("PATCH /api/v1/products/{id}", r#"{"name": "M"}"#, OPERATORS),
+    ("POST /api/v1/products/{id}/stock", r#"{"quantity": 1, "reason": "delivery"}"#, OPERATORS),
+    ("POST /api/v1/orders", r#"{"items": [{"product_id": "{product}", "quantity": 1}]}"#, SIGNED_IN),
+    ("GET /api/v1/orders", "", SIGNED_IN),
+    ("GET /api/v1/orders/{id}", "", OWN),
+    ("POST /api/v1/orders/{id}/cancel", "", OWN),
+    ("POST /api/v1/orders/{id}/ship", "", OPERATORS),
+
+    ("POST /api/v1/works", r#"{"add_up_to": 3}"#, SIGNED_IN),
+    ("GET /api/v1/works", "", SIGNED_IN),
+    ("GET /api/v1/works/{id}", "", SIGNED_IN),
+    ("GET /api/v1/works/{id}/events", "", SIGNED_IN),
+
+    ("POST /api/v1/telemetry", r#"[{"user_id": "u", "device_id": "d", "sequence_id": 1}]"#, SIGNED_IN),
+    ("GET /api/v1/devices", "", SIGNED_IN),
+    ("GET /api/v1/users/{user_id}/devices/{device_id}", "", OWN),
+    ("GET /api/v1/users/{user_id}/devices/{device_id}/readings", "", OWN),
+
+    ("POST /data", r#"{"any": "thing"}"#, SIGNED_IN),
+    ("GET /data", "", SIGNED_IN),
+    ("GET /data/{id}", "", OWN),
+    ("PUT /api/v1/schemas/{name}", r#"{"type": "object"}"#, OPERATORS),
+    ("GET /api/v1/schemas/{name}", "", SIGNED_IN),
+
+    ("POST /api/v1/page-views", r#"{"path": "/"}"#, ANYBODY),
+    ("GET /api/v1/page-views/stats", "", SIGNED_IN),
+
+    ("GET /users", "", SIGNED_IN),
+    ("GET /storage", "", SIGNED_IN),
+    ("GET /api/v1/host/samples", "", OPERATORS),
+
+    ("GET /api/v1/events", "", OPERATORS),
+    ("GET /api/v1/events/stream", "", OPERATORS),
+    ("GET /api/v1/streams/{stream_id}", "", OPERATORS),
+    ("GET /api/v1/projections", "", OPERATORS),
+    ("GET /livez", "", ANYBODY),
+    ("GET /readyz", "", ANYBODY),
+    ("GET /startupz", "", ANYBODY),
+    ("GET /metrics", "", ANYBODY),
+];
+
+/// The system and everybody who calls it.
+struct World {
+    system: System,
+    callers: Vec<Caller>,
+    owner_id: String,
+    member_id: String,
+    product: String,
+}
+
+const PASSWORD: &str = "correct horse battery";
+
+async fn register(anybody: &Caller, email: &str) -> Result<String> {
+    let body = json!({"email": email, "password": PASSWORD, "full_name": "Somebody"});
+    let user = anybody.command(Method::POST, "/api/v1/users", &body).await?;
+    Ok(user["id"].as_str().context("an id")?.to_owned())
+}
+
+fn email() -> String {
+    format!("{}@example.org", Uuid::now_v7())
+}
+
+impl World {
+    async fn new(system: System) -> Result<Self> {
+        let anybody = system.caller("");
+        let mut ids = Vec::new();
+        let mut callers = vec![anybody.clone()];
+        for role in ["user", "user", "user", "operator", "admin"] {
+            let id = register(&anybody, &email()).await?;
+            callers.push(system.caller(system.token_for(&id, role).await?));
+            ids.push(id);
+        }
+        let (owner_id, member_id) = (ids[2].clone(), ids[1].clone());
+        let mut world = Self { system, callers, owner_id, member_id, product: String::new() };
+        world.product = world.product().await?;
+        world.device().await?;
+        world.schema().await?;
+        Ok(world)
+    }
+
+    fn of(&self, name: &str) -> &Caller {
+        let index = CALLERS.iter().position(|known| *known == name).expect("a caller");
+        &self.callers[index]
+    }
+
+    async fn made(&self, by: &str, path: &str, body: Value) -> Result<String> {
+        let made = self.of(by).command(Method::POST, path, &body).await?;
+        Ok(made["id"].as_str().context("an id")?.to_owned())
+    }
+
+    async fn product(&self) -> Result<String> {
+        let sku = Uuid::now_v7().to_string();
+        let body = json!({"sku": sku, "name": "N", "price": "1.50", "currency": "EUR"});
+        let id = self.made("operator", "/api/v1/products", body).await?;
+        let body = json!({"quantity": 1_000_000, "reason": "delivery"});
+        let path = format!("/api/v1/products/{id}/stock");
+        self.of("operator").command(Method::POST, &path, &body).await?;
+        Ok(id)
+    }
+
+    async fn project(&self) -> Result<String> {
+        let id = self.made("owner", "/api/v1/projects", json!({"name": "P"})).await?;
+        let path = format!("/api/v1/projects/{id}/members/{}", self.member_id);
+        self.of("owner").command(Method::PUT, &path, &Value::Null).await?;
+        Ok(id)
+    }
+
+    async fn task(&self) -> Result<String> {
+        let body = json!({"project_id": self.project().await?, "title": "T"});
+        self.made("owner", "/api/v1/tasks", body).await
+    }
+
+    /// One that is confirmed, so that it can be shipped and cancelled.
+    async fn order(&self) -> Result<String> {
+        let body = json!({"items": [{"product_id": self.product, "quantity": 1}]});
+        let id = self.made("owner", "/api/v1/orders", body).await?;
+        eventually("the order is confirmed", async || {
+            let order = self.of("owner").json(&format!("/api/v1/orders/{id}")).await?;
+            Ok(order["status"] == "confirmed")
+        })
+        .await?;
+        Ok(id)
+    }
+
+    async fn device(&self) -> Result<()> {
+        let reading = json!([{"user_id": self.owner_id, "device_id": "d", "sequence_id": 1}]);
+        let shown = self.of("owner").command(Method::POST, "/api/v1/telemetry", &reading).await?;
+        ensure!(shown["items"][0]["verdict"] == "accepted", "{shown}");
+        Ok(())
+    }
+
+    async fn schema(&self) -> Result<()> {
+        let body = json!({"type": "object"});
+        self.of("operator").command(Method::PUT, "/api/v1/schemas/known", &body).await?;
+        Ok(())
+    }
+
+    async fn refresh_token(&self) -> Result<String> {
+        let email = email();
+        register(self.of("anonymous"), &email).await?;
+        let form = [("username", email.as_str()), ("password", PASSWORD)];
+        let path = format!("{}/api/v1/auth/login/access-token", self.system.url);
+        let answer = self.system.http.post(path).form(&form).send().await?.error_for_status()?;
+        let tokens: Value = answer.json().await?;
+        Ok(tokens["refresh_token"].as_str().context("a refresh token")?.to_owned())
+    }
+
+    /// What `{placeholder}` stands for in this call of `operation`.
+    async fn filled(&self, operation: &str, placeholder: &str) -> Result<String> {
+        let path = operation.split_once(' ').map_or("", |(_, path)| path);
+        Ok(match placeholder {
+            "id" => match path.trim_start_matches("/api/v1").split('/').nth(1).unwrap_or_default() {
+                "projects" => self.project().await?,
+                "tasks" => self.task().await?,
+                "orders" => self.order().await?,
+                "products" => self.product().await?,
+                "works" => self.made("owner", "/api/v1/works", json!({})).await?,
+                "data" => self.made("owner", "/data", json!({"a": 1})).await?,
+                "users" => register(self.of("anonymous"), &email()).await?,
+                other => anyhow::bail!("what is the id of {other}?"),
+            },
+            "user_id" if path.contains("/members/") => self.member_id.clone(),
+            "user_id" => self.owner_id.clone(),
+            "device_id" => "d".into(),
+            "name" => "known".into(),
+            "stream_id" => format!("product-{}", self.product),
+            "email" => email(),
+            "registered" => {
+                let email = email();
+                register(self.of("anonymous"), &email).await?;
+                email
+            }
+            "refresh" => self.refresh_token().await?,
+            "sku" => Uuid::now_v7().to_string(),
+            "project" => self.project().await?,
+            "product" => self.product.clone(),
+            other => anyhow::bail!("what is {{{other}}}?"),
+        })
+    }
+
+    /// `template` with every placeholder filled. JSON's own braces hold more than a name.
+    async fn fill(&self, operation: &str, template: &str) -> Result<String> {
+        let mut text = template.to_owned();
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        let parts: Vec<String> = text
+            .split('{')
+            .filter_map(|part| Some(part.split_once('}')?.0.to_owned()))
+            .filter(|name| is_name(name))
+            .collect();
+        for name in parts {
+            let value = self.filled(operation, &name).await?;
+            text = text.replacen(&format!("{{{name}}}"), &value, 1);
+        }
+        Ok(text)
+    }
+
+    async fn says(&self, operation: &str, body: &str, caller: &str) -> Result<u16> {
+        let (method, path) = operation.split_once(' ').context("a method and a path")?;
+        let path = self.fill(operation, path).await?;
+        let body = self.fill(operation, body).await?;
+        let caller = self.of(caller);
+        let mut request = self.system.http.request(method.parse()?, format!("{}{path}", self.system.url));
+        if !caller.token.is_empty() {
+            request = request.bearer_auth(&caller.token);
+        }
+        if !body.is_empty() {
+            let form = body.starts_with("username=");
+            let kind = if form { "application/x-www-form-urlencoded" } else { "application/json" };
+            request = request.header("content-type", kind).body(body);
+        }
+        // The answer's head says it; a stream of events would never end.
+        Ok(request.send().await?.status().as_u16())
+    }
+}
+
+#[tokio::test]
+async fn everybody_may_do_what_is_theirs_and_nothing_else() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&[]).await?;
+    let document = system.json("/openapi.json").await?;
+    let mut documented = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().context("paths")? {
+        for method in ["get", "put", "post", "patch", "delete"] {
+            if item[method].is_object() {
+                documented.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+    }
+    let listed: BTreeSet<_> = MATRIX.iter().map(|(operation, ..)| (*operation).to_owned()).collect();
+    let missing: Vec<_> = documented.difference(&listed).collect();
+    ensure!(missing.is_empty(), "who may do this? Add it to the matrix: {missing:?}");
+    let gone: Vec<_> = listed.difference(&documented).collect();
+    ensure!(gone.is_empty(), "in the matrix, but not in the document: {gone:?}");
+
+    let world = World::new(system).await?;
+    let mut wrong: BTreeMap<String, String> = BTreeMap::new();
+    for (operation, body, expected) in MATRIX {
+        for (caller, expected) in CALLERS.iter().zip(expected) {
+            let status = world.says(operation, body, caller).await?;
+            let says = match status {
+                200..=299 => Yes,
+                401 => WhoAreYou,
+                403 => No,
+                404 => Nothing,
+                _ => {
+                    wrong.insert(format!("{operation} by {caller}"), format!("{status}"));
+                    continue;
+                }
+            };
+            if says != *expected {
+                let said = format!("{status} instead of {expected:?}");
+                wrong.insert(format!("{operation} by {caller}"), said);
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{wrong:#?}");
+    world.system.is_sound().await
+}
