@@ -5,6 +5,7 @@ mod caller;
 mod events;
 mod extract;
 mod health;
+mod host;
 mod openapi;
 mod page;
 mod problem;
@@ -31,12 +32,14 @@ use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::host_metrics;
 use crate::tokens::Keys;
 pub use wait::Waiter;
 
 /// Groups of routes in the document.
 mod tags {
     pub(super) const WORKS: &str = "works";
+    pub(super) const HOST: &str = "host";
     pub(super) const TELEMETRY: &str = "telemetry";
     pub(super) const EVENTS: &str = "events";
     pub(super) const OPERATIONS: &str = "operations";
@@ -52,6 +55,8 @@ pub struct Api {
     pub handlers: Handlers,
     pub wait: Waiter,
     pub keys: Keys,
+    /// The machine we run on.
+    pub host: host_metrics::Reader,
     /// It could serve once.
     pub started: AtomicBool,
     pub shutdown: CancellationToken,
@@ -77,6 +82,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .merge(works::routes())
         .merge(telemetry::routes())
+        .merge(host::routes())
         .merge(events::routes())
         .merge(projections::routes())
 }

@@ -4,6 +4,7 @@
 
 mod telemetry;
 mod works;
+mod host;
 mod bus;
 mod http;
 mod poison;
