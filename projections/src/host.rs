@@ -13,9 +13,16 @@ use crate::projection::Projection;
 #[derive(Debug)]
 pub struct Host;
 
-/// The samples of a batch: when each was received, and where it stands in the log.
+/// The samples of a batch.
 #[derive(Debug, Default)]
-pub struct Changes(Vec<(DateTime<Utc>, Position, Sample)>);
+pub struct Changes(Vec<Received>);
+
+#[derive(Debug)]
+struct Received {
+    sample: Sample,
+    at: DateTime<Utc>,
+    position: Position,
+}
 
 impl Projection for Host {
     const NAME: &'static str = "host";
@@ -27,7 +34,8 @@ impl Projection for Host {
     fn project(Changes(samples): &mut Changes, event: &Recorded<Event>) {
         match &event.event {
             Event::HostSampled(sample) => {
-                samples.push((event.recorded_at, event.position, sample.clone()));
+                let (at, position) = (event.recorded_at, event.position);
+                samples.push(Received { sample: sample.clone(), at, position });
             }
         }
     }
@@ -36,16 +44,14 @@ impl Projection for Host {
         Changes(samples): Changes,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let times = |of: fn(&(DateTime<Utc>, Position, Sample)) -> DateTime<Utc>| {
-            samples.iter().map(of).collect::<Vec<_>>()
-        };
+        let times = |of: fn(&Received) -> DateTime<Utc>| samples.iter().map(of).collect::<Vec<_>>();
         let numbers = |of: fn(&Sample) -> u64| {
             // No sample says more: its events are checked.
-            let number = |sample| i64::try_from(of(sample)).unwrap_or(i64::MAX);
-            samples.iter().map(|(_, _, sample)| number(sample)).collect::<Vec<_>>()
+            let number = |sample: &Sample| i64::try_from(of(sample)).unwrap_or(i64::MAX);
+            samples.iter().map(|received| number(&received.sample)).collect::<Vec<_>>()
         };
-        let loads = |minutes: usize| {
-            samples.iter().map(|(_, _, sample)| sample.load[minutes]).collect::<Vec<_>>()
+        let loads = |which: usize| {
+            samples.iter().map(|received| received.sample.load[which]).collect::<Vec<_>>()
         };
         sqlx::query(
             "insert into sample (host, time, received_at, users, storage_total, storage_used,
@@ -58,9 +64,9 @@ impl Projection for Host {
                as n (host, time, received_at, users, storage_total, storage_used, storage_free,
                      memory_total, memory_used, load_1, load_5, load_15, position)",
         )
-        .bind(samples.iter().map(|(_, _, sample)| sample.host.as_str()).collect::<Vec<_>>())
-        .bind(times(|(_, _, sample)| sample.time))
-        .bind(times(|(received_at, ..)| *received_at))
+        .bind(samples.iter().map(|received| received.sample.host.as_str()).collect::<Vec<_>>())
+        .bind(times(|received| received.sample.time))
+        .bind(times(|received| received.at))
         .bind(numbers(|sample| sample.users.into()))
         .bind(numbers(|sample| sample.storage.total_bytes))
         .bind(numbers(|sample| sample.storage.used_bytes))
@@ -70,7 +76,7 @@ impl Projection for Host {
         .bind(loads(0))
         .bind(loads(1))
         .bind(loads(2))
-        .bind(samples.iter().map(|(_, position, _)| position.0).collect::<Vec<_>>())
+        .bind(samples.iter().map(|received| received.position.0).collect::<Vec<_>>())
         .execute(connection)
         .await?;
         Ok(())
@@ -189,8 +195,8 @@ mod tests {
         let mut changes = Changes::default();
         Host::project(&mut changes, &recorded(1));
         Host::project(&mut changes, &recorded(2));
-        let positions: Vec<_> = changes.0.iter().map(|(_, position, _)| position.0).collect();
+        let positions: Vec<_> = changes.0.iter().map(|received| received.position.0).collect();
         assert_eq!(positions, [1, 2]);
-        assert_eq!(changes.0[0].2.users, 5);
+        assert_eq!(changes.0[0].sample.users, 5);
     }
 }

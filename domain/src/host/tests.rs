@@ -40,7 +40,7 @@ fn a_sample_says_what_its_message_said() {
     let (_, sample) = read("web-1", &payload()).unwrap();
     assert_eq!((sample.host.as_str(), sample.users), ("web-1", 5));
     assert_eq!((sample.storage.used_bytes, sample.memory.used_bytes), (30, 4));
-    assert_eq!(sample.load, [0.5, 0.25, 0.0]);
+    assert_eq!(json!(sample.load), json!([0.5, 0.25, 0.0]));
     assert_eq!(stream(&sample.host).as_str(), "host-web-1");
 }
 

@@ -50,7 +50,7 @@ async fn users(State(api): State<Arc<Api>>) -> Result<axum::Json<Users>, Problem
 }
 
 /// The disk of the host, in gigabytes of 1,000,000,000 bytes.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = HostStorage)]
 struct Disk {
     #[schema(minimum = 0, example = 49.8)]
@@ -153,8 +153,11 @@ mod tests {
             disk(49_800_000_000, 12_300_000_000, 37_500_000_000),
             Disk { total_gb: 49.8, used_gb: 12.3, free_gb: 37.5, percent_used: 24.7 }
         );
-        assert_eq!(disk(0, 0, 0).percent_used, 0.0);
-        assert_eq!(disk(1_949_999_999, 1, 0).total_gb, 1.9);
-        assert_eq!(disk(1_950_000_000, 1, 0).percent_used, 100.0);
+        let none = Disk { total_gb: 0.0, used_gb: 0.0, free_gb: 0.0, percent_used: 0.0 };
+        assert_eq!(disk(0, 0, 0), none);
+        let total = |bytes| disk(bytes, 1, 0);
+        let full = |total_gb| Disk { total_gb, percent_used: 100.0, ..none };
+        assert_eq!(total(1_949_999_999), full(1.9));
+        assert_eq!(total(1_950_000_000), full(2.0));
     }
 }

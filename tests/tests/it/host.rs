@@ -3,6 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::{Process, System, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 const SAMPLES: &str = "/api/v1/host/samples";
 
@@ -70,7 +72,7 @@ async fn users_and_storage_are_what_the_machine_says() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_agent_that_was_there_first_is_heard_and_says_goodbye() -> Result<()> {
+async fn an_agent_that_was_there_before_its_broker_is_heard() -> Result<()> {
     let mut system = System::start().await?;
     system.mosquitto.kill().await;
     let mut agent = agent(&system, "web-1.example.org", "200ms", &[])?;
@@ -90,12 +92,35 @@ async fn an_agent_that_was_there_first_is_heard_and_says_goodbye() -> Result<()>
     let times: Vec<_> = samples.iter().map(|sample| sample["time"].as_str()).collect();
     assert!(times.is_sorted_by(|newer, older| newer > older), "newest first: {times:?}");
 
-    let mut will = system.listen("hosts/#").await?;
-    assert!(will.next().await?.starts_with("hosts/web-1.example.org/metrics {"));
+    let mut line = system.listen("hosts/#").await?;
+    assert!(line.next().await?.starts_with("hosts/web-1.example.org/metrics {"));
     assert_eq!(agent.terminate().await?, Some(0));
     let books = system.bridge().await?;
     assert_eq!((books.rejected, books.duplicate), (0, 0));
     system.is_sound().await
+}
+
+/// On the wire, where no broker interprets it.
+#[tokio::test]
+async fn an_agent_asks_not_to_hear_itself_and_says_goodbye() -> Result<()> {
+    let broker = TcpListener::bind("127.0.0.1:0").await?;
+    let environment = [("MQTT_URL".to_owned(), format!("mqtt://{}", broker.local_addr()?))];
+    let arguments = ["agent", "--host-name", "h", "--every", "1h"];
+    let mut agent = Process::start(&arguments, &environment)?;
+    let (mut socket, _) = broker.accept().await?;
+    // CONNACK with nothing in it, then SUBACK for packet 1 at QoS 1.
+    socket.write_all(b"\x20\x03\0\0\0\x90\x04\0\x01\0\x01").await?;
+    agent.says("listening").await?;
+    let mut sent = Vec::new();
+    let (code, read) = tokio::join!(agent.terminate(), socket.read_to_end(&mut sent));
+    read?;
+    assert_eq!(code?, Some(0));
+    let subscription = b"test/topic";
+    let found = sent.windows(subscription.len()).position(|window| window == subscription);
+    let options = sent[found.context("it subscribes")? + subscription.len()];
+    assert_eq!(options & 0b111, 0b101, "No Local, at QoS 1");
+    assert!(sent.ends_with(b"\xe0\0"), "DISCONNECT is the last it says: {sent:?}");
+    Ok(())
 }
 
 #[tokio::test]
@@ -259,9 +284,16 @@ async fn a_sample_that_arrives_twice_is_one_and_what_is_none_is_rejected() -> Re
         path = next.context("a link")?;
     }
     assert_eq!(paged, all);
-    for query in
-        ["host=", "host=a%2Fb", "host=a%00", "from=yesterday", "cursor=x", "limit=0", "x=1"]
-    {
+    for query in [
+        "host=",
+        "host=a%2Fb",
+        "host=a%00",
+        "from=yesterday",
+        "from=-9999-01-01T00:00:00Z",
+        "cursor=x",
+        "limit=0",
+        "x=1",
+    ] {
         let answer = system.get(&format!("{SAMPLES}?{query}")).send().await?;
         assert_eq!(answer.status(), 422, "{query}");
     }
