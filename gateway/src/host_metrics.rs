@@ -24,7 +24,7 @@ const NOBODY: &str = "nobody";
 /// The host at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metrics {
-    /// Accounts of people: root, and those from [`FIRST_PERSON`] on but nobody's.
+    /// Accounts of people: root, and those with id 1000 or higher, but nobody's.
     pub users: u32,
     pub storage: Storage,
     pub memory: Memory,
@@ -56,7 +56,7 @@ pub enum Unreadable {
     Panicked(#[source] tokio::task::JoinError),
 }
 
-/// Reads the host, at most once in [`FRESH`], however many ask.
+/// Reads the host, at most once a second, however many ask.
 #[derive(Debug, Default)]
 pub struct Reader {
     /// Held while it is read: who comes meanwhile waits for that one.
