@@ -1,8 +1,6 @@
 //! The one list of business contexts. A context that is not in it does not exist: no subject on
 //! the bus, no filter in the feed, no golden files.
 
-use crate::{orders, telemetry, works};
-
 /// A business context: its name on the bus and the stream categories that belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context {
@@ -15,7 +13,12 @@ pub struct Context {
 }
 
 /// Every context there is, in alphabetical order.
-pub const CONTEXTS: &[Context] = &[orders::CONTEXT, telemetry::CONTEXT, works::CONTEXT];
+pub const CONTEXTS: &[Context] = &[
+    crate::host::CONTEXT,
+    crate::orders::CONTEXT,
+    crate::telemetry::CONTEXT,
+    crate::works::CONTEXT,
+];
 
 impl Context {
     /// The context a stream category belongs to.

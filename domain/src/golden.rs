@@ -4,13 +4,14 @@
 use std::path::Path;
 
 use crate::event::{Event, decode, encode};
-use crate::{CONTEXTS, Context, orders, telemetry, works};
+use crate::{CONTEXTS, Context, host, orders, telemetry, works};
 
 /// Checks the golden files of one event set.
 type Check = fn(&Context);
 
 /// Every event set there is, by context: one line a context, as in [`CONTEXTS`].
 const SETS: &[(&Context, &[Check])] = &[
+    (&host::CONTEXT, &[check::<host::Event>]),
     (
         &orders::CONTEXT,
         &[

@@ -10,11 +10,13 @@ pub mod decider;
 pub mod rejection;
 pub mod actor;
 pub mod context;
+mod fact;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod spec;
 
+pub mod host;
 pub mod orders;
 pub mod telemetry;
 pub mod works;

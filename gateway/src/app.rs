@@ -109,6 +109,14 @@ impl App {
         &self.parts
     }
 
+    /// Runs something beside the roles, until they are told to end.
+    pub fn beside<F>(&self, running: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.parts.tasks.spawn(running(self.shutdown.clone()));
+    }
+
     /// Waits for a role to end, which none does by itself but by an error.
     pub async fn ended(&mut self) -> anyhow::Error {
         match self.ended.recv().await {

@@ -8,6 +8,8 @@ pub mod roles;
 pub mod tokens;
 pub mod figures;
 mod codes;
+pub mod host_metrics;
+pub mod agent;
 #[expect(unused_qualifications, reason = "written by the macros of utoipa")]
 pub mod http;
 pub mod mqtt;

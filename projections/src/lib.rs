@@ -9,6 +9,7 @@ mod runner;
 mod schema;
 mod status;
 
+pub mod host;
 pub mod orders;
 pub mod telemetry;
 pub mod works;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 macro_rules! for_each_projection {
     ($visit:ident($($arg:expr),*)) => {
         [
+            $visit::<crate::host::Host>($($arg),*),
             $visit::<crate::orders::OrderList>($($arg),*),
             $visit::<crate::orders::StockLevel>($($arg),*),
             $visit::<crate::telemetry::Telemetry>($($arg),*),

@@ -10,4 +10,5 @@ mod publish;
 mod system;
 
 pub use process::{Process, tributary};
+pub use publish::Listener;
 pub use system::{Caller, DEADLINE, Options, System, eventually};

@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::id::{DeviceId, DeviceRef, InvalidId, UserId};
+use crate::fact;
 
 /// What a device measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,26 +65,16 @@ impl Reading {
         DeviceRef { user_id: &self.user_id, device_id: &self.device_id }
     }
 
-    /// Names the reading after what identifies it: the same reading is the same event, however
-    /// often it is delivered. 48 bits that grow with time stand in front, so that the log's index
-    /// of ids is written at its end; a hash stands behind.
+    /// Names the reading after what identifies it.
     fn id(&self, time_is_given: bool) -> Uuid {
-        let mut hash = Sha256::new();
-        for text in [self.user_id.as_str(), self.device_id.as_str(), &self.boot_id] {
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text);
-        }
-        hash.update(self.sequence_id.to_be_bytes());
-        // Without a time of its own only the counter grows, and must be the same next time.
-        let mut prefix = self.sequence_id.to_be_bytes();
+        let texts = [self.user_id.as_str(), self.device_id.as_str(), &self.boot_id];
         if time_is_given {
-            hash.update(self.time.timestamp_micros().to_be_bytes());
-            prefix = self.time.timestamp_millis().to_be_bytes();
+            let (micros, millis) = (self.time.timestamp_micros(), self.time.timestamp_millis());
+            fact::id(&texts, &[self.sequence_id, micros], millis)
+        } else {
+            // Only the counter grows, and will be the same next time.
+            fact::id(&texts, &[self.sequence_id], self.sequence_id)
         }
-        let mut bytes = [0; 16];
-        bytes[..6].copy_from_slice(&prefix[2..]);
-        bytes[6..].copy_from_slice(&hash.finalize()[..10]);
-        Uuid::new_v8(bytes)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde_json::Value;
@@ -34,7 +34,21 @@ impl Client {
         answer(self.request(Method::GET, path).query(query).send().await?).await
     }
 
-    /// The answer to a command. It carries a key, so that it could be sent again.
+    /// The items of a list; parameters without a value are left out.
+    pub(super) async fn list(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<Vec<Value>, Failure> {
+        let given: Vec<_> = query.iter().filter(|(_, value)| value.is_some()).collect();
+        let mut page = self.get(path, &given).await?;
+        match page.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Err(anyhow!("{path} is not a list").into()),
+        }
+    }
+
+    /// The answer to a command, null if it has no body. It carries a key, so that it could be sent again.
     pub(super) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         let key = uuid::Uuid::now_v7().to_string();
         let request = self.request(Method::POST, path).header("Idempotency-Key", key);
@@ -50,7 +64,12 @@ impl Client {
 
 async fn answer(response: Response) -> Result<Value, Failure> {
     let status = response.status();
-    let body: Value = response.json().await?;
+    let body = response.bytes().await?;
+    let body: Value = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&body).with_context(|| format!("{status}, and not JSON"))?
+    };
     if status.is_success() {
         return Ok(body);
     }

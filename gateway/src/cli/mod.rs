@@ -3,6 +3,7 @@
 mod outcome;
 mod output;
 mod client;
+mod rows;
 mod logging;
 mod signals;
 
@@ -10,6 +11,10 @@ mod serve;
 mod dev;
 mod migrate;
 mod works;
+mod products;
+mod orders;
+mod devices;
+mod agent;
 mod token;
 mod lag;
 mod config;
@@ -49,6 +54,17 @@ enum Command {
     /// Demand works and look at them
     #[command(subcommand)]
     Works(works::Command),
+    /// Add products, and their stock, and look at them
+    #[command(subcommand)]
+    Products(products::Command),
+    /// Place orders, and look at them
+    #[command(subcommand)]
+    Orders(orders::Command),
+    /// Look at devices and what they measured
+    #[command(subcommand)]
+    Devices(devices::Command),
+    /// Sample this host and publish what is seen over MQTT
+    Agent(agent::Args),
     /// Show how far every projection and process manager is behind the log
     Lag(lag::Args),
     /// Make a bearer token
@@ -94,6 +110,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Works(command) => works::run(command).await,
+        Command::Products(command) => products::run(command).await,
+        Command::Orders(command) => orders::run(command).await,
+        Command::Devices(command) => devices::run(command).await,
+        Command::Agent(args) => agent::run(args).await,
         Command::Lag(args) => lag::run(args).await,
         Command::Token(args) => token::run(&args),
         Command::Config(args) => config::run(&args, &log),

@@ -10,9 +10,13 @@ use uuid::Uuid;
 use super::client::Client;
 use super::outcome::Failure;
 use super::output;
+use super::rows;
 use super::signals::Signals;
 use crate::config::{Bus, Server, Span};
 use crate::roles::demand;
+
+/// What a table shows of a work.
+const COLUMNS: [&str; 6] = ["id", "work_code", "add_up_to", "status", "result", "attempts"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -99,27 +103,11 @@ async fn list(args: List) -> Result<(), Failure> {
     let query = [("status", args.status), ("limit", Some(args.limit.to_string()))];
     let given: Vec<_> = query.iter().filter(|(_, value)| value.is_some()).collect();
     let page = Client::new(args.server)?.get("/api/v1/works", &given).await?;
-    show(page["items"].as_array().map_or(&[], Vec::as_slice), args.json)
+    rows::show(page["items"].as_array().map_or(&[], Vec::as_slice), &COLUMNS, args.json)
 }
 
 fn show_one(work: Value, json: bool) -> Result<(), Failure> {
-    if json { output::json(&work) } else { show(&[work], false) }
-}
-
-fn show(works: &[Value], json: bool) -> Result<(), Failure> {
-    if json {
-        return output::json(&works);
-    }
-    let columns = ["id", "work_code", "add_up_to", "status", "result", "attempts"];
-    let cell = |value: &Value| match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let rows = works.iter().map(|work| columns.iter().map(|name| cell(&work[*name])).collect());
-    let heads = columns.map(str::to_uppercase);
-    output::table(&heads.each_ref().map(String::as_str), &rows.collect::<Vec<_>>());
-    Ok(())
+    if json { output::json(&work) } else { rows::show(&[work], &COLUMNS, false) }
 }
 
 /// Publishes a demand at each tick, and says so once the bus has it.

@@ -76,10 +76,10 @@ pub struct Bus {
     pub nats_url: ServerUrl,
 }
 
-/// The broker devices talk to.
+/// Where the broker is that devices talk to, and who we are to it.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "MQTT")]
-pub struct Mqtt {
+pub struct Broker {
     /// The broker; `mqtts://` for TLS
     #[arg(
         long,
@@ -89,12 +89,43 @@ pub struct Mqtt {
         default_value = "mqtt://127.0.0.1:1883"
     )]
     pub mqtt_url: ServerUrl,
-    /// Who the bridge is to the broker
+    /// Who we are to the broker
     #[arg(long, env = "MQTT_USERNAME", value_name = "NAME")]
     pub mqtt_username: Option<String>,
-    /// The bridge's password
+    /// The password that goes with it
     #[arg(long, env = "MQTT_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub mqtt_password: Option<Secret>,
+    /// Certificates (PEM) to trust instead of the system's
+    #[arg(long, env = "MQTT_CA_FILE", value_name = "FILE")]
+    pub mqtt_ca_file: Option<PathBuf>,
+}
+
+impl Broker {
+    /// What does not fit together.
+    pub fn mistake(&self) -> Option<String> {
+        let apart = self.mqtt_username.is_some() != self.mqtt_password.is_some();
+        apart.then(|| "--mqtt-username and --mqtt-password belong together".into())
+    }
+
+    /// How to connect as `client_id`.
+    pub fn options(&self, client_id: &str) -> Options {
+        let secret = self.mqtt_password.as_ref();
+        Options {
+            username: self.mqtt_username.clone(),
+            password: secret.map(|secret| secret.expose().to_owned()),
+            ca_file: self.mqtt_ca_file.clone(),
+            ..Options::new(self.mqtt_url.expose(), client_id)
+        }
+    }
+}
+
+/// The bridge to that broker.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "MQTT")]
+pub struct Mqtt {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub broker: Broker,
     /// Name of the bridge's session on the broker; each bridge needs one of its own, and keeps it
     #[arg(long, env = "MQTT_CLIENT_ID", value_name = "NAME", default_value = "tributary")]
     pub mqtt_client_id: String,
@@ -105,9 +136,6 @@ pub struct Mqtt {
     /// How long the broker keeps the session, and what arrives for it, while the bridge is away
     #[arg(long, env = "MQTT_SESSION_EXPIRY", value_name = "TIME", default_value = "7d")]
     pub mqtt_session_expiry: Span,
-    /// Certificates (PEM) to trust instead of the system's
-    #[arg(long, env = "MQTT_CA_FILE", value_name = "FILE")]
-    pub mqtt_ca_file: Option<PathBuf>,
     /// Accept a broker that lets anybody in; for development
     #[arg(long, env = "MQTT_ALLOW_ANONYMOUS", value_parser = FalseyValueParser::new())]
     pub mqtt_allow_anonymous: bool,
@@ -311,10 +339,9 @@ impl Config {
                 mistakes.push(format!("{name} must be longer than nothing"));
             }
         }
-        if self.mqtt.mqtt_username.is_some() != self.mqtt.mqtt_password.is_some() {
-            mistakes.push("--mqtt-username and --mqtt-password belong together".into());
-        }
-        let anonymous = self.mqtt.mqtt_username.is_none() && !self.mqtt.mqtt_url.names_user();
+        let broker = &self.mqtt.broker;
+        mistakes.extend(broker.mistake());
+        let anonymous = broker.mqtt_username.is_none() && !broker.mqtt_url.names_user();
         if roles.contains(&Role::Mqtt) && anonymous && !self.mqtt.mqtt_allow_anonymous {
             let message = "the bridge has no --mqtt-username and --mqtt-password; a broker that \
                            lets anybody in needs --mqtt-allow-anonymous";

@@ -5,6 +5,7 @@ mod caller;
 mod events;
 mod extract;
 mod health;
+mod host;
 mod openapi;
 mod orders;
 mod page;
@@ -33,6 +34,7 @@ use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::host_metrics;
 use crate::tokens::Keys;
 pub use wait::Waiter;
 
@@ -40,6 +42,7 @@ pub use wait::Waiter;
 mod tags {
     pub(super) const ORDERS: &str = "orders";
     pub(super) const WORKS: &str = "works";
+    pub(super) const HOST: &str = "host";
     pub(super) const TELEMETRY: &str = "telemetry";
     pub(super) const EVENTS: &str = "events";
     pub(super) const OPERATIONS: &str = "operations";
@@ -55,6 +58,8 @@ pub struct Api {
     pub handlers: Handlers,
     pub wait: Waiter,
     pub keys: Keys,
+    /// The machine we run on.
+    pub host: host_metrics::Reader,
     /// How long an order may be pending.
     pub order_ttl: Duration,
     /// It could serve once.
@@ -83,6 +88,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .merge(orders::routes())
         .merge(works::routes())
         .merge(telemetry::routes())
+        .merge(host::routes())
         .merge(events::routes())
         .merge(projections::routes())
 }

@@ -8,8 +8,8 @@ use rumqttc::mqttbytes;
 use rumqttc::tokio_rustls::TlsConnector;
 use rumqttc::tokio_rustls::rustls::pki_types::ServerName;
 use rumqttc::{
-    Connect, ConnectAuth, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Packet, QoS,
-    RetainForwardRule, Subscribe, SubscribeFilter,
+    Connect, ConnectAuth, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Packet,
+    PubAckReason, QoS, RetainForwardRule, Subscribe, SubscribeFilter,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
@@ -23,22 +23,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The one packet id we ever choose.
 const SUBSCRIBE_ID: u16 = 1;
 
-pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
-type BoxedSocket = Box<dyn Socket>;
+pub(crate) type BoxedSocket = Box<dyn Socket>;
 
 /// A connection the broker has accepted, and on which the subscriptions have been asked for.
-pub(super) struct Connection {
-    pub(super) frames: Frames<ReadHalf<BoxedSocket>>,
-    pub(super) write: WriteHalf<BoxedSocket>,
-    pub(super) keep_alive: Duration,
+pub(crate) struct Connection {
+    pub(crate) frames: Frames<ReadHalf<BoxedSocket>>,
+    pub(crate) write: WriteHalf<BoxedSocket>,
+    pub(crate) keep_alive: Duration,
+    /// How many messages we may have sent and the broker not yet acknowledged.
+    pub(crate) receive_maximum: u16,
     /// The broker remembered us, and sends what came while we were away.
-    pub(super) resumed: bool,
+    pub(crate) resumed: bool,
 }
 
 /// Why there is no connection (any more). All of it is survived.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     #[error("the network failed: {0}")]
     Io(#[from] io::Error),
     #[error("the broker did not answer in time")]
@@ -52,6 +54,8 @@ pub(super) enum Lost {
     Refused(ConnectReturnCode),
     #[error("the broker refuses the subscription to `{filter}`: {reason}")]
     Subscription { filter: String, reason: String },
+    #[error("the broker refuses what is published to `{topic}`: {reason:?}")]
+    Publish { topic: String, reason: PubAckReason },
     #[error("the broker sent what is not MQTT 5: {0}")]
     Protocol(#[from] mqttbytes::Error),
     #[error("the broker answered CONNECT with what is not MQTT 5 (it may know only 3.1.1): {0}")]
@@ -60,7 +64,7 @@ pub(super) enum Lost {
 
 impl Lost {
     /// Whether the broker is there and does not want us: asking often does not help.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         use ConnectReturnCode as Connect;
         match self {
             Self::Refused(code) => !matches!(
@@ -76,7 +80,7 @@ impl Lost {
                     | DisconnectReasonCode::SessionTakenOver
                     | DisconnectReasonCode::AdministrativeAction
             ),
-            Self::Subscription { .. } | Self::Handshake(_) => true,
+            Self::Subscription { .. } | Self::Publish { .. } | Self::Handshake(_) => true,
             Self::Io(_) | Self::Timeout | Self::Closed | Self::Protocol(_) => false,
         }
     }
@@ -103,7 +107,9 @@ pub(super) async fn connect(
         if connack.code != ConnectReturnCode::Success {
             return Err(Lost::Refused(connack.code));
         }
-        let asked = connack.properties.and_then(|answer| answer.server_keep_alive);
+        let answer = connack.properties.as_ref();
+        let asked = answer.and_then(|answer| answer.server_keep_alive);
+        let receive_maximum = answer.and_then(|answer| answer.receive_max).unwrap_or(u16::MAX);
         buffer.clear();
         subscribe(options).write(&mut buffer, None)?;
         write.write_all(&buffer).await?;
@@ -111,6 +117,7 @@ pub(super) async fn connect(
             frames,
             write,
             keep_alive: asked.map_or(options.keep_alive, |secs| Duration::from_secs(secs.into())),
+            receive_maximum,
             resumed: connack.session_present,
         })
     })
@@ -158,6 +165,7 @@ fn hello(options: &Options, broker: &Broker) -> Packet {
 fn subscribe(options: &Options) -> Packet {
     let filters = options.topic_filters.iter().map(|filter| {
         let mut filter = SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce);
+        filter.nolocal = options.no_local;
         filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
         filter
     });

@@ -12,7 +12,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// What came in.
 #[derive(Debug)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     Packet(Packet),
     /// A message larger than we hold: its beginning, and how long its payload was.
     Cut {
@@ -22,7 +22,7 @@ pub(super) enum Frame {
 }
 
 #[derive(Debug)]
-pub(super) struct Frames<R> {
+pub(crate) struct Frames<R> {
     read: R,
     buffer: BytesMut,
     max_packet_bytes: u32,
@@ -35,7 +35,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
     /// Waits for the next packet. Given up while it waits for a packet, nothing is lost; given up
     /// in the middle of a large one, the connection is of no further use.
-    pub(super) async fn next(&mut self) -> Result<Frame, Lost> {
+    pub(crate) async fn next(&mut self) -> Result<Frame, Lost> {
         loop {
             match Packet::read(&mut self.buffer, Some(self.max_packet_bytes)) {
                 Ok(packet) => return Ok(Frame::Packet(packet)),
@@ -49,7 +49,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     }
 
     /// Reads until the broker closes the connection, and keeps nothing.
-    pub(super) async fn discard(&mut self) {
+    pub(crate) async fn discard(&mut self) {
         self.buffer.clear();
         while self.fill(1).await.is_ok() {
             self.buffer.clear();

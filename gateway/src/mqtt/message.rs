@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::event::CodecError;
+use domain::host::{self, InvalidSample, Sample};
 use domain::telemetry::{
     DeviceRef, Event, InvalidReading, MessageRejected, Reading, device_stream, rejection_stream,
 };
@@ -60,21 +61,24 @@ impl Message {
         if self.payload.len() < self.size {
             return Err(Refused::TooLarge);
         }
-        let (user_id, device_id, id, event) = match topic {
+        let (stream, event) = match topic {
             Topic::Telemetry(user_id, device_id) => {
                 let device = DeviceRef { user_id: &user_id, device_id: &device_id };
                 let (id, reading) = Reading::from_message(device, &self.payload, self.received_at)?;
-                (user_id, device_id, id, Event::ReadingRecorded(reading))
+                (device_stream(device), NewEvent::with_id(id, &Event::ReadingRecorded(reading))?)
             }
             Topic::Status(user_id, device_id) => {
-                let (id, event) = presence::read(user_id.clone(), device_id.clone(), &self.payload)
+                let stream = device_stream(DeviceRef { user_id: &user_id, device_id: &device_id });
+                let (id, event) = presence::read(user_id, device_id, &self.payload)
                     .map_err(Refused::NotAStatus)?;
-                (user_id, device_id, id, event)
+                (stream, NewEvent::with_id(id, &event)?)
+            }
+            Topic::Host(host) => {
+                let (id, sample) = Sample::from_message(&host, &self.payload, self.received_at)?;
+                (host::stream(&host), NewEvent::with_id(id, &host::Event::HostSampled(sample))?)
             }
         };
-        let stream = device_stream(DeviceRef { user_id: &user_id, device_id: &device_id });
-        let events = vec![NewEvent::with_id(id, &event)?];
-        Ok(Append::to(stream, ExpectedVersion::Any, events))
+        Ok(Append::to(stream, ExpectedVersion::Any, vec![event]))
     }
 
     /// The request that records that the message was refused. `id` is chosen by the caller, so
@@ -97,6 +101,8 @@ pub(super) enum Refused {
     TooLarge,
     #[error(transparent)]
     Reading(#[from] InvalidReading),
+    #[error(transparent)]
+    Sample(#[from] InvalidSample),
     #[error("not a status: {0}")]
     NotAStatus(serde_json::Error),
     #[error(transparent)]
@@ -111,6 +117,10 @@ mod tests {
     use super::*;
 
     const TELEMETRY: &str = "users/u/devices/d/telemetry";
+
+    const SAMPLE: &[u8] = br#"{"time": "2023-11-14T22:13:20Z", "users": 1, "load": [0, 0, 0],
+        "storage": {"total_bytes": 3, "used_bytes": 1, "free_bytes": 1},
+        "memory": {"total_bytes": 3, "used_bytes": 1}}"#;
 
     fn message(topic: &str, payload: &[u8]) -> Message {
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
@@ -132,10 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_goes_to_its_hosts_stream() {
+        let request = message("hosts/web-1/metrics", SAMPLE).request().unwrap();
+        let [part] = &request.streams[..] else { panic!("one stream") };
+        assert_eq!(part.stream.as_str(), "host-web-1");
+        assert_eq!(&*part.events[0].encoded.event_type, "host_sampled");
+    }
+
+    #[test]
     fn a_message_delivered_again_asks_for_the_same_event() {
         for (topic, payload) in [
             (TELEMETRY, br#"{"sequence_id": 1}"#.as_slice()),
             ("users/u/devices/d/status", br#"{"online": true, "session_seq": 7}"#),
+            ("hosts/h/metrics", SAMPLE),
         ] {
             let first = message(topic, payload);
             let mut again = first.clone();
@@ -151,6 +170,7 @@ mod tests {
         assert!(refused("users/a b/devices/d/telemetry", b"{}").contains("letters, digits"));
         assert!(refused(TELEMETRY, b"nonsense").contains("not a reading"));
         assert!(refused("users/u/devices/d/status", b"offline").contains("not a status"));
+        assert!(refused("hosts/h/metrics", b"nonsense").contains("not a host sample"));
     }
 
     #[test]

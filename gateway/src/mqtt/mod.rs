@@ -17,6 +17,7 @@ mod acks;
 mod backoff;
 mod bridge;
 mod connection;
+mod dialer;
 mod frames;
 mod message;
 mod options;
@@ -24,6 +25,10 @@ mod presence;
 mod session;
 mod tls;
 mod topics;
+
+pub(crate) use connection::{Connection, Lost};
+pub(crate) use dialer::Dialer;
+pub(crate) use frames::{Frame, Frames};
 
 pub use accounting::{Accounting, Snapshot, State};
 pub use bridge::{Bridge, HELD_BYTES};

@@ -19,6 +19,8 @@ pub struct Options {
     /// How many messages the broker may have sent and we not yet acknowledged.
     pub receive_maximum: u16,
     pub topic_filters: Vec<String>,
+    /// Whether what we publish ourselves is kept from us [MQTT-3.8.3-3].
+    pub no_local: bool,
     /// Certificates (PEM) to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Goes before the one in `url`.
@@ -50,6 +52,7 @@ impl Options {
             client_id: client_id.into(),
             receive_maximum: Self::RECEIVE_MAXIMUM,
             topic_filters: FILTERS.iter().map(|&filter| filter.to_owned()).collect(),
+            no_local: false,
             ca_file: None,
             username: None,
             password: None,
@@ -85,6 +88,7 @@ impl fmt::Debug for Options {
             .field("client_id", &self.client_id)
             .field("receive_maximum", &self.receive_maximum)
             .field("topic_filters", &self.topic_filters)
+            .field("no_local", &self.no_local)
             .field("ca_file", &self.ca_file)
             .field("keep_alive", &self.keep_alive)
             .field("session_expiry", &self.session_expiry)

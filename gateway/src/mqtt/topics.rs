@@ -1,9 +1,11 @@
 //! The topics we listen to, and what is meant by each: one list, one enum.
 
+use domain::host::{HostName, InvalidHostName};
 use domain::telemetry::{DeviceId, InvalidId, UserId};
 
 /// What the bridge subscribes to. A topic added here gets its meaning in `Topic::parse`.
-pub const FILTERS: &[&str] = &["users/+/devices/+/telemetry", "users/+/devices/+/status"];
+pub const FILTERS: &[&str] =
+    &["users/+/devices/+/telemetry", "users/+/devices/+/status", "hosts/+/metrics"];
 
 /// What a topic is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub(super) enum Topic {
     Telemetry(UserId, DeviceId),
     /// A device's birth or will.
     Status(UserId, DeviceId),
+    /// A sample of a host.
+    Host(HostName),
 }
 
 impl Topic {
@@ -28,6 +32,7 @@ impl Topic {
                     _ => Err(InvalidTopic::Unknown),
                 }
             }
+            [Some("hosts"), Some(host), Some("metrics"), None, ..] => Ok(Self::Host(host.parse()?)),
             _ => Err(InvalidTopic::Unknown),
         }
     }
@@ -39,6 +44,8 @@ pub(super) enum InvalidTopic {
     Unknown,
     #[error(transparent)]
     Id(#[from] InvalidId),
+    #[error(transparent)]
+    Host(#[from] InvalidHostName),
 }
 
 #[cfg(test)]
@@ -67,11 +74,24 @@ mod tests {
             "users/u/devices/d/telemetry/",
             "/users/u/devices/d/telemetry",
             "USERS/u/devices/d/telemetry",
+            "hosts/h",
+            "hosts/h/metrics/",
+            "hosts/h/metrics/x",
+            "hosts/h/status",
         ] {
             assert_eq!(Topic::parse(topic), Err(InvalidTopic::Unknown), "{topic}");
         }
         for topic in ["users//devices/d/telemetry", "users/u/devices/a b/telemetry"] {
             assert_eq!(Topic::parse(topic), Err(InvalidTopic::Id(InvalidId)), "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_topic_names_its_host() {
+        let host = "web-1.example.org".parse().unwrap();
+        assert_eq!(Topic::parse("hosts/web-1.example.org/metrics"), Ok(Topic::Host(host)));
+        for topic in ["hosts//metrics", "hosts/a b/metrics"] {
+            assert_eq!(Topic::parse(topic), Err(InvalidTopic::Host(InvalidHostName)), "{topic}");
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Parts;
+use crate::host_metrics;
 use crate::http::{Api, Limits, router};
 use crate::tokens::Keys;
 
@@ -29,6 +30,7 @@ pub(super) async fn run(
         bus: parts.bus.connected(),
         wait: parts.wait,
         keys,
+        host: host_metrics::Reader::default(),
         order_ttl: parts.config.orders.order_ttl.0,
         started: AtomicBool::new(false),
         shutdown: shutdown.clone(),

@@ -22,13 +22,9 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
 }
 
 fn options(config: &config::Mqtt) -> Options {
-    let secret = config.mqtt_password.as_ref();
     Options {
         receive_maximum: config.mqtt_receive_maximum,
         session_expiry: config.mqtt_session_expiry.0,
-        username: config.mqtt_username.clone(),
-        password: secret.map(|secret| secret.expose().to_owned()),
-        ca_file: config.mqtt_ca_file.clone(),
-        ..Options::new(config.mqtt_url.expose(), &config.mqtt_client_id)
+        ..config.broker.options(&config.mqtt_client_id)
     }
 }

@@ -5,6 +5,7 @@
 mod telemetry;
 mod orders;
 mod works;
+mod host;
 mod bus;
 mod http;
 mod poison;

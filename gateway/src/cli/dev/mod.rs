@@ -5,6 +5,7 @@ mod seed;
 mod welcome;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use domain::Role;
@@ -14,8 +15,10 @@ use super::outcome::Failure;
 use super::output;
 use super::serve::until_told;
 use super::signals::Signals;
+use crate::agent;
 use crate::app::App;
 use crate::config::{Admin, Config, Http, Secret, Server, Worker};
+use crate::host_metrics;
 use crate::roles::Role as Plays;
 use crate::servers::Servers;
 use crate::tokens::{Keys, make_key};
@@ -28,6 +31,8 @@ const OWNER: &str = "postgres";
 const APPLICATION: &str = "tributary_app";
 /// How long the token in `dev.env` holds, in days.
 const TOKEN_DAYS: u64 = 30;
+/// Time between two samples of this machine.
+const AGENT_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -72,6 +77,7 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
     if seed {
         seed::seed(app.parts()).await.context("the demo data")?;
     }
+    run_agent(&app)?;
     let address = app.address().context("HTTP is served nowhere")?;
     let server = Server {
         url: format!("http://localhost:{}", address.port()).parse().map_err(anyhow::Error::from)?,
@@ -80,6 +86,19 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
     welcome::write(&directory, &server, &started.config, &started.admin)?;
     welcome::print(&directory, &server, &started.config);
     until_told(app, signals).await
+}
+
+/// Samples this machine, as `tributary agent` does.
+fn run_agent(app: &App) -> anyhow::Result<()> {
+    let host = host_metrics::name().unwrap_or("localhost".parse()?);
+    let settings = agent::Settings { host, every: AGENT_EVERY, hello: true };
+    let broker = app.parts().config.mqtt.broker.options(&settings.client_id());
+    app.beside(async move |shutdown| {
+        if let Err(error) = agent::run(settings, broker, shutdown).await {
+            tracing::error!(%error, "there is no agent");
+        }
+    });
+    Ok(())
 }
 
 /// What to run with, on these servers.
@@ -96,7 +115,7 @@ fn started(servers: &Servers, args: Args) -> anyhow::Result<Started> {
             &key,
         )?
     };
-    let holds = std::time::Duration::from_hours(24 * TOKEN_DAYS);
+    let holds = Duration::from_hours(24 * TOKEN_DAYS);
     Ok(Started {
         admin: Admin { database_admin_url: servers.postgres.url(DATABASE, OWNER).parse()? },
         config,

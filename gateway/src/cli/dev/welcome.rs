@@ -24,7 +24,7 @@ pub(super) fn write(
         ("DATABASE_URL", config.database.database_url.expose()),
         ("DATABASE_ADMIN_URL", admin.database_admin_url.expose()),
         ("NATS_URL", config.bus.nats_url.expose()),
-        ("MQTT_URL", config.mqtt.mqtt_url.expose()),
+        ("MQTT_URL", config.mqtt.broker.mqtt_url.expose()),
         ("MQTT_ALLOW_ANONYMOUS", "true"),
     ];
     let lines = values.map(|(name, value)| format!("{name}='{value}'\n"));
@@ -66,7 +66,7 @@ Try next, in another terminal:
 Ctrl-C ends it; the data stays in {}.",
         config.database.database_url,
         config.bus.nats_url,
-        config.mqtt.mqtt_url,
+        config.mqtt.broker.mqtt_url,
         directory.display(),
     ));
 }

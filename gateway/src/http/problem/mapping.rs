@@ -87,6 +87,12 @@ impl From<sqlx::Error> for Problem {
         // transaction, resources, operator.
         let passes =
             |code: &str| ["08", "25", "40", "53", "57"].contains(&&code[..2.min(code.len())]);
+        // RFC 3339 and our clocks know years that Postgres does not: before -4712.
+        if let sqlx::Error::Database(error) = &error
+            && error.code().is_some_and(|code| code == "22008")
+        {
+            return Self::invalid("time_out_of_range", "a time is before all that is kept");
+        }
         let about_the_server = match &error {
             sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
             sqlx::Error::Io(_)

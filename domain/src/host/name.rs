@@ -1,0 +1,54 @@
+//! Names of hosts, as they stand in MQTT topics.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a host: `web-1`, `web-1.example.org`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Box<str>", into = "String")]
+pub struct HostName(Box<str>);
+
+impl HostName {
+    /// Longest name, in bytes.
+    pub const MAX_BYTES: usize = 64;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<Box<str>> for HostName {
+    type Error = InvalidHostName;
+
+    fn try_from(text: Box<str>) -> Result<Self, InvalidHostName> {
+        let valid = (1..=Self::MAX_BYTES).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if valid { Ok(Self(text)) } else { Err(InvalidHostName) }
+    }
+}
+
+impl FromStr for HostName {
+    type Err = InvalidHostName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHostName> {
+        Self::try_from(Box::from(text))
+    }
+}
+
+impl From<HostName> for String {
+    fn from(name: HostName) -> Self {
+        name.0.into()
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a host name is 1 to {} letters, digits or . _ -", HostName::MAX_BYTES)]
+pub struct InvalidHostName;
