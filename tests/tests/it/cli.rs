@@ -8,7 +8,7 @@ use tests::System;
 async fn lag_shows_every_projection() -> Result<()> {
     let system = System::start().await?;
     let lag: Value = serde_json::from_str(&system.run(&["lag", "--json"]).await?)?;
-    let projections = projections::names().len();
+    let projections = projections::names().len() + commands::PROCESS_MANAGERS.len();
     assert_eq!(lag.as_array().or(lag["items"].as_array()).map(Vec::len), Some(projections));
     assert!(lag.to_string().contains("never_run"), "{lag}");
     let _process = system.serve(&["http", "projector"]).await?;

@@ -11,5 +11,5 @@ mod http;
 mod poison;
 mod faults;
 mod cli;
-mod readme;
+mod pasted;
 mod architecture;

@@ -1,0 +1,107 @@
+//! What our pages say to try, pasted into a shell beside a fresh `tributary dev`: the README, and
+//! the map from the seeds to ours.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use tests::{eventually, tributary};
+use tokio::process::{Child, Command};
+
+/// The shell blocks of a page.
+fn blocks(page: &str) -> Result<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+    let text = std::fs::read_to_string(path)?;
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    Ok(blocks.map(str::to_owned).collect())
+}
+
+/// `tributary dev` in a folder of its own, where the executable is where pages say it is.
+struct Dev {
+    folder: PathBuf,
+    process: Child,
+}
+
+impl Dev {
+    async fn start(name: &str) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("tributary-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("target"))?;
+        let debug = tributary().parent().context("the executable is in a folder")?.to_owned();
+        std::os::unix::fs::symlink(debug, folder.join("target/debug"))?;
+        let process = Command::new(tributary())
+            .arg("dev")
+            .current_dir(&folder)
+            .env("PORT", "0")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        eventually("dev is up", async || Ok(folder.join(".tributary/dev.env").exists())).await?;
+        Ok(Self { folder, process })
+    }
+
+    /// What `script` prints, in a shell that stops at the first failure. Aliases hold, as in one
+    /// that a person types into.
+    async fn paste(&self, script: &str) -> Result<String> {
+        let script = format!("shopt -s expand_aliases\nset -e -o pipefail\n{script}");
+        let pasted = Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let shell = tokio::time::timeout(2 * tests::DEADLINE, pasted).await??;
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
+        ensure!(shell.status.success(), "{}: {stdout}\n{stderr}", shell.status);
+        Ok(stdout.into_owned())
+    }
+
+    async fn end(mut self) -> Result<()> {
+        self.process.kill().await?;
+        std::fs::remove_dir_all(self.folder)?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_the_readme_says_to_try_works() -> Result<()> {
+    let dev = Dev::start("readme").await?;
+    let block = blocks("README.md")?
+        .into_iter()
+        .find(|block| block.starts_with("set -a; . .tributary/dev.env"))
+        .context("the README has a block to paste")?;
+    // These are ended, as the block says.
+    let stdout = dev.paste(&block.replace("\ntimeout 3 curl", "\n! timeout 3 curl")).await?;
+    for expected in [
+        r#""sequence_id":1,"temperature":21.5"#,
+        r#""add_up_to":4"#,
+        "consumer-",
+        "event: reading_recorded",
+        "MSG events.",
+        "telemetry",
+    ] {
+        ensure!(stdout.contains(expected), "{expected:?} is not in: {stdout}");
+    }
+    dev.end().await
+}
+
+#[tokio::test]
+async fn the_map_of_the_seeds_runs_from_top_to_bottom() -> Result<()> {
+    const BORDER: &str = "=== block ";
+    let dev = Dev::start("seeds").await?;
+    let blocks = blocks("docs/seeds.md")?;
+    ensure!(blocks.len() > 10, "{} blocks", blocks.len());
+    let numbered =
+        blocks.iter().enumerate().map(|(n, block)| format!("echo '{BORDER}{n}'\n{block}"));
+    let stdout = dev.paste(&numbered.collect::<String>()).await?;
+    let mut printed = stdout.split(BORDER).skip(1);
+    for block in &blocks {
+        let printed = printed.next().context("every block was run")?;
+        for expected in block.lines().filter_map(|line| line.split_once("# → ")) {
+            let expected = expected.1.trim();
+            ensure!(printed.contains(expected), "{expected:?} is not in what it prints: {printed}");
+        }
+    }
+    dev.end().await
+}
