@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::event::{Event, decode, encode};
-use crate::{CONTEXTS, Context, telemetry, works};
+use crate::{CONTEXTS, Context, telemetry, users, works};
 
 /// Checks the golden files of one event set.
 type Check = fn(&Context);
@@ -12,6 +12,14 @@ type Check = fn(&Context);
 /// Every event set there is, by context: one line a context, as in [`CONTEXTS`].
 const SETS: &[(&Context, &[Check])] = &[
     (&telemetry::CONTEXT, &[check::<telemetry::Event>]),
+    (
+        &users::CONTEXT,
+        &[
+            check::<users::user::Event>,
+            check::<users::email_claim::Event>,
+            check::<users::session::Event>,
+        ],
+    ),
     (&works::CONTEXT, &[check::<works::Event>]),
 ];
 

@@ -16,6 +16,7 @@ mod golden;
 mod spec;
 
 pub mod telemetry;
+pub mod users;
 pub mod works;
 
 pub use actor::{Actor, Role};
