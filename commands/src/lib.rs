@@ -1,6 +1,7 @@
 //! The write side: load, fold, decide, append. It knows nothing of read models.
 
 mod handler;
+pub mod users;
 pub mod works;
 
 pub use handler::{Done, Envelope, Error, Handler, Loaded};
@@ -11,11 +12,12 @@ use eventstore::EventStore;
 /// A handler for every decider there is: the one list.
 #[derive(Debug)]
 pub struct Handlers {
+    pub users: users::Users,
     pub works: Handler<Work>,
 }
 
 impl Handlers {
     pub fn new(store: &EventStore) -> Self {
-        Self { works: Handler::new(store.clone()) }
+        Self { users: users::Users::new(store), works: Handler::new(store.clone()) }
     }
 }
