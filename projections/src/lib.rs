@@ -10,6 +10,7 @@ mod schema;
 mod status;
 
 pub mod telemetry;
+pub mod users;
 pub mod works;
 
 pub use eventstore::parked::MAX_ATTEMPTS;
@@ -29,6 +30,7 @@ macro_rules! for_each_projection {
     ($visit:ident($($arg:expr),*)) => {
         [
             $visit::<crate::telemetry::Telemetry>($($arg),*),
+            $visit::<crate::users::Users>($($arg),*),
             $visit::<crate::works::Works>($($arg),*),
         ]
     };
