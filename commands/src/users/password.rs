@@ -38,6 +38,11 @@ impl Plain {
     pub fn new(text: String) -> Self {
         Self(text)
     }
+
+    /// What was typed, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A password that may be a user's.

@@ -13,6 +13,7 @@ mod receipt;
 mod sse;
 mod telemetry;
 mod trace;
+mod users;
 mod wait;
 mod works;
 
@@ -39,6 +40,7 @@ mod tags {
     pub(super) const WORKS: &str = "works";
     pub(super) const TELEMETRY: &str = "telemetry";
     pub(super) const EVENTS: &str = "events";
+    pub(super) const USERS: &str = "users";
     pub(super) const OPERATIONS: &str = "operations";
 }
 
@@ -52,6 +54,8 @@ pub struct Api {
     pub handlers: Handlers,
     pub wait: Waiter,
     pub keys: Keys,
+    /// How long an access token holds.
+    pub access_token_ttl: Duration,
     /// It could serve once.
     pub started: AtomicBool,
     pub shutdown: CancellationToken,
@@ -77,13 +81,14 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .merge(works::routes())
         .merge(telemetry::routes())
+        .merge(users::routes())
         .merge(events::routes())
         .merge(projections::routes())
 }
 
 /// What anybody may call. Each of these says `security(())`.
 fn open() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().merge(health::routes())
+    OpenApiRouter::new().merge(health::routes()).merge(users::open_routes())
 }
 
 /// The document about all of it.

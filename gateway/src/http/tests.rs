@@ -51,6 +51,7 @@ async fn without_database() -> (String, String) {
         handlers: Handlers::new(&store),
         wait: Waiter::start(store.clone(), progress, &tasks, shutdown.clone()),
         keys,
+        access_token_ttl: Duration::from_mins(15),
         started: AtomicBool::new(false),
         shutdown,
         store,

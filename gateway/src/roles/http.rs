@@ -29,6 +29,7 @@ pub(super) async fn run(
         bus: parts.bus.connected(),
         wait: parts.wait,
         keys,
+        access_token_ttl: parts.config.tokens.access_token_ttl.0,
         started: AtomicBool::new(false),
         shutdown: shutdown.clone(),
     };
