@@ -10,6 +10,7 @@ mod serve;
 mod dev;
 mod migrate;
 mod works;
+mod users;
 mod token;
 mod lag;
 mod config;
@@ -49,6 +50,9 @@ enum Command {
     /// Demand works and look at them
     #[command(subcommand)]
     Works(works::Command),
+    /// Make administrators
+    #[command(subcommand)]
+    Users(users::Command),
     /// Show how far every projection is behind the log
     Lag(lag::Args),
     /// Make a bearer token
@@ -94,6 +98,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Works(command) => works::run(command).await,
+        Command::Users(command) => users::run(command).await,
         Command::Lag(args) => lag::run(args).await,
         Command::Token(args) => token::run(&args),
         Command::Config(args) => config::run(&args, &log),

@@ -4,6 +4,8 @@
 
 mod telemetry;
 mod works;
+mod users;
+mod tokens;
 mod bus;
 mod http;
 mod poison;
