@@ -3,6 +3,7 @@
 mod handler;
 mod process;
 pub mod orders;
+pub mod users;
 pub mod works;
 
 pub use handler::{Done, Envelope, Error, Handler, LoadError, Loaded};
@@ -13,16 +14,16 @@ use eventstore::EventStore;
 pub const PROCESS_MANAGERS: [&str; 1] = [<orders::Fulfilment as process::Process>::NAME];
 
 macro_rules! handlers {
-    ($($name:ident: $decider:ty,)*) => {
+    ($($name:ident: $handler:ty,)*) => {
         /// A handler for every decider there is.
         #[derive(Debug)]
         pub struct Handlers {
-            $(pub $name: Handler<$decider>,)*
+            $(pub $name: $handler,)*
         }
 
         impl Handlers {
             pub fn new(store: &EventStore) -> Self {
-                Self { $($name: Handler::new(store.clone()),)* }
+                Self { $($name: <$handler>::new(store.clone()),)* }
             }
         }
     };
@@ -30,8 +31,9 @@ macro_rules! handlers {
 
 // The one list.
 handlers! {
-    orders: domain::orders::Order,
-    products: domain::orders::Product,
-    stock: domain::orders::StockItem,
-    works: domain::works::Work,
+    orders: Handler<domain::orders::Order>,
+    products: Handler<domain::orders::Product>,
+    stock: Handler<domain::orders::StockItem>,
+    users: users::Users,
+    works: Handler<domain::works::Work>,
 }

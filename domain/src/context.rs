@@ -17,6 +17,7 @@ pub const CONTEXTS: &[Context] = &[
     crate::host::CONTEXT,
     crate::orders::CONTEXT,
     crate::telemetry::CONTEXT,
+    crate::users::CONTEXT,
     crate::works::CONTEXT,
 ];
 

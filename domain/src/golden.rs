@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::event::{Event, decode, encode};
-use crate::{CONTEXTS, Context, host, orders, telemetry, works};
+use crate::{CONTEXTS, Context, host, orders, telemetry, users, works};
 
 /// Checks the golden files of one event set.
 type Check = fn(&Context);
@@ -22,6 +22,14 @@ const SETS: &[(&Context, &[Check])] = &[
         ],
     ),
     (&telemetry::CONTEXT, &[check::<telemetry::Event>]),
+    (
+        &users::CONTEXT,
+        &[
+            check::<users::user::Event>,
+            check::<users::email_claim::Event>,
+            check::<users::session::Event>,
+        ],
+    ),
     (&works::CONTEXT, &[check::<works::Event>]),
 ];
 

@@ -19,6 +19,7 @@ mod spec;
 pub mod host;
 pub mod orders;
 pub mod telemetry;
+pub mod users;
 pub mod works;
 
 pub use actor::{Actor, Role};

@@ -12,6 +12,7 @@ mod status;
 pub mod host;
 pub mod orders;
 pub mod telemetry;
+pub mod users;
 pub mod works;
 
 pub use eventstore::parked::MAX_ATTEMPTS;
@@ -34,6 +35,7 @@ macro_rules! for_each_projection {
             $visit::<crate::orders::OrderList>($($arg),*),
             $visit::<crate::orders::StockLevel>($($arg),*),
             $visit::<crate::telemetry::Telemetry>($($arg),*),
+            $visit::<crate::users::Users>($($arg),*),
             $visit::<crate::works::Works>($($arg),*),
         ]
     };

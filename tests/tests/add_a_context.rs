@@ -54,7 +54,8 @@ fn add_lines(file: &Path, block: &str) -> Result<()> {
     let anchor = anchor.strip_prefix(' ').context("a line that is there begins with a space")?;
     let added: Vec<_> = added.lines().map(|line| line.strip_prefix('+')).collect();
     let added = added.into_iter().collect::<Option<Vec<_>>>().context("only + behind it")?;
-    let mut places = text.match_indices(&format!("{anchor}\n")).map(|(at, _)| at);
+    let line = format!("{anchor}\n");
+    let mut places = text.match_indices(&line).map(|(at, _)| at);
     let (Some(at), None) = (places.next(), places.next()) else {
         bail!("{} does not have {anchor:?} once", file.display());
     };

@@ -11,6 +11,7 @@ mod serve;
 mod dev;
 mod migrate;
 mod works;
+mod users;
 mod products;
 mod orders;
 mod devices;
@@ -54,6 +55,9 @@ enum Command {
     /// Demand works and look at them
     #[command(subcommand)]
     Works(works::Command),
+    /// Make administrators
+    #[command(subcommand)]
+    Users(users::Command),
     /// Add products, and their stock, and look at them
     #[command(subcommand)]
     Products(products::Command),
@@ -110,6 +114,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Works(command) => works::run(command).await,
+        Command::Users(command) => users::run(command).await,
         Command::Products(command) => products::run(command).await,
         Command::Orders(command) => orders::run(command).await,
         Command::Devices(command) => devices::run(command).await,

@@ -174,6 +174,23 @@ pub struct Tokens {
     /// Private key that signs tokens: Ed25519, PKCS#8, PEM (`openssl genpkey -algorithm ed25519`)
     #[arg(long, env = "TRIBUTARY_SIGNING_KEY_FILE", value_name = "FILE")]
     pub signing_key_file: PathBuf,
+    /// How long an access token holds; that long a change of role may go unseen
+    #[arg(
+        long,
+        env = "ACCESS_TOKEN_TTL",
+        value_name = "TIME",
+        default_value = "15m",
+        hide_env_values = true
+    )]
+    pub access_token_ttl: Span,
+}
+
+/// A user's password, for the commands that need one.
+#[derive(Debug, Clone, Args)]
+pub struct Password {
+    /// The user's password; read from stdin if it is not given
+    #[arg(long, env = "TRIBUTARY_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub password: Option<Secret>,
 }
 
 /// The shop.

@@ -19,9 +19,16 @@ use super::problem::Problem;
 pub(super) struct Caller {
     pub(super) subject: String,
     pub(super) role: Role,
+    /// The session of the token, if it is of one.
+    pub(super) session: Option<Uuid>,
 }
 
 impl Caller {
+    /// Whoever calls what anybody may call.
+    pub(super) fn anonymous() -> Self {
+        Self { subject: "anonymous".into(), role: Role::User, session: None }
+    }
+
     /// The user behind the token; some speak for programs that are nobody.
     pub(super) fn user(&self) -> Result<Actor, Problem> {
         let not_a_user = |_unreadable| {
@@ -46,6 +53,10 @@ impl Caller {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Operator(pub(super) Caller);
 
+/// A caller who is an administrator: for what concerns who is what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Admin(pub(super) Caller);
+
 /// Lets nobody through without a token that holds.
 pub(super) async fn authenticate(
     State(api): State<Arc<Api>>,
@@ -61,7 +72,7 @@ pub(super) async fn authenticate(
     });
     match found {
         Ok(claims) => {
-            let caller = Caller { subject: claims.sub, role: claims.role };
+            let caller = Caller { subject: claims.sub, role: claims.role, session: claims.sid };
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -109,6 +120,20 @@ impl<S: Sync> FromRequestParts<S> for Operator {
             Ok(Self(caller))
         } else {
             let detail = "this is for operators and administrators";
+            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        if caller.role == Role::Admin {
+            Ok(Self(caller))
+        } else {
+            let detail = "this is for administrators";
             Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
         }
     }

@@ -21,6 +21,10 @@ pub(super) struct Json<T> {
 #[derive(Debug)]
 pub(super) struct RawJson(pub(super) Bytes);
 
+/// A body in the form of forms (`application/x-www-form-urlencoded`).
+#[derive(Debug)]
+pub(super) struct Form<T>(pub(super) T);
+
 /// The parameters of a query.
 #[derive(Debug)]
 pub(super) struct Query<T>(pub(super) T);
@@ -34,23 +38,37 @@ impl<S: Send + Sync> FromRequest<S> for RawJson {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "the body must be application/json",
-            ));
+            return Err(unsupported("the body must be application/json"));
         }
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
-            match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "body_too_large",
-                    "the body is larger than this server takes",
-                ),
-                _ => Problem::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text()),
-            }
-        })
+        body(request, state).await.map(Self)
     }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Form<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        const FORM: &str = "application/x-www-form-urlencoded";
+        if essence(request.headers()).as_deref() != Some(FORM) {
+            return Err(unsupported("the body must be application/x-www-form-urlencoded"));
+        }
+        from_form(&body(request, state).await?).map(Self)
+    }
+}
+
+fn unsupported(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+}
+
+async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "the body is larger than this server takes",
+        ),
+        _ => Problem::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text()),
+    })
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -63,14 +81,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
+/// The media type without its parameters, in lower case.
+fn essence(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(Ok(text)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else {
-        return false;
-    };
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"))
+    essence(headers).is_some_and(|essence| {
+        essence == "application/json"
+            || (essence.starts_with("application/") && essence.ends_with("+json"))
+    })
 }
 
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -121,6 +142,15 @@ fn from_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     serde_path_to_error::deserialize(reader).map_err(|error| {
         let name = error.path().to_string();
         Problem::parameter(&name, error.inner().to_string())
+    })
+}
+
+fn from_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(bytes));
+    serde_path_to_error::deserialize(reader).map_err(|error| {
+        let name = error.path().to_string();
+        let pointer = if name == "." { String::new() } else { format!("/{name}") };
+        Problem::member_at(&pointer, error.inner().to_string())
     })
 }
 
@@ -182,6 +212,18 @@ mod tests {
         for body in ["", "{", "{} {}", "nonsense"] {
             let (answered, _) = refused(from_json::<Outer>(body.as_bytes()).unwrap_err()).await;
             assert_eq!(answered, 400, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_form_names_its_wrong_member() {
+        assert!(from_form::<Outer>(b"number=7").is_ok());
+        for (body, pointer) in
+            [("number=x", "/number"), ("other=1", "/other"), ("number=1&number=2", "")]
+        {
+            let (status, problem) = refused(from_form::<Outer>(body.as_bytes()).unwrap_err()).await;
+            assert_eq!(status, 422);
+            assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
         }
     }
 

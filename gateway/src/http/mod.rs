@@ -16,6 +16,7 @@ mod sse;
 mod telemetry;
 mod text;
 mod trace;
+mod users;
 mod wait;
 mod works;
 
@@ -45,6 +46,7 @@ mod tags {
     pub(super) const HOST: &str = "host";
     pub(super) const TELEMETRY: &str = "telemetry";
     pub(super) const EVENTS: &str = "events";
+    pub(super) const USERS: &str = "users";
     pub(super) const OPERATIONS: &str = "operations";
 }
 
@@ -62,6 +64,8 @@ pub struct Api {
     pub host: host_metrics::Reader,
     /// How long an order may be pending.
     pub order_ttl: Duration,
+    /// How long an access token holds.
+    pub access_token_ttl: Duration,
     /// It could serve once.
     pub started: AtomicBool,
     pub shutdown: CancellationToken,
@@ -89,13 +93,14 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .merge(works::routes())
         .merge(telemetry::routes())
         .merge(host::routes())
+        .merge(users::routes())
         .merge(events::routes())
         .merge(projections::routes())
 }
 
 /// What anybody may call. Each of these says `security(())`.
 fn open() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().merge(health::routes())
+    OpenApiRouter::new().merge(health::routes()).merge(users::open_routes())
 }
 
 /// The document about all of it.

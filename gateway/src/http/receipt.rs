@@ -8,8 +8,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use commands::{Done, Envelope};
-use domain::{Metadata, Version};
+use domain::{Metadata, Position, Version};
 use eventstore::NewReceipt;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::IntoParams;
@@ -58,6 +59,11 @@ pub(super) struct Asked {
     key: Option<String>,
 }
 
+/// The same for what needs no token. All who call without one share their keys: whoever wants one
+/// that nobody else uses draws it at random.
+#[derive(Debug)]
+pub(super) struct OpenAsked(pub(super) Asked);
+
 /// The answer to a command; kept in its receipt as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
@@ -74,6 +80,20 @@ impl<S: Sync> FromRequestParts<S> for Asked {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, state).await?;
+        Self::by(caller, parts, state).await
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for OpenAsked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Asked::by(Caller::anonymous(), parts, state).await.map(Self)
+    }
+}
+
+impl Asked {
+    async fn by<S: Sync>(caller: Caller, parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Ok(trace) = Trace::from_request_parts(parts, state).await;
         let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let key = given_key(&parts.headers)?
@@ -163,15 +183,38 @@ impl Answer {
 
     /// The answer to give now: this one, or the one that was given the first time.
     pub(super) fn respond(self, done: &Done) -> Result<Response, Problem> {
-        let answer: Self = match &done.replayed {
-            None => Self { version: done.version, ..self },
-            Some(receipt) => serde_json::from_str(&receipt.response)
-                .map_err(|error| Problem::internal(&error))?,
-        };
+        self.given(done)?.write(done.position)
+    }
+
+    /// The answer to give now, before it is written.
+    pub(super) fn given(self, done: &Done) -> Result<Self, Problem> {
+        match &done.replayed {
+            None => Ok(Self { version: done.version, ..self }),
+            Some(receipt) => {
+                serde_json::from_str(&receipt.response).map_err(|error| Problem::internal(&error))
+            }
+        }
+    }
+
+    /// What stands in its body.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_json::from_str(self.body.get()).map_err(|error| Problem::internal(&error))
+    }
+
+    /// The same with another body, for answers of which a receipt must not keep everything.
+    pub(super) fn with_body(self, row: &impl Serialize) -> Result<Self, Problem> {
+        let body =
+            serde_json::value::to_raw_value(row).map_err(|error| Problem::internal(&error))?;
+        Ok(Self { body, ..self })
+    }
+
+    /// The answer as a response.
+    pub(super) fn write(self, position: Position) -> Result<Response, Problem> {
+        let answer = self;
         let status =
             StatusCode::from_u16(answer.status).map_err(|error| Problem::internal(&error))?;
         let headers =
-            [(header::LOCATION.as_str(), answer.location), (POSITION, done.position.to_string())];
+            [(header::LOCATION.as_str(), answer.location), (POSITION, position.to_string())];
         let mut response = if status == StatusCode::NO_CONTENT {
             (status, headers).into_response()
         } else {
@@ -190,7 +233,6 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-    use domain::Position;
     use eventstore::Receipt;
     use http_body_util::BodyExt;
 

@@ -53,6 +53,7 @@ async fn without_database() -> (String, String) {
         keys,
         host: crate::host_metrics::Reader::default(),
         order_ttl: Duration::from_mins(15),
+        access_token_ttl: Duration::from_mins(15),
         started: AtomicBool::new(false),
         shutdown,
         store,

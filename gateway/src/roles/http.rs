@@ -32,6 +32,7 @@ pub(super) async fn run(
         keys,
         host: host_metrics::Reader::default(),
         order_ttl: parts.config.orders.order_ttl.0,
+        access_token_ttl: parts.config.tokens.access_token_ttl.0,
         started: AtomicBool::new(false),
         shutdown: shutdown.clone(),
     };

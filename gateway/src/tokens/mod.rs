@@ -2,6 +2,9 @@
 //! token must be is checked here, and a token that is refused is refused for one reason only: it
 //! is not one of ours that holds now.
 
+mod jwks;
+mod refresh;
+
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +15,12 @@ use domain::Role;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use quick_cache::sync::Cache;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use jwks::{JwkSet, PublicKey};
+pub use refresh::{REFRESH_AUDIENCE, REFRESH_MAX_CHARS, RefreshClaims, Unsigned};
 
 /// Who issues tokens, and for whom.
 pub const ISSUER: &str = "tributary";
@@ -39,10 +47,30 @@ pub struct Claims {
     pub aud: String,
     pub sub: String,
     pub role: Role,
+    /// The session it was given out in, if it was in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<Uuid>,
     /// Seconds since the epoch, as all times here.
     pub iat: i64,
     pub nbf: i64,
     pub exp: i64,
+}
+
+impl Claims {
+    fn new(subject: &str, role: Role, sid: Option<Uuid>, holds: Duration) -> Self {
+        let now = Utc::now().timestamp();
+        let holds = i64::try_from(holds.as_secs()).unwrap_or(i64::MAX);
+        Self {
+            iss: ISSUER.into(),
+            aud: AUDIENCE.into(),
+            sub: subject.into(),
+            role,
+            sid,
+            iat: now,
+            nbf: now,
+            exp: now.saturating_add(holds),
+        }
+    }
 }
 
 /// The token is not one of ours, or does not hold now.
@@ -62,8 +90,11 @@ pub enum Invalid {
 pub struct Keys {
     signing: EncodingKey,
     checking: DecodingKey,
+    /// The public key, in base64url.
+    public: String,
     id: String,
     validation: Validation,
+    refresh_validation: Validation,
     remembered: Cache<String, Claims>,
 }
 
@@ -88,36 +119,25 @@ impl Keys {
         let AlgorithmParameters::OctetKeyPair(public) = &key.algorithm else {
             anyhow::bail!("it is a key of another kind");
         };
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
-        // The times are checked by ourselves: to the second, and in one place.
-        validation.leeway = 0;
-        validation.validate_exp = false;
         Ok(Self {
             checking: DecodingKey::from_ed_components(&public.x)?,
+            public: public.x.clone(),
             id: key.thumbprint(ThumbprintHash::SHA256)?,
             signing,
-            validation,
+            validation: validation(AUDIENCE),
+            refresh_validation: validation(REFRESH_AUDIENCE),
             remembered: Cache::new(REMEMBERED),
         })
     }
 
     /// A token for `subject` that holds from now on.
     pub fn sign(&self, subject: &str, role: Role, holds: Duration) -> anyhow::Result<String> {
-        let now = Utc::now().timestamp();
-        let claims = Claims {
-            iss: ISSUER.into(),
-            aud: AUDIENCE.into(),
-            sub: subject.into(),
-            role,
-            iat: now,
-            nbf: now,
-            exp: now.saturating_add(i64::try_from(holds.as_secs())?),
-        };
+        Ok(self.encode(&Claims::new(subject, role, None, holds))?)
+    }
+
+    fn encode(&self, claims: &impl Serialize) -> Result<String, Unsigned> {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
-        Ok(jsonwebtoken::encode(&header, &claims, &self.signing)?)
+        Ok(jsonwebtoken::encode(&header, claims, &self.signing)?)
     }
 
     /// What the token says, if it is ours and holds now.
@@ -126,23 +146,13 @@ impl Keys {
             Some(claims) => claims,
             None => self.read(token)?,
         };
-        let now = Utc::now().timestamp();
-        if claims.exp <= now || claims.nbf > now + NOT_BEFORE_LEEWAY {
-            return Err(Invalid::Time);
-        }
+        in_time(claims.nbf, claims.exp)?;
         Ok(claims)
     }
 
     /// Checks everything but the time, which goes on.
     fn read(&self, token: &str) -> Result<Claims, Invalid> {
-        if token.len() > MAX_BYTES {
-            return Err(Invalid::Claims);
-        }
-        let header = jsonwebtoken::decode_header(token)?;
-        if header.kid.as_deref() != Some(&*self.id) {
-            return Err(Invalid::UnknownKey);
-        }
-        let claims: Claims = jsonwebtoken::decode(token, &self.checking, &self.validation)?.claims;
+        let claims: Claims = self.decode(token, &self.validation)?;
         let subject = claims.sub.as_bytes();
         let readable = subject.iter().all(u8::is_ascii_graphic);
         if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES || !readable {
@@ -151,6 +161,38 @@ impl Keys {
         self.remembered.insert(token.to_owned(), claims.clone());
         Ok(claims)
     }
+
+    /// The claims of a token of ours: signed with our key, which it names, for that audience.
+    fn decode<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        validation: &Validation,
+    ) -> Result<T, Invalid> {
+        if token.len() > MAX_BYTES {
+            return Err(Invalid::Claims);
+        }
+        let header = jsonwebtoken::decode_header(token)?;
+        if header.kid.as_deref() != Some(&*self.id) {
+            return Err(Invalid::UnknownKey);
+        }
+        Ok(jsonwebtoken::decode(token, &self.checking, validation)?.claims)
+    }
+}
+
+fn validation(audience: &str) -> Validation {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_issuer(&[ISSUER]);
+    validation.set_audience(&[audience]);
+    validation.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
+    // The times are checked by ourselves: to the second, and in one place.
+    validation.leeway = 0;
+    validation.validate_exp = false;
+    validation
+}
+
+fn in_time(begins: i64, ends: i64) -> Result<(), Invalid> {
+    let now = Utc::now().timestamp();
+    if ends <= now || begins > now + NOT_BEFORE_LEEWAY { Err(Invalid::Time) } else { Ok(()) }
 }
 
 /// Makes a new private key in `file`, which must not exist; only its owner may read it.

@@ -6,6 +6,8 @@ mod telemetry;
 mod orders;
 mod works;
 mod host;
+mod users;
+mod tokens;
 mod bus;
 mod http;
 mod poison;

@@ -1,6 +1,7 @@
 //! `tributary dev`: `serve` with everything private and started for you. Data stays between runs;
 //! the servers end with the process.
 
+mod admin;
 mod seed;
 mod welcome;
 
@@ -17,7 +18,7 @@ use super::serve::until_told;
 use super::signals::Signals;
 use crate::agent;
 use crate::app::App;
-use crate::config::{Admin, Config, Http, Secret, Server, Worker};
+use crate::config::{Admin, Config, Http, Server, Worker};
 use crate::host_metrics;
 use crate::roles::Role as Plays;
 use crate::servers::Servers;
@@ -52,7 +53,7 @@ pub(super) struct Args {
 struct Started {
     admin: Admin,
     config: Config,
-    token: Secret,
+    keys: Keys,
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
@@ -78,12 +79,16 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
         seed::seed(app.parts()).await.context("the demo data")?;
     }
     run_agent(&app)?;
+    let administrator =
+        admin::administrator(app.parts(), &directory).await.context("the first administrator")?;
+    let holds = Duration::from_hours(24 * TOKEN_DAYS);
+    let token = started.keys.sign(&administrator.id.to_string(), Role::Admin, holds)?;
     let address = app.address().context("HTTP is served nowhere")?;
     let server = Server {
         url: format!("http://localhost:{}", address.port()).parse().map_err(anyhow::Error::from)?,
-        token: started.token,
+        token: token.parse().map_err(anyhow::Error::from)?,
     };
-    welcome::write(&directory, &server, &started.config, &started.admin)?;
+    welcome::write(&directory, &server, &administrator, &started.config, &started.admin)?;
     welcome::print(&directory, &server, &started.config);
     until_told(app, signals).await
 }
@@ -115,11 +120,10 @@ fn started(servers: &Servers, args: Args) -> anyhow::Result<Started> {
             &key,
         )?
     };
-    let holds = Duration::from_hours(24 * TOKEN_DAYS);
     Ok(Started {
         admin: Admin { database_admin_url: servers.postgres.url(DATABASE, OWNER).parse()? },
         config,
-        token: keys.sign("admin", Role::Admin, holds)?.parse()?,
+        keys,
     })
 }
 

@@ -6,12 +6,14 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::super::output;
+use super::admin::{Administrator, EMAIL};
 use crate::config::{Admin, Config, Server};
 
-/// Writes `dev.env`. It holds a token, so only its owner may read it.
+/// Writes `dev.env`. It holds a token and a password, so only its owner may read it.
 pub(super) fn write(
     directory: &Path,
     server: &Server,
+    administrator: &Administrator,
     config: &Config,
     admin: &Admin,
 ) -> anyhow::Result<()> {
@@ -21,6 +23,8 @@ pub(super) fn write(
     let values = [
         ("TRIBUTARY_URL", server.url.expose()),
         ("TRIBUTARY_TOKEN", server.token.expose()),
+        ("TRIBUTARY_EMAIL", EMAIL),
+        ("TRIBUTARY_PASSWORD", administrator.password.expose()),
         ("DATABASE_URL", config.database.database_url.expose()),
         ("DATABASE_ADMIN_URL", admin.database_admin_url.expose()),
         ("NATS_URL", config.bus.nats_url.expose()),
@@ -47,6 +51,7 @@ pub(super) fn print(directory: &Path, server: &Server, config: &Config) {
     output::line(&format!(
         "
 Tributary runs.  API {url}api/v1   documentation {url}docs
+  Sign in as {EMAIL}; the password is in {env}, with a token for 30 days
   Postgres  {}
   NATS      {}
   MQTT      {}
@@ -54,6 +59,8 @@ Tributary runs.  API {url}api/v1   documentation {url}docs
 Try next, in another terminal:
   set -a; . {env}; set +a
   curl -H \"Authorization: Bearer $TRIBUTARY_TOKEN\" {url}api/v1/devices
+  curl --data-urlencode username=$TRIBUTARY_EMAIL --data-urlencode password=$TRIBUTARY_PASSWORD \\
+       {url}api/v1/auth/login/access-token
   curl -H \"Authorization: Bearer $TRIBUTARY_TOKEN\" -H 'Content-Type: application/json' \\
        -d '{{\"add_up_to\": 100}}' {url}api/v1/works
   curl -N -H \"Authorization: Bearer $TRIBUTARY_TOKEN\" {url}api/v1/events/stream

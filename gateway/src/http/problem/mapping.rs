@@ -1,6 +1,6 @@
 //! The one mapping from errors to problems.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use commands::LoadError;
 use domain::{Kind, Reject};
 use eventstore::{AppendError, Unavailable};
@@ -50,6 +50,29 @@ impl From<LoadError> for Problem {
         match error {
             LoadError::Unavailable(error) => error.into(),
             LoadError::Codec(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<commands::users::Error> for Problem {
+    fn from(error: commands::users::Error) -> Self {
+        use commands::users::Error;
+        let unauthenticated = |code, error: &Error| {
+            let challenge = HeaderValue::from_static(r#"Bearer realm="tributary""#);
+            Self::new(StatusCode::UNAUTHORIZED, code, error.to_string())
+                .header(header::WWW_AUTHENTICATE, challenge)
+        };
+        match error {
+            Error::WrongCredentials => unauthenticated("invalid_credentials", &error),
+            Error::NoSession => unauthenticated("session_ended", &error),
+            Error::WrongPassword => Self::invalid("wrong_password", error.to_string())
+                .fault(Fault::at("/current_password", error.to_string())),
+            Error::Busy => Self::unavailable("busy", error.to_string()),
+            Error::User(error) => error.into(),
+            Error::Email(error) => error.into(),
+            Error::Session(error) => error.into(),
+            Error::Load(error) => error.into(),
+            Error::Codec(_) | Error::Hash(_) | Error::BrokenOff(_) => Self::internal(&error),
         }
     }
 }

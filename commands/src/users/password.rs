@@ -1,0 +1,233 @@
+//! Passwords: what they must be like, and the slow hash they are kept as. Hashing takes a thread and
+//! 19 MiB for tens of milliseconds; without a bound, a few hundred sign-ins at once would take the
+//! machine.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use argon2::password_hash::{Error as HashError, PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use domain::users::PasswordHash;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use super::Error;
+
+/// Memory of one hash, in KiB. With two passes and one lane, what OWASP recommends.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// Most hashes computed at once, however many processors there are: each takes `MEMORY_KIB`.
+const MOST_HASHES_AT_ONCE: usize = 8;
+/// Who may wait for their turn; the next is told to come back later.
+pub const HASHES_WAITING: usize = 64;
+
+/// Checked when there is no user: an answer that came sooner would tell that there is none. It is
+/// nobody's hash, and whatever it fits, nobody is signed in.
+const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IHNhbHQgaGVyZQ$\
+                       bm9ib2R5J3MgaGFzaCBvZiBubyBwYXNzd29yZCBhdCE";
+
+/// A password as somebody typed it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Plain(String);
+
+impl Plain {
+    /// Takes what was typed.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// What was typed, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A password that may be a user's.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Password(Plain);
+
+impl Password {
+    /// Shortest password, in characters.
+    pub const MIN_CHARS: usize = 8;
+    /// Longest password, in characters.
+    pub const MAX_CHARS: usize = 128;
+
+    pub(super) fn is(&self, other: &Plain) -> bool {
+        self.0 == *other
+    }
+}
+
+impl FromStr for Password {
+    type Err = InvalidPassword;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPassword> {
+        if (Self::MIN_CHARS..=Self::MAX_CHARS).contains(&text.chars().count()) {
+            Ok(Self(Plain(text.to_owned())))
+        } else {
+            Err(InvalidPassword)
+        }
+    }
+}
+
+impl TryFrom<String> for Password {
+    type Error = InvalidPassword;
+
+    fn try_from(text: String) -> Result<Self, InvalidPassword> {
+        text.parse()
+    }
+}
+
+impl From<Password> for Plain {
+    fn from(Password(plain): Password) -> Self {
+        plain
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a password has {} to {} characters", Password::MIN_CHARS, Password::MAX_CHARS)]
+pub struct InvalidPassword;
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Hashes and checks passwords, a bounded number at a time.
+#[derive(Debug)]
+pub(super) struct Passwords {
+    /// Those being hashed and those that wait for it.
+    places: Arc<Semaphore>,
+    /// Those being hashed.
+    turns: Arc<Semaphore>,
+}
+
+impl Passwords {
+    pub(super) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with(processors.min(MOST_HASHES_AT_ONCE), HASHES_WAITING)
+    }
+
+    fn with(at_once: usize, waiting: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(at_once + waiting)),
+            turns: Arc::new(Semaphore::new(at_once)),
+        }
+    }
+
+    /// What is kept of `password`.
+    pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, Error> {
+        let Password(Plain(text)) = password;
+        let hash = self.in_turn(move || argon2()?.hash_password(text.as_bytes())).await??;
+        Ok(PasswordHash::new(hash.to_string()))
+    }
+
+    /// Whether `password` is the one `kept` was made of.
+    pub(super) async fn fits(&self, password: Plain, kept: PasswordHash) -> Result<bool, Error> {
+        let check = move || argon2()?.verify_password(password.0.as_bytes(), kept.expose());
+        match self.in_turn(check).await? {
+            Ok(()) => Ok(true),
+            Err(HashError::PasswordInvalid) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As [`Passwords::fits`] for an account that may not exist, and as slow if it does not.
+    pub(super) async fn fits_if_any(
+        &self,
+        password: Plain,
+        kept: Option<PasswordHash>,
+    ) -> Result<bool, Error> {
+        let exists = kept.is_some();
+        let kept = kept.unwrap_or_else(|| PasswordHash::new(NOBODYS.into()));
+        Ok(self.fits(password, kept).await? && exists)
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_full| Error::Busy)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_closed| Error::Busy)?;
+        // Both go with the work: a caller that leaves does not make room before it is done.
+        let work = move || {
+            let result = work();
+            drop((place, turn));
+            result
+        };
+        Ok(tokio::task::spawn_blocking(work).await?)
+    }
+}
+
+fn argon2() -> Result<Argon2<'static>, HashError> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str) -> Plain {
+        Plain::new(text.into())
+    }
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_and_no_other() {
+        let passwords = Passwords::new();
+        let hash = passwords.hash("correct horse".parse().unwrap()).await.unwrap();
+        assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert!(passwords.fits(plain("correct horse"), hash.clone()).await.unwrap());
+        assert!(!passwords.fits(plain("correct hors"), hash.clone()).await.unwrap());
+        let again = passwords.hash("correct horse".parse().unwrap()).await.unwrap();
+        assert_ne!(hash, again, "each hash has a salt of its own");
+        let garbage = PasswordHash::new("garbage".into());
+        assert!(passwords.fits(plain("x"), garbage).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn nobodys_hash_is_checked_like_any_other() {
+        let passwords = Passwords::new();
+        assert!(!passwords.fits_if_any(plain("correct horse"), None).await.unwrap());
+        let hash = passwords.hash("correct horse".parse().unwrap()).await.unwrap();
+        let parameters = |phc: &str| phc.rsplitn(3, '$').nth(2).map(str::to_owned);
+        assert_eq!(parameters(NOBODYS), parameters(hash.expose()), "it takes as long");
+        let lengths = |phc: &str| phc.split('$').map(str::len).collect::<Vec<_>>();
+        assert_eq!(lengths(NOBODYS), lengths(hash.expose()));
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_place_to_wait_is_told_to_come_back() {
+        let passwords = Arc::new(Passwords::with(1, 1));
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let blocked = passwords.in_turn(move || receiver.recv().ok());
+        let mut blocked = Box::pin(blocked);
+        assert!(futures::poll!(&mut blocked).is_pending());
+        let mut waits = Box::pin(passwords.in_turn(|| ()));
+        assert!(futures::poll!(&mut waits).is_pending());
+        assert!(matches!(passwords.in_turn(|| ()).await, Err(Error::Busy)));
+        drop(sender);
+        blocked.await.unwrap();
+        waits.await.unwrap();
+        passwords.in_turn(|| ()).await.unwrap();
+    }
+
+    #[test]
+    fn a_password_is_neither_short_nor_long_and_does_not_show() {
+        for text in ["", "1234567", &"x".repeat(129)] {
+            assert!(text.parse::<Password>().is_err(), "{text}");
+        }
+        let password: Password = "pässwörd".parse().unwrap();
+        assert_eq!(format!("{password:?} {:?}", plain("secret")), "*** ***");
+    }
+}

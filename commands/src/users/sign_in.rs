@@ -1,0 +1,108 @@
+//! Signing in, going on, and signing out.
+
+use chrono::{DateTime, Utc};
+use domain::users::Session;
+use domain::users::session::{self, Live, Reason};
+use domain::{Metadata, Role};
+use uuid::Uuid;
+
+use super::{Error, Found, Plain, Users, now};
+use crate::handler::Envelope;
+
+/// What a token may say of whoever signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedIn {
+    pub user_id: Uuid,
+    /// At this moment: later changes show at the next refresh.
+    pub role: Role,
+    pub session: Uuid,
+    /// Of the refresh token that may be used next.
+    pub generation: u32,
+    /// When the session ends.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Users {
+    /// Begins a session. That the address is wrong is found out no sooner, and told no otherwise,
+    /// than that the password is.
+    pub async fn log_in(
+        &self,
+        email: &str,
+        password: Plain,
+        metadata: Metadata,
+    ) -> Result<SignedIn, Error> {
+        let id = match email.parse() {
+            Ok(email) => self.owner(&email).await?,
+            Err(_no_address) => None,
+        };
+        // Of somebody unknown an empty stream is read: the way is the same.
+        let id = id.unwrap_or_default();
+        let account = self.find(id).await?.map(|found| found.account);
+        let kept = account.as_ref().map(|account| account.password_hash.clone());
+        let fits = self.passwords.fits_if_any(password, kept).await?;
+        let account = account.filter(|_| fits).ok_or(Error::WrongCredentials)?;
+
+        let session = Uuid::now_v7();
+        let stream = session::stream(session);
+        let password_number = account.password_number;
+        let command = session::Command::Begin { user_id: id, password_number, now: now() };
+        self.sessions.create(&stream, command, by(id, metadata)).await?;
+        let live = self.live(session).await?;
+        Ok(signed_in(session, &live, account.role))
+    }
+
+    /// Goes on with a session: the token of `generation` has been used, and the next one counts. A
+    /// token that was used before ends the session, and so does a password that was changed.
+    pub async fn refresh(
+        &self,
+        session: Uuid,
+        user_id: Uuid,
+        generation: u32,
+        metadata: Metadata,
+    ) -> Result<SignedIn, Error> {
+        let live = self.live(session).await?;
+        let Found { account, .. } = self.find(live.user_id).await?.ok_or(Error::NoSession)?;
+        if live.user_id != user_id {
+            return Err(Error::NoSession);
+        }
+        let password_number = account.password_number;
+        let command = session::Command::Refresh { generation, password_number, now: now() };
+        let stream = session::stream(session);
+        match self.sessions.execute(&stream, command, by(user_id, metadata)).await {
+            Err(crate::Error::Rejected(_)) => return Err(Error::NoSession),
+            outcome => outcome?,
+        };
+        // The decision may have been to end it; or another refresh ended it at this moment.
+        let live = self.live(session).await?;
+        if live.generation != generation.saturating_add(1) {
+            return Err(Error::NoSession);
+        }
+        Ok(signed_in(session, &live, account.role))
+    }
+
+    /// Ends a session. One that has ended stays so.
+    pub async fn log_out(&self, session: Uuid, metadata: Metadata) -> Result<(), Error> {
+        let command = session::Command::Revoke { reason: Reason::Logout };
+        let envelope = Envelope { metadata, ..Envelope::default() };
+        self.sessions.execute(&session::stream(session), command, envelope).await?;
+        Ok(())
+    }
+
+    async fn live(&self, session: Uuid) -> Result<Live, Error> {
+        match self.sessions.load(&session::stream(session)).await?.state {
+            Session::Live(live) => Ok(live),
+            Session::NotBegun | Session::Revoked => Err(Error::NoSession),
+        }
+    }
+}
+
+fn signed_in(session: Uuid, live: &Live, role: Role) -> SignedIn {
+    let Live { user_id, generation, expires_at, .. } = *live;
+    SignedIn { user_id, role, session, generation, expires_at }
+}
+
+/// The request of somebody who has shown who it is.
+fn by(id: Uuid, metadata: Metadata) -> Envelope {
+    let metadata = Metadata { actor: Some(id.to_string()), ..metadata };
+    Envelope { metadata, ..Envelope::default() }
+}

@@ -1,0 +1,196 @@
+//! Personal data: all of it in one type, so that erasing it is a matter of this type alone.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// What is known of the person behind a user. Its `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Personal {
+    pub email: EmailAddress,
+    pub full_name: FullName,
+}
+
+impl fmt::Debug for Personal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Personal(***)")
+    }
+}
+
+/// An e-mail address as its owner writes it. Two that differ in case only are the same one.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EmailAddress(String);
+
+impl EmailAddress {
+    /// Longest address, in characters (RFC 5321, without its brackets).
+    pub const MAX_CHARS: usize = 254;
+    /// Longest part before the `@`, in characters.
+    const MAX_LOCAL_CHARS: usize = 64;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Names the address where it must not stand itself: the SHA-256 of its lower-cased form, in
+    /// hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.0.to_ascii_lowercase());
+        digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    }
+}
+
+impl FromStr for EmailAddress {
+    type Err = InvalidEmail;
+
+    /// White space around it is not part of it. Quoted local parts and addresses of numbers are
+    /// legal and nobody's; they are refused, and so is what is not ASCII, which has more than one
+    /// spelling.
+    fn from_str(text: &str) -> Result<Self, InvalidEmail> {
+        let text = text.trim();
+        let (local, domain) = text.split_once('@').ok_or(InvalidEmail)?;
+        let atom = |part: &str| {
+            let special = |byte: u8| b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || special(byte))
+        };
+        let label = |part: &str| {
+            let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            let edges = !part.starts_with('-') && !part.ends_with('-');
+            (1..=63).contains(&part.len()) && edges && part.bytes().all(inside)
+        };
+        let fits = text.len() <= Self::MAX_CHARS && local.len() <= Self::MAX_LOCAL_CHARS;
+        if fits && local.split('.').all(atom) && domain.split('.').all(label) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidEmail)
+        }
+    }
+}
+
+/// Says what is wrong without repeating the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an e-mail address of at most {} characters", EmailAddress::MAX_CHARS)]
+pub struct InvalidEmail;
+
+/// What a person is called.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FullName(String);
+
+impl FullName {
+    /// Longest name, in characters.
+    pub const MAX_CHARS: usize = 200;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for FullName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let visible = text.chars().any(|character| character > ' ');
+        if visible && !text.contains('\0') && text.chars().count() <= Self::MAX_CHARS {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidName)
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a name has 1 to {} characters, not all of them blank", FullName::MAX_CHARS)]
+pub struct InvalidName;
+
+macro_rules! personal_text {
+    ($($name:ident: $error:ident),*) => {$(
+        impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, $error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from($name(text): $name) -> Self {
+                text
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(***)"))
+            }
+        }
+    )*};
+}
+personal_text!(EmailAddress: InvalidEmail, FullName: InvalidName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_two_sides_and_no_white_space() {
+        for text in ["ada@example.org", " Ada.L+x@sub.example.org ", "a@localhost", "!#$%@x-y.org"]
+        {
+            assert!(text.parse::<EmailAddress>().is_ok(), "{text}");
+        }
+        let long = format!("{}@example.org", "a".repeat(65));
+        let longer = format!("a@{}org", "example.".repeat(32));
+        for text in [
+            "",
+            "@",
+            "ada",
+            "ada@",
+            "@example.org",
+            "a@b@c",
+            "a b@example.org",
+            "a@exa mple.org",
+            ".a@example.org",
+            "a..b@example.org",
+            "a@.org",
+            "a@-x.org",
+            "a@x-.org",
+            "a\0@example.org",
+            "ä@example.org",
+            "a@[127.0.0.1]",
+            "\"a\"@example.org",
+            &long,
+            &longer,
+        ] {
+            assert!(text.parse::<EmailAddress>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn case_does_not_make_another_address() {
+        let fingerprint = |text: &str| text.parse::<EmailAddress>().unwrap().fingerprint();
+        assert_eq!(fingerprint("Ada@Example.org"), fingerprint(" ada@example.ORG"));
+        assert_ne!(fingerprint("ada@example.org"), fingerprint("ada@example.com"));
+        assert_eq!(fingerprint("ada@example.org").len(), 64);
+    }
+
+    #[test]
+    fn a_name_can_be_seen() {
+        assert!("Ada".parse::<FullName>().is_ok() && "ä".repeat(200).parse::<FullName>().is_ok());
+        for text in ["", "  ", "\n", "a\0", &"ä".repeat(201)] {
+            assert!(text.parse::<FullName>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_it_shows() {
+        let personal = Personal {
+            email: "ada@example.org".parse().unwrap(),
+            full_name: "Ada Lovelace".parse().unwrap(),
+        };
+        let shown = format!("{personal:?} {:?} {:?}", personal.email, personal.full_name);
+        assert!(!shown.contains("ada") && !shown.contains("Lovelace"), "{shown}");
+    }
+}

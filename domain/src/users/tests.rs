@@ -1,0 +1,183 @@
+//! What users, their addresses and their sessions do, in sentences.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::session::{self, Reason};
+use super::*;
+use crate::actor::{Actor, Role};
+use crate::spec::given;
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+}
+
+mod users {
+    use super::super::user::{Command, Event, Rejection};
+    use super::*;
+
+    fn personal() -> Personal {
+        Personal {
+            email: "ada@example.org".parse().unwrap(),
+            full_name: "Ada Lovelace".parse().unwrap(),
+        }
+    }
+
+    fn hash(text: &str) -> PasswordHash {
+        PasswordHash::new(text.into())
+    }
+
+    fn registered(role: Role) -> Event {
+        Event::Registered {
+            personal: personal(),
+            password_hash: hash("one"),
+            role,
+            registered_at: at(0),
+        }
+    }
+
+    fn change_role(role: Role, by: u128, as_role: Role) -> Command {
+        Command::ChangeRole { id: id(1), role, by: Actor { id: id(by), role: as_role } }
+    }
+
+    #[test]
+    fn a_user_registers_once() {
+        let register = || Command::Register {
+            personal: personal(),
+            password_hash: hash("one"),
+            role: Role::User,
+            now: at(0),
+        };
+        given::<User>([]).when(register()).then([registered(Role::User)]);
+        given::<User>([registered(Role::User)])
+            .when(register())
+            .then_rejected(Rejection::AlreadyRegistered);
+    }
+
+    #[test]
+    fn an_administrator_changes_the_role_of_others() {
+        let promoted = || Event::RoleChanged { role: Role::Operator };
+        let promote = || change_role(Role::Operator, 2, Role::Admin);
+        given::<User>([registered(Role::User)]).when(promote()).then([promoted()]);
+        given::<User>([registered(Role::User), promoted()]).when(promote()).then_nothing();
+        given::<User>([]).when(promote()).then_rejected(Rejection::NotRegistered);
+    }
+
+    #[test]
+    fn nobody_else_changes_roles_and_an_administrator_not_their_own() {
+        for role in [Role::User, Role::Operator] {
+            given::<User>([registered(Role::User)])
+                .when(change_role(Role::Admin, 2, role))
+                .then_rejected(Rejection::NotAdministrator);
+            given::<User>([])
+                .when(change_role(Role::Admin, 2, role))
+                .then_rejected(Rejection::NotAdministrator);
+        }
+        given::<User>([registered(Role::Admin)])
+            .when(change_role(Role::User, 1, Role::Admin))
+            .then_rejected(Rejection::OwnRole);
+    }
+
+    #[test]
+    fn of_two_changes_of_one_password_the_second_is_refused() {
+        let change = |number| Command::ChangePassword { number, password_hash: hash("two") };
+        let changed = || Event::PasswordChanged { password_hash: hash("two") };
+        given::<User>([registered(Role::User)]).when(change(1)).then([changed()]);
+        given::<User>([registered(Role::User), changed()])
+            .when(change(1))
+            .then_rejected(Rejection::PasswordChanged);
+        given::<User>([registered(Role::User), changed()]).when(change(2)).then([changed()]);
+        given::<User>([]).when(change(1)).then_rejected(Rejection::NotRegistered);
+    }
+
+    #[test]
+    fn neither_the_person_nor_the_password_shows() {
+        let state = User::default().evolve(&registered(Role::User));
+        let shown = format!("{state:?} {:?}", registered(Role::User));
+        for secret in ["ada", "Lovelace", "one"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn an_address_belongs_to_one_user() {
+    use email_claim::{Command, Event, Rejection};
+    let claimed = || Event::EmailClaimed { user_id: id(1) };
+    given::<EmailClaim>([]).when(Command::Claim { user_id: id(1) }).then([claimed()]);
+    given::<EmailClaim>([claimed()]).when(Command::Claim { user_id: id(1) }).then_nothing();
+    given::<EmailClaim>([claimed()])
+        .when(Command::Claim { user_id: id(2) })
+        .then_rejected(Rejection::Taken);
+}
+
+mod sessions {
+    use super::session::{Command, Event, LIFETIME, Rejection};
+    use super::*;
+
+    fn logged_in() -> Event {
+        Event::LoggedIn { user_id: id(1), password_number: 1, expires_at: at(0) + LIFETIME }
+    }
+
+    fn refreshed(generation: u32) -> Event {
+        Event::SessionRefreshed { generation }
+    }
+
+    fn revoked(reason: Reason) -> Event {
+        Event::SessionRevoked { reason }
+    }
+
+    fn refresh(generation: u32) -> Command {
+        Command::Refresh { generation, password_number: 1, now: at(60) }
+    }
+
+    #[test]
+    fn a_session_begins_with_a_password() {
+        let begin = Command::Begin { user_id: id(1), password_number: 1, now: at(0) };
+        given::<Session>([]).when(begin).then([logged_in()]);
+        given::<Session>([logged_in()]).when(begin).then_rejected(Rejection::AlreadyBegun);
+    }
+
+    #[test]
+    fn each_refresh_makes_a_new_generation() {
+        given::<Session>([logged_in()]).when(refresh(0)).then([refreshed(1)]);
+        given::<Session>([logged_in(), refreshed(1)]).when(refresh(1)).then([refreshed(2)]);
+        given::<Session>([logged_in()]).when(refresh(1)).then_rejected(Rejection::Unknown);
+        given::<Session>([]).when(refresh(0)).then_rejected(Rejection::Unknown);
+    }
+
+    #[test]
+    fn a_token_used_twice_ends_the_session() {
+        let reused = || revoked(Reason::Reuse);
+        given::<Session>([logged_in(), refreshed(1)]).when(refresh(0)).then([reused()]);
+        given::<Session>([logged_in(), refreshed(1), reused()])
+            .when(refresh(1))
+            .then_rejected(Rejection::Ended);
+    }
+
+    #[test]
+    fn a_new_password_ends_older_sessions() {
+        given::<Session>([logged_in()])
+            .when(Command::Refresh { generation: 0, password_number: 2, now: at(60) })
+            .then([revoked(Reason::PasswordChanged)]);
+    }
+
+    #[test]
+    fn a_session_ends_after_its_lifetime() {
+        given::<Session>([logged_in()])
+            .when(Command::Refresh { generation: 0, password_number: 1, now: at(0) + LIFETIME })
+            .then_rejected(Rejection::Ended);
+    }
+
+    #[test]
+    fn logging_out_twice_is_harmless() {
+        let logout = Command::Revoke { reason: Reason::Logout };
+        given::<Session>([logged_in()]).when(logout).then([revoked(Reason::Logout)]);
+        given::<Session>([logged_in(), revoked(Reason::Logout)]).when(logout).then_nothing();
+        given::<Session>([]).when(logout).then_nothing();
+    }
+}

@@ -1,0 +1,46 @@
+//! The public half of the key, for whoever wants to check our tokens without asking us.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Keys;
+
+/// A JSON Web Key Set (RFC 7517).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JwkSet {
+    keys: Vec<PublicKey>,
+}
+
+/// An Ed25519 public key (RFC 8037).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Jwk)]
+pub struct PublicKey {
+    /// Always `OKP`.
+    kty: &'static str,
+    /// Always `Ed25519`.
+    crv: &'static str,
+    /// The key itself, in base64url.
+    x: String,
+    /// Its thumbprint (RFC 7638); stands in the header of each token.
+    kid: String,
+    /// Always `EdDSA`.
+    alg: &'static str,
+    /// Always `sig`.
+    #[serde(rename = "use")]
+    used_for: &'static str,
+}
+
+impl Keys {
+    /// The one key there is.
+    pub fn jwks(&self) -> JwkSet {
+        let key = PublicKey {
+            kty: "OKP",
+            crv: "Ed25519",
+            x: self.public.clone(),
+            kid: self.id.clone(),
+            alg: "EdDSA",
+            used_for: "sig",
+        };
+        JwkSet { keys: vec![key] }
+    }
+}

@@ -1,0 +1,13 @@
+-- Read model of users. Addresses are unique by their streams, not here: a read model has no say.
+create table account (
+    id         uuid        not null constraint account_key primary key,
+    email      text        not null collate "C", -- as its owner writes it
+    full_name  text        not null,
+    role       text        not null constraint account_role_is_known check (
+        role in ('user', 'operator', 'admin')
+    ),
+    created_at timestamptz not null,
+    version    bigint      not null              -- of its stream
+);
+
+create index account_created_idx on account (created_at, id);

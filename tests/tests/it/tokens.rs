@@ -1,0 +1,251 @@
+//! Tokens that are almost right, over real HTTP: every one of them is refused with a problem.
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use tests::System;
+
+/// Somebody's id: no user has it, which is not what a token is asked for.
+const SUBJECT: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+/// The key of a system, and what tokens are forged with.
+struct Forge {
+    pem: Vec<u8>,
+    kid: String,
+    /// The public key, as anybody can fetch it.
+    public: Value,
+}
+
+impl Forge {
+    async fn of(system: &System) -> Result<Self> {
+        let file = system.environment.iter().find(|(name, _)| name == "TRIBUTARY_SIGNING_KEY_FILE");
+        let pem = std::fs::read(&file.context("the key's file is known")?.1)?;
+        let url = format!("{}/.well-known/jwks.json", system.url);
+        let set: Value = system.http.get(url).send().await?.error_for_status()?.json().await?;
+        let public = set["keys"][0].clone();
+        let kid = public["kid"].as_str().context("the key has a name")?.to_owned();
+        Ok(Self { pem, kid, public })
+    }
+
+    fn key(&self) -> Result<EncodingKey> {
+        Ok(EncodingKey::from_ed_pem(&self.pem)?)
+    }
+
+    fn header(&self) -> Header {
+        Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::EdDSA) }
+    }
+
+    /// Signed as ours are.
+    fn signed(&self, claims: &Value) -> Result<String> {
+        Ok(jsonwebtoken::encode(&self.header(), claims, &self.key()?)?)
+    }
+
+    /// Signed by us under another header.
+    fn under(&self, header: Header) -> Result<String> {
+        Ok(jsonwebtoken::encode(&header, &claims(), &self.key()?)?)
+    }
+
+    /// Signed with a secret that anybody knows.
+    fn hmac(&self, secret: &[u8]) -> Result<String> {
+        let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::HS256) };
+        Ok(jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret))?)
+    }
+}
+
+fn now() -> i64 {
+    chrono::Utc::now().timestamp()
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": "tributary", "aud": "tributary", "sub": SUBJECT, "role": "admin",
+        "iat": now(), "nbf": now() - 1, "exp": now() + 600,
+    })
+}
+
+fn with(name: &str, value: impl Into<Value>) -> Value {
+    let mut claims = claims();
+    claims[name] = value.into();
+    claims
+}
+
+fn without(name: &str) -> Value {
+    let mut claims = claims();
+    claims.as_object_mut().expect("claims are an object").remove(name);
+    claims
+}
+
+fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+/// The public key in PEM, as it would be handed out: 12 bytes of SPKI, and the key.
+fn public_pem(x: &str) -> Result<String> {
+    const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0];
+    let der = [&SPKI[..], &URL_SAFE_NO_PAD.decode(x)?].concat();
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    Ok(format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n"))
+}
+
+/// Another Ed25519 key, and a file of its own for it.
+fn another_key(system: &System) -> Result<(EncodingKey, Value)> {
+    let file = system.folder.join("another.pem");
+    gateway::tokens::make_key(&file)?;
+    let key = EncodingKey::from_ed_pem(&std::fs::read(file)?)?;
+    let public = serde_json::to_value(Jwk::from_encoding_key(&key, Algorithm::EdDSA)?)?;
+    Ok((key, public))
+}
+
+/// Every way we know of in which a token can be almost right.
+fn corpus(system: &System, forge: &Forge) -> Result<Vec<(&'static str, String)>> {
+    let good = forge.signed(&claims())?;
+    let (body, signature) = good.rsplit_once('.').context("a token has parts")?;
+    let (head, payload) = body.split_once('.').context("a token has parts")?;
+    let x = forge.public["x"].as_str().context("the key is public")?;
+    let (other, other_public) = another_key(system)?;
+    let none = |alg: &str| part(&json!({"alg": alg, "typ": "JWT", "kid": forge.kid}));
+    let embedded = {
+        let jwk: Jwk = serde_json::from_value(other_public)?;
+        Header { jwk: Some(jwk), ..forge.header() }
+    };
+    let session = json!({
+        "iss": "tributary", "aud": "tributary-refresh", "sub": SUBJECT, "sid": SUBJECT,
+        "generation": 0, "iat": now(), "nbf": now(), "exp": now() + 600,
+    });
+    Ok(vec![
+        ("alg none, no signature", format!("{}.{payload}.", none("none"))),
+        ("alg none, our signature", format!("{}.{payload}.{signature}", none("none"))),
+        ("alg nOnE", format!("{}.{payload}.", none("nOnE"))),
+        ("HS256 with the raw key", forge.hmac(&URL_SAFE_NO_PAD.decode(x)?)?),
+        ("HS256 with the key's text", forge.hmac(x.as_bytes())?),
+        ("HS256 with the key in PEM", forge.hmac(public_pem(x)?.as_bytes())?),
+        ("HS256 with the JWK", forge.hmac(forge.public.to_string().as_bytes())?),
+        ("HS256 with nothing", forge.hmac(b"")?),
+        ("RS256", format!("{}.{payload}.{signature}", none("RS256"))),
+        ("ES256", format!("{}.{payload}.{signature}", none("ES256"))),
+        ("no alg", format!("{}.{payload}.{signature}", part(&json!({"kid": forge.kid})))),
+        ("wrong kid", forge.under(Header { kid: Some("other".into()), ..forge.header() })?),
+        ("a path as kid", forge.under(Header { kid: Some("/dev/null".into()), ..forge.header() })?),
+        ("no kid", forge.under(Header { kid: None, ..forge.header() })?),
+        ("another key, our kid", jsonwebtoken::encode(&forge.header(), &claims(), &other)?),
+        ("another key, embedded", jsonwebtoken::encode(&embedded, &claims(), &other)?),
+        ("expired", forge.signed(&with("exp", now() - 1))?),
+        ("expires at the epoch", forge.signed(&with("exp", 0))?),
+        ("exp as text", forge.signed(&with("exp", (now() + 600).to_string()))?),
+        ("exp without end", forge.signed(&with("exp", 1e300))?),
+        ("no exp", forge.signed(&without("exp"))?),
+        ("holds later", forge.signed(&with("nbf", now() + 600))?),
+        ("no nbf", forge.signed(&without("nbf"))?),
+        ("wrong iss", forge.signed(&with("iss", "https://example.org"))?),
+        ("no iss", forge.signed(&without("iss"))?),
+        ("wrong aud", forge.signed(&with("aud", "another"))?),
+        ("no aud", forge.signed(&without("aud"))?),
+        ("aud of refresh tokens", forge.signed(&with("aud", "tributary-refresh"))?),
+        ("a refresh token", forge.signed(&session)?),
+        ("no sub", forge.signed(&without("sub"))?),
+        ("empty sub", forge.signed(&with("sub", ""))?),
+        ("sub of two lines", forge.signed(&with("sub", "a\nb"))?),
+        ("unknown role", forge.signed(&with("role", "root"))?),
+        ("no role", forge.signed(&without("role"))?),
+        ("roles", forge.signed(&with("role", json!(["admin"])))?),
+        ("truncated", good[..good.len() - 8].into()),
+        ("signature stripped", format!("{body}.")),
+        ("two parts", body.into()),
+        ("four parts", format!("{good}.{signature}")),
+        ("payload changed", format!("{head}.{}.{signature}", part(&with("sub", "other")))),
+        ("not base64", format!("{head}.%%%.{signature}")),
+        ("not JSON", format!("{head}.{}.{signature}", URL_SAFE_NO_PAD.encode("nonsense"))),
+        ("nonsense", "nonsense".into()),
+        ("dots", "..".into()),
+        ("two tokens", format!("{good} {good}")),
+        ("over-long", forge.signed(&with("padding", "x".repeat(5000)))?),
+    ])
+}
+
+/// A refusal as the contract has it.
+async fn refused(name: &str, request: reqwest::RequestBuilder) -> Result<()> {
+    let answer = request.send().await?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    ensure!(status == 401, "{name}: {status}");
+    ensure!(headers["content-type"] == "application/problem+json", "{name}: not a problem");
+    ensure!(headers.contains_key("www-authenticate"), "{name}: no challenge");
+    let problem: Value = answer.json().await?;
+    ensure!(problem["status"] == 401 && problem["code"].is_string(), "{name}: {problem}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_is_almost_right_is_refused() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http"]).await?;
+    let forge = Forge::of(&system).await?;
+    let url = format!("{}/api/v1/works", system.url);
+    let get = || system.http.get(&url);
+    let good = forge.signed(&claims())?;
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let answer = get().header("Authorization", format!("{scheme} {good}")).send().await?;
+        assert_eq!(answer.status(), 200, "what is forged differs from this in one thing only");
+    }
+
+    let corpus = corpus(&system, &forge)?;
+    assert!(corpus.len() >= 20);
+    for (name, token) in &corpus {
+        refused(name, get().header("Authorization", format!("Bearer {token}"))).await?;
+        // And again: that it was seen before does not make it better.
+        refused(name, get().header("Authorization", format!("Bearer {token}"))).await?;
+    }
+    for (name, value) in [
+        ("no token", "Bearer".to_owned()),
+        ("an empty token", "Bearer ".into()),
+        ("no scheme", good.clone()),
+        ("another scheme", format!("Basic {good}")),
+    ] {
+        refused(name, get().header("Authorization", value)).await?;
+    }
+    refused("nothing", get()).await?;
+    let twice = get().header("Authorization", format!("Bearer {good}"));
+    refused("two headers", twice.header("Authorization", format!("Bearer {good}"))).await?;
+    refused("in the query", system.http.get(format!("{url}?access_token={good}"))).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_other_token_goes_on_with_a_session() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http"]).await?;
+    let forge = Forge::of(&system).await?;
+    let url = format!("{}/api/v1/auth/refresh", system.url);
+    let send = |token: &str| system.http.post(&url).json(&json!({"refresh_token": token}));
+    let mut corpus = corpus(&system, &forge)?;
+    // Longer than the document allows: refused before it is looked at.
+    corpus.retain(|(_, token)| token.len() <= 4096);
+    for (name, token) in &corpus {
+        refused(name, send(token)).await?;
+    }
+    refused("an access token", send(&forge.signed(&claims())?)).await?;
+    refused("empty", send("")).await?;
+    let long = send(&"x".repeat(4097)).send().await?;
+    assert_eq!(long.status(), 422);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_public_key_is_public_and_the_private_one_is_not() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http"]).await?;
+    let Forge { public, .. } = Forge::of(&system).await?;
+    for (member, value) in [("kty", "OKP"), ("crv", "Ed25519"), ("alg", "EdDSA"), ("use", "sig")] {
+        assert_eq!(public[member], value);
+    }
+    assert!(public.get("d").is_none(), "the private key");
+    let key: Jwk = serde_json::from_value(public)?;
+    let checking = jsonwebtoken::DecodingKey::from_jwk(&key)?;
+    let mut validation = jsonwebtoken::Validation::new(Algorithm::EdDSA);
+    validation.set_audience(&["tributary"]);
+    let token = jsonwebtoken::decode::<Value>(&system.token, &checking, &validation)?;
+    assert_eq!(token.header.kid, key.common.key_id, "whoever checks finds the key by its name");
+    Ok(())
+}
