@@ -4,13 +4,14 @@
 use std::path::Path;
 
 use crate::event::{Event, decode, encode};
-use crate::{CONTEXTS, Context, telemetry, works};
+use crate::{CONTEXTS, Context, projects, telemetry, works};
 
 /// Checks the golden files of one event set.
 type Check = fn(&Context);
 
 /// Every event set there is, by context: one line a context, as in [`CONTEXTS`].
 const SETS: &[(&Context, &[Check])] = &[
+    (&projects::CONTEXT, &[check::<projects::project::Event>, check::<projects::task::Event>]),
     (&telemetry::CONTEXT, &[check::<telemetry::Event>]),
     (&works::CONTEXT, &[check::<works::Event>]),
 ];

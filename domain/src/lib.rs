@@ -15,6 +15,7 @@ mod golden;
 #[cfg(test)]
 mod spec;
 
+pub mod projects;
 pub mod telemetry;
 pub mod works;
 
