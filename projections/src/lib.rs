@@ -9,6 +9,7 @@ mod runner;
 mod schema;
 mod status;
 
+pub mod projects;
 pub mod telemetry;
 pub mod works;
 
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 macro_rules! for_each_projection {
     ($visit:ident($($arg:expr),*)) => {
         [
+            $visit::<crate::projects::Projects>($($arg),*),
             $visit::<crate::telemetry::Telemetry>($($arg),*),
             $visit::<crate::works::Works>($($arg),*),
         ]

@@ -59,6 +59,14 @@ impl<T> Change<T> {
         matches!(self, Self::Same)
     }
 
+    /// What the field holds afterwards, if it changes and is not emptied.
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Self::Same => None,
+            Self::To(value) => value.as_ref(),
+        }
+    }
+
     pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Change<U> {
         match self {
             Self::Same => Change::Same,

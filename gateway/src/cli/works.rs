@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::jetstream::{self, message::PublishMessage};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::client::Client;
 use super::outcome::Failure;
-use super::output;
 use super::signals::Signals;
+use super::{output, rows};
 use crate::config::{Bus, Server, Span};
 use crate::roles::demand;
+
+const COLUMNS: [&str; 6] = ["id", "work_code", "add_up_to", "status", "result", "attempts"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -84,12 +86,12 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::Show(args) => {
             let path = format!("/api/v1/works/{}", args.id);
             let work = Client::new(args.server)?.get(&path, &()).await?;
-            show_one(work, args.json)
+            rows::show_one(work, &COLUMNS, args.json)
         }
         Command::Create(args) => {
             let body = args.add_up_to.map_or_else(|| json!({}), |to| json!({"add_up_to": to}));
             let work = Client::new(args.server)?.post("/api/v1/works", &body).await?;
-            show_one(work, args.json)
+            rows::show_one(work, &COLUMNS, args.json)
         }
         Command::Produce(args) => produce(args).await,
     }
@@ -99,27 +101,7 @@ async fn list(args: List) -> Result<(), Failure> {
     let query = [("status", args.status), ("limit", Some(args.limit.to_string()))];
     let given: Vec<_> = query.iter().filter(|(_, value)| value.is_some()).collect();
     let page = Client::new(args.server)?.get("/api/v1/works", &given).await?;
-    show(page["items"].as_array().map_or(&[], Vec::as_slice), args.json)
-}
-
-fn show_one(work: Value, json: bool) -> Result<(), Failure> {
-    if json { output::json(&work) } else { show(&[work], false) }
-}
-
-fn show(works: &[Value], json: bool) -> Result<(), Failure> {
-    if json {
-        return output::json(&works);
-    }
-    let columns = ["id", "work_code", "add_up_to", "status", "result", "attempts"];
-    let cell = |value: &Value| match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let rows = works.iter().map(|work| columns.iter().map(|name| cell(&work[*name])).collect());
-    let heads = columns.map(str::to_uppercase);
-    output::table(&heads.each_ref().map(String::as_str), &rows.collect::<Vec<_>>());
-    Ok(())
+    rows::show_page(&page, &COLUMNS, args.json)
 }
 
 /// Publishes a demand at each tick, and says so once the bus has it.

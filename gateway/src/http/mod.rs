@@ -9,6 +9,7 @@ mod openapi;
 mod page;
 mod problem;
 mod projections;
+mod projects;
 mod receipt;
 mod sse;
 mod telemetry;
@@ -36,6 +37,8 @@ pub use wait::Waiter;
 
 /// Groups of routes in the document.
 mod tags {
+    pub(super) const PROJECTS: &str = "projects";
+    pub(super) const TASKS: &str = "tasks";
     pub(super) const WORKS: &str = "works";
     pub(super) const TELEMETRY: &str = "telemetry";
     pub(super) const EVENTS: &str = "events";
@@ -75,6 +78,7 @@ pub struct Limits {
 /// What needs a token: one line a context.
 fn guarded() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        .merge(projects::routes())
         .merge(works::routes())
         .merge(telemetry::routes())
         .merge(events::routes())
