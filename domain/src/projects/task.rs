@@ -36,6 +36,7 @@ pub fn stream(id: Uuid) -> StreamId {
 
 /// How far a task is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")] // As an enum, a `null` would be a mistake in the JSON itself.
 pub enum Status {
     #[default]
     ToDo,
@@ -75,6 +76,14 @@ impl FromStr for Status {
 
     fn from_str(text: &str) -> Result<Self, UnknownStatus> {
         Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(UnknownStatus)
+    }
+}
+
+impl TryFrom<String> for Status {
+    type Error = UnknownStatus;
+
+    fn try_from(text: String) -> Result<Self, UnknownStatus> {
+        text.parse()
     }
 }
 
