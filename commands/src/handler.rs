@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use domain::{Decider, Metadata, Position, Reject, StreamId, Version};
+use domain::{Decider, Kind, Metadata, Position, Reject, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewEvent, NewReceipt, Receipt,
     StreamAppend, Unavailable,
@@ -176,7 +176,15 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                 if !fresh {
                     continue;
                 }
-                let error = Error::OtherVersion { actual: loaded.version };
+                // Who may not see it, or touch it, does not learn its version either.
+                let error = match loaded.state.decide(command) {
+                    Err(rejection)
+                        if matches!(rejection.kind(), Kind::NotFound | Kind::Forbidden) =>
+                    {
+                        Error::Rejected(rejection)
+                    }
+                    _ => Error::OtherVersion { actual: loaded.version },
+                };
                 return self.refused(error, envelope.receipt).await;
             }
             let events = match loaded.state.decide(command.clone()) {

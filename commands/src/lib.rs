@@ -4,6 +4,7 @@ mod handler;
 mod process;
 pub mod orders;
 pub mod users;
+pub mod projects;
 pub mod works;
 
 pub use handler::{Done, Envelope, Error, Handler, LoadError, Loaded};
@@ -33,7 +34,9 @@ macro_rules! handlers {
 handlers! {
     orders: Handler<domain::orders::Order>,
     products: Handler<domain::orders::Product>,
+    projects: Handler<domain::projects::Project>,
     stock: Handler<domain::orders::StockItem>,
+    tasks: Handler<domain::projects::Task>,
     users: users::Users,
     works: Handler<domain::works::Work>,
 }

@@ -16,6 +16,7 @@ pub struct Context {
 pub const CONTEXTS: &[Context] = &[
     crate::host::CONTEXT,
     crate::orders::CONTEXT,
+    crate::projects::CONTEXT,
     crate::telemetry::CONTEXT,
     crate::users::CONTEXT,
     crate::works::CONTEXT,

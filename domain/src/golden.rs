@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::event::{Event, decode, encode};
-use crate::{CONTEXTS, Context, host, orders, telemetry, users, works};
+use crate::{CONTEXTS, Context, host, orders, projects, telemetry, users, works};
 
 /// Checks the golden files of one event set.
 type Check = fn(&Context);
@@ -21,6 +21,7 @@ const SETS: &[(&Context, &[Check])] = &[
             check::<orders::stock_item::Event>,
         ],
     ),
+    (&projects::CONTEXT, &[check::<projects::project::Event>, check::<projects::task::Event>]),
     (&telemetry::CONTEXT, &[check::<telemetry::Event>]),
     (
         &users::CONTEXT,

@@ -18,6 +18,7 @@ mod spec;
 
 pub mod host;
 pub mod orders;
+pub mod projects;
 pub mod telemetry;
 pub mod users;
 pub mod works;

@@ -11,6 +11,7 @@ mod status;
 
 pub mod host;
 pub mod orders;
+pub mod projects;
 pub mod telemetry;
 pub mod users;
 pub mod works;
@@ -34,6 +35,7 @@ macro_rules! for_each_projection {
             $visit::<crate::host::Host>($($arg),*),
             $visit::<crate::orders::OrderList>($($arg),*),
             $visit::<crate::orders::StockLevel>($($arg),*),
+            $visit::<crate::projects::Projects>($($arg),*),
             $visit::<crate::telemetry::Telemetry>($($arg),*),
             $visit::<crate::users::Users>($($arg),*),
             $visit::<crate::works::Works>($($arg),*),

@@ -48,11 +48,38 @@ impl Client {
         }
     }
 
-    /// The answer to a command, null if it has no body. It carries a key, so that it could be sent again.
+    /// The answer to a command, null if it has no body.
     pub(super) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
+        self.command(Method::POST, path, Some(body)).await
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
+        self.command(Method::PUT, path, Some(body)).await
+    }
+
+    pub(super) async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
+        self.command(Method::PATCH, path, Some(body)).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.command(Method::DELETE, path, None::<&()>).await
+    }
+
+    /// It carries a key, so that it could be sent again.
+    async fn command(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Value, Failure> {
         let key = uuid::Uuid::now_v7().to_string();
-        let request = self.request(Method::POST, path).header("Idempotency-Key", key);
-        answer(request.header(PREFER.0, PREFER.1).json(body).send().await?).await
+        let request = self.request(method, path).header("Idempotency-Key", key);
+        let request = request.header(PREFER.0, PREFER.1);
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        answer(request.send().await?).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -10,6 +10,8 @@ mod signals;
 mod serve;
 mod dev;
 mod migrate;
+mod projects;
+mod tasks;
 mod works;
 mod users;
 mod products;
@@ -52,6 +54,12 @@ enum Command {
     Serve(serve::Args),
     /// Bring the database up to date
     Migrate(migrate::Args),
+    /// Create projects, look at them, say who belongs to them
+    #[command(subcommand)]
+    Projects(projects::Command),
+    /// Create tasks, look at them, move and assign them
+    #[command(subcommand)]
+    Tasks(tasks::Command),
     /// Demand works and look at them
     #[command(subcommand)]
     Works(works::Command),
@@ -113,6 +121,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Dev(args) => dev::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
+        Command::Projects(command) => projects::run(command).await,
+        Command::Tasks(command) => tasks::run(command).await,
         Command::Works(command) => works::run(command).await,
         Command::Users(command) => users::run(command).await,
         Command::Products(command) => products::run(command).await,

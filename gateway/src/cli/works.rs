@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::jetstream::{self, message::PublishMessage};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::client::Client;
 use super::outcome::Failure;
-use super::output;
-use super::rows;
 use super::signals::Signals;
+use super::{output, rows};
 use crate::config::{Bus, Server, Span};
 use crate::roles::demand;
 
@@ -88,12 +87,12 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::Show(args) => {
             let path = format!("/api/v1/works/{}", args.id);
             let work = Client::new(args.server)?.get(&path, &()).await?;
-            show_one(work, args.json)
+            rows::show_one(work, &COLUMNS, args.json)
         }
         Command::Create(args) => {
             let body = args.add_up_to.map_or_else(|| json!({}), |to| json!({"add_up_to": to}));
             let work = Client::new(args.server)?.post("/api/v1/works", &body).await?;
-            show_one(work, args.json)
+            rows::show_one(work, &COLUMNS, args.json)
         }
         Command::Produce(args) => produce(args).await,
     }
@@ -103,11 +102,7 @@ async fn list(args: List) -> Result<(), Failure> {
     let query = [("status", args.status), ("limit", Some(args.limit.to_string()))];
     let given: Vec<_> = query.iter().filter(|(_, value)| value.is_some()).collect();
     let page = Client::new(args.server)?.get("/api/v1/works", &given).await?;
-    rows::show(page["items"].as_array().map_or(&[], Vec::as_slice), &COLUMNS, args.json)
-}
-
-fn show_one(work: Value, json: bool) -> Result<(), Failure> {
-    if json { output::json(&work) } else { rows::show(&[work], &COLUMNS, false) }
+    rows::show_page(&page, &COLUMNS, args.json)
 }
 
 /// Publishes a demand at each tick, and says so once the bus has it.

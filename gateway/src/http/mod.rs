@@ -11,6 +11,7 @@ mod orders;
 mod page;
 mod problem;
 mod projections;
+mod projects;
 mod receipt;
 mod sse;
 mod telemetry;
@@ -42,6 +43,8 @@ pub use wait::Waiter;
 /// Groups of routes in the document.
 mod tags {
     pub(super) const ORDERS: &str = "orders";
+    pub(super) const PROJECTS: &str = "projects";
+    pub(super) const TASKS: &str = "tasks";
     pub(super) const WORKS: &str = "works";
     pub(super) const HOST: &str = "host";
     pub(super) const TELEMETRY: &str = "telemetry";
@@ -90,6 +93,7 @@ pub struct Limits {
 fn guarded() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .merge(orders::routes())
+        .merge(projects::routes())
         .merge(works::routes())
         .merge(telemetry::routes())
         .merge(host::routes())

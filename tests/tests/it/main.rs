@@ -2,6 +2,8 @@
 
 #![allow(clippy::format_collect, clippy::panic, reason = "these are tests")]
 
+mod projects;
+mod tasks;
 mod telemetry;
 mod orders;
 mod works;

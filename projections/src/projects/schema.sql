@@ -1,0 +1,42 @@
+-- Read model of projects, their members and their tasks. No foreign keys: each stream is applied
+-- on its own, also while that of another is parked.
+create table project (
+    id          uuid        not null constraint project_key primary key,
+    name        text        not null,
+    description text,
+    owner_id    uuid        not null,
+    archived    boolean     not null,
+    created_at  timestamptz not null,
+    updated_at  timestamptz not null,
+    version     bigint      not null  -- of its stream
+);
+
+create index project_created_idx on project (created_at, id);
+create index project_owner_idx on project (owner_id);
+
+create table member (
+    project_id uuid not null,
+    user_id    uuid not null,  -- never the owner
+    constraint member_key primary key (project_id, user_id)
+);
+
+create index member_user_idx on member (user_id);
+
+create table task (
+    id          uuid        not null constraint task_key primary key,
+    project_id  uuid        not null,
+    title       text        not null,
+    description text,
+    assignee_id uuid,                  -- a member when it was assigned
+    status      text        not null constraint task_status_is_known check (
+        status in ('ToDo', 'InProgress', 'Done')
+    ),
+    due_at      timestamptz,
+    created_at  timestamptz not null,
+    updated_at  timestamptz not null,
+    version     bigint      not null   -- of its stream
+) with (fillfactor = 80);
+
+create index task_created_idx on task (created_at, id);
+create index task_project_idx on task (project_id, created_at, id);
+create index task_assignee_idx on task (assignee_id, created_at, id) where assignee_id is not null;
