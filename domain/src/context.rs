@@ -1,7 +1,7 @@
 //! The one list of business contexts. A context that is not in it does not exist: no subject on
 //! the bus, no filter in the feed, no golden files.
 
-use crate::{telemetry, works};
+use crate::{documents, page_views, telemetry, works};
 
 /// A business context: its name on the bus and the stream categories that belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Context {
 }
 
 /// Every context there is, in alphabetical order.
-pub const CONTEXTS: &[Context] = &[telemetry::CONTEXT, works::CONTEXT];
+pub const CONTEXTS: &[Context] = &[documents::CONTEXT, page_views::CONTEXT, telemetry::CONTEXT, works::CONTEXT];
 
 impl Context {
     /// The context a stream category belongs to.

@@ -4,13 +4,18 @@
 use std::path::Path;
 
 use crate::event::{Event, decode, encode};
-use crate::{CONTEXTS, Context, telemetry, works};
+use crate::{CONTEXTS, Context, documents, page_views, telemetry, works};
 
 /// Checks the golden files of one event set.
 type Check = fn(&Context);
 
 /// Every event set there is, by context: one line a context, as in [`CONTEXTS`].
 const SETS: &[(&Context, &[Check])] = &[
+    (
+        &documents::CONTEXT,
+        &[check::<documents::document::Event>, check::<documents::schema::Event>],
+    ),
+    (&page_views::CONTEXT, &[check::<page_views::Event>]),
     (&telemetry::CONTEXT, &[check::<telemetry::Event>]),
     (&works::CONTEXT, &[check::<works::Event>]),
 ];

@@ -15,6 +15,8 @@ mod golden;
 #[cfg(test)]
 mod spec;
 
+pub mod documents;
+pub mod page_views;
 pub mod telemetry;
 pub mod works;
 

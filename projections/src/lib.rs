@@ -9,6 +9,8 @@ mod runner;
 mod schema;
 mod status;
 
+pub mod documents;
+pub mod page_views;
 pub mod telemetry;
 pub mod works;
 
@@ -28,6 +30,8 @@ use tokio_util::task::TaskTracker;
 macro_rules! for_each_projection {
     ($visit:ident($($arg:expr),*)) => {
         [
+            $visit::<crate::documents::Documents>($($arg),*),
+            $visit::<crate::page_views::PageViews>($($arg),*),
             $visit::<crate::telemetry::Telemetry>($($arg),*),
             $visit::<crate::works::Works>($($arg),*),
         ]
