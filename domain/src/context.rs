@@ -14,8 +14,10 @@ pub struct Context {
 
 /// Every context there is, in alphabetical order.
 pub const CONTEXTS: &[Context] = &[
+    crate::documents::CONTEXT,
     crate::host::CONTEXT,
     crate::orders::CONTEXT,
+    crate::page_views::CONTEXT,
     crate::projects::CONTEXT,
     crate::telemetry::CONTEXT,
     crate::users::CONTEXT,

@@ -4,13 +4,19 @@
 use std::path::Path;
 
 use crate::event::{Event, decode, encode};
-use crate::{CONTEXTS, Context, host, orders, projects, telemetry, users, works};
+use crate::{
+    CONTEXTS, Context, documents, host, orders, page_views, projects, telemetry, users, works,
+};
 
 /// Checks the golden files of one event set.
 type Check = fn(&Context);
 
 /// Every event set there is, by context: one line a context, as in [`CONTEXTS`].
 const SETS: &[(&Context, &[Check])] = &[
+    (
+        &documents::CONTEXT,
+        &[check::<documents::document::Event>, check::<documents::schema::Event>],
+    ),
     (&host::CONTEXT, &[check::<host::Event>]),
     (
         &orders::CONTEXT,
@@ -21,6 +27,7 @@ const SETS: &[(&Context, &[Check])] = &[
             check::<orders::stock_item::Event>,
         ],
     ),
+    (&page_views::CONTEXT, &[check::<page_views::Event>]),
     (&projects::CONTEXT, &[check::<projects::project::Event>, check::<projects::task::Event>]),
     (&telemetry::CONTEXT, &[check::<telemetry::Event>]),
     (

@@ -16,8 +16,10 @@ mod golden;
 #[cfg(test)]
 mod spec;
 
+pub mod documents;
 pub mod host;
 pub mod orders;
+pub mod page_views;
 pub mod projects;
 pub mod telemetry;
 pub mod users;

@@ -9,8 +9,10 @@ mod runner;
 mod schema;
 mod status;
 
+pub mod documents;
 pub mod host;
 pub mod orders;
+pub mod page_views;
 pub mod projects;
 pub mod telemetry;
 pub mod users;
@@ -32,9 +34,11 @@ use tokio_util::task::TaskTracker;
 macro_rules! for_each_projection {
     ($visit:ident($($arg:expr),*)) => {
         [
+            $visit::<crate::documents::Documents>($($arg),*),
             $visit::<crate::host::Host>($($arg),*),
             $visit::<crate::orders::OrderList>($($arg),*),
             $visit::<crate::orders::StockLevel>($($arg),*),
+            $visit::<crate::page_views::PageViews>($($arg),*),
             $visit::<crate::projects::Projects>($($arg),*),
             $visit::<crate::telemetry::Telemetry>($($arg),*),
             $visit::<crate::users::Users>($($arg),*),

@@ -1,0 +1,105 @@
+//! What documents and schemas do, in sentences.
+
+use chrono::DateTime;
+
+use super::document::Document;
+use super::schema::Schema;
+use super::*;
+use crate::spec::given;
+
+fn read(text: &str) -> Result<Body, InvalidBody> {
+    Body::new(serde_json::from_str(text).unwrap())
+}
+
+fn body(text: &str) -> Body {
+    read(text).unwrap()
+}
+
+/// Digits, order and white space that a JSON library would not bring back.
+const AWKWARD: &str =
+    "{ \"z\": 123456789012345678901234567890.10, \"a\":1E2,\n \"é\":\"\\u00e9\" }";
+
+fn recorded(schema: Option<SchemaRef>) -> document::Event {
+    document::Event::DocumentRecorded {
+        owner_id: Uuid::from_u128(7),
+        created_at: DateTime::UNIX_EPOCH,
+        schema,
+        data: body(AWKWARD),
+    }
+}
+
+fn record(schema: Option<SchemaRef>) -> document::Command {
+    document::Command::Record {
+        owner_id: Uuid::from_u128(7),
+        created_at: DateTime::UNIX_EPOCH,
+        schema,
+        data: body(AWKWARD),
+    }
+}
+
+fn registered(version: u32, text: &str) -> schema::Event {
+    let created_at = DateTime::UNIX_EPOCH;
+    schema::Event::SchemaRegistered { version, created_at, schema: body(text) }
+}
+
+fn register(text: &str) -> schema::Command {
+    schema::Command::Register { created_at: DateTime::UNIX_EPOCH, schema: body(text) }
+}
+
+#[test]
+fn a_document_is_recorded_once_and_to_the_letter() {
+    let schema = Some(SchemaRef { name: SchemaName::parse("order").unwrap(), version: 3 });
+    given::<Document>([]).when(record(None)).then([recorded(None)]);
+    given::<Document>([]).when(record(schema.clone())).then([recorded(schema)]);
+    given::<Document>([recorded(None)])
+        .when(record(None))
+        .then_rejected(document::Rejection::AlreadyRecorded);
+}
+
+#[test]
+fn another_text_is_the_next_version_of_a_schema() {
+    let (first, second) = (r#"{"type":"object"}"#, r#"{ "type":"object" }"#);
+    given::<Schema>([]).when(register(first)).then([registered(1, first)]);
+    given::<Schema>([registered(1, first)]).when(register(first)).then_nothing();
+    given::<Schema>([registered(1, first)]).when(register(second)).then([registered(2, second)]);
+    given::<Schema>([registered(1, first), registered(2, second)])
+        .when(register(first))
+        .then([registered(3, first)]);
+}
+
+#[test]
+fn what_a_document_may_not_hold_is_pointed_at() {
+    for (text, pointer, detail) in [
+        ("[]", "", "must be an object"),
+        ("1", "", "must be an object"),
+        (r#"{"a":["x","\u0000"]}"#, "/a/1", "u0000"),
+        (r#"{"a/b":{"\u0000":1}}"#, "/a~1b/\0", "u0000"),
+        (r#"{"a":{"b":1,"c":2,"b":3}}"#, "/a/b", "there before"),
+        (r#"{"$serde_json::private::RawValue":"{}"}"#, "/$serde_json::private::RawValue", "taken"),
+        (r#"{"a":{"n":1e999}}"#, "/a/n", "out of range"),
+        (r#"{"a":"\ud800"}"#, "/a", "hex escape"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert_eq!(error.pointer, pointer, "{text}");
+        assert!(error.detail.contains(detail), "{text}: {}", error.detail);
+    }
+}
+
+#[test]
+fn nesting_is_bounded() {
+    let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+    assert!(read(&nested(Body::MAX_DEPTH)).is_ok());
+    let error = read(&nested(Body::MAX_DEPTH + 1)).unwrap_err();
+    assert!(error.detail.contains("deeper"), "{error}");
+    assert!(read(&nested(100_000)).is_err());
+}
+
+#[test]
+fn names_of_schemas_are_short_and_plain() {
+    for name in ["a", "order-v2.draft_1", &"x".repeat(64)] {
+        assert!(SchemaName::parse(name).is_ok(), "{name}");
+    }
+    for name in ["", "Order", "a b", "a/b", "é", &"x".repeat(65)] {
+        assert!(SchemaName::parse(name).is_err(), "{name}");
+    }
+}

@@ -1,0 +1,198 @@
+//! What can be asked of page views.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, PgPool};
+use utoipa::ToSchema;
+
+use super::WIDTHS;
+use super::rollup::key_of;
+
+/// What the views of a page amount to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
+#[schema(as = PageViewStats)]
+pub struct Stats {
+    pub path: String,
+    /// Where the bucket begins; buckets are aligned to the Unix epoch. Null for the whole range.
+    pub time: Option<DateTime<Utc>>,
+    pub views: i64,
+    /// Sessions among them, each counted once. Views without a session count towards none.
+    pub unique_sessions: i64,
+}
+
+/// Which views are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// All pages if none is named.
+    pub path: Option<String>,
+    /// Inclusive; widened to whole minutes, or whole buckets.
+    pub from: DateTime<Utc>,
+    /// Exclusive; widened likewise.
+    pub to: DateTime<Utc>,
+    /// Width of a bucket in seconds, a multiple of a minute; one row a page if none is given.
+    pub width: Option<i32>,
+    /// Latest first; without buckets, most viewed first.
+    pub descending: bool,
+    pub limit: i64,
+    /// The last row of the page before.
+    pub after: Option<Place>,
+}
+
+/// Where a row stands in the list: its path, and its time in seconds or its views.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub rank: i64,
+    pub path: String,
+}
+
+impl Stats {
+    /// Where it stands in the list.
+    pub fn place(&self) -> Place {
+        let rank = self.time.map_or(self.views, |time| time.timestamp());
+        Place { rank, path: self.path.clone() }
+    }
+}
+
+/// A stretch of time, and the width of the stored buckets that make it up; all in seconds.
+type Span = (i32, i64, i64);
+
+/// The fewest stored buckets that make up the minutes from `from` to `to`: minutes and hours at
+/// the ends, days in between.
+fn cover(from: i64, to: i64) -> Vec<Span> {
+    fn fill(widths: &[i32], from: i64, to: i64, spans: &mut Vec<Span>) {
+        let Some((&width, narrower)) = widths.split_last() else { return };
+        let step = i64::from(width);
+        let (begin, end) = (ceil(from, step), to.div_euclid(step) * step);
+        if begin < end {
+            spans.push((width, begin, end));
+            fill(narrower, from, begin, spans);
+            fill(narrower, end, to, spans);
+        } else if from < to {
+            fill(narrower, from, to, spans);
+        }
+    }
+    let mut spans = Vec::new();
+    let minute = WIDTHS[0].into();
+    fill(&WIDTHS, from.div_euclid(minute) * minute, ceil(to, minute), &mut spans);
+    spans
+}
+
+fn ceil(time: i64, step: i64) -> i64 {
+    -(-time).div_euclid(step) * step
+}
+
+impl Asked {
+    fn spans(&self) -> Vec<Span> {
+        // A begun second is in it.
+        let (from, to) = (self.from.timestamp(), ceil(self.to.timestamp_micros(), 1_000_000));
+        let to = to / 1_000_000;
+        let Some(width) = self.width else {
+            return cover(from, to);
+        };
+        let stored = stored(width);
+        let width = i64::from(width);
+        vec![(stored, from.div_euclid(width) * width, ceil(to, width))]
+    }
+}
+
+/// The widest stored bucket of which `width` is a multiple.
+fn stored(width: i32) -> i32 {
+    WIDTHS.into_iter().rev().find(|stored| width % stored == 0).unwrap_or(WIDTHS[0])
+}
+
+/// What the views amount to, by time or by views, then by path.
+pub async fn stats(pool: &PgPool, asked: &Asked) -> Result<Vec<Stats>, sqlx::Error> {
+    let spans = asked.spans();
+    let sign = if asked.descending { -1_i64 } else { 1 };
+    let is_stored = asked.width.is_some_and(|width| width == stored(width));
+    let column = |of: fn(&Span) -> i64| spans.iter().map(of).collect::<Vec<_>>();
+    sqlx::query_as(
+        // Where a row is one stored bucket, its sessions are known; else they are counted, for the
+        // rows of this page only.
+        "with span as (
+           select width, to_timestamp(begin) as begin, to_timestamp(finish) as finish
+           from unnest($1::integer[], $2::bigint[], $3::bigint[]) as s (width, begin, finish)
+         ), part as (
+           select page, views, sessions, date_bin(make_interval(secs => $4), bucket, 'epoch') as time
+           from span s join page_views.rollup r
+             on r.width = s.width and r.bucket >= s.begin and r.bucket < s.finish
+           where $5::uuid is null or r.page = $5
+         ), summed as (
+           select page, time, sum(views)::bigint as views, sum(sessions)::bigint as sessions
+           from part group by page, time
+         ), ranked as (
+           select p.path, r.*,
+                  $6 * coalesce(extract(epoch from time)::bigint, views) as rank
+           from summed r join page_views.page p on p.id = r.page
+         ), listed as (
+           select * from ranked where $7::bigint is null or (rank, path) > ($6 * $7, $8)
+           order by rank, path limit $9
+         )
+         select path, time, views, case when $10 then sessions else (
+                  select count(distinct v.session)
+                  from span s join page_views.visit v
+                    on v.page = l.page and v.width = s.width
+                      and v.bucket >= greatest(s.begin, l.time)
+                      and v.bucket < least(s.finish, l.time + make_interval(secs => $4))
+                ) end as unique_sessions
+         from listed l order by rank, path",
+    )
+    .bind(spans.iter().map(|(width, ..)| *width).collect::<Vec<_>>())
+    .bind(column(|(_, begin, _)| *begin))
+    .bind(column(|(.., finish)| *finish))
+    .bind(asked.width.map(f64::from))
+    .bind(asked.path.as_deref().map(key_of))
+    .bind(sign)
+    .bind(asked.after.as_ref().map(|place| place.rank))
+    .bind(asked.after.as_ref().map(|place| place.path.as_str()))
+    .bind(asked.limit)
+    .bind(is_stored)
+    .fetch_all(pool)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600;
+    const DAY: i64 = 86_400;
+
+    #[test]
+    fn a_range_is_made_up_of_days_with_hours_and_minutes_at_its_ends() {
+        let spans = cover(DAY - HOUR - 60, 3 * DAY + 2 * HOUR + 30);
+        let expected = [
+            (86_400, DAY, 3 * DAY),
+            (3_600, DAY - HOUR, DAY),
+            (60, DAY - HOUR - 60, DAY - HOUR),
+            (3_600, 3 * DAY, 3 * DAY + 2 * HOUR),
+            (60, 3 * DAY + 2 * HOUR, 3 * DAY + 2 * HOUR + 60),
+        ];
+        assert_eq!(spans, expected);
+    }
+
+    #[test]
+    fn a_range_is_covered_once_whatever_its_ends() {
+        let ends = [0, 1, 59, 60, 61, 3_599, 3_600, 7_300, 86_399, 86_400, 90_061, 300_000];
+        for from in ends {
+            for to in ends.into_iter().filter(|to| *to > from) {
+                let mut spans = cover(from, to);
+                spans.sort_unstable_by_key(|(_, begin, _)| *begin);
+                assert_eq!(spans[0].1, from.div_euclid(60) * 60, "{from} to {to}");
+                assert_eq!(spans[spans.len() - 1].2, ceil(to, 60), "{from} to {to}");
+                assert!(spans.windows(2).all(|pair| pair[0].2 == pair[1].1), "{from} to {to}");
+                assert!(spans.len() <= 5, "{from} to {to}");
+            }
+            assert_eq!(cover(from, from).len(), usize::from(from % 60 != 0), "{from}");
+        }
+        assert_eq!(cover(120, 60), []);
+    }
+
+    #[test]
+    fn a_multiple_is_made_of_the_widest_that_fits() {
+        assert_eq!(stored(300), 60);
+        assert_eq!(stored(6 * 3_600), 3_600);
+        assert_eq!(stored(7 * 86_400), 86_400);
+        assert_eq!(stored(86_400), 86_400);
+    }
+}

@@ -1,0 +1,158 @@
+//! What a batch of views amounts to, and how it is added to what is there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use domain::page_views::PageView;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::WIDTHS;
+
+/// Short name of a path or a session: the same text always has the same one.
+pub(super) fn key_of(text: &str) -> Uuid {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&Sha256::digest(text)[..16]);
+    Uuid::from_bytes(bytes)
+}
+
+/// A page, and a minute counted from the epoch.
+type Minute = (Uuid, i64);
+
+/// The views of a batch, by the minute; added up for the wider buckets when written.
+#[derive(Debug, Default)]
+pub struct Rollups {
+    pages: HashMap<String, Uuid>,
+    /// In the order of the keys, so that batches which meet lock in the same order.
+    views: BTreeMap<Minute, i64>,
+    visits: BTreeSet<(Minute, Uuid)>,
+}
+
+impl Rollups {
+    pub(super) fn add(&mut self, view: &PageView) {
+        let page = match self.pages.get(&view.path) {
+            Some(&page) => page,
+            None => {
+                let page = key_of(&view.path);
+                self.pages.insert(view.path.clone(), page);
+                page
+            }
+        };
+        let minute = (page, view.viewed_at.timestamp().div_euclid(WIDTHS[0].into()));
+        *self.views.entry(minute).or_default() += 1;
+        if let Some(session) = &view.session_id {
+            self.visits.insert((minute, key_of(session)));
+        }
+    }
+
+    /// Views for every width that is kept: page, width, number of the bucket, views.
+    fn rows(&self) -> BTreeMap<(Uuid, i32, i64), i64> {
+        let mut rows = BTreeMap::new();
+        for ((page, minute), views) in &self.views {
+            for width in WIDTHS {
+                let bucket = minute.div_euclid(i64::from(width / WIDTHS[0]));
+                *rows.entry((*page, width, bucket)).or_default() += views;
+            }
+        }
+        rows
+    }
+
+    pub(super) async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if self.views.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "insert into page (id, path)
+             select id, path from unnest($1::uuid[], $2::text[]) as n (id, path)
+             on conflict (id) do nothing",
+        )
+        .bind(self.pages.values().copied().collect::<Vec<_>>())
+        .bind(self.pages.keys().map(String::as_str).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+        let rows = self.rows();
+        let seconds = |minute: i64| minute * i64::from(WIDTHS[0]);
+        // Only who is new in a minute can be new in its hour, and so on: most visits stop at the
+        // first of the three.
+        sqlx::query(
+            "with minute as (
+               insert into visit (page, width, bucket, session)
+               select page, 60, to_timestamp(bucket), session
+               from unnest($1::uuid[], $2::bigint[], $3::uuid[]) as n (page, bucket, session)
+               on conflict do nothing returning *
+             ), hour as (
+               insert into visit (page, width, bucket, session)
+               select distinct page, 3600, date_bin('1 hour', bucket, 'epoch'), session from minute
+               on conflict do nothing returning *
+             ), day as (
+               insert into visit (page, width, bucket, session)
+               select distinct page, 86400, date_bin('1 day', bucket, 'epoch'), session from hour
+               on conflict do nothing returning *
+             ), fresh as (
+               select page, width, bucket, count(*) as sessions
+               from (select * from minute union all select * from hour union all select * from day)
+                 as visits
+               group by page, width, bucket
+             )
+             insert into rollup as r (page, width, bucket, views, sessions)
+             select page, width, bucket, views, coalesce(sessions, 0)
+             from (select page, width, to_timestamp(second) as bucket, views
+                   from unnest($4::uuid[], $5::integer[], $6::bigint[], $7::bigint[])
+                     as n (page, width, second, views)) as new
+             left join fresh using (page, width, bucket)
+             on conflict (page, width, bucket) do update set
+               views = r.views + excluded.views, sessions = r.sessions + excluded.sessions",
+        )
+        .bind(self.visits.iter().map(|((page, _), _)| *page).collect::<Vec<_>>())
+        .bind(self.visits.iter().map(|((_, minute), _)| seconds(*minute)).collect::<Vec<_>>())
+        .bind(self.visits.iter().map(|(_, session)| *session).collect::<Vec<_>>())
+        .bind(rows.keys().map(|(page, ..)| *page).collect::<Vec<_>>())
+        .bind(rows.keys().map(|(_, width, _)| *width).collect::<Vec<_>>())
+        .bind(rows.keys().map(|(_, width, bucket)| bucket * i64::from(*width)).collect::<Vec<_>>())
+        .bind(rows.values().copied().collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn view(path: &str, session: Option<&str>, second: i64) -> PageView {
+        PageView {
+            path: path.into(),
+            referrer: None,
+            user_agent: None,
+            session_id: session.map(str::to_owned),
+            viewed_at: DateTime::from_timestamp(second, 0).unwrap(),
+        }
+    }
+
+    #[test]
+    fn views_add_up_by_the_minute_and_sessions_count_once() {
+        let mut rollups = Rollups::default();
+        for (session, second) in [(Some("a"), 0), (Some("a"), 59), (None, 60), (Some("b"), 3600)] {
+            rollups.add(&view("/", session, second));
+        }
+        let page = key_of("/");
+        let expected = [((page, 0), 2), ((page, 1), 1), ((page, 60), 1)];
+        assert_eq!(rollups.views, BTreeMap::from(expected));
+        assert_eq!(rollups.visits.len(), 2);
+        let rows = rollups.rows();
+        assert_eq!(rows[&(page, 3_600, 0)], 3);
+        assert_eq!(rows[&(page, 3_600, 1)], 1);
+        assert_eq!(rows[&(page, 86_400, 0)], 4);
+        assert_eq!(rows.len(), 3 + 2 + 1);
+    }
+
+    #[test]
+    fn time_before_the_epoch_is_in_the_bucket_before_it() {
+        let mut rollups = Rollups::default();
+        rollups.add(&view("/", None, -1));
+        assert_eq!(rollups.rows()[&(key_of("/"), 86_400, -1)], 1);
+    }
+}
