@@ -155,8 +155,8 @@ impl Row {
     }
 }
 
-/// What a user may do, from least to most. For the API's document: the domain's own type knows
-/// nothing of documents.
+/// What a user may do, from least to most.
+// For the API's document: the domain's own type knows nothing of documents.
 #[derive(Debug, ToSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = Role)]

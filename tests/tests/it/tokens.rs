@@ -233,6 +233,51 @@ async fn no_other_token_goes_on_with_a_session() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_refresh_token_that_is_almost_right_is_refused() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http"]).await?;
+    let forge = Forge::of(&system).await?;
+    let url = |path: &str| format!("{}/api/v1/{path}", system.url);
+    let user = json!({"email": "a@example.org", "password": "long enough", "full_name": "Ada"});
+    system.http.post(url("users")).json(&user).send().await?.error_for_status()?;
+    let form = [("username", "a@example.org"), ("password", "long enough")];
+    let answer = system.http.post(url("auth/login/access-token")).form(&form).send().await?;
+    let tokens: Value = answer.error_for_status()?.json().await?;
+    let payload = |name: &str| -> Result<Value> {
+        let token = tokens[name].as_str().context("a token")?;
+        let part = token.split('.').nth(1).context("a token has parts")?;
+        Ok(serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part)?)?)
+    };
+    let (access, claims) = (payload("access_token")?, payload("refresh_token")?);
+    assert_eq!((&access["sid"], &access["sub"]), (&claims["sid"], &claims["sub"]));
+    let with = |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        forge.signed(&claims)
+    };
+    let send =
+        |token: &str| system.http.post(url("auth/refresh")).json(&json!({"refresh_token": token}));
+    for (name, token) in [
+        ("aud of access tokens", with("aud", json!("tributary"))?),
+        ("wrong iss", with("iss", json!("other"))?),
+        ("expired", with("exp", json!(now()))?),
+        ("exp as text", with("exp", json!((now() + 600).to_string()))?),
+        ("holds later", with("nbf", json!(now() + 600))?),
+        ("somebody else's", with("sub", json!(SUBJECT))?),
+        ("another session", with("sid", json!(SUBJECT))?),
+        ("a generation to come", with("generation", json!(1))?),
+        ("no generation", with("generation", Value::Null)?),
+        ("another key", jsonwebtoken::encode(&forge.header(), &claims, &another_key(&system)?.0)?),
+        ("the access token", tokens["access_token"].as_str().unwrap_or_default().to_owned()),
+    ] {
+        refused(name, send(&token)).await?;
+    }
+    // None of that ended the session, and what was forged differs from this in one thing only.
+    assert_eq!(send(&forge.signed(&claims)?).send().await?.status(), 200);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_public_key_is_public_and_the_private_one_is_not() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http"]).await?;

@@ -40,16 +40,19 @@ pub(super) struct SignIn {
     #[schema(value_type = String, format = "password", example = "correct horse")]
     password: Plain,
     #[expect(dead_code, reason = "there is only one")]
+    #[schema(value_type = GrantType, required = false)]
     grant_type: Option<GrantType>,
     /// Not looked at: the role says what is allowed.
     #[expect(dead_code, reason = "clients send it")]
+    #[schema(value_type = String, required = false)]
     scope: Option<String>,
     /// Not looked at: every client is a public one.
     #[expect(dead_code, reason = "clients send it")]
+    #[schema(value_type = String, required = false)]
     client_id: Option<String>,
     /// Not looked at.
     #[expect(dead_code, reason = "clients send it")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = String, required = false)]
     client_secret: Option<Plain>,
 }
 

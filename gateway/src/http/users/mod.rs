@@ -58,7 +58,7 @@ pub(super) struct NewUser {
     #[schema(value_type = String, format = "password", min_length = 8, max_length = 128, example = "correct horse")]
     password: Password,
     /// Not all blank, without NUL.
-    #[schema(value_type = String, min_length = 1, max_length = 200, pattern = "^[^\u{0}]*[^\u{0}-\u{20}][^\u{0}]*$", example = "Ada Lovelace")]
+    #[schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\x00]*[^\x00-\x20][^\x00]*$", example = "Ada Lovelace")]
     full_name: FullName,
 }
 
