@@ -31,6 +31,8 @@ const OPERATORS: [Says; 6] = [WhoAreYou, No, No, No, Yes, Yes];
 const ADMINS: [Says; 6] = [WhoAreYou, No, No, No, No, Yes];
 /// The owner's alone, and whoever runs the system.
 const OWN: [Says; 6] = [WhoAreYou, Nothing, Nothing, Yes, Yes, Yes];
+/// The user's own, and the administrators'.
+const ONESELF: [Says; 6] = [WhoAreYou, Nothing, Nothing, Yes, Nothing, Yes];
 /// What a project's members see.
 const MEMBERS_SEE: [Says; 6] = [WhoAreYou, Nothing, Yes, Yes, Yes, Yes];
 /// What a project's members do. An operator sees it, but has no part in it.
@@ -44,6 +46,7 @@ const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("POST /api/v1/users", r#"{"email": "{email}", "password": "correct horse battery", "full_name": "A"}"#, ANYBODY),
     ("GET /api/v1/users", "", ADMINS),
     ("GET /api/v1/users/me", "", SIGNED_IN),
+    ("GET /api/v1/users/{id}", "", ONESELF),
     ("PUT /api/v1/users/me/password", r#"{"current_password": "correct horse battery", "new_password": "correct horse battery"}"#, SIGNED_IN),
     ("PUT /api/v1/users/{id}/role", r#"{"role": "operator"}"#, ADMINS),
     ("POST /api/v1/auth/login/access-token", "username={registered}&password=correct+horse+battery", ANYBODY),
@@ -225,6 +228,7 @@ impl World {
                 "products" => self.product().await?,
                 "works" => self.made("owner", "/api/v1/works", json!({})).await?,
                 "data" => self.made("owner", "/data", json!({"a": 1})).await?,
+                "users" if operation.starts_with("GET") => self.owner_id.clone(),
                 "users" => register(self.of("anonymous"), &email()).await?,
                 other => anyhow::bail!("what is the id of {other}?"),
             },

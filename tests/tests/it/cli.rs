@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use tests::System;
 
 #[tokio::test]
-async fn lag_shows_every_projection() -> Result<()> {
+async fn lag_shows_every_reader() -> Result<()> {
     let system = System::start().await?;
     let lag: Value = serde_json::from_str(&system.run(&["lag", "--json"]).await?)?;
     let projections = projections::names().len() + commands::PROCESS_MANAGERS.len();
     assert_eq!(lag.as_array().or(lag["items"].as_array()).map(Vec::len), Some(projections));
     assert!(lag.to_string().contains("never_run"), "{lag}");
-    let _process = system.serve(&["http", "projector"]).await?;
+    let _process = system.serve(&["http", "projector", "worker"]).await?;
     system.post("/api/v1/works", &json!({})).send().await?.error_for_status()?;
     system.caught_up().await?;
     let lag = system.run(&["lag", "--json"]).await?;

@@ -16,4 +16,5 @@ mod poison;
 mod faults;
 mod cli;
 mod pasted;
+mod authorization;
 mod architecture;
