@@ -1,7 +1,7 @@
 # Entry points only: what they do lives in Rust and in .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench faults doc install
+.PHONY: help run test lint fmt bench conformance faults doc install
 
 # A fresh checkout answers after the debug build: measured on 2 cores 1 min 41 s, where release takes
 # 3 min 29 s, and `make test` builds the same things. For figures: PROFILE=release make run.
@@ -19,6 +19,7 @@ run: install ## Everything, with private servers and demo data, on http://localh
 test: install ## Every test, against private servers that it starts itself
 	cargo build --workspace --bins # Some tests start the executable.
 	cargo test --workspace --exclude tests --lib --bins --tests
+	cargo test --package tests --test add_a_context
 	cargo test --package tests --test it
 
 lint: ## Formatting, clippy, documentation, dependencies
@@ -33,6 +34,9 @@ fmt: ## Format the code
 bench: install ## Measure: BENCH=append, feed, mqtt_bridge or mqtt_load; pass arguments with ARGS=
 	cargo run --release --package benches --bin $(BENCH) -- $(ARGS)
 BENCH ?= append
+
+conformance: install ## Schemathesis against the running API, as its own document describes it
+	.ci/schemathesis
 
 faults: install ## Kill servers and roles under load, for longer than `make test` does
 	cargo build --workspace --bins

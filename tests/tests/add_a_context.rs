@@ -112,6 +112,7 @@ fn the_page_adds_a_context() -> Result<()> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
+    std::fs::create_dir_all(&folder)?;
     for part in SOURCE {
         copy(&root.join(part), &folder.join(part))?;
     }

@@ -221,17 +221,19 @@ impl World {
     async fn filled(&self, operation: &str, placeholder: &str) -> Result<String> {
         let path = operation.split_once(' ').map_or("", |(_, path)| path);
         Ok(match placeholder {
-            "id" => match path.trim_start_matches("/api/v1").split('/').nth(1).unwrap_or_default() {
-                "projects" => self.project().await?,
-                "tasks" => self.task().await?,
-                "orders" => self.order().await?,
-                "products" => self.product().await?,
-                "works" => self.made("owner", "/api/v1/works", json!({})).await?,
-                "data" => self.made("owner", "/data", json!({"a": 1})).await?,
-                "users" if operation.starts_with("GET") => self.owner_id.clone(),
-                "users" => register(self.of("anonymous"), &email()).await?,
-                other => anyhow::bail!("what is the id of {other}?"),
-            },
+            "id" => {
+                match path.trim_start_matches("/api/v1").split('/').nth(1).unwrap_or_default() {
+                    "projects" => self.project().await?,
+                    "tasks" => self.task().await?,
+                    "orders" => self.order().await?,
+                    "products" => self.product().await?,
+                    "works" => self.made("owner", "/api/v1/works", json!({})).await?,
+                    "data" => self.made("owner", "/data", json!({"a": 1})).await?,
+                    "users" if operation.starts_with("GET") => self.owner_id.clone(),
+                    "users" => register(self.of("anonymous"), &email()).await?,
+                    other => anyhow::bail!("what is the id of {other}?"),
+                }
+            }
             "user_id" if path.contains("/members/") => self.member_id.clone(),
             "user_id" => self.owner_id.clone(),
             "device_id" => "d".into(),
@@ -274,7 +276,8 @@ impl World {
         let path = self.fill(operation, path).await?;
         let body = self.fill(operation, body).await?;
         let caller = self.of(caller);
-        let mut request = self.system.http.request(method.parse()?, format!("{}{path}", self.system.url));
+        let mut request =
+            self.system.http.request(method.parse()?, format!("{}{path}", self.system.url));
         if !caller.token.is_empty() {
             request = request.bearer_auth(&caller.token);
         }
@@ -301,7 +304,8 @@ async fn everybody_may_do_what_is_theirs_and_nothing_else() -> Result<()> {
             }
         }
     }
-    let listed: BTreeSet<_> = MATRIX.iter().map(|(operation, ..)| (*operation).to_owned()).collect();
+    let listed: BTreeSet<_> =
+        MATRIX.iter().map(|(operation, ..)| (*operation).to_owned()).collect();
     let missing: Vec<_> = documented.difference(&listed).collect();
     ensure!(missing.is_empty(), "who may do this? Add it to the matrix: {missing:?}");
     let gone: Vec<_> = listed.difference(&documented).collect();

@@ -23,6 +23,7 @@ async fn every_refusal_is_a_problem() -> Result<()> {
         (422, system.post("/api/v1/works", &json!({"add_up_to": -1}))),
         (422, system.get("/api/v1/works?limit=501")),
         (422, system.get("/api/v1/works?cursor=nonsense")),
+        (422, system.get("/api/v1/works").header("Tributary-Min-Position", "1000000")),
         (413, system.post("/api/v1/works", &json!({"pad": "x".repeat(1024 * 1024)}))),
     ];
     for (expected, request) in requests {
