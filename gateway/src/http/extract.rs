@@ -95,23 +95,32 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // serde would read an array into a struct, member by member.
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        return Err(Problem::member_at("", "the body must be an object"));
-    }
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        if error.inner().is_data() {
-            Problem::member_at(&pointer(error.path()), error.inner().to_string())
-        } else {
-            malformed(error.inner())
-        }
-    })?;
-    reader.end().map_err(|error| malformed(&error))?;
-    Ok(value)
+    read(bytes)?.map_err(|(pointer, detail)| Problem::member_at(&pointer, detail))
 }
 
-fn malformed(error: &serde_json::Error) -> Problem {
+/// What JSON text says; or where it is something else than is asked for, and what is wrong there.
+pub(super) fn read<T: DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<Result<T, (String, String)>, Problem> {
+    // serde would read an array into a struct, member by member.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Ok(Err((String::new(), "must be an object".into())));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize(&mut reader) {
+        Ok(value) => {
+            reader.end().map_err(|error| malformed(&error))?;
+            Ok(Ok(value))
+        }
+        Err(error) if error.inner().is_data() => {
+            Ok(Err((pointer(error.path()), error.inner().to_string())))
+        }
+        Err(error) => Err(malformed(error.inner())),
+    }
+}
+
+/// It is not JSON at all.
+pub(super) fn malformed(error: &serde_json::Error) -> Problem {
     let detail = format!("the body is not JSON: {error}");
     Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
 }

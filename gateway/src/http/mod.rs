@@ -1,6 +1,7 @@
 //! The HTTP API. A route reads its request into domain types, hands it over and writes the answer;
 //! what all of them share is beside them here.
 
+mod bucket;
 mod caller;
 mod events;
 mod extract;
@@ -9,6 +10,7 @@ mod host;
 mod openapi;
 mod orders;
 mod page;
+mod page_views;
 mod problem;
 mod projections;
 mod projects;
@@ -48,6 +50,7 @@ mod tags {
     pub(super) const WORKS: &str = "works";
     pub(super) const HOST: &str = "host";
     pub(super) const TELEMETRY: &str = "telemetry";
+    pub(super) const PAGE_VIEWS: &str = "page views";
     pub(super) const EVENTS: &str = "events";
     pub(super) const USERS: &str = "users";
     pub(super) const OPERATIONS: &str = "operations";
@@ -96,6 +99,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .merge(projects::routes())
         .merge(works::routes())
         .merge(telemetry::routes())
+        .merge(page_views::routes())
         .merge(host::routes())
         .merge(users::routes())
         .merge(events::routes())
@@ -104,7 +108,10 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
 
 /// What anybody may call. Each of these says `security(())`.
 fn open() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().merge(health::routes()).merge(users::open_routes())
+    OpenApiRouter::new()
+        .merge(health::routes())
+        .merge(users::open_routes())
+        .merge(page_views::open_routes())
 }
 
 /// The document about all of it.

@@ -5,6 +5,7 @@
 mod projects;
 mod tasks;
 mod telemetry;
+mod page_views;
 mod orders;
 mod works;
 mod host;

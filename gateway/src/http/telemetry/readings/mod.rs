@@ -19,14 +19,11 @@ use super::super::page::{self, Cursor, Limit};
 use super::super::problem::Problem;
 use super::super::receipt::POSITION;
 use super::super::wait::QueryHeaders;
-use super::super::{Api, tags};
+use super::super::{Api, bucket, tags};
 use super::PROJECTION;
-use crate::config::Span;
 
 /// Fields one bucket may hold beyond a page's limit: a page ends between buckets, not in one.
 const BUCKET_FIELDS: i64 = 256;
-/// Widest bucket, in seconds.
-const MAX_WIDTH: u64 = 366 * 86_400;
 
 /// Which readings, and in which form.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -130,7 +127,8 @@ impl ReadingsQuery {
         let fields = self.fields();
         let mut range = self.range()?;
         let pool = api.store.pool();
-        if let Some(width) = self.width()? {
+        if let Some(text) = &self.bucket {
+            let width = bucket::width(text)?;
             let limit = usize::from(self.limit);
             range.limit += BUCKET_FIELDS;
             let most = usize::try_from(range.limit).unwrap_or(usize::MAX);
@@ -161,19 +159,6 @@ impl ReadingsQuery {
     fn fields(&self) -> Vec<String> {
         let names = self.fields.iter().flat_map(|names| names.split(','));
         names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
-    }
-
-    /// Width of a bucket in seconds.
-    fn width(&self) -> Result<Option<i32>, Problem> {
-        let Some(text) = &self.bucket else {
-            return Ok(None);
-        };
-        let seconds = text.parse().map(|Span(width)| width.as_secs()).unwrap_or_default();
-        let whole_minutes = seconds > 0 && seconds <= MAX_WIDTH && seconds.is_multiple_of(60);
-        let width = i32::try_from(seconds).ok().filter(|_| whole_minutes);
-        width.map(Some).ok_or_else(|| {
-            Problem::parameter("bucket", "whole minutes, hours or days, such as 5m; 366d at most")
-        })
     }
 }
 

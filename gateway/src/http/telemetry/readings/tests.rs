@@ -63,18 +63,3 @@ fn tables_quote_what_needs_it() {
     assert_eq!(lines[0], "time,received_at,sequence_id,boot_id,position,note,battery");
     assert!(lines[1].ends_with(",7,,9,\"say \"\"hi\"\", all\","), "{text}");
 }
-
-#[test]
-fn buckets_are_whole_minutes() {
-    let width = |text: &str| {
-        let query = format!("{{\"bucket\": \"{text}\"}}");
-        let query: ReadingsQuery = serde_json::from_str(&query).unwrap();
-        query.width().ok().flatten()
-    };
-    for (text, seconds) in [("1m", 60), ("5m", 300), ("1h", 3600), ("7d", 604_800), ("120s", 120)] {
-        assert_eq!(width(text), Some(seconds), "{text}");
-    }
-    for text in ["0m", "90s", "1", "m", "400d", "-1m"] {
-        assert_eq!(width(text), None, "{text}");
-    }
-}
