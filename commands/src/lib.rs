@@ -2,6 +2,7 @@
 
 mod handler;
 mod process;
+pub mod documents;
 pub mod orders;
 pub mod users;
 pub mod projects;
@@ -32,9 +33,11 @@ macro_rules! handlers {
 
 // The one list.
 handlers! {
+    documents: Handler<domain::documents::document::Document>,
     orders: Handler<domain::orders::Order>,
     products: Handler<domain::orders::Product>,
     projects: Handler<domain::projects::Project>,
+    schemas: documents::Schemas,
     stock: Handler<domain::orders::StockItem>,
     tasks: Handler<domain::projects::Task>,
     users: users::Users,

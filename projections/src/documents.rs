@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::projection::Projection;
 
 /// A page of documents ends once it holds this many bytes of them.
-pub const PAGE_BYTES: i64 = 4 * 1024 * 1024;
+pub const PAGE_BYTES: u32 = 4 * 1024 * 1024;
 
 /// The read model of documents.
 #[derive(Debug)]
@@ -223,7 +223,7 @@ pub async fn list(
     .bind(after.map(|(created_at, _)| created_at))
     .bind(after.map(|(_, id)| id))
     .bind(limit)
-    .bind(PAGE_BYTES)
+    .bind(i64::from(PAGE_BYTES))
     .fetch_all(pool)
     .await
 }

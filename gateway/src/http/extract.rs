@@ -126,7 +126,7 @@ pub(super) fn malformed(error: &serde_json::Error) -> Problem {
 }
 
 /// RFC 6901.
-fn pointer(path: &FieldPath) -> String {
+pub(super) fn pointer(path: &FieldPath) -> String {
     path.iter()
         .map(|segment| match segment {
             Segment::Seq { index } => format!("/{index}"),

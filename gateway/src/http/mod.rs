@@ -3,6 +3,7 @@
 
 mod bucket;
 mod caller;
+mod documents;
 mod events;
 mod extract;
 mod health;
@@ -44,6 +45,7 @@ pub use wait::Waiter;
 
 /// Groups of routes in the document.
 mod tags {
+    pub(super) const DOCUMENTS: &str = "documents";
     pub(super) const ORDERS: &str = "orders";
     pub(super) const PROJECTS: &str = "projects";
     pub(super) const TASKS: &str = "tasks";
@@ -95,6 +97,7 @@ pub struct Limits {
 /// What needs a token: one line a context.
 fn guarded() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        .merge(documents::routes())
         .merge(orders::routes())
         .merge(projects::routes())
         .merge(works::routes())

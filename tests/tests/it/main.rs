@@ -6,6 +6,7 @@ mod projects;
 mod tasks;
 mod telemetry;
 mod page_views;
+mod documents;
 mod orders;
 mod works;
 mod host;

@@ -133,6 +133,12 @@ impl Problem {
     }
 
     #[must_use]
+    pub(super) fn faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
+        self.errors.extend(faults);
+        self
+    }
+
+    #[must_use]
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self

@@ -1,0 +1,273 @@
+//! Holding documents against schemas: the work around the decisions on documents. It takes a
+//! processor for a while, so it has threads of its own, and few of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::documents::schema::{Command, Rejection, Schema};
+use domain::documents::{Body, SchemaName, SchemaRef, schema_stream};
+use domain::{StreamId, Version};
+use eventstore::EventStore;
+use jsonschema::{PatternOptions, ValidationError, Validator};
+use quick_cache::sync::Cache;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
+
+use crate::handler::{Done, Envelope, Error, Handler, LoadError};
+
+/// Most faults told of one document or schema.
+pub const MAX_FAULTS: usize = 50;
+/// Longest description of one fault, in characters: some quote what they speak of.
+const MAX_DETAIL: usize = 300;
+/// Compiled schemas kept in memory.
+const CACHED_SCHEMAS: usize = 64;
+/// Schemas compiled and documents held against one at the same time. A schema that takes for ever,
+/// as one whose references fan out can, takes one of these with it and nothing else.
+const TURNS: usize = 4;
+/// Longest wait for a turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Largest compiled pattern, and largest table made while matching it, in bytes.
+const PATTERN_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is wrong at one place of a document or schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// JSON pointer to the place.
+    pub pointer: String,
+    pub detail: String,
+}
+
+/// Why a document or a schema does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum Invalid {
+    #[error("there is no schema {0}")]
+    UnknownSchema(SchemaName),
+    #[error("the document is not valid against the schema")]
+    Document(Vec<Fault>),
+    #[error("this is not a JSON Schema that documents can be held against")]
+    Schema(Vec<Fault>),
+    #[error("too many documents are being held against schemas")]
+    Busy,
+    #[error("the validation ended abruptly")]
+    Abrupt(#[from] JoinError),
+    #[error(transparent)]
+    Log(#[from] LoadError),
+}
+
+/// The registered schemas.
+#[derive(Debug)]
+pub struct Schemas {
+    handler: Handler<Schema>,
+    compiled: Cache<SchemaRef, Arc<Validator>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Schemas {
+    pub fn new(store: EventStore) -> Self {
+        Self {
+            handler: Handler::new(store),
+            compiled: Cache::new(CACHED_SCHEMAS),
+            turns: Arc::new(Semaphore::new(TURNS)),
+        }
+    }
+
+    /// Whether documents could be held against `schema`.
+    pub async fn check(&self, schema: &Body) -> Result<(), Invalid> {
+        let schema = schema.clone();
+        self.in_turn(move || compile(&schema).map(drop)).await?.map_err(Invalid::Schema)
+    }
+
+    /// How many versions of a schema there are, and that of its stream.
+    pub async fn version(&self, name: &SchemaName) -> Result<Version, LoadError> {
+        Ok(self.handler.load(&schema_stream(name)).await?.version)
+    }
+
+    /// Registers a version that was [checked](Self::check).
+    pub async fn register(
+        &self,
+        name: &SchemaName,
+        command: Command,
+        envelope: Envelope,
+    ) -> Result<Done, Error<Rejection>> {
+        let stream: StreamId = schema_stream(name);
+        self.handler.execute(&stream, command, envelope).await
+    }
+
+    /// Holds `document` against the latest version of a schema, and says which one that is.
+    pub async fn hold(&self, name: &SchemaName, document: &Body) -> Result<SchemaRef, Invalid> {
+        let loaded = self.handler.load(&schema_stream(name)).await?;
+        let Schema::Registered { version, schema } = loaded.state else {
+            return Err(Invalid::UnknownSchema(name.clone()));
+        };
+        let known = SchemaRef { name: name.clone(), version };
+        let (compiled, document) = (self.compiled.get(&known), document.clone());
+        let verdict = self.in_turn(move || {
+            let validator = match compiled {
+                Some(validator) => validator,
+                None => Arc::new(compile(&schema).map_err(Invalid::Schema)?),
+            };
+            let document = parse(&document).map_err(Invalid::Document)?;
+            let faults = faults(validator.iter_errors(&document));
+            if faults.is_empty() { Ok(validator) } else { Err(Invalid::Document(faults)) }
+        });
+        let validator = verdict.await??;
+        self.compiled.insert(known.clone(), validator);
+        Ok(known)
+    }
+
+    /// Does `work` on a thread of its own, when it is its turn. Who stops waiting for the end does
+    /// not give the turn back: the thread does, when it is done.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Invalid> {
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else {
+            return Err(Invalid::Busy);
+        };
+        let done = spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        });
+        Ok(done.await?)
+    }
+}
+
+/// What the text of a schema comes to. It refers to nothing but itself and the standard's own
+/// schemas, and its patterns are matched in time that grows with the text and not with the pattern.
+fn compile(schema: &Body) -> Result<Validator, Vec<Fault>> {
+    let schema = parse(schema)?;
+    let meta = jsonschema::meta::validator_for(&schema)
+        .map_err(|error| vec![Fault { pointer: "/$schema".into(), detail: short(&error) }])?;
+    let wrong = faults(meta.iter_errors(&schema));
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
+    let options = jsonschema::options().offline().with_pattern_options(patterns);
+    options.build(&schema).map_err(|error| {
+        let mut fault = fault(&error);
+        if let Some(pointer) = reference_in(&schema, &fault.detail) {
+            fault.pointer = pointer;
+        }
+        vec![fault]
+    })
+}
+
+fn parse(body: &Body) -> Result<Value, Vec<Fault>> {
+    serde_json::from_str(body.as_str())
+        .map_err(|error| vec![Fault { pointer: String::new(), detail: error.to_string() }])
+}
+
+fn faults<'a>(errors: impl Iterator<Item = ValidationError<'a>>) -> Vec<Fault> {
+    errors.take(MAX_FAULTS).map(|error| fault(&error)).collect()
+}
+
+fn fault(error: &ValidationError<'_>) -> Fault {
+    Fault { pointer: error.instance_path().as_str().to_owned(), detail: short(error) }
+}
+
+fn short(error: &ValidationError<'_>) -> String {
+    let text = error.to_string();
+    match text.char_indices().nth(MAX_DETAIL) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Where a schema refers to what an error speaks of: the error itself does not say.
+fn reference_in(schema: &Value, error: &str) -> Option<String> {
+    let members: Vec<(String, &Value)> = match schema {
+        Value::Object(members) => members.iter().map(|(name, of)| (name.clone(), of)).collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, of)| (index.to_string(), of)).collect()
+        }
+        _ => return None,
+    };
+    members.into_iter().find_map(|(name, of)| {
+        let below = match of {
+            Value::String(target) if name == "$ref" => {
+                let (resource, within) = target.split_once('#').unwrap_or((target, ""));
+                let named = if resource.is_empty() { within } else { resource };
+                (!named.is_empty() && error.contains(named)).then(String::new)?
+            }
+            of => reference_in(of, error)?,
+        };
+        Some(format!("/{}{below}", name.replace('~', "~0").replace('/', "~1")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(text: &str) -> Body {
+        Body::new(serde_json::from_str(text).unwrap()).unwrap()
+    }
+
+    /// Pointers to what is wrong with a schema.
+    fn wrong(schema: &str) -> Vec<String> {
+        let faults = compile(&body(schema)).map(drop).err().unwrap_or_default();
+        faults.into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    fn violations(schema: &str, document: &str) -> Vec<String> {
+        let validator = compile(&body(schema)).unwrap();
+        let document = parse(&body(document)).unwrap();
+        faults(validator.iter_errors(&document)).into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn what_is_no_schema_is_pointed_at() {
+        assert_eq!(wrong(r#"{"type": "object"}"#), [""; 0]);
+        let two = r#"{"properties": {"a": {"type": "thing"}, "b": {"minimum": "x"}}}"#;
+        assert_eq!(wrong(two), ["/properties/a/type", "/properties/b/minimum"]);
+        let old = r#"{"$schema": "http://json-schema.org/draft-07/schema#", "required": "a"}"#;
+        assert_eq!(wrong(old), ["/required"]);
+        assert_eq!(wrong(r#"{"$schema": "https://example.com/mine"}"#), ["/$schema"]);
+    }
+
+    #[test]
+    fn nothing_is_fetched_for_a_schema() {
+        for target in
+            ["https://example.com/a#/b", "file:///etc/passwd", "other.json", "#/$defs/missing"]
+        {
+            let schema = format!(r#"{{"properties": {{"a/b": {{"$ref": "{target}"}}}}}}"#);
+            assert_eq!(wrong(&schema), ["/properties/a~1b/$ref"], "{target}");
+        }
+        let standard = r#"{"$ref": "https://json-schema.org/draft/2020-12/schema"}"#;
+        assert_eq!(violations(standard, r#"{"minimum": "x"}"#), ["/minimum"]);
+    }
+
+    #[test]
+    fn a_pattern_cannot_take_for_ever() {
+        assert_eq!(wrong(r#"{"patternProperties": {"(": true}}"#), ["/patternProperties/("]);
+        let schema = r#"{"properties": {"a": {"pattern": "^(a+)+$"}}}"#;
+        let document = format!(r#"{{"a": "{}b"}}"#, "a".repeat(200_000));
+        assert_eq!(violations(schema, &document), ["/a"]);
+        assert_eq!(wrong(r#"{"pattern": "(?=a)"}"#), ["/pattern"], "needs backtracking");
+        assert_eq!(wrong(r#"{"pattern": "(\\p{L}{1000}){1000}"}"#), ["/pattern"], "is too large");
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_comes_to_an_end() {
+        assert_eq!(violations(r##"{"$ref": "#"}"##, "{}"), [""; 0]);
+        let list = r##"{"properties": {"next": {"$ref": "#"}, "n": {"type": "integer"}}}"##;
+        let document = format!("{}{{\"n\":\"x\"}}{}", "{\"next\":".repeat(90), "}".repeat(90));
+        assert_eq!(violations(list, &document), [format!("{}/n", "/next".repeat(90))]);
+    }
+
+    #[test]
+    fn faults_are_bounded_in_number_and_length() {
+        let schema = r#"{"additionalProperties": {"type": "integer"}}"#;
+        let members: Vec<_> =
+            (0..200).map(|n| format!(r#""{n}":"{}""#, "é".repeat(1_000))).collect();
+        let validator = compile(&body(schema)).unwrap();
+        let document = parse(&body(&format!("{{{}}}", members.join(",")))).unwrap();
+        let faults = faults(validator.iter_errors(&document));
+        assert_eq!(faults.len(), MAX_FAULTS);
+        assert!(faults.iter().all(|fault| fault.detail.chars().count() <= MAX_DETAIL + 1));
+    }
+}
