@@ -114,7 +114,7 @@ pub struct Handler<D: Decider> {
     cache: Cache<StreamId, Loaded<D>>,
     /// Who met a conflict waits in line here, so that one process does not compete with itself for
     /// a busy stream. Nobody else pays for it.
-    lines: [Mutex<()>; LINES],
+    lines: Box<[Mutex<()>]>,
 }
 
 impl<D: Decider<Command: Clone>> Handler<D> {
@@ -122,7 +122,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         Self {
             store,
             cache: Cache::new(CACHED_STREAMS),
-            lines: std::array::from_fn(|_| Mutex::default()),
+            lines: (0..LINES).map(|_| Mutex::default()).collect(),
         }
     }
 

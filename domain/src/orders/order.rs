@@ -218,6 +218,7 @@ impl Decider for Order {
     type Event = Event;
     type Rejection = Rejection;
 
+    #[expect(clippy::match_same_arms, reason = "command by command: who asks what, and when")]
     fn decide(&self, command: Command) -> Decision<Self> {
         match (command, self) {
             (Command::Place(placed), Self::Unplaced) => accept(Event::OrderPlaced(placed)),
@@ -225,16 +226,13 @@ impl Decider for Order {
             (_, Self::Unplaced) => reject(Rejection::NotFound),
 
             (Command::Confirm, Self::Pending(_)) => accept(Event::OrderConfirmed {}),
-            (Command::Confirm, Self::Confirmed(_) | Self::Shipped(_)) => nothing(),
+            (Command::Confirm, Self::Confirmed(_) | Self::Shipped(_))
+            | (Command::Refuse { .. } | Command::Expire { .. }, Self::Cancelled(_)) => nothing(),
             (Command::Confirm, Self::Cancelled(_)) => reject(Rejection::NotPending),
 
             (Command::Refuse { product_id, wanted, available }, Self::Pending(_)) => {
                 let reason = Reason::OutOfStock { product_id, wanted, available };
                 accept(Event::OrderCancelled { reason })
-            }
-            (Command::Refuse { .. }, Self::Cancelled(_)) => nothing(),
-            (Command::Refuse { .. }, Self::Confirmed(_) | Self::Shipped(_)) => {
-                reject(Rejection::NotPending)
             }
 
             (Command::Expire { now }, Self::Pending(placed)) => {
@@ -243,10 +241,10 @@ impl Decider for Order {
                 }
                 accept(Event::OrderCancelled { reason: Reason::Expired })
             }
-            (Command::Expire { .. }, Self::Cancelled(_)) => nothing(),
-            (Command::Expire { .. }, Self::Confirmed(_) | Self::Shipped(_)) => {
-                reject(Rejection::NotPending)
-            }
+            (
+                Command::Refuse { .. } | Command::Expire { .. },
+                Self::Confirmed(_) | Self::Shipped(_),
+            ) => reject(Rejection::NotPending),
 
             (
                 Command::Cancel { by },

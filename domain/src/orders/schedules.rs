@@ -94,10 +94,10 @@ impl World {
             let received = self.received.entry(id).or_default();
             match &event {
                 stock_item::Event::StockReceived { quantity, .. } => {
-                    *received += u64::from(*quantity)
+                    *received += u64::from(*quantity);
                 }
                 stock_item::Event::StockCorrected { quantity, .. } => {
-                    *received -= u64::from(*quantity)
+                    *received -= u64::from(*quantity);
                 }
                 stock_item::Event::StockReserved { .. }
                 | stock_item::Event::StockRefused { .. }

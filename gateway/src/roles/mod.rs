@@ -67,6 +67,6 @@ pub(crate) async fn run(
         (Role::Mqtt, _) => mqtt::run(parts, shutdown).await,
         (Role::Relay, _) => relay::run(parts, shutdown).await,
         (Role::Projector, _) => projector::run(parts, shutdown).await,
-        (Role::Worker, _) => worker::run(parts, shutdown).await,
+        (Role::Worker, _) => Box::pin(worker::run(parts, shutdown)).await,
     }
 }

@@ -30,13 +30,12 @@ pub struct Rollups {
 
 impl Rollups {
     pub(super) fn add(&mut self, view: &PageView) {
-        let page = match self.pages.get(&view.path) {
-            Some(&page) => page,
-            None => {
-                let page = key_of(&view.path);
-                self.pages.insert(view.path.clone(), page);
-                page
-            }
+        let page = if let Some(&page) = self.pages.get(&view.path) {
+            page
+        } else {
+            let page = key_of(&view.path);
+            self.pages.insert(view.path.clone(), page);
+            page
         };
         let minute = (page, view.viewed_at.timestamp().div_euclid(WIDTHS[0].into()));
         *self.views.entry(minute).or_default() += 1;

@@ -82,9 +82,9 @@ async fn what_is_no_document_is_refused() -> Result<()> {
         let answer = send(&ada, Method::POST, "/data", body).await?;
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
         let (refused, _, pointers) = faults(answer).await?;
-        assert_eq!(refused, status, "{:.60}", body);
+        assert_eq!(refused, status, "{body:.60}");
         if let Some(pointer) = pointer {
-            assert_eq!(pointers, [pointer], "{:.60}", body);
+            assert_eq!(pointers, [pointer], "{body:.60}");
         }
     }
     assert_eq!(send(&ada, Method::POST, "/data", &most).await?.status(), 201);

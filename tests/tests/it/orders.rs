@@ -81,12 +81,12 @@ async fn stock_is_conserved(system: &System) -> Result<()> {
         let order = data["order_id"].as_str().unwrap_or_default().to_owned();
         match event_type.as_str() {
             "stock_received" => {
-                (stock.received, stock.available) =
-                    (stock.received + quantity, stock.available + quantity)
+                stock.received += quantity;
+                stock.available += quantity;
             }
             "stock_corrected" => {
-                (stock.received, stock.available) =
-                    (stock.received - quantity, stock.available - quantity)
+                stock.received -= quantity;
+                stock.available -= quantity;
             }
             "stock_reserved" => {
                 ensure!(placed.contains(&order), "{position}: reserved for nobody");

@@ -101,8 +101,8 @@ async fn place(
         NotPriced::Failed(error) => error.into(),
     })?;
     let now = Utc::now();
-    let placed = Placed::new(customer.id, lines, now + api.order_ttl)
-        .map_err(|rejection| commands::Error::Rejected(rejection))?;
+    let placed =
+        Placed::new(customer.id, lines, now + api.order_ttl).map_err(commands::Error::Rejected)?;
     let row = new_row(&placed, now);
     let location = format!("/api/v1/orders/{}", row.id);
     let answer = Answer::new(StatusCode::ACCEPTED, location, Version(row.version), &row)?;
