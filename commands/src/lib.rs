@@ -6,24 +6,19 @@ pub mod works;
 
 pub use handler::{Done, Envelope, Error, Handler, Loaded};
 
-use domain::projects::{Project, Task};
 use domain::works::Work;
 use eventstore::EventStore;
+use projects::Projects;
 
 /// A handler for every decider there is: the one list.
 #[derive(Debug)]
 pub struct Handlers {
-    pub projects: Handler<Project>,
-    pub tasks: Handler<Task>,
+    pub projects: Projects,
     pub works: Handler<Work>,
 }
 
 impl Handlers {
     pub fn new(store: &EventStore) -> Self {
-        Self {
-            projects: Handler::new(store.clone()),
-            tasks: Handler::new(store.clone()),
-            works: Handler::new(store.clone()),
-        }
+        Self { projects: Projects::new(store), works: Handler::new(store.clone()) }
     }
 }
