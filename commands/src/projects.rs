@@ -21,7 +21,7 @@ const LINES: usize = 1024;
 /// Handles the commands of projects and of their tasks.
 #[derive(Debug)]
 pub struct Projects {
-    projects: Handler<Project>,
+    handler: Handler<Project>,
     tasks: Handler<Task>,
     /// Whoever changes a project writes; a task whose project changed under it reads, together
     /// with others. They take turns: without this, one who changes a project without pause would
@@ -32,7 +32,7 @@ pub struct Projects {
 impl Projects {
     pub fn new(store: &EventStore) -> Self {
         Self {
-            projects: Handler::new(store.clone()),
+            handler: Handler::new(store.clone()),
             tasks: Handler::new(store.clone()),
             lines: (0..LINES).map(|_| RwLock::default()).collect(),
         }
@@ -45,7 +45,7 @@ impl Projects {
         command: project::Command,
         envelope: Envelope,
     ) -> Result<Done, Error<Rejection>> {
-        self.projects.create(&project::stream(id), command, envelope).await
+        self.handler.create(&project::stream(id), command, envelope).await
     }
 
     /// Hands `command` to the project of this id.
@@ -57,7 +57,7 @@ impl Projects {
     ) -> Result<Done, Error<Rejection>> {
         let stream = project::stream(id);
         let _turn = self.line(&stream).write().await;
-        self.projects.execute(&stream, command, envelope).await
+        self.handler.execute(&stream, command, envelope).await
     }
 
     /// Lets `by` do `act` with the task of this id.
@@ -78,7 +78,7 @@ impl Projects {
         let project = project::stream(project_id.ok_or(Error::Rejected(Rejection::TaskNotFound))?);
         let mut turn = None;
         for _ in 0..MAX_ATTEMPTS {
-            let loaded = self.projects.load(&project).await?;
+            let loaded = self.handler.load(&project).await?;
             let as_loaded = StreamAppend {
                 stream: project.clone(),
                 expected: ExpectedVersion::Exact(loaded.version),
