@@ -36,10 +36,9 @@ handlers! {
     documents: Handler<domain::documents::document::Document>,
     orders: Handler<domain::orders::Order>,
     products: Handler<domain::orders::Product>,
-    projects: Handler<domain::projects::Project>,
+    projects: projects::Projects,
     schemas: documents::Schemas,
     stock: Handler<domain::orders::StockItem>,
-    tasks: Handler<domain::projects::Task>,
     users: users::Users,
     works: Handler<domain::works::Work>,
 }

@@ -1,55 +1,111 @@
-//! Commands about tasks. A task's decision rests on its project: it is made with the project's
-//! state, and written on the condition that the project is still at that version. So a task is
-//! never assigned to somebody who was removed a moment before.
+//! Commands about projects and tasks. A task's decision rests on its project: it is made with the
+//! project's state, and written on the condition that the project is still at that version. So a
+//! task is never assigned to somebody who was removed a moment before.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use domain::Actor;
-use domain::projects::{Rejection, project, task};
-use eventstore::{ExpectedVersion, StreamAppend};
+use domain::projects::{Project, Rejection, Task, project, task};
+use domain::{Actor, StreamId};
+use eventstore::{EventStore, ExpectedVersion, StreamAppend};
+use tokio::sync::RwLock;
 use uuid::Uuid;
 
-use crate::Handlers;
-use crate::handler::{Done, Envelope, Error};
+use crate::handler::{Done, Envelope, Error, Handler};
 
 /// How often a task's command is decided anew because its project changed in between.
 const MAX_ATTEMPTS: usize = 16;
+/// Lines to wait in; projects that share one wait for each other, which only costs time.
+const LINES: usize = 1024;
 
-/// Lets `by` do `act` with the task of this id.
-pub async fn execute(
-    handlers: &Handlers,
-    id: Uuid,
-    by: Actor,
-    act: task::Act,
-    envelope: Envelope,
-) -> Result<Done, Error<Rejection>> {
-    let stream = task::stream(id);
-    let project_id = match &act {
-        task::Act::Create(new) => Some(new.project_id),
-        task::Act::Change(_) | task::Act::Delete => {
-            handlers.tasks.load(&stream).await?.state.project_id()
-        }
-    };
-    let project = project::stream(project_id.ok_or(Error::Rejected(Rejection::TaskNotFound))?);
-    for _ in 0..MAX_ATTEMPTS {
-        let loaded = handlers.projects.load(&project).await?;
-        let as_loaded = StreamAppend {
-            stream: project.clone(),
-            expected: ExpectedVersion::Exact(loaded.version),
-            events: Vec::new(),
-        };
-        let envelope = Envelope { also: vec![as_loaded], ..envelope.clone() };
-        let command = task::Command { by, within: Arc::new(loaded.state), act: act.clone() };
-        let done = match &act {
-            task::Act::Create(_) => handlers.tasks.create(&stream, command, envelope).await,
-            task::Act::Change(_) | task::Act::Delete => {
-                handlers.tasks.execute(&stream, command, envelope).await
-            }
-        };
-        match done {
-            Err(Error::Conflict(changed)) if changed == project => {}
-            done => return done,
+/// Handles the commands of projects and of their tasks.
+#[derive(Debug)]
+pub struct Projects {
+    handler: Handler<Project>,
+    tasks: Handler<Task>,
+    /// Whoever changes a project writes; a task whose project changed under it reads, together
+    /// with others. They take turns: without this, one who changes a project without pause would
+    /// keep everybody in this process from its tasks.
+    lines: Box<[RwLock<()>]>,
+}
+
+impl Projects {
+    pub fn new(store: EventStore) -> Self {
+        Self {
+            handler: Handler::new(store.clone()),
+            tasks: Handler::new(store),
+            lines: (0..LINES).map(|_| RwLock::default()).collect(),
         }
     }
-    Err(Error::Contention(project))
+
+    /// Hands `command` to a project whose id was just made.
+    pub async fn create(
+        &self,
+        id: Uuid,
+        command: project::Command,
+        envelope: Envelope,
+    ) -> Result<Done, Error<Rejection>> {
+        self.handler.create(&project::stream(id), command, envelope).await
+    }
+
+    /// Hands `command` to the project of this id.
+    pub async fn execute(
+        &self,
+        id: Uuid,
+        command: project::Command,
+        envelope: Envelope,
+    ) -> Result<Done, Error<Rejection>> {
+        let stream = project::stream(id);
+        let _turn = self.line(&stream).write().await;
+        self.handler.execute(&stream, command, envelope).await
+    }
+
+    /// Lets `by` do `act` with the task of this id.
+    pub async fn execute_task(
+        &self,
+        id: Uuid,
+        by: Actor,
+        act: task::Act,
+        envelope: Envelope,
+    ) -> Result<Done, Error<Rejection>> {
+        let stream = task::stream(id);
+        let project_id = match &act {
+            task::Act::Create(new) => Some(new.project_id),
+            task::Act::Change(_) | task::Act::Delete => {
+                self.tasks.load(&stream).await?.state.project_id()
+            }
+        };
+        let project = project::stream(project_id.ok_or(Error::Rejected(Rejection::TaskNotFound))?);
+        let mut turn = None;
+        for _ in 0..MAX_ATTEMPTS {
+            let loaded = self.handler.load(&project).await?;
+            let as_loaded = StreamAppend {
+                stream: project.clone(),
+                expected: ExpectedVersion::Exact(loaded.version),
+                events: Vec::new(),
+            };
+            let envelope = Envelope { also: vec![as_loaded], ..envelope.clone() };
+            let command = task::Command { by, within: Arc::new(loaded.state), act: act.clone() };
+            let done = match &act {
+                task::Act::Create(_) => self.tasks.create(&stream, command, envelope).await,
+                task::Act::Change(_) | task::Act::Delete => {
+                    self.tasks.execute(&stream, command, envelope).await
+                }
+            };
+            match done {
+                Err(Error::Conflict(changed)) if changed == project => {}
+                done => return done,
+            }
+            if turn.is_none() {
+                turn = Some(self.line(&project).read().await);
+            }
+        }
+        Err(Error::Contention(project))
+    }
+
+    fn line(&self, project: &StreamId) -> &RwLock<()> {
+        let mut hasher = DefaultHasher::new();
+        project.hash(&mut hasher);
+        &self.lines[usize::try_from(hasher.finish() % LINES as u64).unwrap_or_default()]
+    }
 }

@@ -8,7 +8,7 @@ use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::projects::project::{Act, Command, stream};
+use domain::projects::project::{Act, Command};
 use domain::projects::{Change, Description, Name};
 use domain::{Role, Version};
 use projections::projects::Viewer;
@@ -96,7 +96,7 @@ async fn create(
     let act = Act::Create { name: value.name, description: value.description };
     let envelope = asked.envelope(&bytes, &answer)?;
     let command = Command { by, act };
-    let done = api.handlers.projects.create(&stream(row.id), command, envelope).await?;
+    let done = api.handlers.projects.create(row.id, command, envelope).await?;
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
 }
@@ -274,7 +274,7 @@ async fn execute(
     let command = Command { by: asked.caller.user()?, act };
     let answer = Answer::no_content(format!("/api/v1/projects/{id}"))?;
     let envelope = asked.envelope(request, &answer)?;
-    let done = api.handlers.projects.execute(&stream(id), command, envelope).await?;
+    let done = api.handlers.projects.execute(id, command, envelope).await?;
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
 }

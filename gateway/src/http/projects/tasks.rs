@@ -87,7 +87,7 @@ async fn create(
         due_at: value.due_at.map(|Due(at)| at),
     });
     let envelope = asked.envelope(&bytes, &answer)?;
-    let done = commands::projects::execute(&api.handlers, row.id, by, act, envelope).await?;
+    let done = api.handlers.projects.execute_task(row.id, by, act, envelope).await?;
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
 }
@@ -255,7 +255,7 @@ async fn execute(
     let by = asked.caller.user()?;
     let answer = Answer::no_content(format!("/api/v1/tasks/{id}"))?;
     let envelope = asked.envelope(request, &answer)?;
-    let done = commands::projects::execute(&api.handlers, id, by, act, envelope).await?;
+    let done = api.handlers.projects.execute_task(id, by, act, envelope).await?;
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
 }
