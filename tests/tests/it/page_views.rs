@@ -211,3 +211,38 @@ async fn what_views_amount_to_is_for_those_with_a_token() -> Result<()> {
     }
     system.is_sound().await
 }
+
+#[tokio::test]
+async fn a_model_made_in_one_batch_equals_the_one_made_in_many() -> Result<()> {
+    let system = System::start().await?;
+    let process = system.serve(&["http", "projector"]).await?;
+    for n in 0..40 {
+        let views = (0..20).map(|k| {
+            let time = format!("1{}:0{}:00", k % 2, n % 6);
+            view(&format!("/{}", k % 3), &format!("s{}", (n * k) % 7), &time)
+        });
+        taken(&system, &views.collect::<Vec<_>>().into()).await?;
+    }
+    system.caught_up().await?;
+    process.kill().await?;
+    sqlx::raw_sql(
+        "create table public.rollups as select * from page_views.rollup;
+         create table public.visits as select * from page_views.visit;
+         truncate page_views.rollup, page_views.visit, page_views.page;
+         update log.checkpoint set position = 0 where consumer = 'page_views'",
+    )
+    .execute(&system.admin)
+    .await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    system.caught_up().await?;
+    let differing = "select count(*) from (
+           (table page_views.rollup except table public.rollups)
+           union all (table public.rollups except table page_views.rollup)) rollups";
+    assert_eq!(system.number(differing).await?, 0);
+    let differing = "select count(*) from (
+           (table page_views.visit except table public.visits)
+           union all (table public.visits except table page_views.visit)) visits";
+    assert_eq!(system.number(differing).await?, 0);
+    assert!(system.number("select count(*) from page_views.visit").await? > 0);
+    system.is_sound().await
+}
