@@ -37,6 +37,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[schema(as = WorkDemand)]
 pub(super) struct Demand {
     /// The numbers from 0 to this one are added up; drawn at random if left out.
+    // An `int32`, which utoipa makes of it, would end at half of what a `u32` holds.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64)]
     add_up_to: Option<u32>,
 }
 
