@@ -14,6 +14,7 @@ pub struct Context {
 
 /// Every context there is, in alphabetical order.
 pub const CONTEXTS: &[Context] = &[
+    crate::alerts::CONTEXT,
     crate::documents::CONTEXT,
     crate::host::CONTEXT,
     crate::orders::CONTEXT,

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::event::{Event, decode, encode};
 use crate::{
-    CONTEXTS, Context, documents, host, orders, page_views, projects, telemetry, users, works,
+    CONTEXTS, Context, alerts, documents, host, orders, page_views, projects, telemetry, users,
+    works,
 };
 
 /// Checks the golden files of one event set.
@@ -13,6 +14,7 @@ type Check = fn(&Context);
 
 /// Every event set there is, by context: one line a context, as in [`CONTEXTS`].
 const SETS: &[(&Context, &[Check])] = &[
+    (&alerts::CONTEXT, &[check::<alerts::RulesEvent>, check::<alerts::alert::Event>]),
     (
         &documents::CONTEXT,
         &[check::<documents::document::Event>, check::<documents::schema::Event>],

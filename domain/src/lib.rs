@@ -11,11 +11,13 @@ pub mod rejection;
 pub mod actor;
 pub mod context;
 mod fact;
+mod span;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod spec;
 
+pub mod alerts;
 pub mod documents;
 pub mod host;
 pub mod orders;
@@ -30,3 +32,4 @@ pub use context::{CONTEXTS, Context};
 pub use decider::{Decider, Decision};
 pub use event::{Event, Metadata, Position, Recorded, StreamId, Version};
 pub use rejection::{Kind, Reject};
+pub use span::{InvalidSpan, Span};
