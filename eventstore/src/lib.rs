@@ -15,6 +15,7 @@ mod checkpoint;
 mod copy;
 mod feed;
 mod heard;
+mod lease;
 mod message;
 mod judge;
 mod memory;

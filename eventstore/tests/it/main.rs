@@ -15,3 +15,4 @@ mod append;
 mod crash;
 mod relay;
 mod feed;
+mod lease;

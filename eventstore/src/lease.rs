@@ -1,0 +1,43 @@
+//! Leases: one of several processes does what only one should do, and another takes over when it
+//! dies. A lease saves work; it proves nothing, because its owner may be paused and wake up after
+//! its end. What is done under it must be harmless when done twice.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::{EventStore, Unavailable};
+
+impl EventStore {
+    /// Takes the lease `name` for `owner`, or extends it, until `for_` from now by the database's
+    /// clock. False while another owner holds it.
+    pub async fn take_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        for_: Duration,
+    ) -> Result<bool, Unavailable> {
+        let taken = sqlx::query(
+            "insert into log.lease as l (name, owner, until)
+             values ($1, $2, clock_timestamp() + make_interval(secs => $3))
+             on conflict (name) do update set owner = excluded.owner, until = excluded.until
+             where l.owner = excluded.owner or l.until <= clock_timestamp()",
+        )
+        .bind(name)
+        .bind(owner)
+        .bind(for_.as_secs_f64())
+        .execute(self.pool())
+        .await?;
+        Ok(taken.rows_affected() == 1)
+    }
+
+    /// Lets go of the lease `name`, if `owner` holds it, so that another need not wait for its end.
+    pub async fn release_lease(&self, name: &str, owner: Uuid) -> Result<(), Unavailable> {
+        sqlx::query("delete from log.lease where name = $1 and owner = $2")
+            .bind(name)
+            .bind(owner)
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+}
