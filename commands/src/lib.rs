@@ -2,6 +2,7 @@
 
 mod handler;
 mod process;
+pub mod alerts;
 pub mod documents;
 pub mod orders;
 pub mod users;
@@ -13,7 +14,8 @@ pub use handler::{Done, Envelope, Error, Handler, LoadError, Loaded};
 use eventstore::EventStore;
 
 /// Name of every process manager, which is also the name of its consumer.
-pub const PROCESS_MANAGERS: [&str; 1] = [<orders::Fulfilment as process::Process>::NAME];
+pub const PROCESS_MANAGERS: [&str; 2] =
+    [alerts::Watcher::NAME, <orders::Fulfilment as process::Process>::NAME];
 
 macro_rules! handlers {
     ($($name:ident: $handler:ty,)*) => {
@@ -33,10 +35,12 @@ macro_rules! handlers {
 
 // The one list.
 handlers! {
+    alerts: Handler<domain::alerts::Alert>,
     documents: Handler<domain::documents::document::Document>,
     orders: Handler<domain::orders::Order>,
     products: Handler<domain::orders::Product>,
     projects: projects::Projects,
+    rules: Handler<domain::alerts::Rules>,
     schemas: documents::Schemas,
     stock: Handler<domain::orders::StockItem>,
     users: users::Users,

@@ -27,6 +27,7 @@ mod read;
 mod receipt;
 mod relay;
 mod ring;
+pub mod snapshot;
 mod subscription;
 mod tail;
 

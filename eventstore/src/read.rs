@@ -127,6 +127,38 @@ impl EventStore {
     }
 }
 
+impl EventStore {
+    /// The last event of each of `streams` up to `until`; those without one are left out.
+    pub async fn last_of_streams(
+        &self,
+        streams: &[StreamId],
+        until: Position,
+    ) -> Result<Vec<RawEvent>, Unavailable> {
+        let sql = format!(
+            "select last.* from unnest($1::text[]) as asked (id)
+             cross join lateral (
+               select {COLUMNS} from log.event where stream_id = asked.id and position + 0 <= $2
+               order by version desc limit 1) last"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(streams.iter().map(StreamId::as_str).collect::<Vec<_>>())
+            .bind(until.0)
+            .fetch(self.pool());
+        Ok(collect(rows, streams.len()).await?.list)
+    }
+
+    /// The events at `positions`, in order; those the log does not have are left out.
+    pub async fn at_positions(&self, positions: &[Position]) -> Result<Vec<RawEvent>, Unavailable> {
+        let sql = format!(
+            "select {COLUMNS} from log.event where position = any($1::bigint[]) order by position"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(positions.iter().map(|position| position.0).collect::<Vec<_>>())
+            .fetch(self.pool());
+        Ok(collect(rows, positions.len()).await?.list)
+    }
+}
+
 struct Collected {
     list: Vec<RawEvent>,
     /// There may be more.

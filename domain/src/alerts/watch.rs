@@ -78,6 +78,11 @@ impl Watch {
         self.memory.through
     }
 
+    /// Whether any rule is in force for the device.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// Whether an alert of the device is active.
     pub fn is_alerting(&self) -> bool {
         self.memory.tracks.values().any(|track| track.active().is_some())

@@ -1,0 +1,10 @@
+//! Alerts around their fold: reading the log for it, remembering what it knows, and writing down
+//! what follows; and trying rules out on the past.
+
+mod rulebook;
+mod watches;
+mod watcher;
+mod dry_run;
+
+pub use dry_run::{DryRun, Fired, Tried, dry_run, explained};
+pub use watcher::Watcher;

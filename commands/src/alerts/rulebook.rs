@@ -1,0 +1,91 @@
+//! Everybody's rules and those of each user, as they are at one position of the log.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use domain::alerts::{Config, InForce, RulesEvent, Scope, rules_stream};
+use domain::{Position, StreamId};
+use eventstore::{EventStore, RawEvent};
+
+use crate::handler::LoadError;
+
+/// Users whose rules are remembered, or that they have none. Beyond that all are forgotten, and
+/// looked up again.
+const MAX_USERS: usize = 100_000;
+
+/// A config and its version; none if nobody ever made one.
+type Known = Option<(i64, Arc<Config>)>;
+
+#[derive(Debug, Default)]
+pub(super) struct Rulebook {
+    known: HashMap<Scope, Known>,
+}
+
+/// Rules that take the place of those the book has.
+pub(super) type Instead<'a> = (&'a Scope, i64, &'a Config);
+
+impl Rulebook {
+    /// Looks up the rules of `users`, and everybody's, as they were at `until`; those it knows stay
+    /// as they are.
+    pub(super) async fn learn(
+        &mut self,
+        store: &EventStore,
+        users: &HashSet<&str>,
+        until: Position,
+    ) -> Result<(), LoadError> {
+        if self.known.len() > MAX_USERS {
+            self.known.clear();
+        }
+        let users = users.iter().map(|&user| Scope::User(user.into()));
+        let unknown: Vec<Scope> = users
+            .chain([Scope::Everybody])
+            .filter(|scope| !self.known.contains_key(scope))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let streams: Vec<StreamId> = unknown.iter().map(rules_stream).collect();
+        let found = store.last_of_streams(&streams, until).await?;
+        self.known.extend(unknown.into_iter().map(|scope| (scope, None)));
+        for raw in found {
+            self.put(Scope::of_stream(&raw.stream), &raw)?;
+        }
+        Ok(())
+    }
+
+    /// The rules of `scope` are those of this event now.
+    pub(super) fn put(&mut self, scope: Scope, raw: &RawEvent) -> Result<(), LoadError> {
+        let RulesEvent::RulesConfigured(configured) = raw.event()?;
+        self.known.insert(scope, Some((raw.version.0, Arc::new(configured.config))));
+        Ok(())
+    }
+
+    /// Whether any rule may be in force for the devices of `user_id`.
+    pub(super) fn concerns(&self, user_id: &str) -> bool {
+        let has = |scope: &Scope| {
+            let known = self.known.get(scope).and_then(Option::as_ref);
+            known.is_some_and(|(_, config)| config.all().next().is_some())
+        };
+        has(&Scope::Everybody) || has(&Scope::User(user_id.into()))
+    }
+
+    /// The rules in force for a device.
+    pub(super) fn in_force(
+        &self,
+        user_id: &str,
+        device_id: &str,
+        instead: Option<Instead<'_>>,
+    ) -> Arc<[InForce]> {
+        let configs: Vec<(Scope, i64, &Config)> = [Scope::Everybody, Scope::User(user_id.into())]
+            .into_iter()
+            .filter_map(|scope| match instead {
+                Some((other, version, config)) if *other == scope => Some((scope, version, config)),
+                _ => {
+                    let (version, config) = self.known.get(&scope)?.as_ref()?;
+                    Some((scope, *version, &**config))
+                }
+            })
+            .collect();
+        InForce::select(&configs, device_id).into()
+    }
+}
