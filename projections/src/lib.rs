@@ -9,6 +9,7 @@ mod runner;
 mod schema;
 mod status;
 
+pub mod alerts;
 pub mod documents;
 pub mod host;
 pub mod orders;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 macro_rules! for_each_projection {
     ($visit:ident($($arg:expr),*)) => {
         [
+            $visit::<crate::alerts::Alerts>($($arg),*),
             $visit::<crate::documents::Documents>($($arg),*),
             $visit::<crate::host::Host>($($arg),*),
             $visit::<crate::orders::OrderList>($($arg),*),

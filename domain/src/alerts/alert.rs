@@ -42,9 +42,6 @@ pub enum Event {
         /// Subject of the token it was asked with.
         by: String,
         at: DateTime<Utc>,
-        /// What they wrote with it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        note: Option<String>,
     },
 }
 
@@ -115,7 +112,7 @@ pub enum Alert {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Acknowledge { by: String, at: DateTime<Utc>, note: Option<String> },
+    Acknowledge { by: String, at: DateTime<Utc> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -146,8 +143,8 @@ impl Decider for Alert {
 
     fn decide(&self, command: Command) -> Decision<Self> {
         match (command, self) {
-            (Command::Acknowledge { by, at, note }, Self::Unacknowledged) => {
-                accept(Event::AlertAcknowledged { by, at, note })
+            (Command::Acknowledge { by, at }, Self::Unacknowledged) => {
+                accept(Event::AlertAcknowledged { by, at })
             }
             (Command::Acknowledge { .. }, Self::Acknowledged) => nothing(), // The first one counts.
             (Command::Acknowledge { .. }, Self::Unknown) => reject(Rejection::Unknown),

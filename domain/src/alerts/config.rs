@@ -81,6 +81,11 @@ impl Config {
         if bytes.len() > Self::MAX_BYTES {
             return Err(whole(format!("a config is at most {} bytes", Self::MAX_BYTES)));
         }
+        // serde would read a list into a struct, member by member.
+        let is_object = |text: &[u8]| text.trim_ascii_start().starts_with(b"{");
+        if !is_object(bytes) {
+            return Err(whole("must be an object".to_owned()));
+        }
         let sent: Sent = serde_json::from_slice(bytes).map_err(|error| whole(error.to_string()))?;
         if sent.rules.len() > Self::MAX_RULES {
             let reason = format!("at most {} rules", Self::MAX_RULES);
@@ -88,6 +93,10 @@ impl Config {
         }
         let (mut rules, mut faults) = (Vec::new(), Vec::new());
         for (index, rule) in sent.rules.iter().enumerate() {
+            if !is_object(rule.get().as_bytes()) {
+                faults.push(fault(format!("/rules/{index}"), "must be an object".to_owned()));
+                continue;
+            }
             match serde_json::from_str::<Rule>(rule.get()) {
                 Ok(rule) => {
                     faults.extend(

@@ -312,9 +312,8 @@ fn an_alert_is_acknowledged_once() {
     let mut outcomes = Vec::new();
     Watch::new("u", "d", rules).judge(cause(1, 1), &reading(1, &json!({"x": 2})), &mut outcomes);
     let raised = outcomes.remove(0).event;
-    let acknowledge = Command::Acknowledge { by: "u".into(), at: at(5), note: Some("seen".into()) };
-    let acknowledged =
-        Event::AlertAcknowledged { by: "u".into(), at: at(5), note: Some("seen".into()) };
+    let acknowledge = Command::Acknowledge { by: "u".into(), at: at(5) };
+    let acknowledged = Event::AlertAcknowledged { by: "u".into(), at: at(5) };
     given::<Alert>([]).when(acknowledge.clone()).then_rejected(Rejection::Unknown);
     given::<Alert>([raised.clone()]).when(acknowledge.clone()).then([acknowledged.clone()]);
     given::<Alert>([raised.clone(), acknowledged]).when(acknowledge).then_nothing();

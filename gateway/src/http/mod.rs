@@ -1,6 +1,7 @@
 //! The HTTP API. A route reads its request into domain types, hands it over and writes the answer;
 //! what all of them share is beside them here.
 
+mod alerts;
 mod bucket;
 mod caller;
 mod documents;
@@ -45,6 +46,7 @@ pub use wait::Waiter;
 
 /// Groups of routes in the document.
 mod tags {
+    pub(super) const ALERTS: &str = "alerts";
     pub(super) const DOCUMENTS: &str = "documents";
     pub(super) const ORDERS: &str = "orders";
     pub(super) const PROJECTS: &str = "projects";
@@ -97,6 +99,7 @@ pub struct Limits {
 /// What needs a token: one line a context.
 fn guarded() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        .merge(alerts::routes())
         .merge(documents::routes())
         .merge(orders::routes())
         .merge(projects::routes())
