@@ -154,17 +154,24 @@ pub struct Mqtt {
 }
 
 impl Mqtt {
+    /// The topics asked for. An empty variable asks for none.
+    pub fn filters(&self) -> Vec<String> {
+        self.mqtt_filter.iter().filter(|filter| !filter.is_empty()).cloned().collect()
+    }
+
+    /// The group to share them with. An empty variable names none.
+    pub fn group(&self) -> Option<&str> {
+        self.mqtt_share.as_deref().filter(|group| !group.is_empty())
+    }
+
     /// What does not fit together.
     fn mistakes(&self) -> Vec<String> {
-        let strange = self.mqtt_filter.iter().filter(|filter| !narrows(filter));
+        let filters = self.filters();
+        let strange = filters.iter().filter(|filter| !narrows(filter));
         let mut mistakes: Vec<String> = strange
             .map(|filter| format!("--mqtt-filter: `{filter}` is not within {}", FILTERS.join(", ")))
             .collect();
-        if self
-            .mqtt_share
-            .as_deref()
-            .is_some_and(|group| group.is_empty() || group.contains(['/', '+', '#']))
-        {
+        if self.group().is_some_and(|group| group.contains(['/', '+', '#'])) {
             mistakes.push("--mqtt-share: a group is a name without `/`, `+` and `#`".into());
         }
         mistakes.extend(self.broker.mistake());

@@ -25,5 +25,5 @@ fn options(config: &config::Mqtt) -> Options {
         session_expiry: config.mqtt_session_expiry.0,
         ..config.broker.options(&config.mqtt_client_id)
     }
-    .listening(&config.mqtt_filter, config.mqtt_share.as_deref())
+    .listening(&config.filters(), config.group())
 }
