@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::http::Waiter;
+use crate::mqtt::Accounting;
 use crate::roles::{self, Role};
 use crate::tokens::Keys;
 
@@ -22,6 +23,9 @@ use crate::tokens::Keys;
 const ROLES_GRACE: Duration = Duration::from_secs(8);
 /// How long the appender may take after them. Together less than the 10 s a supervisor waits.
 const LOG_GRACE: Duration = Duration::from_millis(1500);
+
+/// Name of the bridge in metrics.
+const BRIDGE: &str = "mqtt";
 
 /// What the roles of one process share.
 #[derive(Debug, Clone)]
@@ -32,6 +36,8 @@ pub struct Parts {
     pub feed: Feed,
     pub progress: Progress,
     pub wait: Waiter,
+    /// The bridge's books, if one of the roles is to run it.
+    pub bridge: Option<Arc<Accounting>>,
     /// Shutdown waits for what runs here.
     pub tasks: TaskTracker,
 }
@@ -70,6 +76,7 @@ impl App {
             feed,
             progress,
             wait,
+            bridge: roles.contains(&Role::Mqtt).then(|| Arc::new(Accounting::new(BRIDGE))),
             tasks: TaskTracker::new(),
         };
         Self::run(parts, log, shutdown, roles).await

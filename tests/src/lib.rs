@@ -11,4 +11,4 @@ mod system;
 
 pub use process::{Process, tributary};
 pub use publish::Listener;
-pub use system::{Caller, DEADLINE, Options, System, eventually};
+pub use system::{Bridge, Caller, DEADLINE, Options, System, eventually, free_port};

@@ -161,7 +161,12 @@ impl System {
 
     /// What the bridge says of its messages, from the metrics of the process that serves HTTP.
     pub async fn bridge(&self) -> Result<Bridge> {
-        let text = self.get("/metrics").send().await?.text().await?;
+        self.bridge_at(&self.url).await
+    }
+
+    /// The same from the process that serves HTTP at `url`: there may be several bridges.
+    pub async fn bridge_at(&self, url: &str) -> Result<Bridge> {
+        let text = self.http.get(format!("{url}/metrics")).send().await?.text().await?;
         let figure = |name: &str| -> u64 {
             let lines =
                 text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
@@ -409,6 +414,7 @@ async fn start_nats(folder: &Path) -> Result<Nats> {
     Ok(Nats::start(folder, nats::Options { binary, ..Default::default() }).await?)
 }
 
-fn free_port() -> Result<u16> {
+/// A port that nobody listens on now.
+pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -20,6 +20,8 @@ pub(super) enum Ignored {
     /// It was answered when it was published, and would be again with every connection.
     #[error("it was published before we came")]
     Retained,
+    #[error("it is our own")]
+    Own,
     #[error("it was published elsewhere")]
     OtherTopic,
     #[error("too many others wait for their answers")]

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::answers::Answers;
 use super::echo::{self, Ignored};
 use super::kept::Kept;
-use crate::mqtt::{Connection, Frame, Frames, Lost};
+use crate::mqtt::{Connection, Frame, Frames, Lost, Version};
 
 /// Messages we have under way at most, if the broker takes as many.
 const WINDOW: u16 = 64;
@@ -43,10 +43,11 @@ pub(super) async fn run(
     work: Work<'_>,
     shutdown: &CancellationToken,
 ) -> Result<(), Lost> {
-    let Connection { mut frames, write, keep_alive, receive_maximum, .. } = connection;
+    let Connection { mut frames, write, version, keep_alive, receive_maximum, .. } = connection;
     let (tell, heard) = mpsc::channel(HANDOVER);
     let writer = Writer {
         write,
+        version,
         buffer: BytesMut::new(),
         work,
         answers: Answers::default(),
@@ -134,6 +135,7 @@ enum UnderWay {
 
 struct Writer<'a, W> {
     write: W,
+    version: Version,
     buffer: BytesMut,
     work: Work<'a>,
     answers: Answers,
@@ -169,14 +171,14 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                     self.publish(self.work.topic, sample, UnderWay::Sample(number))?;
                 }
                 _ = ping.tick() => {
-                    Packet::PingReq.write(&mut self.buffer, None)?;
+                    self.version.write(&Packet::PingReq, &mut self.buffer)?;
                 }
             }
             self.write.write_all_buf(&mut self.buffer).await?;
             self.write.flush().await?;
         }
         let goodbye = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
-        Packet::Disconnect(goodbye).write(&mut self.buffer, None)?;
+        self.version.write(&Packet::Disconnect(goodbye), &mut self.buffer)?;
         self.write.write_all_buf(&mut self.buffer).await?;
         self.write.shutdown().await?;
         Ok(())
@@ -192,6 +194,9 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                 }
             }
             Heard::Message(publish, answer) => {
+                // MQTT 3.1.1 knows no No Local, and brings us what we said ourselves.
+                let own = self.work.hello.is_some_and(|hello| publish.payload == hello.as_bytes());
+                let answer = if own { Err(Ignored::Own) } else { answer };
                 let acknowledge = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
                 let waits = answer.and_then(|payload| self.answers.add(acknowledge, &payload));
                 let bytes = publish.payload.len();
@@ -223,7 +228,8 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
 
     fn acknowledge(&mut self, packet_id: Option<u16>) -> Result<(), Lost> {
         if let Some(packet_id) = packet_id {
-            Packet::PubAck(PubAck::new(packet_id, None)).write(&mut self.buffer, None)?;
+            let ack = Packet::PubAck(PubAck::new(packet_id, None));
+            self.version.write(&ack, &mut self.buffer)?;
         }
         Ok(())
     }
@@ -252,7 +258,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload, None);
         publish.pkid = self.free_id();
         self.under_way.insert(publish.pkid, what);
-        Packet::Publish(publish).write(&mut self.buffer, None)?;
+        self.version.write(&Packet::Publish(publish), &mut self.buffer)?;
         Ok(())
     }
 

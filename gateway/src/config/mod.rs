@@ -5,7 +5,9 @@ mod check;
 mod values;
 
 pub use check::{Mistakes, parse};
-pub use values::{InvalidSpan, InvalidUrl, REDACTED, Secret, ServerUrl, Span, UnsafeSecret};
+pub use values::{
+    InvalidSpan, InvalidUrl, MqttVersion, REDACTED, Secret, ServerUrl, Span, UnsafeSecret,
+};
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use domain::works::RetryPolicy;
 use serde::Serialize;
 
-use crate::mqtt::Options;
+use crate::mqtt::{FILTERS, Options, narrows};
 use crate::roles::Role;
 
 /// Everything the roles need to know.
@@ -98,6 +100,9 @@ pub struct Broker {
     /// Certificates (PEM) to trust instead of the system's
     #[arg(long, env = "MQTT_CA_FILE", value_name = "FILE")]
     pub mqtt_ca_file: Option<PathBuf>,
+    /// What to speak; by itself MQTT 5, or 3.1.1 with a broker that knows no other
+    #[arg(long, env = "MQTT_VERSION", value_name = "VERSION", default_value = "auto")]
+    pub mqtt_version: MqttVersion,
 }
 
 impl Broker {
@@ -114,6 +119,7 @@ impl Broker {
             username: self.mqtt_username.clone(),
             password: secret.map(|secret| secret.expose().to_owned()),
             ca_file: self.mqtt_ca_file.clone(),
+            version: self.mqtt_version.into(),
             ..Options::new(self.mqtt_url.expose(), client_id)
         }
     }
@@ -129,6 +135,12 @@ pub struct Mqtt {
     /// Name of the bridge's session on the broker; each bridge needs one of its own, and keeps it
     #[arg(long, env = "MQTT_CLIENT_ID", value_name = "NAME", default_value = "tributary")]
     pub mqtt_client_id: String,
+    /// Topics to listen to, of those we know, wildcards replaced by names or not; all if left out
+    #[arg(long, env = "MQTT_FILTER", value_name = "FILTER", value_delimiter = ',')]
+    pub mqtt_filter: Vec<String>,
+    /// Share the topics with the other bridges of this group: each message goes to one of them
+    #[arg(long, env = "MQTT_SHARE", value_name = "GROUP")]
+    pub mqtt_share: Option<String>,
     /// Messages taken but not yet committed, at most; the broker holds back the others
     #[arg(long, env = "MQTT_RECEIVE_MAXIMUM", value_name = "COUNT", default_value_t = Options::RECEIVE_MAXIMUM,
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -139,6 +151,32 @@ pub struct Mqtt {
     /// Accept a broker that lets anybody in; for development
     #[arg(long, env = "MQTT_ALLOW_ANONYMOUS", value_parser = FalseyValueParser::new())]
     pub mqtt_allow_anonymous: bool,
+}
+
+impl Mqtt {
+    /// The topics asked for. An empty variable asks for none.
+    pub fn filters(&self) -> Vec<String> {
+        self.mqtt_filter.iter().filter(|filter| !filter.is_empty()).cloned().collect()
+    }
+
+    /// The group to share them with. An empty variable names none.
+    pub fn group(&self) -> Option<&str> {
+        self.mqtt_share.as_deref().filter(|group| !group.is_empty())
+    }
+
+    /// What does not fit together.
+    fn mistakes(&self) -> Vec<String> {
+        let filters = self.filters();
+        let strange = filters.iter().filter(|filter| !narrows(filter));
+        let mut mistakes: Vec<String> = strange
+            .map(|filter| format!("--mqtt-filter: `{filter}` is not within {}", FILTERS.join(", ")))
+            .collect();
+        if self.group().is_some_and(|group| group.contains(['/', '+', '#'])) {
+            mistakes.push("--mqtt-share: a group is a name without `/`, `+` and `#`".into());
+        }
+        mistakes.extend(self.broker.mistake());
+        mistakes
+    }
 }
 
 /// The HTTP server.
@@ -357,7 +395,7 @@ impl Config {
             }
         }
         let broker = &self.mqtt.broker;
-        mistakes.extend(broker.mistake());
+        mistakes.extend(self.mqtt.mistakes());
         let anonymous = broker.mqtt_username.is_none() && !broker.mqtt_url.names_user();
         if roles.contains(&Role::Mqtt) && anonymous && !self.mqtt.mqtt_allow_anonymous {
             let message = "the bridge has no --mqtt-username and --mqtt-password; a broker that \

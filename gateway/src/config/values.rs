@@ -5,8 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use reqwest::Url;
 use serde::{Serialize, Serializer};
+
+use crate::mqtt::Version;
 
 /// What stands where a secret would.
 pub const REDACTED: &str = "***";
@@ -109,6 +112,32 @@ pub enum InvalidUrl {
     Syntax(String),
     #[error(transparent)]
     Secret(#[from] UnsafeSecret),
+}
+
+/// What to speak with an MQTT broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum MqttVersion {
+    /// What the broker knows
+    #[serde(rename = "auto")]
+    Auto,
+    /// MQTT 5
+    #[value(name = "5")]
+    #[serde(rename = "5")]
+    V5,
+    /// MQTT 3.1.1
+    #[value(name = "3.1.1")]
+    #[serde(rename = "3.1.1")]
+    V3,
+}
+
+impl From<MqttVersion> for Option<Version> {
+    fn from(version: MqttVersion) -> Self {
+        match version {
+            MqttVersion::Auto => None,
+            MqttVersion::V5 => Some(Version::V5),
+            MqttVersion::V3 => Some(Version::V3),
+        }
+    }
 }
 
 /// A length of time, written `250ms`, `30s`, `5m`, `12h` or `7d`.

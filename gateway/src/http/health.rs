@@ -42,6 +42,8 @@ struct Dependency {
     status: Level,
     /// Without it nothing can be served. Without the others everything goes on, if slower.
     required: bool,
+    /// What is wrong with it, where that is known.
+    reason: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -64,13 +66,20 @@ async fn look(api: &Api) -> Health {
         api.started.store(true, Ordering::Relaxed);
     }
     let serving = database && !api.shutdown.is_cancelled();
-    Health {
-        status: Level::of(serving),
-        dependencies: vec![
-            Dependency { name: "postgres", status: Level::of(database), required: true },
-            Dependency { name: "nats", status: Level::of(api.bus_is_up()), required: false },
-        ],
+    let depends = |name, up, required| {
+        let status = Level::of(up);
+        Dependency { name, status, required, reason: None }
+    };
+    let mut dependencies =
+        vec![depends("postgres", database, true), depends("nats", api.bus_is_up(), false)];
+    if let Some(bridge) = &api.bridge {
+        let reason = bridge.trouble();
+        dependencies.push(Dependency {
+            reason: reason.clone(),
+            ..depends("mqtt", reason.is_none(), false)
+        });
     }
+    Health { status: Level::of(serving), dependencies }
 }
 
 fn answer(health: Health, serves: bool) -> Result<Json<Health>, Problem> {

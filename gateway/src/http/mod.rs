@@ -41,6 +41,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::host_metrics;
+use crate::mqtt::Accounting;
 use crate::tokens::Keys;
 pub use wait::Waiter;
 
@@ -67,6 +68,8 @@ pub struct Api {
     pub feed: Feed,
     /// Whether the bus is there.
     pub bus: watch::Receiver<bool>,
+    /// The bridge's books, if this process runs it.
+    pub bridge: Option<Arc<Accounting>>,
     pub handlers: Handlers,
     pub wait: Waiter,
     pub keys: Keys,

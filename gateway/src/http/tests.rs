@@ -48,6 +48,7 @@ async fn without_database() -> (String, String) {
     let api = Api {
         feed: Feed::start(store.clone(), None, &tasks, shutdown.clone()),
         bus: watch::channel(false).1,
+        bridge: None,
         handlers: Handlers::new(&store),
         wait: Waiter::start(store.clone(), progress, &tasks, shutdown.clone()),
         keys,

@@ -5,11 +5,16 @@ use std::fmt;
 use metrics::{Counter, Gauge};
 use tokio::sync::watch;
 
+use super::connection::Lost;
+use super::refusal::Refusal;
+
 /// The books of one bridge, shared with health checks and tests, and exported as metrics.
 #[derive(Debug)]
 pub struct Accounting {
     /// All figures change under one lock, so that no reader ever sees them out of balance.
     books: watch::Sender<Snapshot>,
+    /// Why there is no connection, in words. Empty while there is one, and before the first try.
+    trouble: watch::Sender<String>,
     exported: Exported,
 }
 
@@ -30,8 +35,10 @@ pub struct Snapshot {
     pub qos0: u64,
     /// Connections that got as far as being subscribed.
     pub connects: u64,
-    /// Connections the broker refused: credentials, permissions, another client with our id.
+    /// Connections refused, by the broker or by us.
     pub refused: u64,
+    /// The same by what stood in the way, in the order of [`Refusal::ALL`].
+    pub refusals: [u64; Refusal::ALL.len()],
     /// Appends tried again because the log was not reachable.
     pub retries: u64,
     pub state: State,
@@ -47,7 +54,7 @@ pub enum State {
     Connected,
     /// Not reachable; trying again.
     Unreachable,
-    /// Reachable, but it does not want us; trying again, slowly.
+    /// Reachable, but it does not want us, or we do not trust it; trying again, slowly.
     Refused,
     Stopped,
 }
@@ -76,7 +83,20 @@ pub(super) enum Outcome {
 impl Accounting {
     /// Books for the bridge called `bridge` in the metrics, whose recorder is installed before.
     pub fn new(bridge: &'static str) -> Self {
-        Self { books: watch::Sender::new(Snapshot::default()), exported: Exported::new(bridge) }
+        Self {
+            books: watch::Sender::new(Snapshot::default()),
+            trouble: watch::Sender::default(),
+            exported: Exported::new(bridge),
+        }
+    }
+
+    /// Why there is no connection to the broker, if there is none.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.borrow();
+        (self.snapshot().state != State::Connected).then(|| match trouble.as_str() {
+            "" => "not connected yet".to_owned(),
+            trouble => trouble.to_owned(),
+        })
     }
 
     /// The figures now; they balance.
@@ -94,7 +114,9 @@ impl Accounting {
         rejected.absolute(books.rejected);
         self.exported.qos0.absolute(books.qos0);
         self.exported.connects.absolute(books.connects);
-        self.exported.refused.absolute(books.refused);
+        for (exported, count) in self.exported.refusals.iter().zip(books.refusals) {
+            exported.absolute(count);
+        }
         self.exported.retries.absolute(books.retries);
         self.exported.in_flight.set(f64::from(u32::try_from(books.in_flight).unwrap_or(u32::MAX)));
         self.exported.connected.set(f64::from(u8::from(books.state == State::Connected)));
@@ -141,7 +163,26 @@ impl Accounting {
         self.books.send_modify(|books| {
             books.state = state;
             books.connects += u64::from(connected);
-            books.refused += u64::from(state == State::Refused);
+        });
+        if connected {
+            self.trouble.send_modify(String::clear);
+        }
+    }
+
+    /// The connection is lost, or there was none.
+    pub(super) fn lost(&self, lost: &Lost) {
+        self.trouble.send_replace(lost.to_string());
+        self.books.send_modify(|books| match lost.refusal() {
+            None => books.state = State::Unreachable,
+            Some(refusal) => {
+                books.state = State::Refused;
+                books.refused += 1;
+                for (count, _) in
+                    books.refusals.iter_mut().zip(Refusal::ALL).filter(|(_, one)| *one == refusal)
+                {
+                    *count += 1;
+                }
+            }
         });
     }
 }
@@ -153,7 +194,7 @@ struct Exported {
     rejected: Counter,
     qos0: Counter,
     connects: Counter,
-    refused: Counter,
+    refusals: [Counter; Refusal::ALL.len()],
     retries: Counter,
     in_flight: Gauge,
     connected: Gauge,
@@ -168,7 +209,10 @@ impl Exported {
             rejected: metrics::counter!("tributary_bridge_rejected_total", "bridge" => bridge),
             qos0: metrics::counter!("tributary_bridge_qos0_total", "bridge" => bridge),
             connects: metrics::counter!("tributary_bridge_connects_total", "bridge" => bridge),
-            refused: metrics::counter!("tributary_bridge_refused_total", "bridge" => bridge),
+            refusals: Refusal::ALL.map(|refusal| {
+                let reason = refusal.as_str();
+                metrics::counter!("tributary_bridge_refused_total", "bridge" => bridge, "reason" => reason)
+            }),
             retries: metrics::counter!("tributary_bridge_retries_total", "bridge" => bridge),
             in_flight: metrics::gauge!("tributary_bridge_in_flight", "bridge" => bridge),
             connected: metrics::gauge!("tributary_bridge_connected", "bridge" => bridge),
@@ -196,5 +240,23 @@ mod tests {
         let books = accounting.snapshot();
         assert_eq!((books.received, books.qos0, books.in_flight), (4, 1, 1));
         assert_eq!((books.appended, books.duplicate, books.rejected), (1, 1, 1));
+    }
+    #[test]
+    fn a_refusal_is_counted_by_its_reason_and_told_until_there_is_a_connection() {
+        let accounting = Accounting::new("test");
+        accounting.lost(&Lost::Refused(rumqttc::ConnectReturnCode::NotAuthorized));
+        let books = accounting.snapshot();
+        assert_eq!(
+            (books.state, books.refused, books.refusals),
+            (State::Refused, 1, [1, 0, 0, 0, 0, 0])
+        );
+        assert!(accounting.trouble().unwrap().contains("NotAuthorized"));
+        accounting.lost(&Lost::Timeout);
+        assert_eq!(
+            (accounting.snapshot().state, accounting.snapshot().refused),
+            (State::Unreachable, 1)
+        );
+        accounting.state(State::Connected);
+        assert_eq!(accounting.trouble(), None);
     }
 }

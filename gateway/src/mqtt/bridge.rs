@@ -87,8 +87,7 @@ impl Bridge {
             let Err(lost) = self.connection().await else {
                 return;
             };
-            let refused = lost.is_refusal();
-            accounting.state(if refused { State::Refused } else { State::Unreachable });
+            accounting.lost(&lost);
             let wait = self.dialer.wait(&lost, started.elapsed());
             self.shutdown.run_until_cancelled(tokio::time::sleep(wait)).await;
         }

@@ -6,22 +6,25 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rumqttc::mqttbytes;
 use rumqttc::tokio_rustls::TlsConnector;
-use rumqttc::tokio_rustls::rustls::pki_types::ServerName;
+use rumqttc::tokio_rustls::rustls::{self, pki_types::ServerName};
 use rumqttc::{
     Connect, ConnectAuth, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Packet,
-    PubAckReason, QoS, RetainForwardRule, Subscribe, SubscribeFilter,
+    PubAckReason, QoS, RetainForwardRule, Subscribe, SubscribeFilter, Unsubscribe,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::frames::{Frame, Frames};
+use super::frames::Frames;
 use super::options::{Broker, Options};
+use super::refusal::Refusal;
+use super::version::Version;
 
 /// How long the broker has to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The one packet id we ever choose.
+/// The packet ids we choose. None of ours is under way yet when they are used.
 const SUBSCRIBE_ID: u16 = 1;
+const UNSUBSCRIBE_ID: u16 = 2;
 
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
@@ -31,6 +34,8 @@ pub(crate) type BoxedSocket = Box<dyn Socket>;
 pub(crate) struct Connection {
     pub(crate) frames: Frames<ReadHalf<BoxedSocket>>,
     pub(crate) write: WriteHalf<BoxedSocket>,
+    /// How packets are written on it.
+    pub(crate) version: Version,
     pub(crate) keep_alive: Duration,
     /// How many messages we may have sent and the broker not yet acknowledged.
     pub(crate) receive_maximum: u16,
@@ -45,7 +50,11 @@ pub(crate) enum Lost {
     Io(#[from] io::Error),
     #[error("the broker did not answer in time")]
     Timeout,
-    /// Mosquitto 2.0.11 says no more than that when another client takes our id.
+    /// With a reason in its `Display`: a certificate we do not trust, or no TLS at all.
+    #[error("TLS with the broker failed: {0}")]
+    Tls(io::Error),
+    /// Mosquitto 2.0.11 says no more than that when another client takes our id, and no broker of
+    /// 3.1.1 does.
     #[error("the broker closed the connection")]
     Closed,
     #[error("the broker says goodbye: {0:?}")]
@@ -56,32 +65,44 @@ pub(crate) enum Lost {
     Subscription { filter: String, reason: String },
     #[error("the broker refuses what is published to `{topic}`: {reason:?}")]
     Publish { topic: String, reason: PubAckReason },
-    #[error("the broker sent what is not MQTT 5: {0}")]
+    #[error("the broker sent what is not MQTT: {0}")]
     Protocol(#[from] mqttbytes::Error),
-    #[error("the broker answered CONNECT with what is not MQTT 5 (it may know only 3.1.1): {0}")]
+    #[error("the broker answered CONNECT with what is not MQTT: {0}")]
     Handshake(mqttbytes::Error),
+    #[error("the broker does not speak {0}")]
+    Version(Version),
 }
 
 impl Lost {
-    /// Whether the broker is there and does not want us: asking often does not help.
+    /// Whether the broker is there and we do not come together: asking often does not help.
     pub(crate) fn is_refusal(&self) -> bool {
+        self.refusal().is_some()
+    }
+
+    /// What stands in the way, if it is not the network.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
         use ConnectReturnCode as Connect;
         match self {
-            Self::Refused(code) => !matches!(
-                code,
+            Self::Refused(code) => match code {
                 Connect::ServerBusy
-                    | Connect::ServerUnavailable
-                    | Connect::ServiceUnavailable
-                    | Connect::ConnectionRateExceeded
-            ),
-            Self::Disconnected(code) => matches!(
-                code,
-                DisconnectReasonCode::NotAuthorized
-                    | DisconnectReasonCode::SessionTakenOver
-                    | DisconnectReasonCode::AdministrativeAction
-            ),
-            Self::Subscription { .. } | Self::Publish { .. } | Self::Handshake(_) => true,
-            Self::Io(_) | Self::Timeout | Self::Closed | Self::Protocol(_) => false,
+                | Connect::ServerUnavailable
+                | Connect::ServiceUnavailable
+                | Connect::ConnectionRateExceeded => None,
+                Connect::BadUserNamePassword | Connect::NotAuthorized | Connect::Banned => {
+                    Some(Refusal::Credentials)
+                }
+                _ => Some(Refusal::Other),
+            },
+            Self::Disconnected(code) => match code {
+                DisconnectReasonCode::NotAuthorized => Some(Refusal::Credentials),
+                DisconnectReasonCode::SessionTakenOver => Some(Refusal::TakenOver),
+                DisconnectReasonCode::AdministrativeAction => Some(Refusal::Other),
+                _ => None,
+            },
+            Self::Subscription { .. } | Self::Publish { .. } => Some(Refusal::Permission),
+            Self::Tls(_) => Some(Refusal::Tls),
+            Self::Handshake(_) | Self::Version(_) => Some(Refusal::Protocol),
+            Self::Io(_) | Self::Timeout | Self::Closed | Self::Protocol(_) => None,
         }
     }
 }
@@ -90,32 +111,35 @@ pub(super) async fn connect(
     options: &Options,
     broker: &Broker,
     tls: Option<&TlsConnector>,
+    version: Version,
 ) -> Result<Connection, Lost> {
     timeout(CONNECT_TIMEOUT, async {
         let socket = dial(broker, tls).await?;
         let (read, mut write) = tokio::io::split(socket);
-        let mut frames = Frames::new(read, options.max_packet_bytes);
+        let mut frames = Frames::new(read, version, options.max_packet_bytes);
         let mut buffer = BytesMut::new();
-        hello(options, broker).write(&mut buffer, None)?;
+        version.write(&hello(options, broker), &mut buffer)?;
         write.write_all(&buffer).await?;
-        let connack = match frames.next().await {
-            Ok(Frame::Packet(Packet::ConnAck(connack))) => connack,
-            Ok(_) => return Err(Lost::Handshake(mqttbytes::Error::ProtocolError)),
-            Err(Lost::Protocol(error)) => return Err(Lost::Handshake(error)),
-            Err(lost) => return Err(lost),
-        };
-        if connack.code != ConnectReturnCode::Success {
-            return Err(Lost::Refused(connack.code));
+        let connack = frames.connack().await?;
+        match connack.code {
+            ConnectReturnCode::Success => {}
+            ConnectReturnCode::RefusedProtocolVersion
+            | ConnectReturnCode::UnsupportedProtocolVersion => return Err(Lost::Version(version)),
+            code => return Err(Lost::Refused(code)),
         }
         let answer = connack.properties.as_ref();
         let asked = answer.and_then(|answer| answer.server_keep_alive);
         let receive_maximum = answer.and_then(|answer| answer.receive_max).unwrap_or(u16::MAX);
         buffer.clear();
-        subscribe(options).write(&mut buffer, None)?;
+        version.write(&subscribe(options), &mut buffer)?;
+        if let Some(unsubscribe) = unsubscribe(options) {
+            version.write(&unsubscribe, &mut buffer)?;
+        }
         write.write_all(&buffer).await?;
         Ok(Connection {
             frames,
             write,
+            version,
             keep_alive: asked.map_or(options.keep_alive, |secs| Duration::from_secs(secs.into())),
             receive_maximum,
             resumed: connack.session_present,
@@ -133,7 +157,11 @@ async fn dial(broker: &Broker, tls: Option<&TlsConnector>) -> Result<BoxedSocket
     };
     let name = ServerName::try_from(broker.host.clone())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    Ok(Box::new(tls.connect(name, socket).await?))
+    let connected = tls.connect(name, socket).await.map_err(|error| {
+        let said = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        if said { Lost::Tls(error) } else { Lost::Io(error) }
+    });
+    Ok(Box::new(connected?))
 }
 
 /// Asks for the session of before, or a new one that outlives the connection.
@@ -172,4 +200,14 @@ fn subscribe(options: &Options) -> Packet {
     let mut subscribe = Subscribe::new_many(filters, None);
     subscribe.pkid = SUBSCRIBE_ID;
     Packet::Subscribe(subscribe)
+}
+
+/// A session keeps what was subscribed to in it. What is not listened to any more has to be said,
+/// after what is, so that no message falls between the two.
+fn unsubscribe(options: &Options) -> Option<Packet> {
+    let (first, others) = options.left_filters.split_first()?;
+    let mut unsubscribe = Unsubscribe::new(first, None);
+    unsubscribe.filters.extend_from_slice(others);
+    unsubscribe.pkid = UNSUBSCRIBE_ID;
+    Some(Packet::Unsubscribe(unsubscribe))
 }

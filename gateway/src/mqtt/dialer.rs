@@ -8,6 +8,7 @@ use super::backoff::Backoff;
 use super::connection::{self, Connection, Lost};
 use super::options::{Broker, Error, Options};
 use super::tls;
+use super::version::Version;
 
 /// Waits between connections while the broker is not reachable.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
@@ -43,13 +44,24 @@ impl Dialer {
         &self.options
     }
 
-    /// Connects, once.
+    /// Connects, once. Unless it was told what to speak, it tries MQTT 5, and 3.1.1 with a broker
+    /// that says it knows no other; with each connection anew, for brokers are brought up to date.
     pub(crate) async fn connect(&self) -> Result<Connection, Lost> {
-        let connection =
-            connection::connect(&self.options, &self.broker, self.tls.as_ref()).await?;
+        let first = self.speak(self.options.version.unwrap_or(Version::V5)).await;
+        let connection = match first {
+            Err(Lost::Version(_)) if self.options.version.is_none() => {
+                self.speak(Version::V3).await?
+            }
+            outcome => outcome?,
+        };
         tracing::info!(broker = %self.broker, client_id = %self.options.client_id,
-            resumed = connection.resumed, "connected to the MQTT broker");
+            version = %connection.version, resumed = connection.resumed,
+            "connected to the MQTT broker");
         Ok(connection)
+    }
+
+    async fn speak(&self, version: Version) -> Result<Connection, Lost> {
+        connection::connect(&self.options, &self.broker, self.tls.as_ref(), version).await
     }
 
     /// Says why there is no connection any more, and how long to wait before the next, when the

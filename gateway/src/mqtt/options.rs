@@ -8,6 +8,7 @@ use reqwest::Url;
 
 use super::tls::TlsError;
 use super::topics::FILTERS;
+use super::version::Version;
 
 /// The settings of one bridge.
 #[derive(Clone)]
@@ -19,6 +20,10 @@ pub struct Options {
     /// How many messages the broker may have sent and we not yet acknowledged.
     pub receive_maximum: u16,
     pub topic_filters: Vec<String>,
+    /// What the session may have been subscribed to in earlier times, and is not to be any more.
+    pub left_filters: Vec<String>,
+    /// What is spoken. None: MQTT 5, or 3.1.1 if the broker knows no other.
+    pub version: Option<Version>,
     /// Whether what we publish ourselves is kept from us [MQTT-3.8.3-3].
     pub no_local: bool,
     /// Certificates (PEM) to trust instead of the system's.
@@ -45,6 +50,22 @@ impl Options {
     pub const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
     pub const MAX_PACKET_BYTES: u32 = 4 * 1024 * 1024;
 
+    /// Listens to these and no others; in a group, if one is named, whose members share them.
+    #[must_use]
+    pub fn listening(mut self, filters: &[String], group: Option<&str>) -> Self {
+        if !filters.is_empty() {
+            self.topic_filters = filters.to_vec();
+        }
+        if let Some(group) = group {
+            for filter in &mut self.topic_filters {
+                *filter = format!("$share/{group}/{filter}");
+            }
+        }
+        let left = FILTERS.iter().filter(|&filter| !self.topic_filters.iter().any(|f| f == filter));
+        self.left_filters = left.map(|&filter| filter.to_owned()).collect();
+        self
+    }
+
     /// The contract's topics, and defaults for all else.
     pub fn new(url: impl Into<String>, client_id: impl Into<String>) -> Self {
         Self {
@@ -52,6 +73,8 @@ impl Options {
             client_id: client_id.into(),
             receive_maximum: Self::RECEIVE_MAXIMUM,
             topic_filters: FILTERS.iter().map(|&filter| filter.to_owned()).collect(),
+            left_filters: Vec::new(),
+            version: None,
             no_local: false,
             ca_file: None,
             username: None,
@@ -88,6 +111,8 @@ impl fmt::Debug for Options {
             .field("client_id", &self.client_id)
             .field("receive_maximum", &self.receive_maximum)
             .field("topic_filters", &self.topic_filters)
+            .field("left_filters", &self.left_filters)
+            .field("version", &self.version)
             .field("no_local", &self.no_local)
             .field("ca_file", &self.ca_file)
             .field("keep_alive", &self.keep_alive)
@@ -218,6 +243,21 @@ mod tests {
         options.url = "hunter4 is not an address".into();
         let error = options.check().err().unwrap();
         assert!(!format!("{options:?} {error:?} {error}").contains("hunter"));
+    }
+
+    #[test]
+    fn what_is_not_listened_to_any_more_is_left() {
+        let all = Options::new("mqtt://b", "c").listening(&[], None);
+        assert_eq!((all.topic_filters.len(), all.left_filters.len()), (FILTERS.len(), 0));
+        let some = ["users/+/devices/+/telemetry".to_owned()];
+        let part = Options::new("mqtt://b", "c").listening(&some, None);
+        assert_eq!(part.topic_filters, some);
+        assert!(!part.left_filters.contains(&some[0]));
+        assert_eq!(part.left_filters.len(), FILTERS.len() - 1);
+        let shared = Options::new("mqtt://b", "c").listening(&some, Some("bridges"));
+        assert_eq!(shared.topic_filters, ["$share/bridges/users/+/devices/+/telemetry"]);
+        assert_eq!(shared.left_filters.len(), FILTERS.len());
+        assert!(shared.check().is_ok());
     }
 
     #[test]

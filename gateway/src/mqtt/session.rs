@@ -106,7 +106,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             Frame::Cut { publish, size } => self.take(publish, size).await,
             Frame::Packet(Packet::SubAck(suback)) => self.subscribed(&suback),
-            Frame::Packet(Packet::PingResp) => Ok(()),
+            Frame::Packet(Packet::UnsubAck(_) | Packet::PingResp) => Ok(()),
             Frame::Packet(Packet::Disconnect(disconnect)) => {
                 Err(Lost::Disconnected(disconnect.reason_code))
             }
@@ -159,7 +159,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 }
 
 /// Writes acknowledgements, as many at once as there are, and a ping now and then. Ends with a
-/// goodbye when no acknowledgement can come any more.
+/// goodbye when no acknowledgement can come any more. All three are the same bytes in both versions
+/// of MQTT.
 async fn write_acks(
     mut write: impl AsyncWrite + Unpin,
     mut acks: mpsc::Receiver<u16>,

@@ -7,6 +7,19 @@ use domain::telemetry::{DeviceId, InvalidId, UserId};
 pub const FILTERS: &[&str] =
     &["users/+/devices/+/telemetry", "users/+/devices/+/status", "hosts/+/metrics"];
 
+/// Whether everything `filter` matches is a topic we know: it is one of [`FILTERS`], or one of them
+/// with names in the place of its wildcards. What else a broker holds is not ours to record.
+pub fn narrows(filter: &str) -> bool {
+    FILTERS.iter().any(|known| {
+        let levels = filter.split('/').count() == known.split('/').count();
+        levels
+            && filter.split('/').zip(known.split('/')).all(|(level, known)| match known {
+                "+" => level == "+" || !(level.is_empty() || level.contains(['+', '#'])),
+                known => level == known,
+            })
+    })
+}
+
 /// What a topic is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Topic {
@@ -92,6 +105,32 @@ mod tests {
         assert_eq!(Topic::parse("hosts/web-1.example.org/metrics"), Ok(Topic::Host(host)));
         for topic in ["hosts//metrics", "hosts/a b/metrics"] {
             assert_eq!(Topic::parse(topic), Err(InvalidTopic::Host(InvalidHostName)), "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_filter_may_say_less_but_not_more() {
+        for filter in FILTERS.iter().copied().chain([
+            "users/ada/devices/+/telemetry",
+            "users/+/devices/kitchen/telemetry",
+            "users/ada/devices/kitchen/status",
+            "hosts/web-1/metrics",
+        ]) {
+            assert!(narrows(filter), "{filter}");
+        }
+        for filter in [
+            "",
+            "#",
+            "users/#",
+            "users/+/devices/+/#",
+            "users/+/devices/+/+",
+            "users/+/devices/+/alerts",
+            "users//devices/+/telemetry",
+            "users/a+/devices/+/telemetry",
+            "$share/g/hosts/+/metrics",
+            "hosts/+/metrics/",
+        ] {
+            assert!(!narrows(filter), "{filter}");
         }
     }
 

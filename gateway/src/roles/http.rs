@@ -28,6 +28,7 @@ pub(super) async fn run(
         store: parts.store,
         feed: parts.feed,
         bus: parts.bus.connected(),
+        bridge: parts.bridge,
         wait: parts.wait,
         keys,
         host: host_metrics::Reader::default(),

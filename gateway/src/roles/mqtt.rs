@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Parts;
 use crate::config;
-use crate::mqtt::{Accounting, Bridge, Options};
-
-/// Name of the bridge in metrics.
-const BRIDGE: &str = "mqtt";
+use crate::mqtt::{Bridge, Options};
 
 /// Runs the bridge; it waits for the broker itself.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
     let options = options(&parts.config.mqtt);
-    let accounting = Arc::new(Accounting::new(BRIDGE));
+    let accounting = parts.bridge.context("the bridge has no books")?;
     let exported = Arc::clone(&accounting);
     crate::figures::collect(move || exported.export());
     Bridge::run(options, parts.store, accounting, shutdown).await?;
@@ -27,4 +25,5 @@ fn options(config: &config::Mqtt) -> Options {
         session_expiry: config.mqtt_session_expiry.0,
         ..config.broker.options(&config.mqtt_client_id)
     }
+    .listening(&config.filters(), config.group())
 }

@@ -47,11 +47,20 @@ pub struct Options {
     pub password_file: Option<PathBuf>,
     /// Who may use which topics. As root, the user `mosquitto` must be able to read it.
     pub acl_file: Option<PathBuf>,
+    /// More lines of its configuration. They belong to its listener, up to another `listener`.
+    pub more: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: None, binary: None, anonymous: true, password_file: None, acl_file: None }
+        Self {
+            port: None,
+            binary: None,
+            anonymous: true,
+            password_file: None,
+            acl_file: None,
+            more: String::new(),
+        }
     }
 }
 
@@ -119,7 +128,7 @@ impl Program for Settings {
     }
 
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
-        let Options { anonymous, password_file, acl_file, .. } = &self.options;
+        let Options { anonymous, password_file, acl_file, more, .. } = &self.options;
         let directory = home.path().display();
         let mut settings = format!(
             "# Written by tributary at every start.\n\
@@ -136,6 +145,7 @@ impl Program for Settings {
                 writeln!(settings, "{name} {}", file.display()).ok();
             }
         }
+        settings.push_str(more);
         let file = home.write(CONFIG, &settings)?;
         Ok((self.binary.clone(), vec!["-c".into(), file.into()]))
     }
@@ -153,29 +163,5 @@ impl Program for Settings {
     }
 }
 
-/// What does not depend on the place. Each was tried on 2.0.11 (Debian 12).
-const SETTINGS: &str = "\
-# Without a limit. A full queue would be a loss: the publisher is acknowledged, then the message is
-# dropped.
-max_queued_messages 0
-# High for throughput, but never 0 (no limit) and well below the 65,535 packet ids there are: with 0,
-# a session that was away while 150,000 messages came got some twice, some never, and out of order.
-# A subscriber of MQTT 5 sets its own window with Receive Maximum.
-max_inflight_messages 10000
-# Cuts off who sends more. Not message_size_limit, which acknowledges an MQTT 3.1.1 publisher and
-# drops the message.
-max_packet_size 4194304
-set_tcp_nodelay true
-# Sessions and queued messages are written at an orderly end and every so many seconds. The whole
-# database is written each time while the broker stands still (6 ms a megabyte), so not at every
-# change; a SIGKILL or power failure loses what came since.
-persistence true
-autosave_interval 10
-autosave_on_changes false
-# Connections of a thousand devices are not news.
-connection_messages false
-log_type error
-log_type warning
-log_type notice
-log_type information
-";
+/// What does not depend on the place: the file that operators use too.
+const SETTINGS: &str = include_str!("../../../deploy/mosquitto/tributary.conf");

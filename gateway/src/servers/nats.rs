@@ -36,6 +36,8 @@ pub struct Options {
     pub binary: Option<PathBuf>,
     /// Where to serve the monitoring pages over HTTP. None: nowhere.
     pub monitor: Option<u16>,
+    /// Where to listen for MQTT, of which it knows 3.1.1 only. None: nowhere.
+    pub mqtt: Option<u16>,
 }
 
 /// A running nats-server; ended when dropped.
@@ -50,7 +52,7 @@ impl Nats {
             Some(binary) => binary,
             None => programs::find(NAME, &PACKAGES).await?,
         };
-        let settings = Settings { binary, monitor: options.monitor };
+        let settings = Settings { binary, monitor: options.monitor, mqtt: options.mqtt };
         Ok(Self { server: Server::start(settings, home, options.port).await? })
     }
 
@@ -101,6 +103,7 @@ impl Nats {
 struct Settings {
     binary: PathBuf,
     monitor: Option<u16>,
+    mqtt: Option<u16>,
 }
 
 impl Program for Settings {
@@ -116,6 +119,10 @@ impl Program for Settings {
     /// Only what 2.9 (Debian 12) knows: an unknown setting stops the server.
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
         let monitor = self.monitor.map(|port| format!("http: \"127.0.0.1:{port}\"\n"));
+        // Its MQTT sessions are filed under the server's name.
+        let mqtt = self.mqtt.map(|port| {
+            format!("server_name: tributary\nmqtt {{ listen: \"127.0.0.1:{port}\" }}\n")
+        });
         let settings = format!(
             "# Written by tributary at every start.\n\
              listen: \"127.0.0.1:{port}\"\n\
@@ -123,10 +130,11 @@ impl Program for Settings {
              max_payload: 2097152\n\
              pid_file: {pid}\n\
              jetstream {{ store_dir: {store} }}\n\
-             {monitor}",
+             {monitor}{mqtt}",
             pid = quoted(&home.file(PID)),
             store = quoted(&home.file(STORE)),
             monitor = monitor.unwrap_or_default(),
+            mqtt = mqtt.unwrap_or_default(),
         );
         let file = home.write(CONFIG, &settings)?;
         Ok((self.binary.clone(), vec!["-c".into(), file.into()]))

@@ -116,7 +116,9 @@ async fn a_broker_behind_tls_is_trusted_by_its_certificate() {
 
     options.ca_file = Some(other.into());
     let mut bridge = system.bridge_with(options.clone());
-    bridge.until(|books| books.state == State::Unreachable).await;
+    bridge.until(|books| books.state == State::Refused).await;
+    let trouble = bridge.accounting.trouble().unwrap();
+    assert!(trouble.contains("certificate"), "{trouble}");
     bridge.stop().await.unwrap();
 
     options.ca_file = Some(ours.into());

@@ -17,3 +17,4 @@ mod acknowledging;
 mod connecting;
 mod recording;
 mod stopping;
+mod versions;

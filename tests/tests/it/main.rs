@@ -5,6 +5,9 @@
 mod projects;
 mod tasks;
 mod telemetry;
+mod mqtt_security;
+mod mqtt_versions;
+mod mqtt_bridges;
 mod page_views;
 mod documents;
 mod orders;

@@ -1,0 +1,285 @@
+//! The broker as operators run it: accounts, the shipped access list, and a bridge that it refuses.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use gateway::servers::{Mosquitto, mosquitto};
+use serde_json::Value;
+use tests::{Process, System, eventually, free_port};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+/// The two devices of one user, that user, and somebody else's device.
+const KITCHEN: &str = "users/ada/devices/kitchen";
+const ATTIC: &str = "users/ada/devices/attic";
+const ADA: &str = "users/ada";
+const STRANGER: &str = "users/eve/devices/kitchen";
+const HOST: &str = "hosts/web-1";
+/// Our own programs.
+const BRIDGE: &str = "tributary";
+const AGENT: &str = "agent";
+
+/// A Mosquitto with the shipped settings and access list, and the two listeners of docs/mqtt.md.
+struct Broker {
+    mosquitto: Mosquitto,
+    passwords: PathBuf,
+    /// Port for our own programs; the other is for devices.
+    inner: u16,
+}
+
+impl Broker {
+    async fn start(folder: &Path) -> Result<Self> {
+        let folder = folder.join("secured");
+        std::fs::create_dir_all(&folder)?;
+        let passwords = folder.join("passwords");
+        set_passwords(&passwords, "right").await?;
+        let acl = folder.join("tributary.acl");
+        std::fs::write(&acl, include_str!("../../../deploy/mosquitto/tributary.acl"))?;
+        let inner = free_port()?;
+        let options = mosquitto::Options {
+            anonymous: false,
+            password_file: Some(passwords.clone()),
+            acl_file: Some(acl),
+            more: format!("use_username_as_clientid true\nlistener {inner} 127.0.0.1\n"),
+            ..mosquitto::Options::default()
+        };
+        let mosquitto = Mosquitto::start(&folder.join("mosquitto"), options).await?;
+        Ok(Self { mosquitto, passwords, inner })
+    }
+
+    /// Where devices connect, or our own programs.
+    fn port(&self, account: &str) -> u16 {
+        if [BRIDGE, AGENT].contains(&account) { self.inner } else { self.mosquitto.port() }
+    }
+
+    fn client(&self, program: &str, version: &str, account: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(["-V", version, "-h", "127.0.0.1", "-q", "1", "-u", account, "-P", "right"]);
+        command.args(["-p", &self.port(account).to_string()]).kill_on_drop(true);
+        command
+    }
+
+    /// Whether `account` may publish there: the broker takes it without complaint.
+    async fn takes(&self, version: &str, account: &str, topic: &str, text: &str) -> Result<bool> {
+        let mut command = self.client("mosquitto_pub", version, account);
+        let output = command.args(["-t", topic, "-m", text]).output().await?;
+        Ok(output.status.success() && output.stderr.is_empty())
+    }
+
+    /// What a bridge is told.
+    fn bridge<'a>(&self, url: &'a mut String, password: &'a str) -> [(&'a str, &'a str); 4] {
+        *url = format!("mqtt://127.0.0.1:{}", self.inner);
+        [
+            ("MQTT_URL", url),
+            ("MQTT_ALLOW_ANONYMOUS", ""),
+            ("MQTT_USERNAME", BRIDGE),
+            ("MQTT_PASSWORD", password),
+        ]
+    }
+}
+
+/// Gives every account this password, as docs/mqtt.md says to.
+async fn set_passwords(file: &Path, password: &str) -> Result<()> {
+    let accounts = [KITCHEN, ATTIC, ADA, STRANGER, HOST, BRIDGE, AGENT];
+    let lines: String = accounts.iter().map(|account| format!("{account}:{password}\n")).collect();
+    std::fs::write(file, lines)?;
+    let made = Command::new("mosquitto_passwd").arg("-U").arg(file).output().await?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // Started by root, Mosquitto is another user.
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))?;
+    Ok(())
+}
+
+fn reading(sequence: i64) -> String {
+    format!(r#"{{"sequence_id": {sequence}, "temperature": 21.5}}"#)
+}
+
+#[tokio::test]
+async fn an_account_publishes_on_its_own_topics_and_on_no_others() -> Result<()> {
+    let system = System::start().await?;
+    let broker = Broker::start(&system.folder).await?;
+    let url = &mut String::new();
+    let _process = system.serve_with(&[], &broker.bridge(url, "right")).await?;
+    eventually("the bridge listens", async || Ok(reason(&system).await?.is_none())).await?;
+
+    let topic = |owner: &str, kind: &str| format!("{owner}/{kind}");
+    let topics: Vec<String> = [KITCHEN, ATTIC, STRANGER]
+        .iter()
+        .flat_map(|device| ["telemetry", "status", "alerts"].map(|kind| topic(device, kind)))
+        .chain(
+            ["users/ada/config", "users/eve/config", "hosts/web-1/metrics", "hosts/web-2/metrics"]
+                .map(String::from),
+        )
+        .chain(["test/topic", "test/topic/echo", "elsewhere"].map(String::from))
+        .collect();
+    let may = |account: &str, topic: &str| match account {
+        BRIDGE => topic.ends_with("/alerts"),
+        AGENT => topic.starts_with("hosts/") || topic.starts_with("test/"),
+        ADA => topic == "users/ada/config",
+        HOST => topic == "hosts/web-1/metrics",
+        device => {
+            [format!("{device}/telemetry"), format!("{device}/status")].contains(&topic.to_owned())
+        }
+    };
+    let (mut sequence, mut expected) = (0, Vec::new());
+    for account in [KITCHEN, ATTIC, ADA, STRANGER, HOST, BRIDGE, AGENT] {
+        for topic in &topics {
+            for version in ["mqttv5", "mqttv311"] {
+                sequence += 1;
+                let taken = broker.takes(version, account, topic, &reading(sequence)).await?;
+                // Who speaks 3.1.1 is not told: the message is acknowledged and dropped.
+                let told = may(account, topic) || version == "mqttv311";
+                assert_eq!(taken, told, "{account} to {topic}, {version}");
+                if may(account, topic) && topic.ends_with("/telemetry") {
+                    expected.push((sequence, account.to_owned()));
+                }
+            }
+        }
+    }
+    // There are no more than these, because a last one comes behind them all.
+    let topic = format!("{KITCHEN}/telemetry");
+    assert!(broker.takes("mqttv5", KITCHEN, &topic, &reading(0)).await?);
+    let recorded = "select (data::jsonb ->> 'sequence_id')::bigint,
+                      'users/' || (data::jsonb ->> 'user_id') || '/devices/' || (data::jsonb ->> 'device_id')
+                    from log.event where event_type = 'reading_recorded' order by 1";
+    eventually("the last reading is there", async || {
+        let sql = "select count(*) from log.event where event_type = 'reading_recorded'
+                   and data::jsonb ->> 'sequence_id' = '0'";
+        Ok(system.number(sql).await? == 1)
+    })
+    .await?;
+    let recorded: Vec<(i64, String)> = sqlx::query_as(recorded).fetch_all(&system.admin).await?;
+    assert_eq!(recorded[1..], expected, "in both versions, what may be, and nothing else");
+    system.caught_up().await?;
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn a_device_hears_its_own_alerts_and_its_user_all_of_them() -> Result<()> {
+    let system = System::start().await?;
+    let broker = Broker::start(&system.folder).await?;
+    let mut heard = Vec::new();
+    // Nobody is refused a subscription; what one may not read is not delivered.
+    for account in [KITCHEN, ATTIC, STRANGER, ADA] {
+        let mut command = Command::new("stdbuf");
+        let listen = broker.client("mosquitto_sub", "mqttv5", account);
+        command.arg("-oL").arg("mosquitto_sub").args(listen.as_std().get_args());
+        command.args(["-d", "-F", "heard %p", "-t", "users/+/devices/+/alerts"]);
+        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut lines = BufReader::new(process.stdout.take().context("piped")?).lines();
+        while !lines.next_line().await?.context("it listens")?.starts_with("Subscribed") {}
+        heard.push((account, process, lines));
+    }
+    for device in [KITCHEN, ATTIC, STRANGER] {
+        assert!(broker.takes("mqttv5", BRIDGE, &format!("{device}/alerts"), device).await?);
+    }
+    for (account, _process, mut lines) in heard {
+        let expected = if account == ADA { vec![KITCHEN, ATTIC] } else { vec![account] };
+        for device in expected {
+            let line = loop {
+                let line = lines.next_line().await?.context("it goes on")?;
+                if let Some(heard) = line.strip_prefix("heard ") {
+                    break heard.to_owned();
+                }
+            };
+            assert_eq!(line, device, "the next that {account} hears");
+        }
+    }
+    Ok(())
+}
+
+/// With its client id, one takes a session and what waits in it: from the bridge, everything that
+/// devices were told is taken. The devices' listener gives each its own name as its client id.
+#[tokio::test]
+async fn no_device_takes_the_session_of_the_bridge() -> Result<()> {
+    let system = System::start().await?;
+    let broker = Broker::start(&system.folder).await?;
+    let url = &mut String::new();
+    let told = broker.bridge(url, "right");
+    let process = system.serve_with(&[], &told).await?;
+    eventually("the bridge listens", async || Ok(reason(&system).await?.is_none())).await?;
+    process.kill().await?;
+
+    let topic = format!("{KITCHEN}/telemetry");
+    for sequence in 0..10 {
+        assert!(broker.takes("mqttv5", KITCHEN, &topic, &reading(sequence)).await?);
+    }
+    let mut thief = broker.client("mosquitto_pub", "mqttv5", STRANGER);
+    thief.args(["-i", "tributary", "-t", "users/eve/devices/kitchen/telemetry"]);
+    let output = thief.args(["-m", &reading(10)]).output().await?;
+    ensure!(output.status.success() && output.stderr.is_empty(), "it connects all the same");
+
+    let _process = system.serve_with(&[], &told).await?;
+    eventually("all eleven are there", async || {
+        Ok(system.number("select count(*) from log.event").await? == 11)
+    })
+    .await?;
+    system.caught_up().await?;
+    system.is_sound().await
+}
+
+/// What `/readyz` says is wrong with the broker, if anything.
+async fn reason(system: &System) -> Result<Option<String>> {
+    let ready = system.json("/readyz").await?;
+    let dependencies = ready["dependencies"].as_array().context("a list")?;
+    let mqtt = dependencies.iter().find(|one| one["name"] == "mqtt").context("mqtt is one")?;
+    let up = mqtt["status"] == "up";
+    assert_eq!(up, mqtt["reason"] == Value::Null, "{mqtt}");
+    Ok(mqtt["reason"].as_str().map(str::to_owned))
+}
+
+/// How often the bridge was refused, by reason.
+async fn refused(system: &System, reason: &str) -> Result<u64> {
+    let text = system.get("/metrics").send().await?.text().await?;
+    let line = format!("tributary_bridge_refused_total{{bridge=\"mqtt\",reason=\"{reason}\"}} ");
+    let count = text.lines().find_map(|text| text.strip_prefix(&line)).context("it is exported")?;
+    Ok(count.parse()?)
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_counted_and_told_until_it_is_right() -> Result<()> {
+    let system = System::start().await?;
+    let broker = Broker::start(&system.folder).await?;
+    let url = &mut String::new();
+    let mut process = system.serve_with(&[], &broker.bridge(url, "hunter2")).await?;
+    process.says("the broker refuses us: NotAuthorized").await?;
+    assert_eq!(refused(&system, "credentials").await?, 1);
+    assert_eq!(refused(&system, "tls").await?, 0);
+    let told = reason(&system).await?.context("it says why")?;
+    assert_eq!(told, "the broker refuses us: NotAuthorized");
+    // Everything else goes on.
+    system.post("/api/v1/works", &serde_json::json!({})).send().await?.error_for_status()?;
+
+    set_passwords(&broker.passwords, "hunter2").await?;
+    let mut reload = Command::new("kill");
+    let reload = reload.args(["-HUP", &broker.mosquitto.pid().to_string()]);
+    ensure!(reload.status().await?.success(), "Mosquitto reads its accounts again");
+    eventually("the bridge is let in", async || Ok(reason(&system).await?.is_none())).await?;
+    // It waits for five seconds at first, and then longer.
+    assert!(refused(&system, "credentials").await? <= 3, "it does not ask often");
+    let metrics = system.get("/metrics").send().await?.text().await?;
+    assert!(!metrics.contains("hunter2"));
+    assert!(metrics.contains("tributary_bridge_connected{bridge=\"mqtt\"} 1"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn outside_dev_a_bridge_without_an_account_does_not_start() -> Result<()> {
+    let system = System::start().await?;
+    let mut environment = system.environment.clone();
+    environment.push(("MQTT_ALLOW_ANONYMOUS".into(), String::new()));
+    let mut process = Process::start(&["serve", "mqtt"], &environment)?;
+    process.says("the bridge has no --mqtt-username and --mqtt-password").await?;
+    for (name, value, part) in [
+        ("MQTT_FILTER", "users/#", "--mqtt-filter: `users/#` is not within"),
+        ("MQTT_SHARE", "a/b", "--mqtt-share"),
+        ("MQTT_VERSION", "4", "--mqtt-version"),
+    ] {
+        let mut environment = system.environment.clone();
+        environment.push((name.into(), value.into()));
+        Process::start(&["serve", "mqtt"], &environment)?.says(part).await?;
+    }
+    Ok(())
+}
