@@ -17,5 +17,6 @@ pub mod servers;
 
 /// Name of everything that follows the log at a checkpoint of its own.
 fn readers() -> Vec<&'static str> {
-    projections::names().into_iter().chain(commands::PROCESS_MANAGERS).collect()
+    let others = commands::PROCESS_MANAGERS.into_iter().chain([mqtt::ALERTS_OUT]);
+    projections::names().into_iter().chain(others).collect()
 }

@@ -43,6 +43,9 @@ impl Bridge {
         accounting: Arc<Accounting>,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
+        if options.topic_filters.is_empty() {
+            return Err(Error::NoTopicFilter);
+        }
         let dialer = Dialer::new(options).await?;
         let (taken, incoming) = mpsc::channel(HANDOVER);
         let appends = AbortOnDropHandle::new(TaskTracker::new().spawn({

@@ -131,7 +131,9 @@ pub(super) async fn connect(
         let asked = answer.and_then(|answer| answer.server_keep_alive);
         let receive_maximum = answer.and_then(|answer| answer.receive_max).unwrap_or(u16::MAX);
         buffer.clear();
-        version.write(&subscribe(options), &mut buffer)?;
+        if !options.topic_filters.is_empty() {
+            version.write(&subscribe(options), &mut buffer)?;
+        }
         if let Some(unsubscribe) = unsubscribe(options) {
             version.write(&unsubscribe, &mut buffer)?;
         }

@@ -1,6 +1,7 @@
 //! What a message means: pure, from topic, payload and time to the request that records it.
 
 use chrono::{DateTime, Utc};
+use domain::alerts::{Config, Fault, RulesEvent, Scope, rules_stream};
 use domain::event::CodecError;
 use domain::host::{self, InvalidSample, Sample};
 use domain::telemetry::{
@@ -73,6 +74,14 @@ impl Message {
                     .map_err(Refused::NotAStatus)?;
                 (stream, NewEvent::with_id(id, &event)?)
             }
+            Topic::Config(user_id) => {
+                let scope = Scope::User(user_id.as_str().into());
+                let config = Config::parse(&self.payload).map_err(Refused::Rules)?;
+                // Set again, rules stay what they are; but they may have been others in between.
+                let id = Uuid::now_v7();
+                let event = NewEvent::with_id(id, &RulesEvent::configured(&scope, config))?;
+                (rules_stream(&scope), event)
+            }
             Topic::Host(host) => {
                 let (id, sample) = Sample::from_message(&host, &self.payload, self.received_at)?;
                 (host::stream(&host), NewEvent::with_id(id, &host::Event::HostSampled(sample))?)
@@ -103,6 +112,8 @@ pub(super) enum Refused {
     Reading(#[from] InvalidReading),
     #[error(transparent)]
     Sample(#[from] InvalidSample),
+    #[error("not rules: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Rules(Vec<Fault>),
     #[error("not a status: {0}")]
     NotAStatus(serde_json::Error),
     #[error(transparent)]
@@ -166,7 +177,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_says_why() {
-        assert!(refused("users/u/config", b"{}").contains("not one we know"));
+        assert!(refused("users/u/settings", b"{}").contains("not one we know"));
+        let faulty = refused("users/u/config", br#"{"rules": [{"key": "x", "operator": ">"}]}"#);
+        assert!(faulty.contains("/rules/0/threshold"), "{faulty}");
         assert!(refused("users/a b/devices/d/telemetry", b"{}").contains("letters, digits"));
         assert!(refused(TELEMETRY, b"nonsense").contains("not a reading"));
         assert!(refused("users/u/devices/d/status", b"offline").contains("not a status"));

@@ -14,6 +14,7 @@
 
 mod accounting;
 mod acks;
+mod alerts;
 mod backoff;
 mod bridge;
 mod connection;
@@ -29,9 +30,13 @@ mod topics;
 mod v3;
 mod version;
 
+pub(crate) use alerts::Publisher;
 pub(crate) use connection::{Connection, Lost};
 pub(crate) use dialer::Dialer;
 pub(crate) use frames::{Frame, Frames};
+
+/// Name of the consumer that publishes alerts.
+pub(crate) const ALERTS_OUT: &str = Publisher::NAME;
 
 pub use accounting::{Accounting, Snapshot, State};
 pub use bridge::{Bridge, HELD_BYTES};

@@ -19,6 +19,7 @@ pub struct Options {
     pub client_id: String,
     /// How many messages the broker may have sent and we not yet acknowledged.
     pub receive_maximum: u16,
+    /// Who only publishes listens to nothing.
     pub topic_filters: Vec<String>,
     /// What the session may have been subscribed to in earlier times, and is not to be any more.
     pub left_filters: Vec<String>,
@@ -95,9 +96,6 @@ impl Options {
         let invalid = |filter: &&String| !rumqttc::valid_filter(filter);
         if let Some(filter) = self.topic_filters.iter().find(invalid) {
             return Err(Error::TopicFilter(filter.clone()));
-        }
-        if self.topic_filters.is_empty() {
-            return Err(Error::NoTopicFilter);
         }
         Broker::parse(self)
     }

@@ -4,8 +4,12 @@ use domain::host::{HostName, InvalidHostName};
 use domain::telemetry::{DeviceId, InvalidId, UserId};
 
 /// What the bridge subscribes to. A topic added here gets its meaning in `Topic::parse`.
-pub const FILTERS: &[&str] =
-    &["users/+/devices/+/telemetry", "users/+/devices/+/status", "hosts/+/metrics"];
+pub const FILTERS: &[&str] = &[
+    "users/+/devices/+/telemetry",
+    "users/+/devices/+/status",
+    "users/+/config",
+    "hosts/+/metrics",
+];
 
 /// Whether everything `filter` matches is a topic we know: it is one of [`FILTERS`], or one of them
 /// with names in the place of its wildcards. What else a broker holds is not ours to record.
@@ -27,6 +31,8 @@ pub(super) enum Topic {
     Telemetry(UserId, DeviceId),
     /// A device's birth or will.
     Status(UserId, DeviceId),
+    /// A user's alert rules.
+    Config(UserId),
     /// A sample of a host.
     Host(HostName),
 }
@@ -44,6 +50,9 @@ impl Topic {
                     "status" => device().map(|(user, device)| Self::Status(user, device)),
                     _ => Err(InvalidTopic::Unknown),
                 }
+            }
+            [Some("users"), Some(user), Some("config"), None, ..] => {
+                Ok(Self::Config(UserId::parse(user)?))
             }
             [Some("hosts"), Some(host), Some("metrics"), None, ..] => Ok(Self::Host(host.parse()?)),
             _ => Err(InvalidTopic::Unknown),

@@ -1,4 +1,4 @@
-//! Takes what devices publish.
+//! Takes what devices publish, and tells them of their alerts.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::Parts;
 use crate::config;
-use crate::mqtt::{Bridge, Options};
+use crate::mqtt::{Bridge, Options, Publisher};
 
 /// Runs the bridge; it waits for the broker itself.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -15,7 +15,11 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
     let accounting = parts.bridge.context("the bridge has no books")?;
     let exported = Arc::clone(&accounting);
     crate::figures::collect(move || exported.export());
-    Bridge::run(options, parts.store, accounting, shutdown).await?;
+    let publisher = Publisher::new(parts.store.clone(), parts.feed.clone());
+    tokio::try_join!(
+        Bridge::run(options.clone(), parts.store, accounting, shutdown.clone()),
+        publisher.run(options, &shutdown),
+    )?;
     Ok(())
 }
 

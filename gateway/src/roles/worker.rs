@@ -1,5 +1,5 @@
 //! Does works: looks for those that are due, and attempts as many at once as it may. What else is
-//! done in the background runs beside it.
+//! done in the background runs beside it: demands, orders, alerts.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use commands::Handler;
+use commands::alerts::Watcher;
 use commands::works::{Attempt, Worker};
 use domain::Decider;
 use domain::works::Work;
@@ -37,6 +38,7 @@ const SIGNS: usize = 1_000;
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
     let handler = Handler::new(parts.store.clone());
     let options = parts.config.worker.options();
+    let watcher = Watcher::new(parts.store.clone(), parts.feed.clone());
     let slots = usize::from(parts.config.worker.worker_concurrency);
     let works = Works {
         worker: Arc::new(Worker::new(handler, options)),
@@ -49,6 +51,7 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
     tokio::join!(
         demand::run(&parts, &shutdown),
         fulfilment::run(&parts, &shutdown),
+        watcher.run(&shutdown),
         shutdown.run_until_cancelled(works.follow()),
         shutdown.run_until_cancelled(works.look()),
     );
