@@ -35,6 +35,7 @@ macro_rules! handlers {
 handlers! {
     documents: Handler<domain::documents::document::Document>,
     orders: Handler<domain::orders::Order>,
+    presence: Handler<domain::telemetry::presence::Setting>,
     products: Handler<domain::orders::Product>,
     projects: projects::Projects,
     schemas: documents::Schemas,

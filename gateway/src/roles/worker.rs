@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{demand, fulfilment};
+use super::{demand, fulfilment, presence};
 use crate::app::Parts;
 
 /// The projection that says which works are due.
@@ -49,6 +49,7 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
     tokio::join!(
         demand::run(&parts, &shutdown),
         fulfilment::run(&parts, &shutdown),
+        presence::run(&parts, &shutdown),
         shutdown.run_until_cancelled(works.follow()),
         shutdown.run_until_cancelled(works.look()),
     );
