@@ -5,6 +5,7 @@
 mod projects;
 mod tasks;
 mod telemetry;
+mod presence;
 mod page_views;
 mod documents;
 mod orders;
