@@ -2,28 +2,25 @@
 //! from nowhere else. The comments on the fields are what `--help` says.
 
 mod check;
+mod presence;
 mod values;
 
 pub use check::{Mistakes, parse};
+pub use presence::Presence;
 pub use values::{InvalidSpan, InvalidUrl, REDACTED, Secret, ServerUrl, Span, UnsafeSecret};
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::{FalseyValueParser, Resettable};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use domain::telemetry::presence::InactiveAfter;
 use domain::works::RetryPolicy;
 use serde::Serialize;
 
 use crate::mqtt::Options;
 use crate::roles::Role;
-
-/// How often the worker may look at devices: shorter is nothing but looking, longer is late.
-const TICKS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(1);
 
 /// Everything the roles need to know.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -247,28 +244,6 @@ impl Worker {
                 backoff: self.worker_backoff.0,
             },
         }
-    }
-}
-
-/// Watching devices, which the worker does.
-#[derive(Debug, Clone, Args, Serialize)]
-#[command(next_help_heading = "Presence")]
-pub struct Presence {
-    /// How long a device may be silent before it is taken for gone, if its user did not choose
-    #[arg(long, env = "DEVICE_INACTIVE_AFTER", value_name = "TIME", default_value = "15m")]
-    pub device_inactive_after: Span,
-    /// Between two looks at the devices; a look at very many of them makes it longer
-    #[arg(long, env = "PRESENCE_TICK", value_name = "TIME", default_value = "1s")]
-    pub presence_tick: Span,
-}
-
-impl Presence {
-    fn mistakes(&self) -> impl Iterator<Item = String> {
-        let silence = InactiveAfter::try_from(self.device_inactive_after.0).err();
-        let silence = silence.map(|error| format!("--device-inactive-after: {error}"));
-        let tick = (!TICKS.contains(&self.presence_tick.0))
-            .then(|| "--presence-tick must be between 10 ms and 1 minute".to_owned());
-        silence.into_iter().chain(tick)
     }
 }
 

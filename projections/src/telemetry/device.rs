@@ -88,8 +88,8 @@ pub(super) async fn write(
     fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
         rows.iter().map(of).collect()
     }
-    fn session(of: &Option<(Told, Known)>) -> Option<&Session> {
-        of.as_ref().and_then(|(_, known)| known.presence.session.as_ref())
+    fn session(of: Option<&(Told, Known)>) -> Option<&Session> {
+        of.and_then(|(_, known)| known.presence.session.as_ref())
     }
     let spoken_of = devices.iter().filter(|device| !device.signs.is_empty());
     let keys = spoken_of.map(|device| (device.user_id.as_str(), device.device_id.as_str()));
@@ -159,9 +159,9 @@ pub(super) async fn write(
     .bind(column(&presences, |of| told(of).map(|told| told.since)))
     .bind(column(&presences, |of| told(of).map(|told| told.position.0)))
     .bind(column(&presences, |of| told(of).map(|told| told.at)))
-    .bind(column(&presences, |of| session(of).map(|session| session.seq)))
-    .bind(column(&presences, |of| session(of).map(|session| session.boot_id.clone())))
-    .bind(column(&presences, |of| session(of).map(|session| session.ended)))
+    .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.seq)))
+    .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.boot_id.clone())))
+    .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.ended)))
     .execute(connection)
     .await?;
     Ok(())

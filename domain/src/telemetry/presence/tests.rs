@@ -64,7 +64,7 @@ fn why(log: &[Says]) -> Option<Why> {
     fold(log).told.map(|told| told.why)
 }
 
-/// ThingsBoard #7909: the broker notices late that the old connection is gone.
+/// `ThingsBoard` #7909: the broker notices late that the old connection is gone.
 #[test]
 fn the_will_of_an_old_session_is_ignored_and_that_of_the_new_one_is_not() {
     let log = [Birth("", 1), Birth("", 2), Will("", 1)];
