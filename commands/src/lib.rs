@@ -38,6 +38,7 @@ handlers! {
     alerts: Handler<domain::alerts::Alert>,
     documents: Handler<domain::documents::document::Document>,
     orders: Handler<domain::orders::Order>,
+    presence: Handler<domain::telemetry::presence::Setting>,
     products: Handler<domain::orders::Product>,
     projects: projects::Projects,
     rules: Handler<domain::alerts::Rules>,

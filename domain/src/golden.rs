@@ -31,7 +31,7 @@ const SETS: &[(&Context, &[Check])] = &[
     ),
     (&page_views::CONTEXT, &[check::<page_views::Event>]),
     (&projects::CONTEXT, &[check::<projects::project::Event>, check::<projects::task::Event>]),
-    (&telemetry::CONTEXT, &[check::<telemetry::Event>]),
+    (&telemetry::CONTEXT, &[check::<telemetry::Event>, check::<telemetry::presence::Event>]),
     (
         &users::CONTEXT,
         &[

@@ -78,3 +78,18 @@ impl<'de> Deserialize<'de> for Span {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_they_show() {
+        for text in ["0ms", "250ms", "30s", "5m", "12h", "7d"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        for text in ["", "5", "s", "-1s", "1.5s", "99999999999999999999s", "1 s"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+}

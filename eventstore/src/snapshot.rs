@@ -9,13 +9,12 @@ pub async fn load(
     consumer: &str,
     keys: &[&str],
 ) -> Result<Vec<(String, String)>, sqlx::Error> {
-    let rows = sqlx::query(
-        "select key, state from log.snapshot where consumer = $1 and key = any($2)",
-    )
-    .bind(consumer)
-    .bind(keys)
-    .fetch_all(pool)
-    .await?;
+    let rows =
+        sqlx::query("select key, state from log.snapshot where consumer = $1 and key = any($2)")
+            .bind(consumer)
+            .bind(keys)
+            .fetch_all(pool)
+            .await?;
     rows.iter().map(pair).collect()
 }
 

@@ -41,7 +41,9 @@ async fn lock(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// Creates the schema of every projection that has none yet. `options` connect as the role that
+/// Creates the schema of every projection that has none yet, and makes those anew that are of
+/// another version than this build's: they begin at the start of the log, so no projector of an
+/// older build may be running. `options` connect as the role that
 /// is to own them: the one the projectors run as.
 pub async fn create_schemas(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     async fn create<P: Projection>(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
@@ -64,14 +66,29 @@ async fn create_schema<P: Projection>(
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
     lock(&mut transaction, schema).await?;
-    let exists: bool =
-        sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
-            .bind(schema)
-            .fetch_one(&mut *transaction)
-            .await?;
-    if !exists {
-        transaction.execute(format!("create schema {schema}").as_str()).await?;
-        transaction.execute(P::DDL).await?;
+    let found: Option<i32> = sqlx::query_scalar(
+        "select coalesce(substring(obj_description(oid, 'pg_namespace')
+                                   from '^version ([0-9]{1,9})$')::integer, 1)
+         from pg_namespace where nspname = $1",
+    )
+    .bind(schema)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if found == Some(P::VERSION) {
+        return transaction.commit().await;
     }
+    if let Some(found) = found {
+        tracing::info!(projection = P::NAME, found, version = P::VERSION, "made anew from the log");
+        transaction.execute(format!("drop schema {schema} cascade").as_str()).await?;
+        // In this transaction: never a checkpoint without the rows it speaks of.
+        for table in ["checkpoint", "parked"] {
+            let forget = format!("delete from log.{table} where consumer = $1");
+            sqlx::query(&forget).bind(P::NAME).execute(&mut *transaction).await?;
+        }
+    }
+    transaction.execute(format!("create schema {schema}").as_str()).await?;
+    transaction.execute(P::DDL).await?;
+    let version = format!("comment on schema {schema} is 'version {}'", P::VERSION);
+    transaction.execute(version.as_str()).await?;
     transaction.commit().await
 }

@@ -3,19 +3,21 @@
 //! reading the same event.
 //!
 //! Streams: `device-{user_id}~{device_id}` holds a device's readings and presence,
-//! `rejection-{source}` what could not be understood.
+//! `presence-{user_id}` how long the user's devices may be silent, `rejection-{source}` what could
+//! not be understood.
 
 mod id;
+pub mod presence;
 mod reading;
 mod rejected;
 
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::event::StreamId;
+use crate::event::{Position, StreamId, union};
 
 pub use id::{DeviceId, DeviceRef, InvalidId, UserId};
-pub use reading::{Batch, InvalidReading, Reading};
+pub use reading::{Batch, BootId, InvalidReading, Reading};
 pub use rejected::MessageRejected;
 
 /// Category of the streams of devices.
@@ -30,31 +32,70 @@ const TYPES: &[(&str, i16)] = &[
     ("message_rejected", 1),
 ];
 
-pub const CONTEXT: Context =
-    Context { name: "telemetry", categories: &[DEVICE, REJECTION], events: &[TYPES] };
+pub const CONTEXT: Context = Context {
+    name: "telemetry",
+    categories: &[DEVICE, presence::CATEGORY, REJECTION],
+    events: &[TYPES, presence::TYPES],
+};
 
 /// What devices did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
     ReadingRecorded(Reading),
-    /// A device announced itself; `session_seq` grows with each of its sessions.
-    DeviceConnected {
-        user_id: UserId,
-        device_id: DeviceId,
-        session_seq: i64,
-    },
-    /// A device left, or its broker noticed that it had gone.
-    DeviceDisconnected {
-        user_id: UserId,
-        device_id: DeviceId,
-        session_seq: i64,
-    },
+    /// A device announced itself, or was heard of after all.
+    DeviceConnected(Connection),
+    /// A device left, its broker noticed that it had gone, or it was silent for too long.
+    DeviceDisconnected(Connection),
     MessageRejected(MessageRejected),
 }
 
 impl crate::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
+}
+
+/// What was said of a device's connection: by itself, by its broker, or by us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    pub user_id: UserId,
+    pub device_id: DeviceId,
+    /// Grows with each of the device's sessions. In a decision of ours: the last one known, 0 where
+    /// none is.
+    pub session_seq: i64,
+    /// Tells a restarted counter of sessions from the one before; empty when the device does not
+    /// say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
+    /// Why we decided it; missing in a birth and in a will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The device's last event that our decision rests on; missing in a birth and in a will. What
+    /// came between it and the decision may have overtaken the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_on: Option<Position>,
+}
+
+impl Connection {
+    /// Whose it is.
+    pub fn device(&self) -> DeviceRef<'_> {
+        DeviceRef { user_id: &self.user_id, device_id: &self.device_id }
+    }
+}
+
+/// Why we decided on our own that a device is there, or is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It was silent for longer than its user allows.
+    Inactive,
+    /// It sent a reading although it was not known to be there.
+    Heard,
+}
+
+union! {
+    /// What is told of devices and of how long they may be silent.
+    #[expect(unused_qualifications, reason = "beside the trait of the same name, in the macro")]
+    pub enum AnyEvent { Device(self::Event), Presence(presence::Event) }
 }
 
 /// The stream of one device.

@@ -274,7 +274,8 @@ impl<'de> Deserialize<'de> for Time {
 }
 
 /// Text or a number; both are common for boot counters.
-struct BootId(String);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BootId(pub String);
 
 impl<'de> Deserialize<'de> for BootId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -17,6 +17,8 @@ mod users;
 mod products;
 mod orders;
 mod devices;
+mod rules;
+mod alerts;
 mod agent;
 mod token;
 mod lag;
@@ -75,6 +77,12 @@ enum Command {
     /// Look at devices and what they measured
     #[command(subcommand)]
     Devices(devices::Command),
+    /// Look at alert rules, set them, try them out
+    #[command(subcommand)]
+    Rules(rules::Command),
+    /// Look at alerts, and acknowledge them
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// Sample this host and publish what is seen over MQTT
     Agent(agent::Args),
     /// Show how far every projection and process manager is behind the log
@@ -128,6 +136,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Products(command) => products::run(command).await,
         Command::Orders(command) => orders::run(command).await,
         Command::Devices(command) => devices::run(command).await,
+        Command::Rules(command) => rules::run(command).await,
+        Command::Alerts(command) => alerts::run(command).await,
         Command::Agent(args) => agent::run(args).await,
         Command::Lag(args) => lag::run(args).await,
         Command::Token(args) => token::run(&args),

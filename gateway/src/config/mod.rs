@@ -2,12 +2,13 @@
 //! from nowhere else. The comments on the fields are what `--help` says.
 
 mod check;
+mod presence;
 mod values;
 
 pub use check::{Mistakes, parse};
-pub use values::{
-    InvalidSpan, InvalidUrl, MqttVersion, REDACTED, Secret, ServerUrl, Span, UnsafeSecret,
-};
+pub use domain::Span;
+pub use presence::Presence;
+pub use values::{InvalidUrl, MqttVersion, REDACTED, Secret, ServerUrl, UnsafeSecret};
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub struct Config {
     pub orders: Orders,
     #[command(flatten)]
     pub worker: Worker,
+    #[command(flatten)]
+    pub presence: Presence,
 }
 
 /// The log and the read models.
@@ -394,6 +397,7 @@ impl Config {
                 mistakes.push(format!("{name} must be longer than nothing"));
             }
         }
+        mistakes.extend(self.presence.mistakes());
         let broker = &self.mqtt.broker;
         mistakes.extend(self.mqtt.mistakes());
         let anonymous = broker.mqtt_username.is_none() && !broker.mqtt_url.names_user();

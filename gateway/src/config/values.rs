@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::ValueEnum;
 use reqwest::Url;
@@ -140,51 +139,6 @@ impl From<MqttVersion> for Option<Version> {
     }
 }
 
-/// A length of time, written `250ms`, `30s`, `5m`, `12h` or `7d`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
-
-impl FromStr for Span {
-    type Err = InvalidSpan;
-
-    fn from_str(text: &str) -> Result<Self, InvalidSpan> {
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (number, unit) = text.split_at(digits);
-        let milliseconds: u64 = match unit {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(InvalidSpan),
-        };
-        number
-            .parse::<u64>()
-            .ok()
-            .and_then(|count| count.checked_mul(milliseconds))
-            .map(|total| Self(Duration::from_millis(total)))
-            .ok_or(InvalidSpan)
-    }
-}
-
-/// Why a text is not a length of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a length of time is a whole number with a unit: 250ms, 30s, 5m, 12h or 7d")]
-pub struct InvalidSpan;
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total = self.0.as_millis();
-        let unit = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
-            .into_iter()
-            .find(|(size, _)| total > 0 && total.is_multiple_of(*size));
-        match unit {
-            Some((size, name)) => write!(f, "{}{name}", total / size),
-            None => write!(f, "{total}ms"),
-        }
-    }
-}
-
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(REDACTED)
@@ -212,7 +166,7 @@ macro_rules! shown_as_displayed {
         }
     )*};
 }
-shown_as_displayed!(Secret, ServerUrl, Span);
+shown_as_displayed!(Secret, ServerUrl);
 
 #[cfg(test)]
 mod tests {
@@ -243,16 +197,6 @@ mod tests {
             "nats://a:b@one,nats://a:changeme@two",
         ] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn spans_read_as_they_show() {
-        for text in ["0ms", "250ms", "30s", "5m", "12h", "7d"] {
-            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
-        }
-        for text in ["", "5", "s", "-1s", "1.5s", "99999999999999999999s", "1 s"] {
-            assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }
 }

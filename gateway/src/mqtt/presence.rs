@@ -1,7 +1,10 @@
-//! A device's birth and will: `{"online": true, "session_seq": 7}`.
+//! A device's birth and will: `{"online": true, "session_seq": 7, "boot_id": "b7"}`. Without a
+//! `session_seq` a status is refused, visibly: nothing would tell one session from the next, nor a
+//! second birth from the first delivered twice.
 
-use domain::telemetry::{DeviceId, Event, UserId};
+use domain::telemetry::{BootId, Connection, DeviceId, Event, Reading, UserId};
 use serde::Deserialize;
+use serde::de::Error;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -9,6 +12,9 @@ use uuid::Uuid;
 struct Status {
     online: bool,
     session_seq: i64,
+    /// For devices that do not keep their counter over a restart.
+    #[serde(default)]
+    boot_id: Option<BootId>,
 }
 
 /// Reads a status message. The event's id names what was said, so that a birth delivered twice is
@@ -18,17 +24,26 @@ pub(super) fn read(
     device_id: DeviceId,
     payload: &[u8],
 ) -> Result<(Uuid, Event), serde_json::Error> {
-    let Status { online, session_seq } = serde_json::from_slice(payload)?;
-    let id = id(&user_id, &device_id, online, session_seq);
-    let event = if online {
-        Event::DeviceConnected { user_id, device_id, session_seq }
-    } else {
-        Event::DeviceDisconnected { user_id, device_id, session_seq }
-    };
+    let Status { online, session_seq, boot_id } = serde_json::from_slice(payload)?;
+    let BootId(boot_id) = boot_id.unwrap_or_default();
+    if boot_id.len() > Reading::MAX_BOOT_ID_BYTES {
+        let limit = Reading::MAX_BOOT_ID_BYTES;
+        return Err(serde_json::Error::custom(format_args!("`boot_id` is at most {limit} bytes")));
+    }
+    let id = id(&user_id, &device_id, online, session_seq, &boot_id);
+    let said =
+        Connection { user_id, device_id, session_seq, boot_id, reason: None, rests_on: None };
+    let event = if online { Event::DeviceConnected(said) } else { Event::DeviceDisconnected(said) };
     Ok((id, event))
 }
 
-fn id(user_id: &UserId, device_id: &DeviceId, online: bool, session_seq: i64) -> Uuid {
+fn id(
+    user_id: &UserId,
+    device_id: &DeviceId,
+    online: bool,
+    session_seq: i64,
+    boot_id: &str,
+) -> Uuid {
     let mut hash = Sha256::new();
     for text in ["presence", user_id.as_str(), device_id.as_str()] {
         hash.update((text.len() as u64).to_be_bytes());
@@ -36,6 +51,8 @@ fn id(user_id: &UserId, device_id: &DeviceId, online: bool, session_seq: i64) ->
     }
     hash.update([u8::from(online)]);
     hash.update(session_seq.to_be_bytes());
+    // Behind all that was there before boots were told apart: ids in logs stay what they are.
+    hash.update(boot_id);
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash.finalize()[..16]);
     Uuid::new_v8(bytes)
@@ -52,9 +69,9 @@ mod tests {
     #[test]
     fn birth_and_will_are_told_apart() {
         let (birth, event) = said("d", r#"{"online": true, "session_seq": 7}"#).unwrap();
-        assert!(matches!(event, Event::DeviceConnected { session_seq: 7, .. }));
+        assert!(matches!(event, Event::DeviceConnected(Connection { session_seq: 7, .. })));
         let (will, event) = said("d", r#"{"online": false, "session_seq": 7}"#).unwrap();
-        assert!(matches!(event, Event::DeviceDisconnected { session_seq: 7, .. }));
+        assert!(matches!(event, Event::DeviceDisconnected(Connection { session_seq: 7, .. })));
         assert_ne!(birth, will);
     }
 
@@ -65,6 +82,10 @@ mod tests {
         assert_eq!(birth, id("d", r#"{"session_seq":7,"online":true,"ip":"::1"}"#));
         assert_ne!(birth, id("d", r#"{"online": true, "session_seq": 8}"#));
         assert_ne!(birth, id("e", r#"{"online": true, "session_seq": 7}"#));
+        assert_eq!(birth, id("d", r#"{"online": true, "session_seq": 7, "boot_id": null}"#));
+        let rebooted = id("d", r#"{"online": true, "session_seq": 7, "boot_id": 3}"#);
+        assert_ne!(birth, rebooted);
+        assert_eq!(rebooted, id("d", r#"{"online": true, "session_seq": 7, "boot_id": "3"}"#));
     }
 
     #[test]
@@ -73,5 +94,8 @@ mod tests {
         {
             assert!(said("d", payload).is_err(), "{payload}");
         }
+        let boot = "x".repeat(65);
+        let long = format!(r#"{{"online": true, "session_seq": 1, "boot_id": "{boot}"}}"#);
+        assert!(said("d", &long).unwrap_err().to_string().contains("at most 64 bytes"));
     }
 }

@@ -4,6 +4,7 @@
 mod fulfilment;
 mod http;
 mod mqtt;
+mod presence;
 mod projector;
 mod relay;
 mod worker;
@@ -31,7 +32,7 @@ pub enum Role {
     Relay,
     /// Keeps the read models
     Projector,
-    /// Does works, takes demands for them from the bus, and moves orders along
+    /// Does works, takes demands for them from the bus, moves orders along, and watches devices
     Worker,
 }
 

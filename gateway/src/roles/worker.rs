@@ -17,7 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{demand, fulfilment};
+use super::{demand, fulfilment, presence};
 use crate::app::Parts;
 
 /// The projection that says which works are due.
@@ -52,6 +52,7 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
         demand::run(&parts, &shutdown),
         fulfilment::run(&parts, &shutdown),
         watcher.run(&shutdown),
+        presence::run(&parts, &shutdown),
         shutdown.run_until_cancelled(works.follow()),
         shutdown.run_until_cancelled(works.look()),
     );

@@ -1,109 +1,167 @@
 //! The last reading of each device, and whether it is there.
 
 use chrono::{DateTime, Utc};
-use domain::telemetry::{DeviceRef, Event, Reading};
-use domain::{Position, Recorded};
+use domain::telemetry::presence::{Session, Told};
+use domain::telemetry::{AnyEvent, Connection, DeviceRef, Reading};
+use domain::{Position, Recorded, Version};
 use sqlx::PgConnection;
+
+use super::presence::{Known, Sign, load};
 
 /// What a batch says about one device.
 #[derive(Debug)]
 pub(super) struct DeviceChange {
     pub(super) user_id: String,
     pub(super) device_id: String,
+    version: Version,
     first_seen_at: DateTime<Utc>,
-    last_seen_at: DateTime<Utc>,
+    /// Missing while the batch holds nothing but decisions about it.
+    last_seen_at: Option<DateTime<Utc>>,
     readings: i64,
+    /// The last by its own time.
     last: Option<(Position, Reading)>,
-    presence: Option<Presence>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Presence {
-    session_seq: i64,
-    online: bool,
-    since: DateTime<Utc>,
+    /// The last by arrival.
+    read: Option<(Position, DateTime<Utc>)>,
+    /// What was said of its connection. Most batches have none, and then need not know what the
+    /// device's presence was.
+    signs: Vec<Sign>,
 }
 
 impl DeviceChange {
-    pub(super) fn new(device: DeviceRef<'_>, seen_at: DateTime<Utc>) -> Self {
+    pub(super) fn new(device: DeviceRef<'_>, event: &Recorded<AnyEvent>) -> Self {
         Self {
             user_id: device.user_id.to_string(),
             device_id: device.device_id.to_string(),
-            first_seen_at: seen_at,
-            last_seen_at: seen_at,
+            version: event.version,
+            first_seen_at: event.recorded_at,
+            last_seen_at: None,
             readings: 0,
             last: None,
-            presence: None,
+            read: None,
+            signs: Vec::new(),
         }
     }
 
-    pub(super) fn read(&mut self, event: &Recorded<Event>, reading: &Reading) {
-        self.last_seen_at = event.recorded_at;
+    pub(super) fn read(&mut self, event: &Recorded<AnyEvent>, reading: &Reading) {
+        self.version = event.version;
+        self.last_seen_at = Some(event.recorded_at);
         self.readings += 1;
+        self.read = Some((event.position, event.recorded_at));
         // Events come in order of position, so among equal times the later one wins.
         if self.last.as_ref().is_none_or(|(_, last)| last.time <= reading.time) {
             self.last = Some((event.position, reading.clone()));
         }
     }
 
-    /// A will that arrives after the next birth speaks of a session that is over.
-    pub(super) fn presence(&mut self, event: &Recorded<Event>, session_seq: i64, online: bool) {
-        self.last_seen_at = event.recorded_at;
-        if self.presence.is_none_or(|known| known.session_seq <= session_seq) {
-            self.presence = Some(Presence { session_seq, online, since: event.recorded_at });
+    pub(super) fn said(&mut self, event: &Recorded<AnyEvent>, said: &Connection, online: bool) {
+        self.version = event.version;
+        if said.rests_on.is_none() {
+            self.last_seen_at = Some(event.recorded_at);
         }
+        self.signs.push(Sign {
+            read: self.read.map(|(position, _)| position),
+            position: event.position,
+            at: event.recorded_at,
+            online,
+            said: said.clone(),
+        });
+    }
+
+    /// What is to be written of its presence: how it ends, if the batch says anything of it.
+    fn presence(&mut self, known: Option<Known>) -> Option<(Told, Known)> {
+        let mut known = known.unwrap_or_default();
+        self.last_seen_at = self.last_seen_at.or(known.last_seen_at);
+        let before = known.presence.told;
+        for sign in std::mem::take(&mut self.signs) {
+            sign.tell(&mut known.presence);
+        }
+        let told = known.presence.told.filter(|told| Some(told) != before.as_ref())?;
+        Some((told, known))
     }
 }
 
 /// Writes what a batch says about its devices.
 pub(super) async fn write(
-    devices: &[DeviceChange],
+    mut devices: Vec<DeviceChange>,
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
-    fn column<'a, T>(devices: &'a [DeviceChange], of: impl Fn(&'a DeviceChange) -> T) -> Vec<T> {
-        devices.iter().map(of).collect()
+    fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+        rows.iter().map(of).collect()
     }
+    fn session(of: Option<&(Told, Known)>) -> Option<&Session> {
+        of.and_then(|(_, known)| known.presence.session.as_ref())
+    }
+    let spoken_of = devices.iter().filter(|device| !device.signs.is_empty());
+    let keys = spoken_of.map(|device| (device.user_id.as_str(), device.device_id.as_str()));
+    let mut known = load(keys, connection).await?;
+    let presences: Vec<_> = devices
+        .iter_mut()
+        .map(|device| {
+            let key = (device.user_id.clone(), device.device_id.clone());
+            device.presence(known.remove(&key))
+        })
+        .collect();
+    let told = |of: &Option<(Told, Known)>| of.as_ref().map(|(told, _)| *told);
     let last = |device: &DeviceChange| device.last.as_ref().map(|(_, reading)| reading.clone());
     sqlx::query(
         "insert into device as d
-           (user_id, device_id, first_seen_at, last_seen_at, readings, time, position, sequence_id,
-            boot_id, temperature, battery, extra_data, online, session_seq, online_since)
-         select user_id, device_id, first_seen_at, last_seen_at, readings, time, position,
-                sequence_id, boot_id, temperature, battery, extra_data::jsonb, online, session_seq,
-                online_since
-         from unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[],
-                     $6::timestamptz[], $7::bigint[], $8::bigint[], $9::text[], $10::float8[],
-                     $11::integer[], $12::text[], $13::boolean[], $14::bigint[],
-                     $15::timestamptz[])
-           as n (user_id, device_id, first_seen_at, last_seen_at, readings, time, position,
-                 sequence_id, boot_id, temperature, battery, extra_data, online, session_seq,
-                 online_since)
+           (user_id, device_id, version, first_seen_at, last_seen_at, readings, time,
+            reading_position, sequence_id, boot_id, temperature, battery, extra_data,
+            read_position, read_at, online, reason, online_since, told_position, told_at,
+            session_seq, session_boot_id, session_ended)
+         select user_id, device_id, version, first_seen_at, last_seen_at, readings, time,
+                reading_position, sequence_id, boot_id, temperature, battery, extra_data::jsonb,
+                read_position, read_at, online, reason, online_since, told_position, told_at,
+                session_seq, session_boot_id, session_ended
+         from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[],
+                     $6::bigint[], $7::timestamptz[], $8::bigint[], $9::bigint[], $10::text[],
+                     $11::float8[], $12::integer[], $13::text[], $14::bigint[],
+                     $15::timestamptz[], $16::boolean[], $17::text[], $18::timestamptz[],
+                     $19::bigint[], $20::timestamptz[], $21::bigint[], $22::text[], $23::boolean[])
+           as n (user_id, device_id, version, first_seen_at, last_seen_at, readings, time,
+                 reading_position, sequence_id, boot_id, temperature, battery, extra_data,
+                 read_position, read_at, online, reason, online_since, told_position, told_at,
+                 session_seq, session_boot_id, session_ended)
          on conflict (user_id, device_id) do update set
-           (last_seen_at, readings) = row (excluded.last_seen_at, d.readings + excluded.readings),
-           (time, position, sequence_id, boot_id, temperature, battery, extra_data) = (
-             select time, position, sequence_id, boot_id, temperature, battery, extra_data
+           (version, last_seen_at, readings) = row (
+             excluded.version, excluded.last_seen_at, d.readings + excluded.readings),
+           (time, reading_position, sequence_id, boot_id, temperature, battery, extra_data) = (
+             select time, reading_position, sequence_id, boot_id, temperature, battery, extra_data
              from (select (case when d.time is null or excluded.time >= d.time
                                 then excluded else d end).*) latest),
-           (online, session_seq, online_since) = (
-             select online, session_seq, online_since
-             from (select (case when d.session_seq is null or excluded.session_seq >= d.session_seq
+           (read_position, read_at) = row (
+             coalesce(excluded.read_position, d.read_position),
+             coalesce(excluded.read_at, d.read_at)),
+           (online, reason, online_since, told_position, told_at, session_seq, session_boot_id,
+            session_ended) = (
+             select online, reason, online_since, told_position, told_at, session_seq,
+                    session_boot_id, session_ended
+             from (select (case when excluded.told_position is not null
                                 then excluded else d end).*) latest)",
     )
-    .bind(column(devices, |device| device.user_id.as_str()))
-    .bind(column(devices, |device| device.device_id.as_str()))
-    .bind(column(devices, |device| device.first_seen_at))
-    .bind(column(devices, |device| device.last_seen_at))
-    .bind(column(devices, |device| device.readings))
-    .bind(column(devices, |device| last(device).map(|reading| reading.time)))
-    .bind(column(devices, |device| device.last.as_ref().map(|(position, _)| position.0)))
-    .bind(column(devices, |device| last(device).map(|reading| reading.sequence_id)))
-    .bind(column(devices, |device| last(device).map(|reading| reading.boot_id)))
-    .bind(column(devices, |device| last(device).and_then(|reading| reading.temperature)))
-    .bind(column(devices, |device| last(device).and_then(|reading| reading.battery)))
-    .bind(column(devices, |device| last(device).as_ref().and_then(super::extra_json)))
-    .bind(column(devices, |device| device.presence.map(|presence| presence.online)))
-    .bind(column(devices, |device| device.presence.map(|presence| presence.session_seq)))
-    .bind(column(devices, |device| device.presence.map(|presence| presence.since)))
+    .bind(column(&devices, |device| device.user_id.as_str()))
+    .bind(column(&devices, |device| device.device_id.as_str()))
+    .bind(column(&devices, |device| device.version.0))
+    .bind(column(&devices, |device| device.first_seen_at))
+    .bind(column(&devices, |device| device.last_seen_at.unwrap_or(device.first_seen_at)))
+    .bind(column(&devices, |device| device.readings))
+    .bind(column(&devices, |device| last(device).map(|reading| reading.time)))
+    .bind(column(&devices, |device| device.last.as_ref().map(|(position, _)| position.0)))
+    .bind(column(&devices, |device| last(device).map(|reading| reading.sequence_id)))
+    .bind(column(&devices, |device| last(device).map(|reading| reading.boot_id)))
+    .bind(column(&devices, |device| last(device).and_then(|reading| reading.temperature)))
+    .bind(column(&devices, |device| last(device).and_then(|reading| reading.battery)))
+    .bind(column(&devices, |device| last(device).as_ref().and_then(super::extra_json)))
+    .bind(column(&devices, |device| device.read.map(|(position, _)| position.0)))
+    .bind(column(&devices, |device| device.read.map(|(_, at)| at)))
+    .bind(column(&presences, |of| told(of).map(|told| told.why.online())))
+    .bind(column(&presences, |of| told(of).map(|told| told.why.as_str())))
+    .bind(column(&presences, |of| told(of).map(|told| told.since)))
+    .bind(column(&presences, |of| told(of).map(|told| told.position.0)))
+    .bind(column(&presences, |of| told(of).map(|told| told.at)))
+    .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.seq)))
+    .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.boot_id.clone())))
+    .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.ended)))
     .execute(connection)
     .await?;
     Ok(())

@@ -2,6 +2,7 @@
 //! and day.
 
 mod device;
+mod presence;
 mod query;
 mod rollup;
 
@@ -9,15 +10,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{Datelike, Days, NaiveDate};
-use domain::telemetry::{DEVICE, Event, Reading};
+use domain::telemetry::{AnyEvent, DEVICE, DeviceRef, Event, Reading};
 use domain::{Recorded, StreamId};
 use eventstore::CopyRows;
 use sqlx::PgConnection;
 
 use crate::projection::Projection;
 use device::DeviceChange;
+use presence::Settings;
 use rollup::Rollups;
 
+pub use presence::{Due, due, setting};
 pub use query::{
     Bucket, Device, DeviceCursor, Range, ReadingRow, buckets, device, devices, readings,
 };
@@ -36,38 +39,25 @@ pub struct Changes {
     devices: Vec<DeviceChange>,
     device_of_stream: HashMap<StreamId, usize>,
     rollups: Rollups,
+    settings: Settings,
 }
 
 impl Projection for Telemetry {
     const NAME: &'static str = "telemetry";
-    const CATEGORIES: &'static [&'static str] = &[DEVICE];
+    const CATEGORIES: &'static [&'static str] = &[DEVICE, domain::telemetry::presence::CATEGORY];
+    /// 2: presence as it is decided.
+    const VERSION: i32 = 2;
     const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");
     /// Rollups cost a row for each device, field and width, however few readings there are.
     const PACE: Duration = Duration::from_millis(50);
-    type Event = Event;
+    type Event = AnyEvent;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: &Recorded<Event>) {
+    fn project(changes: &mut Changes, event: &Recorded<AnyEvent>) {
         match &event.event {
-            Event::ReadingRecorded(reading) => {
-                changes.weeks.insert(monday(reading.time.date_naive()));
-                push_reading(&mut changes.readings, event, reading);
-                let index = changes.device(event, reading.device());
-                changes.devices[index].read(event, reading);
-                changes.rollups.add(index, event.position, reading);
-            }
-            Event::DeviceConnected { user_id, device_id, session_seq } => {
-                let device = domain::telemetry::DeviceRef { user_id, device_id };
-                let index = changes.device(event, device);
-                changes.devices[index].presence(event, *session_seq, true);
-            }
-            Event::DeviceDisconnected { user_id, device_id, session_seq } => {
-                let device = domain::telemetry::DeviceRef { user_id, device_id };
-                let index = changes.device(event, device);
-                changes.devices[index].presence(event, *session_seq, false);
-            }
-            Event::MessageRejected(_) => {} // In a stream of another category; shown by the feed.
+            AnyEvent::Device(told) => changes.device_event(event, told),
+            AnyEvent::Presence(chosen) => changes.settings.add(event, chosen),
         }
     }
 
@@ -80,21 +70,39 @@ impl Projection for Telemetry {
         }
         changes.readings.send(connection, COPY_READINGS).await?;
         changes.rollups.write(&changes.devices, connection).await?;
-        device::write(&changes.devices, connection).await
+        changes.settings.write(connection).await?;
+        device::write(changes.devices, connection).await
     }
 }
 
 impl Changes {
+    fn device_event(&mut self, event: &Recorded<AnyEvent>, told: &Event) {
+        match told {
+            Event::ReadingRecorded(reading) => {
+                self.weeks.insert(monday(reading.time.date_naive()));
+                push_reading(&mut self.readings, event, reading);
+                let index = self.device(event, reading.device());
+                self.devices[index].read(event, reading);
+                self.rollups.add(index, event.position, reading);
+            }
+            Event::DeviceConnected(said) => {
+                let index = self.device(event, said.device());
+                self.devices[index].said(event, said, true);
+            }
+            Event::DeviceDisconnected(said) => {
+                let index = self.device(event, said.device());
+                self.devices[index].said(event, said, false);
+            }
+            Event::MessageRejected(_) => {} // In a stream of another category; shown by the feed.
+        }
+    }
+
     /// Index of the event's device among those of the batch.
-    fn device(
-        &mut self,
-        event: &Recorded<Event>,
-        device: domain::telemetry::DeviceRef<'_>,
-    ) -> usize {
+    fn device(&mut self, event: &Recorded<AnyEvent>, device: DeviceRef<'_>) -> usize {
         if let Some(&index) = self.device_of_stream.get(&event.stream) {
             return index;
         }
-        self.devices.push(DeviceChange::new(device, event.recorded_at));
+        self.devices.push(DeviceChange::new(device, event));
         self.device_of_stream.insert(event.stream.clone(), self.devices.len() - 1);
         self.devices.len() - 1
     }
@@ -109,7 +117,7 @@ const COPY_READINGS: &str = "copy reading (time, received_at, sequence_id, posit
                              from stdin (format binary)";
 
 /// Adds a row in the order of [`COPY_READINGS`].
-fn push_reading(rows: &mut CopyRows, event: &Recorded<Event>, reading: &Reading) {
+fn push_reading(rows: &mut CopyRows, event: &Recorded<AnyEvent>, reading: &Reading) {
     rows.row(10);
     rows.time(reading.time);
     rows.time(event.recorded_at);

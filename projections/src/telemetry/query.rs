@@ -25,10 +25,15 @@ pub struct Device {
     pub temperature: Option<f64>,
     pub battery: Option<i32>,
     pub extra_data: Option<Value>,
-    /// Missing until it announced itself.
+    /// Whether it is there; missing until anything was told of it.
     pub online: Option<bool>,
-    pub session_seq: Option<i64>,
+    /// Since when it is, or is not.
     pub online_since: Option<DateTime<Utc>>,
+    /// How that is known: online by its `birth`, or because it was `heard`; offline by its `will`,
+    /// or because it was `inactive`: silent for longer than its user allows.
+    pub reason: Option<String>,
+    /// The newest session it, or its broker, spoke of.
+    pub session_seq: Option<i64>,
 }
 
 /// A reading as it was recorded.
@@ -80,21 +85,25 @@ pub struct Range {
     pub after: Option<(DateTime<Utc>, i64)>,
 }
 
-/// Devices by user and name, after `cursor`; all users, or one.
+/// Devices by user and name, after `cursor`; of all users, or one; all of them, or those that are
+/// known to be online, or not to be.
 pub async fn devices(
     pool: &PgPool,
     user_id: Option<&str>,
+    online: Option<bool>,
     cursor: &DeviceCursor,
     limit: i64,
 ) -> Result<Vec<Device>, sqlx::Error> {
     sqlx::query_as(
         "select * from telemetry.device
          where (user_id, device_id) > ($1, $2) and ($3::text is null or user_id = $3)
-         order by user_id, device_id limit $4",
+           and ($4::boolean is null or online = $4)
+         order by user_id, device_id limit $5",
     )
     .bind(&cursor.user_id)
     .bind(&cursor.device_id)
     .bind(user_id)
+    .bind(online)
     .bind(limit)
     .fetch_all(pool)
     .await

@@ -58,23 +58,45 @@ $$;
 
 -- What is known of each device: its last reading, how many there were, whether it is there.
 create table device (
-    user_id       text        not null collate "C",
-    device_id     text        not null collate "C",
-    first_seen_at timestamptz not null,
-    last_seen_at  timestamptz not null, -- receipt of its last message of any kind
-    readings      bigint      not null,
-    time          timestamptz,          -- of the last reading by its own time, not by arrival
-    position      bigint,
-    sequence_id   bigint,
-    boot_id       text,
-    temperature   double precision,
-    battery       integer,
-    extra_data    jsonb,
-    online        boolean,              -- null until it announced itself
-    session_seq   bigint,
-    online_since  timestamptz,          -- when `online` became what it is
-    constraint device_key primary key (user_id, device_id)
-) with (fillfactor = 70);
+    user_id          text        not null collate "C",
+    device_id        text        not null collate "C",
+    version          bigint      not null, -- of its stream: a decision about it is made on this one
+    first_seen_at    timestamptz not null,
+    last_seen_at     timestamptz not null, -- receipt of its last message of any kind
+    readings         bigint      not null,
+    time             timestamptz,          -- of the last reading by its own time, not by arrival
+    reading_position bigint,
+    sequence_id      bigint,
+    boot_id          text,
+    temperature      double precision,
+    battery          integer,
+    extra_data       jsonb,
+    read_position    bigint,               -- of the last reading by arrival
+    read_at          timestamptz,
+    -- domain::telemetry::presence, column by column. `told_*`: the last event that had effect.
+    online           boolean,              -- null until anything was told
+    reason           text,
+    online_since     timestamptz,          -- when `online` became what it is
+    told_position    bigint,
+    told_at          timestamptz,
+    session_seq      bigint,
+    session_boot_id  text,
+    session_ended    boolean,
+    constraint device_key primary key (user_id, device_id),
+    constraint device_reason_is_known
+        check (reason in ('birth', 'will', 'inactive', 'heard')),
+    constraint device_is_told_as_a_whole
+        check (num_nulls(online, reason, online_since, told_position, told_at) in (0, 5))
+) with (fillfactor = 70); -- No index on what a reading changes: its update stays on the page.
+
+-- How long a user's devices may be silent.
+create table presence_setting (
+    user_id           text        not null collate "C",
+    version           bigint      not null, -- of its stream
+    inactive_after_ms bigint,               -- null: the worker's default
+    updated_at        timestamptz not null,
+    constraint presence_setting_key primary key (user_id)
+);
 
 -- Additive states of every numeric field, by device and time bucket: a late reading just adds.
 create table rollup (

@@ -87,6 +87,18 @@ const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /api/v1/devices", "", SIGNED_IN),
     ("GET /api/v1/users/{user_id}/devices/{device_id}", "", OWN),
     ("GET /api/v1/users/{user_id}/devices/{device_id}/readings", "", OWN),
+    ("GET /api/v1/users/{user_id}/presence", "", OWN),
+    ("PUT /api/v1/users/{user_id}/presence", r#"{"inactive_after": "1h"}"#, OWN),
+
+    ("GET /api/v1/users/{user_id}/config", "", OWN),
+    ("PUT /api/v1/users/{user_id}/config", r#"{"rules": []}"#, OWN),
+    ("GET /api/v1/config", "", SIGNED_IN),
+    ("PUT /api/v1/config", r#"{"rules": []}"#, OPERATORS),
+    ("GET /api/v1/alerts", "", SIGNED_IN),
+    ("GET /api/v1/alerts/{id}", "", OWN),
+    ("POST /api/v1/alerts/{id}/acknowledge", "", OWN),
+    ("GET /api/v1/alerts/{id}/explanation", "", OWN),
+    ("POST /api/v1/alerts/dry-run", r#"{"user_id": "{owner}", "rules": []}"#, OWN),
 
     ("POST /data", r#"{"any": "thing"}"#, SIGNED_IN),
     ("GET /data", "", SIGNED_IN),
@@ -118,6 +130,7 @@ struct World {
     owner_id: String,
     member_id: String,
     product: String,
+    alert: String,
 }
 
 const PASSWORD: &str = "correct horse battery";
@@ -143,8 +156,10 @@ impl World {
             ids.push(id);
         }
         let (owner_id, member_id) = (ids[2].clone(), ids[1].clone());
-        let mut world = Self { system, callers, owner_id, member_id, product: String::new() };
+        let (product, alert) = (String::new(), String::new());
+        let mut world = Self { system, callers, owner_id, member_id, product, alert };
         world.product = world.product().await?;
+        world.alert = world.alert().await?;
         world.device().await?;
         world.schema().await?;
         Ok(world)
@@ -201,6 +216,22 @@ impl World {
         Ok(())
     }
 
+    /// One of the owner's, by a rule that is gone.
+    async fn alert(&self) -> Result<String> {
+        let config = format!("/api/v1/users/{}/config", self.owner_id);
+        let rules = json!({"rules": [{"key": "x", "operator": ">", "threshold": 1}]});
+        self.of("owner").command(Method::PUT, &config, &rules).await?;
+        let reading =
+            json!([{"user_id": self.owner_id, "device_id": "d", "sequence_id": 2, "x": 2}]);
+        self.of("owner").command(Method::POST, "/api/v1/telemetry", &reading).await?;
+        let alerts = async || self.of("owner").json("/api/v1/alerts").await;
+        eventually("the alert is raised", async || {
+            Ok(alerts().await?["items"][0]["id"].is_string())
+        })
+        .await?;
+        Ok(alerts().await?["items"][0]["id"].as_str().context("an id")?.to_owned())
+    }
+
     async fn schema(&self) -> Result<()> {
         let body = json!({"type": "object"});
         self.of("operator").command(Method::PUT, "/api/v1/schemas/known", &body).await?;
@@ -228,6 +259,7 @@ impl World {
                     "orders" => self.order().await?,
                     "products" => self.product().await?,
                     "works" => self.made("owner", "/api/v1/works", json!({})).await?,
+                    "alerts" => self.alert.clone(),
                     "data" => self.made("owner", "/data", json!({"a": 1})).await?,
                     "users" if operation.starts_with("GET") => self.owner_id.clone(),
                     "users" => register(self.of("anonymous"), &email()).await?,
@@ -236,6 +268,7 @@ impl World {
             }
             "user_id" if path.contains("/members/") => self.member_id.clone(),
             "user_id" => self.owner_id.clone(),
+            "owner" => self.owner_id.clone(),
             "device_id" => "d".into(),
             "name" => "known".into(),
             "stream_id" => format!("product-{}", self.product),

@@ -5,9 +5,11 @@
 mod projects;
 mod tasks;
 mod telemetry;
+mod alerts;
 mod mqtt_security;
 mod mqtt_versions;
 mod mqtt_bridges;
+mod presence;
 mod page_views;
 mod documents;
 mod orders;

@@ -124,7 +124,7 @@ pub(super) async fn dry_run(
         Some(device_id) => vec![device_id],
         None => {
             let (pool, start) = (api.store.pool(), DeviceCursor::default());
-            let rows = devices(pool, Some(user_id.as_str()), &start, MAX_DEVICES).await?;
+            let rows = devices(pool, Some(user_id.as_str()), None, &start, MAX_DEVICES).await?;
             rows.iter().filter_map(|row| DeviceId::parse(&row.device_id).ok()).collect()
         }
     };

@@ -1,5 +1,6 @@
 //! Telemetry over HTTP: readings in, devices and their readings out.
 
+mod presence;
 mod readings;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(devices))
         .routes(routes!(device))
         .routes(routes!(readings::list))
+        .routes(routes!(presence::configure, presence::get))
 }
 
 /// A reading as it is sent. Every further field is kept.
@@ -172,6 +174,8 @@ impl Sender<'_> {
 struct DevicesQuery {
     /// Only those of this user.
     user_id: Option<String>,
+    /// Only those that are known to be online, or known not to be.
+    online: Option<bool>,
     /// Items on the page: 1 to 500, 100 if not said.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
@@ -207,7 +211,8 @@ async fn devices(
         (Some(user), Some(own)) if user != own => Vec::new(),
         (user, own) => {
             let user = user.or(own);
-            telemetry::devices(api.store.pool(), user, &after, query.limit.into()).await?
+            let limit = query.limit.into();
+            telemetry::devices(api.store.pool(), user, query.online, &after, limit).await?
         }
     };
     page::full(&uri, rows, query.limit, position, |last| {

@@ -1,0 +1,123 @@
+//! Watches devices: says of those that are silent for too long that they are gone, and of those
+//! that were heard after all that they are there. One worker at a time does so, by a lease; what
+//! keeps a transition from being said twice, or wrongly, is the log: decisions have derived ids, and
+//! one that takes a device offline is made on the version of its stream.
+
+use std::time::Duration;
+
+use domain::telemetry::{DeviceRef, Event, device_stream};
+use domain::{Metadata, Position};
+use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
+use futures::future::join_all;
+use projections::telemetry::{DeviceCursor, Due, due};
+use projections::{State, statuses};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::app::Parts;
+
+/// What the lease is called.
+const LEASE: &str = "presence";
+/// How many ticks the lease holds, and how long at least: longer than the owner is ever late.
+const LEASE_TICKS: u32 = 3;
+const LEASE_AT_LEAST: Duration = Duration::from_secs(5);
+/// The projection that says who is silent.
+const PROJECTION: &str = "telemetry";
+/// Devices decided on at once, at most.
+const PAGE: u16 = 500;
+/// How long a look waits for the read model to show what the last one decided.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+/// A look takes at most one part in so many of the time: with very many devices there are fewer.
+const REST: u32 = 20;
+
+/// Watches until `shutdown`.
+pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
+    let watch = Watch { parts, owner: Uuid::now_v7(), tick: parts.config.presence.presence_tick.0 };
+    shutdown.run_until_cancelled(watch.run()).await;
+    if let Err(error) = parts.store.release_lease(LEASE, watch.owner).await {
+        tracing::debug!(%error, "the lease ends by itself");
+    }
+}
+
+struct Watch<'a> {
+    parts: &'a Parts,
+    owner: Uuid,
+    tick: Duration,
+}
+
+impl Watch<'_> {
+    async fn run(&self) {
+        loop {
+            let begun = Instant::now();
+            if let Err(error) = self.look().await {
+                tracing::debug!(error = format!("{error:#}"), "devices are not watched now");
+            }
+            sleep(self.tick.max(begun.elapsed() * REST)).await;
+        }
+    }
+
+    async fn owns(&self) -> anyhow::Result<bool> {
+        let lease = (self.tick * LEASE_TICKS).max(LEASE_AT_LEAST);
+        Ok(self.parts.store.take_lease(LEASE, self.owner, lease).await?)
+    }
+
+    /// Decides on every device that is due, page by page.
+    async fn look(&self) -> anyhow::Result<()> {
+        let mut place = DeviceCursor::default();
+        let mut last = None;
+        loop {
+            // Everybody seems silent to a read model that is behind. The log would refuse what is
+            // said for that, one device after the other.
+            if !self.owns().await? || !self.is_live().await? {
+                break;
+            }
+            let silence = self.parts.config.presence.device_inactive_after.0;
+            let page = due(self.parts.store.pool(), silence, &place, PAGE.into()).await?;
+            let decided = join_all(page.iter().map(|due| self.say(due))).await;
+            for position in decided {
+                last = last.max(position?);
+            }
+            match page.last() {
+                Some(device) if page.len() == usize::from(PAGE) => {
+                    place = DeviceCursor {
+                        user_id: device.user_id.to_string(),
+                        device_id: device.device_id.to_string(),
+                    };
+                }
+                _ => break,
+            }
+        }
+        if let Some(position) = last {
+            self.parts.wait.command(PROJECTION, position, Some(SHOWN_WITHIN)).await;
+        }
+        Ok(())
+    }
+
+    async fn is_live(&self) -> anyhow::Result<bool> {
+        let statuses = statuses(&self.parts.store, &[PROJECTION]).await?;
+        Ok(statuses.iter().all(|status| status.state == State::Live))
+    }
+
+    /// Says what was decided; returns where it stands, if it was not said before.
+    async fn say(&self, due: &Due) -> anyhow::Result<Option<Position>> {
+        let Due { user_id, device_id, version, decision } = due;
+        let (word, expected) = match &decision.event {
+            // Whatever came in between, the device has spoken.
+            Event::DeviceConnected(_) => ("heard", ExpectedVersion::Any),
+            _ => ("inactive", ExpectedVersion::Exact(*version)),
+        };
+        let stream = device_stream(DeviceRef { user_id, device_id });
+        let event = NewEvent::with_id(decision.id, &decision.event)?;
+        let metadata = Metadata { actor: Some(LEASE.into()), ..Metadata::default() };
+        let request = Append::to(stream, expected, vec![event]).metadata(metadata);
+        let (outcome, position) = match self.parts.store.append(request).await {
+            Ok(Appended::New { position, .. }) => (word, Some(position)),
+            Ok(Appended::Duplicate { .. } | Appended::Replayed(_)) => ("said_before", None),
+            Err(AppendError::Conflict { .. }) => ("overtaken", None),
+            Err(error) => return Err(error.into()),
+        };
+        metrics::counter!("tributary_presence_decisions_total", "outcome" => outcome).increment(1);
+        Ok(position)
+    }
+}
