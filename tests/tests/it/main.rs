@@ -8,6 +8,7 @@ mod telemetry;
 mod mqtt_security;
 mod mqtt_versions;
 mod mqtt_bridges;
+mod mqtt_page;
 mod page_views;
 mod documents;
 mod orders;
