@@ -26,7 +26,10 @@ const COUNTERS: [(&str, &str); 15] = [
     ("tributary_bridge_rejected_total", "Messages of the bridge recorded as rejected"),
     ("tributary_bridge_qos0_total", "Messages of the bridge that nobody waits for"),
     ("tributary_bridge_connects_total", "Times the bridge connected to the broker"),
-    ("tributary_bridge_refused_total", "Times the broker refused the bridge"),
+    (
+        "tributary_bridge_refused_total",
+        "Times the bridge and the broker did not come together, by reason",
+    ),
     ("tributary_bridge_retries_total", "Times the bridge had to append again"),
 ];
 

@@ -7,10 +7,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 /// What belongs to the source; the rest of a checkout is not copied.
-const SOURCE: [&str; 13] = [
+const SOURCE: [&str; 14] = [
     "Cargo.toml",
     "Cargo.lock",
     "clippy.toml",
+    "deploy",
     "domain",
     "eventstore",
     "commands",

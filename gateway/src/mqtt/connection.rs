@@ -160,7 +160,8 @@ async fn dial(broker: &Broker, tls: Option<&TlsConnector>) -> Result<BoxedSocket
     let name = ServerName::try_from(broker.host.clone())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let connected = tls.connect(name, socket).await.map_err(|error| {
-        let said = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        let said =
+            error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
         if said { Lost::Tls(error) } else { Lost::Io(error) }
     });
     Ok(Box::new(connected?))

@@ -51,19 +51,22 @@ impl Options {
     pub const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
     pub const MAX_PACKET_BYTES: u32 = 4 * 1024 * 1024;
 
-    /// Listens to these and no others; in a group, if one is named, whose members share them.
+    /// Listens to these and no others, and leaves the rest; in a group, if one is named, whose
+    /// members share them.
     #[must_use]
     pub fn listening(mut self, filters: &[String], group: Option<&str>) -> Self {
+        let shared = |filter: &str| group.map(|group| format!("$share/{group}/{filter}"));
         if !filters.is_empty() {
             self.topic_filters = filters.to_vec();
         }
-        if let Some(group) = group {
-            for filter in &mut self.topic_filters {
-                *filter = format!("$share/{group}/{filter}");
+        for filter in &mut self.topic_filters {
+            if let Some(shared) = shared(filter) {
+                *filter = shared;
             }
         }
-        let left = FILTERS.iter().filter(|&filter| !self.topic_filters.iter().any(|f| f == filter));
-        self.left_filters = left.map(|&filter| filter.to_owned()).collect();
+        let known = FILTERS.iter().map(|&filter| filter.to_owned());
+        let known = known.chain(FILTERS.iter().filter_map(|filter| shared(filter)));
+        self.left_filters = known.filter(|filter| !self.topic_filters.contains(filter)).collect();
         self
     }
 
@@ -254,7 +257,8 @@ mod tests {
         assert_eq!(part.left_filters.len(), FILTERS.len() - 1);
         let shared = Options::new("mqtt://b", "c").listening(&some, Some("bridges"));
         assert_eq!(shared.topic_filters, ["$share/bridges/users/+/devices/+/telemetry"]);
-        assert_eq!(shared.left_filters.len(), FILTERS.len());
+        assert_eq!(shared.left_filters.len(), 2 * FILTERS.len() - 1);
+        assert!(!shared.left_filters.contains(&shared.topic_filters[0]));
         assert!(shared.check().is_ok());
     }
 

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use gateway::servers::{Nats, nats};
-use tests::{System, eventually, free_port};
+use tests::{Process, System, eventually, free_port};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -25,13 +25,18 @@ async fn publish(port: u16, sequence: std::ops::Range<i64>) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_bridge_killed_twice_at_a_3_1_1_broker_loses_and_doubles_nothing() -> Result<()> {
-    let system = System::start().await?;
+/// A broker that knows nothing else; and its port.
+async fn broker(system: &System) -> Result<(Nats, u16)> {
     let port = free_port()?;
     let binary = std::env::var_os("NATS_SERVER").map(Into::into);
     let options = nats::Options { binary, mqtt: Some(port), ..nats::Options::default() };
-    let _broker = Nats::start(&system.folder.join("broker"), options).await?;
+    Ok((Nats::start(&system.folder.join("broker"), options).await?, port))
+}
+
+#[tokio::test]
+async fn a_bridge_killed_twice_at_a_3_1_1_broker_loses_and_doubles_nothing() -> Result<()> {
+    let system = System::start().await?;
+    let (_broker, port) = broker(&system).await?;
     let url = format!("mqtt://127.0.0.1:{port}");
     let told = [("MQTT_URL", url.as_str())];
 
@@ -76,4 +81,23 @@ async fn a_bridge_killed_twice_at_a_3_1_1_broker_loses_and_doubles_nothing() -> 
     assert_eq!(system.number(sql).await?, MESSAGES);
     assert_eq!(system.number("select count(*) from log.event").await?, MESSAGES);
     system.is_sound().await
+}
+
+/// There is no No Local in 3.1.1: the broker brings an agent what it said itself.
+#[tokio::test]
+async fn an_agent_is_heard_and_does_not_answer_itself() -> Result<()> {
+    let system = System::start().await?;
+    let (_broker, port) = broker(&system).await?;
+    let url = format!("mqtt://127.0.0.1:{port}");
+    let mut bridge = system.serve_with(&[], &[("MQTT_URL", url.as_str())]).await?;
+    bridge.says("connected to the MQTT broker").await?;
+    let arguments = ["agent", "--host-name", "h", "--every", "200ms", "--hello"];
+    let mut agent = Process::start(&arguments, &[("MQTT_URL".to_owned(), url.clone())])?;
+    agent.says("it is our own").await?;
+    eventually("its samples are there", async || {
+        Ok(system.number("select count(*) from host.sample").await? > 2)
+    })
+    .await?;
+    assert_eq!(agent.terminate().await?, Some(0));
+    Ok(())
 }

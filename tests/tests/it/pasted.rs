@@ -9,7 +9,7 @@ use tests::{eventually, tributary};
 use tokio::process::{Child, Command};
 
 /// The shell blocks of a page.
-fn blocks(page: &str) -> Result<Vec<String>> {
+pub(crate) fn blocks(page: &str) -> Result<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
     let text = std::fs::read_to_string(path)?;
     let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
@@ -40,21 +40,8 @@ impl Dev {
         Ok(Self { folder, process })
     }
 
-    /// What `script` prints, in a shell that stops at the first failure. Aliases hold, as in one
-    /// that a person types into.
     async fn paste(&self, script: &str) -> Result<String> {
-        let script = format!("shopt -s expand_aliases\nset -e -o pipefail\n{script}");
-        let pasted = Command::new("bash")
-            .args(["-c", &script])
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let shell = tokio::time::timeout(2 * tests::DEADLINE, pasted).await??;
-        let (stdout, stderr) =
-            (String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
-        ensure!(shell.status.success(), "{}: {stdout}\n{stderr}", shell.status);
-        Ok(stdout.into_owned())
+        paste(&self.folder, &[], script).await
     }
 
     async fn end(mut self) -> Result<()> {
@@ -62,6 +49,51 @@ impl Dev {
         std::fs::remove_dir_all(self.folder)?;
         Ok(())
     }
+}
+
+/// What `script` prints, in a shell that stops at the first failure, and ends what it started.
+/// Aliases hold, as in one that a person types into.
+pub(crate) async fn paste(
+    folder: &Path,
+    environment: &[(String, String)],
+    script: &str,
+) -> Result<String> {
+    let prelude =
+        "shopt -s expand_aliases\nset -e -o pipefail\ntrap 'kill $(jobs -p) 2>&- || true' EXIT\n";
+    let pasted = Command::new("bash")
+        .args(["-c", &format!("{prelude}{script}")])
+        .current_dir(folder)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let shell = tokio::time::timeout(2 * tests::DEADLINE, pasted).await??;
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
+    ensure!(shell.status.success(), "{}: {stdout}\n{stderr}", shell.status);
+    Ok(stdout.into_owned())
+}
+
+/// Runs the blocks one after the other in one shell; what stands behind `# →` must be in what the
+/// commands of its block print.
+pub(crate) async fn run_blocks(
+    folder: &Path,
+    environment: &[(String, String)],
+    blocks: &[String],
+) -> Result<()> {
+    const BORDER: &str = "=== block ";
+    let numbered =
+        blocks.iter().enumerate().map(|(n, block)| format!("echo '{BORDER}{n}'\n{block}"));
+    let stdout = paste(folder, environment, &numbered.collect::<String>()).await?;
+    let mut printed = stdout.split(BORDER).skip(1);
+    for block in blocks {
+        let printed = printed.next().context("every block was run")?;
+        for expected in block.lines().filter_map(|line| line.split_once("# → ")) {
+            let expected = expected.1.trim();
+            ensure!(printed.contains(expected), "{expected:?} is not in what it prints: {printed}");
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]
@@ -88,20 +120,9 @@ async fn what_the_readme_says_to_try_works() -> Result<()> {
 
 #[tokio::test]
 async fn the_map_of_the_seeds_runs_from_top_to_bottom() -> Result<()> {
-    const BORDER: &str = "=== block ";
     let dev = Dev::start("seeds").await?;
     let blocks = blocks("docs/seeds.md")?;
     ensure!(blocks.len() > 10, "{} blocks", blocks.len());
-    let numbered =
-        blocks.iter().enumerate().map(|(n, block)| format!("echo '{BORDER}{n}'\n{block}"));
-    let stdout = dev.paste(&numbered.collect::<String>()).await?;
-    let mut printed = stdout.split(BORDER).skip(1);
-    for block in &blocks {
-        let printed = printed.next().context("every block was run")?;
-        for expected in block.lines().filter_map(|line| line.split_once("# → ")) {
-            let expected = expected.1.trim();
-            ensure!(printed.contains(expected), "{expected:?} is not in what it prints: {printed}");
-        }
-    }
+    run_blocks(&dev.folder, &[], &blocks).await?;
     dev.end().await
 }
