@@ -16,6 +16,7 @@ mod bus;
 mod http;
 mod poison;
 mod faults;
+mod load;
 mod cli;
 mod pasted;
 mod authorization;
