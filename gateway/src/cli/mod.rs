@@ -22,6 +22,7 @@ mod alerts;
 mod agent;
 mod token;
 mod lag;
+mod load;
 mod config;
 mod openapi;
 mod completions;
@@ -87,6 +88,8 @@ enum Command {
     Agent(agent::Args),
     /// Show how far every projection and process manager is behind the log
     Lag(lag::Args),
+    /// Send what many devices would, and account for every message
+    Load(load::Args),
     /// Make a bearer token
     Token(token::Args),
     /// Show the configuration as it is in effect, without its secrets
@@ -140,6 +143,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Alerts(command) => alerts::run(command).await,
         Command::Agent(args) => agent::run(args).await,
         Command::Lag(args) => lag::run(args).await,
+        Command::Load(args) => Box::pin(load::run(args)).await,
         Command::Token(args) => token::run(&args),
         Command::Config(args) => config::run(&args, &log),
         Command::Openapi => openapi::run(),

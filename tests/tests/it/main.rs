@@ -22,6 +22,7 @@ mod bus;
 mod http;
 mod poison;
 mod faults;
+mod load;
 mod cli;
 mod pasted;
 mod authorization;
