@@ -1,0 +1,160 @@
+//! What watching costs, and that it is a fold: a million readings of 90 devices under 20 rules,
+//! first straight on, then in batches of random size with restarts at random places. Both must come
+//! to the same events, to the letter.
+
+#![allow(clippy::print_stdout, reason = "it prints figures")]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use chrono::{DateTime, TimeDelta};
+use domain::Position;
+use domain::alerts::{Cause, Config, InForce, Outcome, Reading, Scope, Watch};
+use domain::event::encode;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+const READINGS: i64 = 1_000_000;
+const DEVICES: i64 = 90;
+const RULES: usize = 20;
+
+fn main() -> Result<()> {
+    let rules = rules()?;
+    let readings = readings()?;
+    let judged = Instant::now();
+    let straight = straight(&rules, &readings);
+    let judged = judged.elapsed();
+    let each = judged / u32::try_from(READINGS)?;
+    println!("{READINGS} readings, {RULES} rules: {judged:.2?}, {each:?} a reading");
+    println!("events of alerts: {}", straight.len());
+    let expected = letters(&straight)?;
+    println!("straight on:                 sha-256 {expected}");
+    for seed in 0..3 {
+        let (found, restarts) = interrupted(&rules, &readings, seed)?;
+        let letters = letters(&found)?;
+        println!("batches, {restarts:>4} restarts (seed {seed}): sha-256 {letters}");
+        ensure!(letters == expected, "not the same events");
+    }
+    ensure!(each < Duration::from_micros(2), "more than 2 µs a reading");
+    Ok(())
+}
+
+/// Rules of every kind, several of which look at the same field.
+fn rules() -> Result<Vec<Arc<[InForce]>>> {
+    let mut rules = Vec::new();
+    for n in 0..RULES {
+        let (key, threshold) =
+            (["temperature", "battery", "pressure", "engine.rpm"][n % 4], 60 + n);
+        let operator = [">", "<", ">=", "<="][n / 5];
+        let mut rule = json!({"key": key, "operator": operator, "threshold": threshold});
+        match n % 5 {
+            1 => rule["for"] = "30s".into(),
+            2 => rule["times"] = 3.into(),
+            3 => rule["clear_times"] = 2.into(),
+            _ => {}
+        }
+        rules.push(rule);
+    }
+    let config = json!({ "rules": rules }).to_string();
+    let config =
+        Config::parse(config.as_bytes()).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    Ok((0..DEVICES)
+        .map(|device| {
+            let scope = Scope::User("u".into());
+            InForce::select(&[(scope, 1, &config)], &format!("d{device}")).into()
+        })
+        .collect())
+}
+
+type Seen = (usize, Cause, Reading);
+
+/// One a device and second; one in ten comes up to a minute late.
+fn readings() -> Result<Vec<Seen>> {
+    let mut random = StdRng::seed_from_u64(1);
+    let start = DateTime::from_timestamp(1_700_000_000, 0).unwrap_or_default();
+    let one = |n: i64| {
+        let device = n % DEVICES;
+        let late = if random.random_ratio(1, 10) { random.random_range(0..60) } else { 0 };
+        let recorded_at = start + TimeDelta::seconds(n / DEVICES);
+        let mut value = || f64::from(random.random_range(0..1000)) / 10.0;
+        let reading = json!({"user_id": "u", "device_id": format!("d{device}"),
+            "time": recorded_at - TimeDelta::seconds(late), "temperature": value(),
+            "battery": value(), "extra_data": {"pressure": value(), "engine": {"rpm": value()}}});
+        let id = Uuid::from_u128(u128::try_from(n)? + 1);
+        let cause = Cause { position: Position(n + 1), id, recorded_at };
+        Ok((usize::try_from(device)?, cause, serde_json::from_value(reading)?))
+    };
+    (0..READINGS).map(one).collect()
+}
+
+fn watches(rules: &[Arc<[InForce]>]) -> Vec<Watch> {
+    let watch =
+        |(n, rules): (usize, &Arc<[InForce]>)| Watch::new("u", &format!("d{n}"), Arc::clone(rules));
+    rules.iter().enumerate().map(watch).collect()
+}
+
+fn straight(rules: &[Arc<[InForce]>], readings: &[Seen]) -> Vec<Outcome> {
+    let mut watches = watches(rules);
+    let mut outcomes = Vec::new();
+    for (device, cause, reading) in readings {
+        watches[*device].judge(*cause, reading, &mut outcomes);
+    }
+    outcomes
+}
+
+/// Saves after some batches, and goes back to what was saved after others, as a crash does. The
+/// log takes an event once, by its id.
+fn interrupted(
+    rules: &[Arc<[InForce]>],
+    readings: &[Seen],
+    seed: u64,
+) -> Result<(Vec<Outcome>, usize)> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut watches = watches(rules);
+    let mut saved: Vec<String> = watches.iter().map(Watch::store).collect();
+    let (mut next, mut checkpoint, mut restarts) = (0, 0, 0);
+    let (mut log, mut ids) = (Vec::new(), HashSet::new());
+    while next < readings.len() {
+        let end = (next + random.random_range(1..5_000)).min(readings.len());
+        let mut outcomes = Vec::new();
+        for (device, cause, reading) in &readings[next..end] {
+            watches[*device].judge(*cause, reading, &mut outcomes);
+        }
+        log.extend(outcomes.into_iter().filter(|outcome| ids.insert(outcome.event_id)));
+        next = end;
+        match random.next_u32() % 4 {
+            0 => {
+                // Some of the snapshots may be ahead of the checkpoint.
+                saved = watches.iter().map(Watch::store).collect();
+                if random.random_ratio(2, 3) {
+                    checkpoint = next;
+                }
+            }
+            1 => {
+                restarts += 1;
+                next = checkpoint;
+                for (device, state) in saved.iter().enumerate() {
+                    let rules = Arc::clone(&rules[device]);
+                    watches[device] = Watch::restore("u", &format!("d{device}"), rules, state)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((log, restarts))
+}
+
+fn letters(outcomes: &[Outcome]) -> Result<String> {
+    let mut hash = Sha256::new();
+    for outcome in outcomes {
+        let stored = encode(&outcome.event)?;
+        let (alert, event, cause) = (outcome.alert_id, outcome.event_id, outcome.cause);
+        hash.update(format!("{alert} {event} {cause} {} {}\n", stored.event_type, stored.data));
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
