@@ -1,13 +1,16 @@
 //! The decider: a state, what it says to a command, and how an event changes it.
 
-use crate::event::Event;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::event::{CodecError, Event, decode};
 use crate::rejection::Reject;
 
 /// What a decider says: the events that follow, or why nothing may.
 pub type Decision<D> = Result<Vec<<D as Decider>::Event>, <D as Decider>::Rejection>;
 
 /// One stream's rules. The `Default` is the state of a stream without events.
-pub trait Decider: Default + Clone + Send + Sync + 'static {
+pub trait Decider: Default + Clone + Serialize + Send + Sync + 'static {
     /// Category of the streams it decides for.
     const CATEGORY: &'static str;
     type Command: Send;
@@ -28,6 +31,42 @@ pub trait Decider: Default + Clone + Send + Sync + 'static {
         Self::Event: 'a,
     {
         events.into_iter().fold(Self::default(), Self::evolve)
+    }
+}
+
+/// A decider whose type nobody has to know: for looking at the past of any stream.
+#[derive(Debug, Clone, Copy)]
+pub struct AnyDecider {
+    /// Category of the streams it decides for.
+    pub category: &'static str,
+    /// The state of a stream without events.
+    pub begin: fn() -> Box<dyn State>,
+}
+
+impl AnyDecider {
+    /// `D`, without its type.
+    pub const fn of<D: Decider>() -> Self {
+        Self { category: D::CATEGORY, begin: || Box::new(D::default()) }
+    }
+}
+
+/// The state of a stream, folded from events as they are stored.
+pub trait State: Send {
+    fn fold(&mut self, event_type: &str, version: i16, data: &str) -> Result<(), CodecError>;
+
+    /// As people and programs see it.
+    fn show(&self) -> serde_json::Result<Value>;
+}
+
+impl<D: Decider> State for D {
+    fn fold(&mut self, event_type: &str, version: i16, data: &str) -> Result<(), CodecError> {
+        let event: D::Event = decode(event_type, version, data)?;
+        *self = std::mem::take(self).evolve(&event);
+        Ok(())
+    }
+
+    fn show(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
     }
 }
 

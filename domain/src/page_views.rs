@@ -15,7 +15,7 @@ pub const PAGE_VIEW: &str = "page_view";
 const TYPES: &[(&str, i16)] = &[("page_viewed", 1)];
 
 pub const CONTEXT: Context =
-    Context { name: "page_views", categories: &[PAGE_VIEW], events: &[TYPES] };
+    Context { name: "page_views", categories: &[PAGE_VIEW], events: &[TYPES], deciders: &[] };
 
 /// What visitors did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -101,7 +101,8 @@ pub enum Cleared {
 }
 
 /// An alert, as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Alert {
     #[default]
     Unknown,

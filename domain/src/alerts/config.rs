@@ -291,7 +291,7 @@ impl Event {
 }
 
 /// The rules of one scope, as they are.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Rules {
     pub config: Config,
 }

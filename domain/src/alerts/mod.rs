@@ -35,12 +35,14 @@ pub use rule::{Operator, Rule, Severity, Threshold};
 pub use watch::{Cause, Outcome, Watch};
 
 use crate::context::Context;
+use crate::decider::AnyDecider;
 use crate::event::union;
 
 pub const CONTEXT: Context = Context {
     name: "alerts",
     categories: &[config::CATEGORY, alert::CATEGORY],
     events: &[config::TYPES, alert::TYPES],
+    deciders: &[AnyDecider::of::<Rules>(), AnyDecider::of::<Alert>()],
 };
 
 union! {

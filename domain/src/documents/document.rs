@@ -56,7 +56,8 @@ impl Reject for Rejection {
 }
 
 /// A document. What it says is not needed to decide anything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Document {
     #[default]
     Unrecorded,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::context::Context;
+use crate::decider::AnyDecider;
 use crate::decider::Decider;
 use crate::event::{StreamId, union};
 
@@ -23,6 +24,7 @@ pub const CONTEXT: Context = Context {
     name: "documents",
     categories: &[document::Document::CATEGORY, schema::Schema::CATEGORY],
     events: &[document::TYPES, schema::TYPES],
+    deciders: &[AnyDecider::of::<document::Document>(), AnyDecider::of::<schema::Schema>()],
 };
 
 union! {

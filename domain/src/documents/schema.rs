@@ -48,7 +48,8 @@ impl Reject for Rejection {
 }
 
 /// A schema as its history leaves it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Schema {
     #[default]
     Unregistered,

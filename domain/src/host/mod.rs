@@ -20,7 +20,8 @@ pub const HOST: &str = "host";
 
 const TYPES: &[(&str, i16)] = &[("host_sampled", 1)];
 
-pub const CONTEXT: Context = Context { name: "host", categories: &[HOST], events: &[TYPES] };
+pub const CONTEXT: Context =
+    Context { name: "host", categories: &[HOST], events: &[TYPES], deciders: &[] };
 
 /// What was seen of hosts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,6 +23,7 @@ mod schedules;
 use uuid::Uuid;
 
 use crate::context::Context;
+use crate::decider::AnyDecider;
 use crate::decider::Decider;
 use crate::event::{StreamId, union};
 
@@ -35,6 +36,11 @@ pub const CONTEXT: Context = Context {
     name: "orders",
     categories: &[Order::CATEGORY, Product::CATEGORY, SkuOwner::CATEGORY, StockItem::CATEGORY],
     events: &[order::TYPES, product::TYPES, product::SKU_TYPES, stock_item::TYPES],
+    deciders: &[
+        AnyDecider::of::<Order>(),
+        AnyDecider::of::<Product>(),
+        AnyDecider::of::<StockItem>(),
+    ],
 };
 
 union! {

@@ -189,7 +189,8 @@ impl Reject for Rejection {
 }
 
 /// An order as its history leaves it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Order {
     #[default]
     Unplaced,

@@ -127,7 +127,8 @@ impl Reject for Rejection {
 }
 
 /// A product as its history leaves it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Product {
     #[default]
     Unknown,

@@ -114,7 +114,7 @@ impl Reject for Rejection {
 
 /// The stock of a product as its history leaves it. Only live reservations are kept, so it is as
 /// small as the orders under way.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct StockItem {
     pub available: u64,
     /// By order.

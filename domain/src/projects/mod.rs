@@ -17,12 +17,14 @@ pub use text::{Change, Description, InvalidText, Name, Text};
 
 use crate::Decider;
 use crate::context::Context;
+use crate::decider::AnyDecider;
 use crate::event::union;
 
 pub const CONTEXT: Context = Context {
     name: "projects",
     categories: &[Project::CATEGORY, Task::CATEGORY],
     events: &[project::TYPES, task::TYPES],
+    deciders: &[AnyDecider::of::<Project>(), AnyDecider::of::<Task>()],
 };
 
 union! {

@@ -77,7 +77,8 @@ pub enum Act {
 }
 
 /// A project as its history leaves it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Project {
     #[default]
     Uncreated,
@@ -85,7 +86,7 @@ pub enum Project {
     Archived(Details),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Details {
     name: String,
     description: Option<String>,

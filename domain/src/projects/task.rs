@@ -163,7 +163,8 @@ pub struct Changes {
 }
 
 /// A task as its history leaves it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Task {
     #[default]
     Uncreated,
@@ -173,7 +174,7 @@ pub enum Task {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Details {
     project_id: Uuid,
     title: String,

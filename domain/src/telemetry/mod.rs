@@ -14,6 +14,7 @@ mod rejected;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
+use crate::decider::AnyDecider;
 use crate::event::{Position, StreamId, union};
 
 pub use id::{DeviceId, DeviceRef, InvalidId, UserId};
@@ -36,6 +37,7 @@ pub const CONTEXT: Context = Context {
     name: "telemetry",
     categories: &[DEVICE, presence::CATEGORY, REJECTION],
     events: &[TYPES, presence::TYPES],
+    deciders: &[AnyDecider::of::<presence::Setting>()],
 };
 
 /// What devices did.

@@ -58,7 +58,8 @@ impl Reject for Rejection {
 }
 
 /// An address as its history leaves it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EmailClaim {
     #[default]
     Free,

@@ -17,12 +17,18 @@ pub use session::Session;
 pub use user::User;
 
 use crate::context::Context;
+use crate::decider::AnyDecider;
 use crate::decider::Decider;
 
 pub const CONTEXT: Context = Context {
     name: "users",
     categories: &[User::CATEGORY, EmailClaim::CATEGORY, Session::CATEGORY],
     events: &[user::TYPES, email_claim::TYPES, session::TYPES],
+    deciders: &[
+        AnyDecider::of::<User>(),
+        AnyDecider::of::<EmailClaim>(),
+        AnyDecider::of::<Session>(),
+    ],
 };
 
 /// Member of the events' data that never leaves through the API, though it is no password but a

@@ -99,7 +99,8 @@ impl Reject for Rejection {
 }
 
 /// A session as its history leaves it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Session {
     #[default]
     NotBegun,
@@ -108,7 +109,7 @@ pub enum Session {
 }
 
 /// A session that was not revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Live {
     pub user_id: Uuid,
     pub password_number: u32,

@@ -95,7 +95,8 @@ impl Reject for Rejection {
 }
 
 /// A user as its history leaves it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum User {
     #[default]
     Nobody,
@@ -103,9 +104,10 @@ pub enum User {
 }
 
 /// Somebody who is registered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Account {
     pub personal: Personal,
+    #[serde(skip_serializing)]
     pub password_hash: PasswordHash,
     /// The first password is number 1. Tells a session which password it was begun with.
     pub password_number: u32,

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::context::Context;
-use crate::decider::{Decider, Decision, accept, nothing, reject};
+use crate::decider::{AnyDecider, Decider, Decision, accept, nothing, reject};
 use crate::event::StreamId;
 use crate::rejection::{Kind, Reject};
 
@@ -30,8 +30,12 @@ const TYPES: &[(&str, i16)] = &[
     ("work_given_up", 1),
 ];
 
-pub const CONTEXT: Context =
-    Context { name: "works", categories: &[Work::CATEGORY], events: &[TYPES] };
+pub const CONTEXT: Context = Context {
+    name: "works",
+    categories: &[Work::CATEGORY],
+    events: &[TYPES],
+    deciders: &[AnyDecider::of::<Work>()],
+};
 
 /// The stream of one work.
 pub fn stream(id: Uuid) -> StreamId {
@@ -137,7 +141,8 @@ impl Reject for Rejection {
 }
 
 /// A work as its history leaves it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Work {
     #[default]
     Undemanded,

@@ -22,6 +22,7 @@ mod alerts;
 mod agent;
 mod token;
 mod lag;
+mod trace;
 mod load;
 mod config;
 mod openapi;
@@ -90,6 +91,8 @@ enum Command {
     Lag(lag::Args),
     /// Send what many devices would, and account for every message
     Load(load::Args),
+    /// Show what caused an event and what it caused
+    Trace(trace::Args),
     /// Make a bearer token
     Token(token::Args),
     /// Show the configuration as it is in effect, without its secrets
@@ -144,6 +147,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Agent(args) => agent::run(args).await,
         Command::Lag(args) => lag::run(args).await,
         Command::Load(args) => Box::pin(load::run(args)).await,
+        Command::Trace(args) => trace::run(args).await,
         Command::Token(args) => token::run(&args),
         Command::Config(args) => config::run(&args, &log),
         Command::Openapi => openapi::run(),

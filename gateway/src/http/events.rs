@@ -20,7 +20,7 @@ use super::caller::Operator;
 use super::extract::{Path, Query};
 use super::page::{self, Limit, Page};
 use super::problem::Problem;
-use super::{Api, sse, tags};
+use super::{Api, past, sse, tags};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(feed)).routes(routes!(listen)).routes(routes!(stream))
@@ -58,7 +58,7 @@ impl EventRow {
         };
         let context = Context::of_category(event.stream.category());
         // Operators may see everything but what passwords could be guessed from: see ADR 9.
-        let data = if context == Some(&users::CONTEXT) {
+        let data = if context.is_some_and(|context| context.name == users::CONTEXT.name) {
             without_secret(&event.data).map_err(|error| Problem::internal(&error))?
         } else {
             raw(&event.data)?
@@ -194,17 +194,22 @@ pub(super) struct StreamQuery {
     #[serde(default)]
     #[param(value_type = Option<i64>, minimum = 0)]
     after: Version,
+    /// Not its events, but what they came to at this position of the log, or at this time
+    /// (RFC 3339).
+    at: Option<String>,
     /// Items on the page: 1 to 500, 100 if not said.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
 }
 
-/// Show one stream, event by event
+/// Show one stream, event by event, or as it was
+///
+/// With `at`, what its decider knew then: its state, folded from the events up to there.
 #[utoipa::path(
     get, path = "/api/v1/streams/{stream_id}", tag = tags::EVENTS,
     params(("stream_id" = String, Path, description = "`category-key`"), StreamQuery),
-    responses((status = 200, description = "Its events, oldest first", body = Page<EventRow>,
+    responses((status = 200, description = "Its events, oldest first; with `at` a `StreamState`", body = Value,
         headers(("Tributary-Position" = i64, description = "Position of the last one shown"),
         ("Link" = String, description = "The events after these, `rel=\"next\"`"))),
         (status = 403, description = "Not an operator"),
@@ -220,7 +225,7 @@ async fn stream(
     of_stream(&api, &uri, &stream, &query, "stream").await
 }
 
-/// A page of one stream, which is called `what` in our answers.
+/// A page of one stream, which is called `what` in our answers; or the stream as it was.
 pub(super) async fn of_stream(
     api: &Api,
     uri: &Uri,
@@ -228,6 +233,9 @@ pub(super) async fn of_stream(
     query: &StreamQuery,
     what: &str,
 ) -> Result<Response, Problem> {
+    if let Some(at) = &query.at {
+        return past::show(api, stream, at).await;
+    }
     if query.after < Version::NONE {
         return Err(Problem::parameter("after", "not a version"));
     }

@@ -12,6 +12,7 @@ mod host;
 mod openapi;
 mod orders;
 mod page;
+mod past;
 mod page_views;
 mod problem;
 mod projections;
@@ -21,6 +22,7 @@ mod sse;
 mod telemetry;
 mod text;
 mod trace;
+mod traced;
 mod users;
 mod wait;
 mod works;
@@ -112,6 +114,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .merge(host::routes())
         .merge(users::routes())
         .merge(events::routes())
+        .merge(traced::routes())
         .merge(projections::routes())
 }
 

@@ -115,6 +115,7 @@ const MATRIX: &[(&str, &str, [Says; 6])] = &[
 
     ("GET /api/v1/events", "", OPERATORS),
     ("GET /api/v1/events/stream", "", OPERATORS),
+    ("GET /api/v1/events/{position}/trace", "", OPERATORS),
     ("GET /api/v1/streams/{stream_id}", "", OPERATORS),
     ("GET /api/v1/projections", "", OPERATORS),
     ("GET /livez", "", ANYBODY),
@@ -271,6 +272,7 @@ impl World {
             "owner" => self.owner_id.clone(),
             "device_id" => "d".into(),
             "name" => "known".into(),
+            "position" => "1".into(),
             "stream_id" => format!("product-{}", self.product),
             "email" => email(),
             "registered" => {

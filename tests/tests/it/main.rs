@@ -6,6 +6,7 @@ mod projects;
 mod tasks;
 mod telemetry;
 mod alerts;
+mod past;
 mod mqtt_security;
 mod mqtt_versions;
 mod mqtt_bridges;

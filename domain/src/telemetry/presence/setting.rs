@@ -83,7 +83,7 @@ impl Reject for Rejection {
 }
 
 /// A user's setting as its history leaves it; the default where nothing was ever chosen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Setting {
     inactive_after_ms: Option<i64>,
 }

@@ -1,0 +1,10 @@
+-- Read model of causes and effects.
+create table link (
+    position       bigint not null constraint link_key primary key,
+    event_id       uuid   not null,
+    correlation_id uuid, -- shared by all that follows from one request, or from one reading
+    causation_id   uuid  -- the event it follows from
+);
+
+create index link_correlation_idx on link (correlation_id, position)
+    where correlation_id is not null;
