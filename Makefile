@@ -31,7 +31,7 @@ lint: ## Formatting, clippy, documentation, dependencies
 fmt: ## Format the code
 	cargo fmt --all
 
-bench: install ## Measure: BENCH=alerts, append, feed, mqtt_bridge, mqtt_load or page_views; pass arguments with ARGS=
+bench: install ## Measure: BENCH=alerts, append, feed or page_views; pass arguments with ARGS=
 	cargo run --release --package benches --bin $(BENCH) -- $(ARGS)
 BENCH ?= append
 

@@ -5,10 +5,12 @@
 #![allow(clippy::print_stderr, reason = "what processes say helps when a test fails")]
 #![allow(clippy::disallowed_methods, reason = "there is no role whose tracker would wait")]
 
+mod load;
 mod process;
 mod publish;
 mod system;
 
+pub use load::Load;
 pub use process::{Process, tributary};
 pub use publish::Listener;
 pub use system::{Bridge, Caller, DEADLINE, Options, System, eventually, free_port};

@@ -44,7 +44,7 @@ pub struct Options {
 
 impl Options {
     /// Two full batches of the log: one commits while the next gathers. Measured in one session on
-    /// two busy cores with `benches/src/bin/mqtt_bridge.rs`, in thousands of messages a second:
+    /// two busy cores with the bridge alone, in thousands of messages a second:
     /// 1,024 gives 24, 2,048 gives 34, 4,096 gives 44, 8,192 gives 52, and 16,384 little more.
     pub const RECEIVE_MAXIMUM: u16 = 8192;
     pub const KEEP_ALIVE: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@
 //! loop that both polls the broker and awaits its own acknowledgements deadlocks; Vector shipped
 //! that.)
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,10 +58,19 @@ pub(super) async fn run(
     let writer = AbortOnDropHandle::new(tasks.spawn(write_acks(write, acks, keep_alive)));
     let reader = Reader { frames, acknowledge, filters, silence: keep_alive.mul_f64(1.5), intake };
     let reader = AbortOnDropHandle::new(tasks.spawn(reader.run(shutdown.clone())));
-    let reading = async { reader.await.unwrap_or(Err(Lost::Closed)) };
+    let mut reading = pin!(async { reader.await.unwrap_or(Err(Lost::Closed)) });
     // It ends by itself when the reader has, and the last message taken here is settled.
-    let writing = async { writer.await.unwrap_or(Err(Lost::Closed)) };
-    let (mut frames, ()) = tokio::try_join!(reading, writing)?;
+    let mut writing = pin!(async { writer.await.unwrap_or(Err(Lost::Closed)) });
+    let mut frames = tokio::select! {
+        frames = &mut reading => frames?,
+        Err(lost) = &mut writing => {
+            // What the socket still holds was acknowledged to its publisher, and a broker that was
+            // killed has it nowhere else.
+            drop(timeout(LINGER, reading).await);
+            return Err(lost);
+        }
+    };
+    writing.await?;
     // Closing a socket that holds unread bytes resets the connection, and what the broker has not
     // yet read of ours is gone: acknowledgements, and the goodbye. So it is the one to close.
     if timeout(LINGER, frames.discard()).await.is_err() {
@@ -116,19 +126,18 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Hands a message on. It counts as received when nothing can come between any more.
     async fn take(&mut self, publish: Publish, size: usize) -> Result<(), Lost> {
+        let qos0 = publish.qos == QoS::AtMostOnce;
         let acknowledge = match publish.qos {
             QoS::AtMostOnce => None,
             // A subscription at QoS 1 brings nothing higher.
             QoS::ExactlyOnce => return Err(rumqttc::mqttbytes::Error::ProtocolError.into()),
-            QoS::AtLeastOnce => Some(Acknowledge {
-                packet_id: publish.pkid,
-                // Free already, if the broker keeps to the receive maximum. Mosquitto 2.0.11 does
-                // so only until the first PUBACK; what it sends too early waits in the socket.
-                place: match self.acknowledge.clone().reserve_owned().await {
-                    Ok(place) => place,
-                    Err(_writer_ended) => return Err(Lost::Closed),
-                },
-            }),
+            // Free already, if the broker keeps to the receive maximum. Mosquitto 2.0.11 does so
+            // only until the first PUBACK; what it sends too early waits in the socket.
+            QoS::AtLeastOnce => match self.acknowledge.clone().reserve_owned().await {
+                Ok(place) => Some(Acknowledge { packet_id: publish.pkid, place }),
+                // Nobody would hear the acknowledgement. What came is recorded all the same.
+                Err(_writer_ended) => None,
+            },
         };
         let message = Message::new(&publish.topic, &publish.payload, size, Utc::now());
         drop(publish); // It holds on to the buffer it was read from.
@@ -138,7 +147,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let (Ok(held), Ok(place)) = (held, place) else {
             return Err(Lost::Closed);
         };
-        self.intake.accounting.received(acknowledge.is_none());
+        self.intake.accounting.received(qos0);
         place.send(Taken { message, acknowledge, held });
         Ok(())
     }
@@ -194,4 +203,47 @@ async fn write_acks(
     write.write_all_buf(&mut buffer).await?;
     write.shutdown().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::BoxedSocket;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_before_the_broker_died_is_taken() {
+        let mut wire = BytesMut::new();
+        for pkid in 1..=100 {
+            let mut publish = Publish::new("a/b", QoS::AtLeastOnce, vec![b'x'; 2_000], None);
+            publish.pkid = pkid;
+            publish.write(&mut wire).unwrap();
+        }
+        // Nobody is there to be written to, which the first ping shows, before anything is read.
+        let (nobody, _) = tokio::io::duplex(1);
+        let (sender, receiver) = tokio::io::duplex(1_000);
+        let dead: BoxedSocket = Box::new(tokio::io::join(receiver, nobody));
+        let sending = async {
+            let mut sender = sender;
+            sender.write_all(&wire).await.unwrap();
+        };
+        let (taken, mut messages) = mpsc::channel(512);
+        let accounting = Arc::new(Accounting::new("test"));
+        let held = Arc::new(Semaphore::new(1 << 20));
+        let intake = Intake { taken, held, accounting: Arc::clone(&accounting) };
+        let (read, write) = tokio::io::split(dead);
+        let connection = Connection {
+            frames: Frames::new(read, 10_000),
+            write,
+            keep_alive: Duration::from_secs(30),
+            receive_maximum: 10,
+            resumed: false,
+        };
+        let shutdown = CancellationToken::new();
+        let running = run(connection, Arc::from([]), 10, intake, &shutdown);
+        let (ended, ()) = tokio::join!(running, sending);
+        assert!(matches!(ended, Err(Lost::Io(_))), "the writer's failure is what is told");
+        assert_eq!((accounting.snapshot().received, accounting.snapshot().qos0), (100, 0));
+        messages.close();
+        assert_eq!(messages.len(), 100);
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use gateway::servers::{Mosquitto, mosquitto};
 use serde_json::{Value, json};
 use tests::{Options, Process, System, eventually};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -222,5 +223,58 @@ async fn sigterm_finishes_what_was_taken() -> Result<()> {
     .await?;
     system.caught_up().await?;
     assert_eq!(system.number("select count(*) from telemetry.reading").await?, 5_000);
+    system.is_sound().await
+}
+
+/// Waits until what is visible is less than half a second old: then nothing waits in the broker.
+async fn keeps_up(system: &System) -> Result<()> {
+    let age =
+        "select coalesce(extract(epoch from clock_timestamp() - max(time)) * 1000, 1e6)::bigint
+               from telemetry.device";
+    eventually("the newest reading is visible", async || Ok(system.number(age).await? < 500)).await
+}
+
+/// Every server and role on the way of a reading, one after the other, while `tributary load` counts
+/// each message. The broker has its own part in it: what it had acknowledged when it died is only
+/// safe because it was in the bridge's hands, or its socket, by then.
+#[tokio::test]
+async fn the_ledger_of_a_load_balances_whatever_is_killed() -> Result<()> {
+    let mut system = System::start_with(Options { own_postgres: true }).await?;
+    let mut postgres = system.postgres.take().expect("this test has its own");
+    let folder = system.folder.join("killed-mosquitto");
+    let mut broker = Mosquitto::start(&folder, mosquitto::Options::default()).await?;
+    let url = broker.url();
+    system.environment.retain(|(name, _)| name != "MQTT_URL");
+    system.environment.push(("MQTT_URL".into(), url));
+    let roles: [&[&str]; 4] = [&["mqtt"], &["http"], &["projector"], &["relay", "worker"]];
+    let mut processes = Vec::new();
+    for roles in roles {
+        processes.push((roles, system.serve(roles).await?));
+    }
+    let rate = if outage()? > Duration::from_secs(10) { "33.4" } else { "10" };
+    let load = system.start_load(&["--users", "30", "--rate", rate, "--duration", "1h"])?;
+    let begun = Instant::now();
+    while begun.elapsed() < outage()? {
+        for (roles, process) in &mut processes {
+            keeps_up(&system).await?;
+            *process = system.serve_after_kill(roles, process).await?;
+        }
+        keeps_up(&system).await?;
+        broker.kill().await;
+        broker.restart().await?;
+        keeps_up(&system).await?;
+        postgres.kill().await;
+        postgres.restart().await?;
+    }
+    keeps_up(&system).await?;
+    let report = load.end().await?;
+    println!("{report:#}");
+    for name in ["lost", "duplicated", "unacknowledged", "unknown"] {
+        assert_eq!(report[name], 0, "{name} in {report:#}");
+    }
+    for name in ["sent", "acknowledged", "stored", "visible"] {
+        assert_eq!(report[name], report["due"], "{name} in {report:#}");
+    }
+    assert!(report["troubles"].as_object().is_some_and(|it| !it.is_empty()), "nothing was felt");
     system.is_sound().await
 }

@@ -2,20 +2,11 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tests::{System, tributary};
+use tests::System;
 
 /// A short run: its exit code, its JSON if it printed any, and what it said on stderr.
 async fn load(system: &System, arguments: &[&str]) -> Result<(Option<i32>, Value, String)> {
-    let output = tokio::process::Command::new(tributary())
-        .args(["load", "--json"])
-        .args(arguments)
-        .envs(system.environment.iter().map(|(name, value)| (name, value)))
-        .env("TRIBUTARY_URL", &system.url)
-        .env("TRIBUTARY_TOKEN", &system.token)
-        .output()
-        .await?;
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    Ok((output.status.code(), report, String::from_utf8(output.stderr)?))
+    system.start_load(arguments)?.outcome().await
 }
 
 /// 20 devices, 50 messages a second each, for two seconds.

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 /// Decimal digits that latencies are kept to.
 const DIGITS: u8 = 3;
+/// A longer one is taken for so long.
+const LONGEST: Duration = Duration::from_hours(1);
 /// Kinds of trouble told apart; what comes beyond is counted together.
 const TROUBLES: usize = 32;
 
@@ -29,9 +31,10 @@ impl Start {
     }
 }
 
-/// Latencies in microseconds.
+/// Latencies in microseconds, none of them yet.
 pub(super) fn latencies() -> Histogram<u64> {
-    Histogram::new(DIGITS).expect("so many digits can be kept")
+    let longest = LONGEST.as_secs() * 1_000_000;
+    Histogram::new_with_bounds(1, longest, DIGITS).expect("the bounds are in order")
 }
 
 /// The figures of all senders.
@@ -142,4 +145,25 @@ impl Tally {
 pub(super) fn record(latencies: &mut Histogram<u64>, waited: Duration) {
     let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
     latencies.saturating_record(micros);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_long_are_told_apart() {
+        let mut latencies = latencies();
+        let millis = [1, 40, 5_000, 60_000].map(Duration::from_millis);
+        for waited in millis.into_iter().chain([Duration::from_hours(2)]) {
+            record(&mut latencies, waited);
+        }
+        let recorded: Vec<u64> =
+            latencies.iter_recorded().map(|at| at.value_iterated_to()).collect();
+        let expected = [1_000, 40_000, 5_000_000, 60_000_000, 3_600_000_000];
+        for (recorded, expected) in recorded.iter().zip(expected) {
+            assert!(recorded.abs_diff(expected) <= expected / 1_000, "{recorded}");
+        }
+        assert_eq!(latencies.len(), 5);
+    }
 }
