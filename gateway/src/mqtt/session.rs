@@ -209,6 +209,7 @@ async fn write_acks(
 mod tests {
     use super::super::connection::BoxedSocket;
     use super::*;
+    use crate::mqtt::version::Version;
 
     #[tokio::test]
     async fn what_came_before_the_broker_died_is_taken() {
@@ -232,7 +233,8 @@ mod tests {
         let intake = Intake { taken, held, accounting: Arc::clone(&accounting) };
         let (read, write) = tokio::io::split(dead);
         let connection = Connection {
-            frames: Frames::new(read, 10_000),
+            frames: Frames::new(read, Version::V5, 10_000),
+            version: Version::V5,
             write,
             keep_alive: Duration::from_secs(30),
             receive_maximum: 10,
