@@ -38,7 +38,7 @@ pub use chain::{EventHash, link};
 pub use checkpoint::Checkpoint;
 pub use copy::CopyRows;
 pub use feed::{Feed, Source};
-pub use migrate::{migrate, pool, set_application_password};
+pub use migrate::{begin_epoch, migrate, pool, set_application_password};
 pub use raw::RawEvent;
 pub use read::{Filter, PAGE_BYTES, Page};
 pub use receipt::{NewReceipt, RECEIPT_DAYS, Receipt};

@@ -29,6 +29,7 @@ headers! {
     POSITION = "Tributary-Position";
     PREVIOUS = "Tributary-Previous";
     VERSION = "Tributary-Version";
+    EPOCH = "Tributary-Epoch";
     SCHEMA_VERSION = "Tributary-Schema-Version";
     METADATA = "Tributary-Metadata";
     BODY = "Tributary-Body";
@@ -41,7 +42,7 @@ headers! {
 const OMITTED: &str = "omitted";
 
 /// Bytes that names, punctuation and values of fixed length take, generously.
-const FIXED_BYTES: usize = 768;
+const FIXED_BYTES: usize = 832;
 
 /// A message, ready to be published.
 pub(crate) struct Outgoing {
@@ -55,6 +56,8 @@ pub(crate) struct Place {
     pub(crate) context: &'static str,
     /// Position of the event before it in the same context; 0 if there is none.
     pub(crate) previous: Position,
+    /// How often the log was restored from a backup, and history may have forked.
+    pub(crate) epoch: i64,
     /// The server refuses the message unless the stream ends here.
     pub(crate) expected_last_sequence: u64,
     /// Or unless it ends with this event: after messages of others, which nobody counted, a later
@@ -88,6 +91,7 @@ pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outg
     headers.insert(POSITION.clone(), event.position.to_string());
     headers.insert(PREVIOUS.clone(), place.previous.to_string());
     headers.insert(VERSION.clone(), event.version.to_string());
+    headers.insert(EPOCH.clone(), place.epoch.to_string());
     headers.insert(SCHEMA_VERSION.clone(), event.schema_version.to_string());
     headers.insert(MESSAGE_ID.clone(), id);
     let expected = place.expected_last_sequence.to_string();
@@ -227,6 +231,7 @@ mod tests {
             context: "things",
             previous: Position(41),
             expected_last_sequence: 40,
+            epoch: 1,
             expected_last_id: Some(Uuid::from_u128(6)),
         };
         let sent = encode(event, &place, max_payload);

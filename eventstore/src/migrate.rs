@@ -17,6 +17,14 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> 
     MIGRATOR.run(connection).await
 }
 
+/// Begins another epoch, after the log was restored from a backup: what was written after the
+/// backup is gone, and its positions will be given to other events. Returns its number.
+pub async fn begin_epoch(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("update log.head set epoch = epoch + 1 returning epoch")
+        .fetch_one(connection)
+        .await
+}
+
 /// Gives the application's role its password. The migration makes the role without one, so that
 /// no password stands in a file of ours.
 pub async fn set_application_password(

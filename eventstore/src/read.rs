@@ -62,6 +62,12 @@ impl EventStore {
         Ok(Position(position.await?))
     }
 
+    /// Which history this is: a backup that was restored begins another one.
+    pub async fn epoch(&self) -> Result<i64, Unavailable> {
+        let epoch = sqlx::query_scalar("select epoch from log.head").fetch_one(self.pool());
+        Ok(epoch.await?)
+    }
+
     /// The wanted events after `after` and not after `until`, a position known to be committed;
     /// at most `limit`, fewer when they are large.
     pub async fn read(

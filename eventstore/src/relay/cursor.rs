@@ -15,6 +15,7 @@ use crate::{EventStore, RawEvent, Unavailable};
 /// The end of what has been published.
 pub(crate) struct Cursor {
     tail: Tail,
+    epoch: i64,
     position: Position,
     /// The event placed last. None before the first: the end it follows has just been read.
     last: Option<Uuid>,
@@ -45,6 +46,7 @@ impl Cursor {
             }
         };
         Ok(Self {
+            epoch: store.epoch().await?,
             position: tail.position(),
             last: None,
             previous: HashMap::new(),
@@ -82,6 +84,7 @@ impl Cursor {
         Ok(Place {
             context,
             previous,
+            epoch: self.epoch,
             expected_last_sequence: self.sequence_of(event.position).saturating_sub(1),
             expected_last_id: self.last.replace(event.id),
         })

@@ -9,6 +9,10 @@ use crate::config::{Admin, Database};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// The database was restored from a backup: begin another epoch, so that whoever follows the
+    /// log notices that its history may have forked
+    #[arg(long)]
+    after_restore: bool,
     #[command(flatten)]
     admin: Admin,
     #[command(flatten)]
@@ -17,6 +21,12 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     migrate(&args.admin, &args.database).await?;
+    if args.after_restore {
+        let mut connection = connect(&args.admin).await?;
+        let epoch = eventstore::begin_epoch(&mut connection).await?;
+        connection.close().await?;
+        output::note(&format!("epoch {epoch} begins"));
+    }
     output::note("the database is up to date");
     Ok(())
 }
@@ -24,7 +34,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 /// The log, the application's password and what read models need of the database, as its owner;
 /// the schemas of the read models as the role that is to keep them.
 pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Failure> {
-    let mut connection = PgConnection::connect(admin.database_admin_url.expose()).await?;
+    let mut connection = connect(admin).await?;
     eventstore::migrate(&mut connection).await.context("the log could not be migrated")?;
     if let Some(password) = database.password()? {
         eventstore::set_application_password(&mut connection, &password).await?;
@@ -33,4 +43,8 @@ pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Fa
     connection.close().await?;
     projections::create_schemas(&database.options()?).await?;
     Ok(())
+}
+
+async fn connect(admin: &Admin) -> Result<PgConnection, Failure> {
+    Ok(PgConnection::connect(admin.database_admin_url.expose()).await?)
 }

@@ -7,6 +7,7 @@ mod tasks;
 mod telemetry;
 mod alerts;
 mod past;
+mod restore;
 mod mqtt_security;
 mod mqtt_versions;
 mod mqtt_bridges;

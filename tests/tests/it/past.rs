@@ -61,6 +61,7 @@ async fn an_order_and_an_alert_are_traced_to_what_began_them() -> Result<()> {
     let placed = admin
         .post("/api/v1/orders", &json!({"items": [{"product_id": product, "quantity": 2}]}))
         .header("traceparent", traceparent)
+        .header("Prefer", "wait=20")
         .send()
         .await?;
     let begun = placed.headers()["tributary-position"].to_str()?.to_owned();
