@@ -7,6 +7,7 @@ mod tasks;
 mod telemetry;
 mod alerts;
 mod past;
+mod waiting;
 mod restore;
 mod mqtt_security;
 mod mqtt_versions;

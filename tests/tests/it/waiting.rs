@@ -1,0 +1,131 @@
+//! Reading what one wrote: a query with `Tributary-Min-Position` is answered from a model that has
+//! seen it, or told which projection is behind; never from an older one.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::{System, eventually};
+
+/// Writes that are read at once.
+const WRITES: usize = 2_000;
+/// Clients that write and read.
+const CLIENTS: usize = 32;
+
+/// A query of each projection.
+const QUERIES: &[(&str, &str)] = &[
+    ("alerts", "/api/v1/alerts"),
+    ("documents", "/data"),
+    ("host", "/api/v1/host/samples"),
+    ("order_list", "/api/v1/orders"),
+    ("stock_level", "/api/v1/products"),
+    ("page_views", "/api/v1/page-views/stats"),
+    ("projects", "/api/v1/projects"),
+    ("telemetry", "/api/v1/devices"),
+    ("trace", "/api/v1/events/1/trace"),
+    ("users", "/api/v1/users"),
+    ("works", "/api/v1/works"),
+];
+
+async fn write_and_read(system: &System, n: usize) -> Result<Duration> {
+    let demand = json!({ "add_up_to": n });
+    let answer = system.post("/api/v1/works", &demand).send().await?.error_for_status()?;
+    let position = answer.headers()["tributary-position"].clone();
+    let path = answer.headers()["location"].to_str()?.to_owned();
+    let asked = Instant::now();
+    let shown = system.get(&path).header("Tributary-Min-Position", position).send().await?;
+    let waited = asked.elapsed();
+    ensure!(shown.status() == 200, "{path}: {}", shown.status());
+    let work: Value = shown.json().await?;
+    ensure!(work["add_up_to"] == n, "{work}");
+    Ok(waited)
+}
+
+#[tokio::test]
+async fn whoever_wrote_reads_what_was_written() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let results = futures::stream::iter((0..WRITES).map(|n| write_and_read(&system, n)));
+    let results: Vec<_> = results.buffer_unordered(CLIENTS).collect().await;
+    let mut waits = results.into_iter().collect::<Result<Vec<_>>>()?;
+    assert_eq!(waits.len(), WRITES);
+    waits.sort_unstable();
+    let (p50, p99) = (waits[WRITES / 2], waits[WRITES * 99 / 100]);
+    println!("{WRITES} of {WRITES} saw their write; waited p50 {p50:?}, p99 {p99:?}");
+    system.caught_up().await?;
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn no_query_answers_from_before_the_position_it_was_given() -> Result<()> {
+    let system = System::start().await?;
+    let names: Vec<_> = QUERIES.iter().map(|(projection, _)| *projection).collect();
+    assert_eq!(names, projections::names(), "each projection has a query here");
+    let front = system.serve(&["http"]).await?;
+    // An event that most projections have nothing to do with.
+    let demand = json!({"add_up_to": 1});
+    let written = system.post("/api/v1/works", &demand).send().await?.error_for_status()?;
+    let position = written.headers()["tributary-position"].to_str()?.to_owned();
+    let ask = async |path: &str, patience: &str| -> Result<reqwest::Response> {
+        let request = system.get(path).header("Tributary-Min-Position", &position);
+        Ok(request.header("Prefer", format!("wait={patience}")).send().await?)
+    };
+    // Nobody projects: none is silently stale, and each says who is behind.
+    for (projection, path) in QUERIES {
+        let behind = ask(path, "0").await?;
+        assert_eq!(behind.status(), 503, "{path}");
+        assert!(behind.headers().contains_key("retry-after"), "{path}");
+        let problem: Value = behind.json().await?;
+        assert_eq!(
+            (&problem["code"], &problem["projection"]),
+            (&json!("projection_behind"), &json!(projection)),
+            "{path}"
+        );
+    }
+    // Those that were asked before anybody projected are answered once somebody does; so are those
+    // whose projection passes the event by.
+    let asked = QUERIES.iter().map(|(_, path)| ask(path, "20"));
+    let asked = futures::future::join_all(asked);
+    let (_process, answers) = tokio::join!(system.serve(&["projector"]), asked);
+    for ((projection, path), answer) in QUERIES.iter().zip(answers) {
+        let answer = answer?;
+        assert_eq!(answer.status(), 200, "{projection} {path}");
+        let shown: i64 = answer.headers()["tributary-position"].to_str()?.parse()?;
+        assert!(shown >= position.parse()?, "{projection} shows {shown}");
+    }
+    drop(front);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_parked_stream_keeps_nobody_waiting() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let admin = system.caller(system.token.clone());
+    let work = admin.command(Method::POST, "/api/v1/works", &json!({"add_up_to": 1})).await?;
+    let id = work["id"].as_str().context("an id")?;
+    // An event that no build can read, written past all of them.
+    sqlx::query(
+        "with next as (
+           update log.head set position = position + 1 returning position)
+         insert into log.event (position, version, recorded_at, event_id, schema_version,
+                                event_type, stream_id, data, metadata, hash)
+         select position, 2, now(), gen_random_uuid(), 99, 'work_claimed', 'work-' || $1, '{}',
+                '{}', '\\x00' from next",
+    )
+    .bind(id)
+    .execute(&system.admin)
+    .await?;
+    eventually("the stream is parked", async || {
+        let sql = "select count(*) from log.parked where consumer = 'works' and parked";
+        Ok(system.number(sql).await? == 1)
+    })
+    .await?;
+    let waited = write_and_read(&system, 7).await?;
+    println!("another work waited {waited:?}");
+    let old = system.json(&format!("/api/v1/works/{id}")).await?;
+    assert_eq!(old["status"], "demanded", "as far as it can be read");
+    Ok(())
+}
