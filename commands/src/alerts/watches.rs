@@ -46,13 +46,11 @@ impl Watches {
         let stored: HashMap<_, _> =
             snapshot::load(pool, SNAPSHOTS, &missing).await?.into_iter().collect();
         for key in missing {
-            let watch = match stored.get(key) {
-                Some(state) => restore(rulebook, key, state)?,
-                None => {
-                    let (user_id, device_id) = halves(key);
-                    let rules = rulebook.in_force(user_id, device_id, None);
-                    Watch::new(user_id, device_id, rules)
-                }
+            let watch = if let Some(state) = stored.get(key) {
+                restore(rulebook, key, state)?
+            } else {
+                let (user_id, device_id) = halves(key);
+                Watch::new(user_id, device_id, rulebook.in_force(user_id, device_id, None))
             };
             self.held.insert(key.into(), watch);
         }

@@ -25,7 +25,7 @@ pub fn alert_stream(id: Uuid) -> StreamId {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    AlertRaised(Raised),
+    AlertRaised(Box<Raised>),
     /// It got worse. At most once a minute, by the time of the readings.
     AlertUpdated {
         #[serde(flatten)]

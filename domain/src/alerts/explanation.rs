@@ -32,25 +32,25 @@ pub fn explain(raised: &Raised, readings: &[(Position, DateTime<Utc>, Reading)])
             raised.breaches + 1 - from_end
         };
         let time = reading.time.min(*recorded_at);
-        let mut verdict = match reading.get(&rule.key) {
+        let mut verdict = vec![match reading.get(&rule.key) {
             Measured::Nothing => format!("`{}` is missing", rule.key),
             value => {
                 let value = value.to_json().unwrap_or_default();
                 format!("{value} breaches `{}`", rule.label())
             }
-        };
+        }];
         if rule.times > 1 {
-            verdict += &format!("; breach {number} of {} in a row", rule.times);
+            verdict.push(format!("breach {number} of {} in a row", rule.times));
         }
         if let Some(least) = rule.held_for {
             let held = (time - raised.since).to_std().unwrap_or_default();
-            verdict += &format!("; held for {} of {least}", Span(held));
+            verdict.push(format!("held for {} of {least}", Span(held)));
         }
         if *position == raised.notice.because {
-            verdict += "; the alert is raised";
+            verdict.push("the alert is raised".to_owned());
         }
         let value = reading.get(&rule.key).to_json();
-        Some(Step { position: *position, time, value, verdict })
+        Some(Step { position: *position, time, value, verdict: verdict.join("; ") })
     });
     steps.collect()
 }

@@ -121,7 +121,7 @@ impl Watch {
                         breaches: breaches.count,
                         readings: breaches.readings,
                     };
-                    (alert_id, Event::AlertRaised(raised), "raised")
+                    (alert_id, Event::AlertRaised(Box::new(raised)), "raised")
                 }
                 Turn::Update { alert, breaches } => {
                     let notice = self.notice(in_force, value, time, cause);

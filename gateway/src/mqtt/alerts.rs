@@ -58,7 +58,7 @@ enum Interrupted {
 
 /// What devices and people are told.
 #[derive(Debug, Serialize)]
-struct Message<'a> {
+struct News<'a> {
     /// Of the alert.
     id: &'a str,
     /// In a few words: `battery < 20`.
@@ -217,7 +217,7 @@ fn packet(raw: &RawEvent) -> Option<Publish> {
         Event::AlertCleared { notice, .. } => (notice, "cleared"),
         Event::AlertAcknowledged { .. } => return None,
     };
-    let message = Message {
+    let news = News {
         id: raw.stream.key(),
         rule: &notice.rule,
         severity: notice.severity,
@@ -229,6 +229,6 @@ fn packet(raw: &RawEvent) -> Option<Publish> {
         position: raw.position,
     };
     let topic = format!("users/{}/devices/{}/alerts", notice.user_id, notice.device_id);
-    let payload = serde_json::to_vec(&message).ok()?;
+    let payload = serde_json::to_vec(&news).ok()?;
     Some(Publish::new(topic, QoS::AtLeastOnce, payload, None))
 }

@@ -95,7 +95,7 @@ impl Changes {
         };
         if let AlertEvent::AlertRaised(raised) = event {
             let position = around.position.0;
-            self.raised.push(New { id, raised: raised.clone(), position });
+            self.raised.push(New { id, raised: Raised::clone(raised), position });
             return;
         }
         let update = self.updates.entry(id).or_default();

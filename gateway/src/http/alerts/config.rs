@@ -30,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// A rule over readings. `key`, `operator`, `threshold` and `message` are enough.
 #[derive(Debug, ToSchema)]
-#[schema(as = AlertRule, no_recursion)]
+#[schema(as = AlertRule)]
 #[expect(dead_code, reason = "read by `domain::alerts`; this is for the document")]
 pub(super) struct Rule {
     /// The field: a name, a dotted path or a JSON pointer.

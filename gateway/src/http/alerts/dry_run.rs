@@ -120,13 +120,12 @@ pub(super) async fn dry_run(
     if !caller.sees(user_id.as_str()) {
         return Err(Problem::not_found("user"));
     }
-    let device_ids = match request.device_id {
-        Some(device_id) => vec![device_id],
-        None => {
-            let (pool, start) = (api.store.pool(), DeviceCursor::default());
-            let rows = devices(pool, Some(user_id.as_str()), None, &start, MAX_DEVICES).await?;
-            rows.iter().filter_map(|row| DeviceId::parse(&row.device_id).ok()).collect()
-        }
+    let device_ids = if let Some(device_id) = request.device_id {
+        vec![device_id]
+    } else {
+        let (pool, start) = (api.store.pool(), DeviceCursor::default());
+        let rows = devices(pool, Some(user_id.as_str()), None, &start, MAX_DEVICES).await?;
+        rows.iter().filter_map(|row| DeviceId::parse(&row.device_id).ok()).collect()
     };
     let run = DryRun {
         user_id: user_id.to_string(),

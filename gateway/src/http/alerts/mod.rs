@@ -13,6 +13,7 @@ use commands::alerts::explained;
 use domain::Version;
 use domain::alerts::alert::{Command, Event};
 use domain::alerts::{Step, alert_stream};
+use eventstore::RawEvent;
 use projections::alerts::{self, Filter, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -222,7 +223,7 @@ async fn explanation(
     let position = api.wait.query(PROJECTION, &headers).await?;
     let row = visible(&api, &caller, id).await?;
     let first = api.store.read_stream(&alert_stream(id), Version::NONE, 1).await?;
-    let raised = match first.first().map(|raw| raw.event::<Event>()).transpose() {
+    let raised = match first.first().map(RawEvent::event::<Event>).transpose() {
         Ok(Some(Event::AlertRaised(raised))) => raised,
         Ok(_) => return Err(Problem::not_found("alert")),
         Err(error) => return Err(Problem::internal(&error)),
