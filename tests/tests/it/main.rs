@@ -10,6 +10,7 @@ mod mqtt_security;
 mod mqtt_versions;
 mod mqtt_bridges;
 mod presence;
+mod rebuild;
 mod page_views;
 mod documents;
 mod orders;
