@@ -286,12 +286,13 @@ impl<P: Projection> Runner<P> {
     ) -> Result<(), Failure> {
         let mut transaction = self.connection.begin().await?;
         let (from, to) = (self.position, through);
-        if !Checkpoint::advance(&mut transaction, &self.name, from, to, last).await? {
-            return Err(Failure::Interrupted(Interrupted::Fenced));
-        }
+        let moved = Checkpoint::advance(&mut transaction, &self.name, from, to, last).await?;
         // Asked under that lock: until the commit the name stays with this schema.
         if schema::oid(&mut transaction, &self.name).await? != Some(self.schema) {
             return Err(Failure::Interrupted(Interrupted::Replaced));
+        }
+        if !moved {
+            return Err(Failure::Interrupted(Interrupted::Fenced));
         }
         if last.is_some() {
             P::write(changes, &mut transaction).await?;

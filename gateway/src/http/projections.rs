@@ -92,6 +92,7 @@ fn refusal(error: RebuildError) -> Problem {
         RebuildError::NoModel(_)
         | RebuildError::OtherVersion(_)
         | RebuildError::Restless(_)
+        | RebuildError::StillRead(_)
         | RebuildError::Interrupted(_) => {
             Problem::new(StatusCode::CONFLICT, "cannot_be_rebuilt", detail)
         }

@@ -94,12 +94,12 @@ impl Snapshot {
         table: &str,
     ) -> Result<(i64, Vec<String>), sqlx::Error> {
         let row = sqlx::query(&format!(
-            "with only as materialized (
+            "with missing as materialized (
                select h::text as line from {here}.\"{table}\" h
                except all select t::text from {there}.\"{table}\" t
              )
-             select (select count(*) from only) as count,
-                    array(select left(line, $2) from only limit $1) as examples"
+             select (select count(*) from missing) as count,
+                    array(select left(line, $2) from missing limit $1) as examples"
         ))
         .bind(EXAMPLES)
         .bind(EXAMPLE_LENGTH)

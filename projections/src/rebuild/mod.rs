@@ -111,6 +111,8 @@ pub enum RebuildError {
     OtherVersion(&'static str),
     #[error("the live model of {0} is never at rest for long enough")]
     Restless(&'static str),
+    #[error("somebody still reads the model of {0} that was replaced last time")]
+    StillRead(&'static str),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
     #[error("{0}")]
@@ -210,7 +212,6 @@ async fn run<P: Projection>(
     step: &watch::Sender<Step>,
 ) -> Result<Rebuilt, RebuildError> {
     let begun = Instant::now();
-    swap::drop_old::<P>(desk).await?;
     let mut runner = beside::begin::<P>(desk, store, purpose).await?;
     let from = runner.position.0;
     step.send_modify(|step| *step = Step { phase: Phase::Filling, from, position: from, ..*step });
@@ -231,6 +232,9 @@ async fn run<P: Projection>(
     }
     let replaces = purpose != Purpose::Compare && differences.is_empty();
     if replaces {
+        if !swap::drop_old::<P>(desk).await? {
+            return Err(RebuildError::StillRead(P::NAME));
+        }
         catch_up(desk, store, &mut runner, purpose, step).await?;
         let (held, live) = swap::hold::<P>(desk).await?;
         step.send_modify(|step| step.phase = Phase::Replacing);

@@ -18,6 +18,8 @@ use crate::schema;
 const LOCK_TIMEOUT: &str = "set local lock_timeout = '1s'";
 /// Tries, and the pause between them that lets others through.
 const TRIES: (usize, Duration) = (30, Duration::from_millis(200));
+/// Tries to drop a replaced model before it is left to the next rebuild.
+const DROP_TRIES: usize = 3;
 
 /// Stops the live model: its runner waits until the transaction ends. Returns where it stands.
 pub(super) async fn hold<'a, P: Projection>(
@@ -85,22 +87,25 @@ fn old<P: Projection>() -> String {
     format!("{}__old", P::NAME)
 }
 
-/// Drops what a rebuild has replaced, once nobody reads it any more. A reader who takes long keeps
-/// it, but holds nobody up: the next rebuild drops it.
-pub(super) async fn drop_old<P: Projection>(desk: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Drops what a rebuild has replaced, once nobody reads it any more. False: a reader who takes long
+/// keeps it. That holds nobody up, and the next rebuild drops it.
+pub(super) async fn drop_old<P: Projection>(desk: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let statement = format!("drop schema if exists {} cascade", old::<P>());
-    for _ in 0..TRIES.0 {
+    for _ in 0..DROP_TRIES {
         let mut transaction = desk.begin().await?;
         transaction.execute(LOCK_TIMEOUT).await?;
         match transaction.execute(statement.as_str()).await {
-            Ok(_) => return transaction.commit().await,
+            Ok(_) => {
+                transaction.commit().await?;
+                return Ok(true);
+            }
             Err(error) if is_timeout(&error) => transaction.rollback().await?,
             Err(error) => return Err(error),
         }
         sleep(TRIES.1).await;
     }
     tracing::warn!(schema = old::<P>(), "somebody still reads the replaced model; it stays");
-    Ok(())
+    Ok(false)
 }
 
 fn is_timeout(error: &sqlx::Error) -> bool {
