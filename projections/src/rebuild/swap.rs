@@ -15,7 +15,7 @@ use crate::projection::Projection;
 use crate::schema;
 
 /// How long one try waits for a lock. Whoever wants the same lock waits behind it.
-const LOCK_TIMEOUT: &str = "set local lock_timeout = '1s'";
+const LOCK_TIMEOUT: &str = "set local lock_timeout = '900ms'";
 /// Tries, and the pause between them that lets others through.
 const TRIES: (usize, Duration) = (30, Duration::from_millis(200));
 /// Tries to drop a replaced model before it is left to the next rebuild.
