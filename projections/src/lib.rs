@@ -5,6 +5,7 @@
 //! the runner's connection points at the live schema, a rebuild's at the one beside it.
 
 mod projection;
+mod rebuild;
 mod runner;
 mod schema;
 mod status;
@@ -22,8 +23,9 @@ pub mod works;
 
 pub use eventstore::parked::MAX_ATTEMPTS;
 pub use projection::{ProjectError, Projection};
+pub use rebuild::{Difference, Phase, Purpose, Rebuild, RebuildError, Rebuilt, Step, verify};
 pub use runner::{BATCH_EVENTS, Progress};
-pub use schema::{create_schemas, prepare};
+pub use schema::{create_schemas, outdated, prepare};
 pub use status::{STALLED_AFTER, State, Status, statuses};
 
 use eventstore::{EventStore, Feed};

@@ -14,8 +14,8 @@ pub trait Projection: Send + Sync + 'static {
     const NAME: &'static str;
     /// Stream categories it reads; all others pass it by.
     const CATEGORIES: &'static [&'static str];
-    /// Raised whenever [`Projection::DDL`] or what stands in its rows becomes another: the next
-    /// migration then makes the model anew, and it is filled from the log.
+    /// Raised whenever [`Projection::DDL`] or what stands in its rows becomes another: a rebuild
+    /// then makes the model anew beside the one that serves, from the log.
     const VERSION: i32 = 1;
     /// What only the owner of the database can do for it. Run at every migration, before its tables
     /// are made.

@@ -5,23 +5,25 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use domain::Position;
 use eventstore::parked::{self, MAX_ATTEMPTS, Parked};
 use eventstore::{Checkpoint, EventStore, Feed, Filter, RawEvent, Unavailable};
+use sqlx::postgres::types::Oid;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::projection::{ProjectError, Projection, project};
-use crate::schema::pointing_at;
+use crate::schema::{self, pointing_at};
 
 /// Most events in one batch.
 pub const BATCH_EVENTS: usize = 5_000;
 /// A runner says that it lives this often, also when it has nothing to do.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
 /// More starts than this at one position: something there kills the process, so go event by event.
-const SUSPICIOUS_STARTS: i32 = 3;
+pub(crate) const SUSPICIOUS_STARTS: i32 = 3;
 /// First and longest wait before a failure of the database is met again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -69,6 +71,10 @@ pub(crate) async fn run<P: Projection>(
                 Err(error) => error,
             },
         };
+        if matches!(error, Interrupted::Replaced) {
+            tracing::info!(projection = P::NAME, %error);
+            continue;
+        }
         if started.elapsed() > BACKOFF.1 {
             backoff = BACKOFF.0;
         }
@@ -82,13 +88,20 @@ pub(crate) async fn run<P: Projection>(
 
 /// Why a runner starts again.
 #[derive(Debug, thiserror::Error)]
-enum Interrupted {
+pub(crate) enum Interrupted {
     #[error(transparent)]
     Log(#[from] Unavailable),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
     #[error("another runner has moved the checkpoint on")]
     Fenced,
+    #[error("a rebuilt model has taken the place of this one")]
+    Replaced,
+    #[error(
+        "the model is of version {found}, and this build's is {}: `tributary rebuild {name}`",
+        wanted
+    )]
+    OtherVersion { name: &'static str, found: i32, wanted: i32 },
 }
 
 async fn follow<P: Projection>(
@@ -97,12 +110,7 @@ async fn follow<P: Projection>(
     progress: &Progress,
 ) -> Result<std::convert::Infallible, Interrupted> {
     let checkpoint = store.start_consumer(P::NAME).await?;
-    let mut runner = Runner::<P> {
-        connection: pointing_at(store.pool(), P::NAME).connect().await?,
-        position: checkpoint.position,
-        parked: Parked::load(store.pool(), P::NAME).await?,
-        projection: std::marker::PhantomData,
-    };
+    let mut runner = Runner::<P>::open(store, P::NAME.to_owned(), checkpoint.position).await?;
     progress.set(P::NAME, runner.position);
     let mut subscription = feed.subscribe(runner.position, Filter::categories(P::CATEGORIES));
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -140,18 +148,42 @@ fn gauge(position: Position) -> f64 {
     position.0 as f64
 }
 
-struct Runner<P> {
+/// Applies events to one model of `P`: the live one, or the one that is built beside it.
+pub(crate) struct Runner<P> {
+    /// Name of the consumer and of the schema.
+    pub(crate) name: String,
     /// Its own; thrown away with whatever was open when anything fails.
-    connection: PgConnection,
-    position: Position,
-    parked: Parked,
+    pub(crate) connection: PgConnection,
+    pub(crate) position: Position,
+    pub(crate) parked: Parked,
+    /// The schema as it was at the start. Its name may be another's since: a rebuilt model's.
+    schema: Oid,
     projection: std::marker::PhantomData<P>,
 }
 
 impl<P: Projection> Runner<P> {
+    /// A runner of the model called `name`, which stands at `position`.
+    pub(crate) async fn open(
+        store: &EventStore,
+        name: String,
+        position: Position,
+    ) -> Result<Self, Interrupted> {
+        let mut connection = pointing_at(store.pool(), &name).connect().await?;
+        let Some(found) = schema::found(&mut connection, &name).await? else {
+            return Err(sqlx::Error::RowNotFound.into());
+        };
+        if found.version != P::VERSION {
+            let (found, wanted) = (found.version, P::VERSION);
+            return Err(Interrupted::OtherVersion { name: P::NAME, found, wanted });
+        }
+        let parked = Parked::load(store.pool(), &name).await?;
+        let projection = std::marker::PhantomData;
+        Ok(Self { name, connection, position, parked, schema: found.oid, projection })
+    }
+
     /// Applies events up to `through`. One that cannot be applied is found by halving, tried
     /// again, and parked with its stream; all others go on.
-    async fn apply(
+    pub(crate) async fn apply(
         &mut self,
         events: &[Arc<RawEvent>],
         through: Position,
@@ -185,11 +217,14 @@ impl<P: Projection> Runner<P> {
 
     /// One event at a time, each attempt counted before it is made: an event that kills the
     /// process is parked like any other.
-    async fn apply_carefully(&mut self, events: &[Arc<RawEvent>]) -> Result<(), Interrupted> {
+    pub(crate) async fn apply_carefully(
+        &mut self,
+        events: &[Arc<RawEvent>],
+    ) -> Result<(), Interrupted> {
         for event in events {
             let attempts = parked::count(
                 &mut self.connection,
-                P::NAME,
+                &self.name,
                 &(&**event).into(),
                 "killed the process",
             )
@@ -199,7 +234,7 @@ impl<P: Projection> Runner<P> {
             }
             self.apply(std::slice::from_ref(event), event.position).await?;
             if !self.parked.contains(&event.stream) {
-                parked::clear(&mut self.connection, P::NAME, &(&**event).into()).await?;
+                parked::clear(&mut self.connection, &self.name, &(&**event).into()).await?;
             }
         }
         Ok(())
@@ -208,9 +243,10 @@ impl<P: Projection> Runner<P> {
     /// Counts a failed attempt at `event`; the last one parks its stream.
     async fn suspect(&mut self, event: &RawEvent, failure: &Failure) -> Result<(), Interrupted> {
         let error = failure.to_string();
-        let attempts = parked::count(&mut self.connection, P::NAME, &event.into(), &error).await?;
+        let attempts =
+            parked::count(&mut self.connection, &self.name, &event.into(), &error).await?;
         tracing::warn!(
-            projection = P::NAME, position = %event.position, stream = %event.stream, attempts,
+            projection = self.name, position = %event.position, stream = %event.stream, attempts,
             error, "an event could not be applied",
         );
         if attempts >= MAX_ATTEMPTS {
@@ -221,9 +257,9 @@ impl<P: Projection> Runner<P> {
     }
 
     async fn park(&mut self, event: &RawEvent) -> Result<(), Interrupted> {
-        parked::park(&mut self.connection, P::NAME, &event.into()).await?;
+        parked::park(&mut self.connection, &self.name, &event.into()).await?;
         self.parked.insert(event.stream.clone(), event.position);
-        metrics::counter!("tributary_parked_total", "projection" => P::NAME).increment(1);
+        metrics::counter!("tributary_parked_total", "projection" => self.name.clone()).increment(1);
         Ok(())
     }
 
@@ -236,13 +272,30 @@ impl<P: Projection> Runner<P> {
         let events = events.iter().filter(waiting).map(Arc::as_ref);
         let last = events.clone().next_back().map(|event| event.recorded_at);
         let changes = project::<P>(events)?;
+        self.write(changes, last, through).await
+    }
+
+    /// Writes what the events up to `through` come to; none if there is no time of a last one. The
+    /// checkpoint comes first: whoever has its row locked, another runner or a rebuild that is
+    /// about to take this model's place, is waited for before anything is written.
+    pub(crate) async fn write(
+        &mut self,
+        changes: P::Changes,
+        last: Option<DateTime<Utc>>,
+        through: Position,
+    ) -> Result<(), Failure> {
         let mut transaction = self.connection.begin().await?;
+        let (from, to) = (self.position, through);
+        let moved = Checkpoint::advance(&mut transaction, &self.name, from, to, last).await?;
+        // Asked under that lock: until the commit the name stays with this schema.
+        if schema::oid(&mut transaction, &self.name).await? != Some(self.schema) {
+            return Err(Failure::Interrupted(Interrupted::Replaced));
+        }
+        if !moved {
+            return Err(Failure::Interrupted(Interrupted::Fenced));
+        }
         if last.is_some() {
             P::write(changes, &mut transaction).await?;
-        }
-        let (from, to) = (self.position, through);
-        if !Checkpoint::advance(&mut transaction, P::NAME, from, to, last).await? {
-            return Err(Failure::Interrupted(Interrupted::Fenced));
         }
         transaction.commit().await?;
         self.position = through;
@@ -252,7 +305,7 @@ impl<P: Projection> Runner<P> {
 
 /// Why a stretch of events was not applied.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(crate) enum Failure {
     /// An event cannot be read.
     #[error("{0}: {source}", source = .0.source)]
     Unreadable(#[from] ProjectError),

@@ -3,7 +3,8 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use sqlx::postgres::types::Oid;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
 
 use crate::projection::Projection;
 
@@ -33,7 +34,7 @@ pub async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 /// One at a time, whoever else is migrating; released at commit.
-async fn lock(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn lock(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
     sqlx::query("select pg_advisory_xact_lock(hashtext($1))")
         .bind(schema)
         .execute(connection)
@@ -41,10 +42,9 @@ async fn lock(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// Creates the schema of every projection that has none yet, and makes those anew that are of
-/// another version than this build's: they begin at the start of the log, so no projector of an
-/// older build may be running. `options` connect as the role that
-/// is to own them: the one the projectors run as.
+/// Creates the schema of every projection that has none yet. Those of another version than this
+/// build's are left as they are: a rebuild takes their place while they serve. `options` connect as
+/// the role that is to own them: the one the projectors run as.
 pub async fn create_schemas(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     async fn create<P: Projection>(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
         let options = options.clone().options([("search_path", P::NAME)]);
@@ -66,29 +66,90 @@ async fn create_schema<P: Projection>(
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
     lock(&mut transaction, schema).await?;
-    let found: Option<i32> = sqlx::query_scalar(
-        "select coalesce(substring(obj_description(oid, 'pg_namespace')
-                                   from '^version ([0-9]{1,9})$')::integer, 1)
+    if found(&mut transaction, schema).await?.is_some() {
+        return transaction.commit().await;
+    }
+    make::<P>(&mut transaction, schema, &version_of::<P>()).await?;
+    transaction.commit().await
+}
+
+/// Makes an empty model, in a schema that says what it is.
+pub(crate) async fn make<P: Projection>(
+    connection: &mut PgConnection,
+    schema: &str,
+    says: &str,
+) -> Result<(), sqlx::Error> {
+    connection.execute(format!("create schema {schema}").as_str()).await?;
+    connection.execute(P::DDL).await?;
+    say(connection, schema, says).await
+}
+
+/// What the schema of a model says of itself.
+pub(crate) fn version_of<P: Projection>() -> String {
+    format!("version {}", P::VERSION)
+}
+
+/// Makes a schema say what it is; `says` holds no quotes.
+pub(crate) async fn say(
+    connection: &mut PgConnection,
+    schema: &str,
+    says: &str,
+) -> Result<(), sqlx::Error> {
+    connection.execute(format!("comment on schema {schema} is '{says}'").as_str()).await?;
+    Ok(())
+}
+
+/// The schema of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) oid: Oid,
+    pub(crate) version: i32,
+    pub(crate) says: String,
+}
+
+/// The schema of this name, if it is there.
+pub(crate) async fn found(
+    connection: &mut PgConnection,
+    schema: &str,
+) -> Result<Option<Found>, sqlx::Error> {
+    let row = sqlx::query(
+        "select oid, coalesce(obj_description(oid, 'pg_namespace'), '') as says,
+                coalesce(substring(obj_description(oid, 'pg_namespace')
+                                   from '^version ([0-9]{1,9})')::integer, 1) as version
          from pg_namespace where nspname = $1",
     )
     .bind(schema)
-    .fetch_optional(&mut *transaction)
+    .fetch_optional(connection)
     .await?;
-    if found == Some(P::VERSION) {
-        return transaction.commit().await;
+    row.map(|row| {
+        let (oid, version) = (row.try_get("oid")?, row.try_get("version")?);
+        Ok(Found { oid, version, says: row.try_get("says")? })
+    })
+    .transpose()
+}
+
+/// Which schema has this name now.
+pub(crate) async fn oid(
+    connection: &mut PgConnection,
+    schema: &str,
+) -> Result<Option<Oid>, sqlx::Error> {
+    sqlx::query_scalar("select oid from pg_namespace where nspname = $1")
+        .bind(schema)
+        .fetch_optional(connection)
+        .await
+}
+
+/// Projections whose model is of another version than this build's.
+pub async fn outdated(connection: &mut PgConnection) -> Result<Vec<&'static str>, sqlx::Error> {
+    fn wanted<P: Projection>() -> (&'static str, i32) {
+        (P::NAME, P::VERSION)
     }
-    if let Some(found) = found {
-        tracing::info!(projection = P::NAME, found, version = P::VERSION, "made anew from the log");
-        transaction.execute(format!("drop schema {schema} cascade").as_str()).await?;
-        // In this transaction: never a checkpoint without the rows it speaks of.
-        for table in ["checkpoint", "parked"] {
-            let forget = format!("delete from log.{table} where consumer = $1");
-            sqlx::query(&forget).bind(P::NAME).execute(&mut *transaction).await?;
+    let mut outdated = Vec::new();
+    for (name, version) in crate::for_each_projection!(wanted()) {
+        let found = found(&mut *connection, name).await?;
+        if found.is_some_and(|found| found.version != version) {
+            outdated.push(name);
         }
     }
-    transaction.execute(format!("create schema {schema}").as_str()).await?;
-    transaction.execute(P::DDL).await?;
-    let version = format!("comment on schema {schema} is 'version {}'", P::VERSION);
-    transaction.execute(version.as_str()).await?;
-    transaction.commit().await
+    Ok(outdated)
 }

@@ -9,6 +9,8 @@ use serde::Serialize;
 use sqlx::Row;
 use utoipa::ToSchema;
 
+use crate::rebuild::LOCK;
+
 /// A projector that has not shown life for so long is taken for dead.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// A projection whose first unseen event is older than this, in seconds, is catching up, or tries
@@ -23,6 +25,8 @@ pub enum State {
     Live,
     /// Further behind.
     CatchingUp,
+    /// It is made anew beside the model that serves, which goes on.
+    Rebuilding,
     /// Whoever runs it shows no life.
     Stalled,
     /// Nobody has ever run it.
@@ -43,6 +47,8 @@ pub struct Status {
     pub heartbeat_at: Option<DateTime<Utc>>,
     /// Streams it has set aside.
     pub parked: i64,
+    /// How far a model that is made anew beside it has come; also when that was interrupted.
+    pub rebuild_position: Option<i64>,
 }
 
 /// Where each of `names` stands. They come from the code: one that never ran is among them.
@@ -55,14 +61,23 @@ pub async fn statuses(store: &EventStore, names: &[&str]) -> Result<Vec<Status>,
                 coalesce(extract(epoch from clock_timestamp() - c.heartbeat_at), 0)::float8
                   as silent,
                 (select count(*) from log.parked p where p.consumer = n.name and p.parked)
-                  as parked
+                  as parked,
+                rebuild.position as rebuild_position,
+                exists (
+                  select from pg_locks l
+                  where l.locktype = 'advisory' and l.classid = $2::oid and l.objsubid = 2
+                    and l.objid = (hashtext(n.name)::bigint & 4294967295)::oid and l.granted
+                    and l.database = (select oid from pg_database where datname = current_database())
+                ) as rebuilding
          from unnest($1::text[]) as n (name)
          cross join log.head h
          left join log.checkpoint c on c.consumer = n.name
+         left join log.checkpoint rebuild on rebuild.consumer = n.name || '__rebuild'
          left join log.event next on next.position = coalesce(c.position, 0) + 1
          order by n.name",
     )
     .bind(names)
+    .bind(i64::from(LOCK))
     .fetch_all(store.pool())
     .await?;
     rows.iter().map(from_row).collect()
@@ -77,6 +92,8 @@ fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
         State::NeverRun
     } else if silent > STALLED_AFTER.as_secs_f64() {
         State::Stalled
+    } else if row.try_get("rebuilding")? {
+        State::Rebuilding
     } else if seconds_behind > LIVE_WITHIN_SECONDS {
         State::CatchingUp
     } else {
@@ -90,5 +107,6 @@ fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
         seconds_behind,
         heartbeat_at,
         parked: row.try_get("parked")?,
+        rebuild_position: row.try_get("rebuild_position")?,
     })
 }

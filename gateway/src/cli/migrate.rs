@@ -1,10 +1,11 @@
 //! `tributary migrate`: brings the database up to date.
 
 use anyhow::Context;
+use projections::Purpose;
 use sqlx::{Connection, PgConnection};
 
 use super::outcome::Failure;
-use super::output;
+use super::{output, rebuild};
 use crate::config::{Admin, Database};
 
 #[derive(Debug, clap::Args)]
@@ -40,8 +41,22 @@ pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Fa
         eventstore::set_application_password(&mut connection, &password).await?;
     }
     projections::prepare(&mut connection).await?;
-    connection.close().await?;
     projections::create_schemas(&database.options()?).await?;
+    let outdated = projections::outdated(&mut connection).await?;
+    connection.close().await?;
+    make_anew(outdated, database).await
+}
+
+/// Models of another version are made anew beside those that serve, and take their place.
+async fn make_anew(outdated: Vec<&str>, database: &Database) -> Result<(), Failure> {
+    if outdated.is_empty() {
+        return Ok(());
+    }
+    output::note(&format!("made anew from the log: {}", outdated.join(", ")));
+    let names: Vec<_> = outdated.into_iter().map(str::to_owned).collect();
+    for (name, rebuilt) in rebuild::all(database, &names, Purpose::Replace, 1).await? {
+        rebuilt.with_context(|| format!("{name} could not be rebuilt"))?;
+    }
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod rules;
 mod alerts;
 mod agent;
 mod token;
+mod rebuild;
 mod lag;
 mod trace;
 mod load;
@@ -37,7 +38,7 @@ use crate::config::{Log, Mistakes, parse};
 use outcome::{Failure, FailureKind};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 usage, 3 not reachable.
+Exit codes: 0 done, 1 failed, 2 usage, 3 not reachable, 4 found a difference.
 Every option can be given in the environment, under the name its help shows.";
 
 /// Commands in, events kept, read models out.
@@ -87,6 +88,8 @@ enum Command {
     Alerts(alerts::Command),
     /// Sample this host and publish what is seen over MQTT
     Agent(agent::Args),
+    /// Make read models anew beside those that serve, and put them in their place
+    Rebuild(rebuild::Args),
     /// Show how far every projection and process manager is behind the log
     Lag(lag::Args),
     /// Send what many devices would, and account for every message
@@ -145,6 +148,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rules(command) => rules::run(command).await,
         Command::Alerts(command) => alerts::run(command).await,
         Command::Agent(args) => agent::run(args).await,
+        Command::Rebuild(args) => rebuild::run(args).await,
         Command::Lag(args) => lag::run(args).await,
         Command::Load(args) => Box::pin(load::run(args)).await,
         Command::Trace(args) => trace::run(args).await,

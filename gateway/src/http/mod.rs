@@ -45,6 +45,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::host_metrics;
 use crate::mqtt::Accounting;
 use crate::tokens::Keys;
+pub use projections::Rebuilds;
 pub use wait::Waiter;
 
 /// Groups of routes in the document.
@@ -74,6 +75,8 @@ pub struct Api {
     pub bridge: Option<Arc<Accounting>>,
     pub handlers: Handlers,
     pub wait: Waiter,
+    /// Rebuilds that were asked for here.
+    pub rebuilds: Rebuilds,
     pub keys: Keys,
     /// The machine we run on.
     pub host: host_metrics::Reader,

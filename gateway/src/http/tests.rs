@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Api, Limits, Waiter, document, router};
+use super::{Api, Limits, Rebuilds, Waiter, document, router};
 use crate::tokens::make_key;
 
 fn described() -> Value {
@@ -51,6 +51,7 @@ async fn without_database() -> (String, String) {
         bridge: None,
         handlers: Handlers::new(&store),
         wait: Waiter::start(store.clone(), progress, &tasks, shutdown.clone()),
+        rebuilds: Rebuilds::new(tasks.clone()),
         keys,
         host: crate::host_metrics::Reader::default(),
         order_ttl: Duration::from_mins(15),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::Parts;
 use crate::host_metrics;
-use crate::http::{Api, Limits, router};
+use crate::http::{Api, Limits, Rebuilds, router};
 use crate::tokens::Keys;
 
 /// Requests that are under way at `shutdown` are answered; streams end there.
@@ -30,6 +30,7 @@ pub(super) async fn run(
         bus: parts.bus.connected(),
         bridge: parts.bridge,
         wait: parts.wait,
+        rebuilds: Rebuilds::new(parts.tasks),
         keys,
         host: host_metrics::Reader::default(),
         order_ttl: parts.config.orders.order_ttl.0,

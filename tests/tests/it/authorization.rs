@@ -118,6 +118,8 @@ const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /api/v1/events/{position}/trace", "", OPERATORS),
     ("GET /api/v1/streams/{stream_id}", "", OPERATORS),
     ("GET /api/v1/projections", "", OPERATORS),
+    ("GET /api/v1/projections/{name}", "", OPERATORS),
+    ("POST /api/v1/projections/{name}/rebuild", "", OPERATORS),
     ("GET /livez", "", ANYBODY),
     ("GET /readyz", "", ANYBODY),
     ("GET /startupz", "", ANYBODY),
@@ -271,6 +273,14 @@ impl World {
             "user_id" => self.owner_id.clone(),
             "owner" => self.owner_id.clone(),
             "device_id" => "d".into(),
+            "name" if path.contains("/projections/") => {
+                eventually("nobody rebuilds it", async || {
+                    let shown = self.of("admin").json("/api/v1/projections/host").await?;
+                    Ok(shown["state"] != "rebuilding")
+                })
+                .await?;
+                "host".into()
+            }
             "name" => "known".into(),
             "position" => "1".into(),
             "stream_id" => format!("product-{}", self.product),

@@ -14,6 +14,7 @@ mod mqtt_versions;
 mod mqtt_bridges;
 mod presence;
 mod mqtt_page;
+mod rebuild;
 mod page_views;
 mod documents;
 mod orders;

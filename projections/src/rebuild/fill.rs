@@ -1,0 +1,92 @@
+//! Filling a model from the log: the next batch is read and projected while the last is written.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::Position;
+use eventstore::{EventStore, Filter, RawEvent, Unavailable};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::Step;
+use crate::projection::{ProjectError, Projection, project};
+use crate::runner::{Failure, Interrupted, Runner};
+
+/// Most events in one batch. A page of the log also ends at [`eventstore::PAGE_BYTES`], so that
+/// the batches in hand (one that is written, one that waits, one that is read) have a bound.
+const BATCH_EVENTS: usize = 16_000;
+
+/// A stretch of the log and what it comes to.
+struct Stretch<P: Projection> {
+    events: Vec<Arc<RawEvent>>,
+    changes: Result<P::Changes, ProjectError>,
+    last: Option<DateTime<Utc>>,
+    through: Position,
+}
+
+/// Brings `runner`'s model to `until`, a position known to be committed.
+pub(super) async fn to<P: Projection>(
+    store: &EventStore,
+    runner: &mut Runner<P>,
+    until: Position,
+    step: &watch::Sender<Step>,
+) -> Result<(), Interrupted> {
+    step.send_modify(|step| step.target = until.0);
+    let (sender, mut stretches) = mpsc::channel(1);
+    // Ends with this function, however that ends.
+    let mut reading = JoinSet::new();
+    reading.spawn(read::<P>(store.clone(), runner.position, until, sender));
+    while let Some(stretch) = stretches.recv().await {
+        let stretch = stretch?;
+        let (count, through) = (stretch.events.len(), stretch.through);
+        write(runner, stretch).await?;
+        step.send_modify(|step| {
+            step.position = through.0;
+            step.events += count as u64;
+        });
+    }
+    Ok(())
+}
+
+async fn read<P: Projection>(
+    store: EventStore,
+    after: Position,
+    until: Position,
+    sender: mpsc::Sender<Result<Stretch<P>, Unavailable>>,
+) {
+    let filter = Filter::categories(P::CATEGORIES);
+    let mut position = after;
+    while position < until {
+        let page = store.read(position, until, &filter, BATCH_EVENTS).await;
+        let failed = page.is_err();
+        let stretch = page.map(|page| {
+            position = page.through;
+            Stretch {
+                changes: project::<P>(&page.events),
+                last: page.events.last().map(|event| event.recorded_at),
+                events: page.events.into_iter().map(Arc::new).collect(),
+                through: page.through,
+            }
+        });
+        if sender.send(stretch).await.is_err() || failed {
+            return; // Nobody waits for more.
+        }
+    }
+}
+
+/// The whole stretch at once; where that does not go, as the live runner would.
+async fn write<P: Projection>(
+    runner: &mut Runner<P>,
+    stretch: Stretch<P>,
+) -> Result<(), Interrupted> {
+    let Stretch { events, changes, last, through } = stretch;
+    let waits = events.iter().any(|event| runner.parked.contains(&event.stream));
+    if let (Ok(changes), false) = (changes, waits) {
+        match runner.write(changes, last, through).await {
+            Ok(()) => return Ok(()),
+            Err(Failure::Interrupted(error)) => return Err(error),
+            Err(Failure::Unreadable(_) | Failure::Refused(_)) => {}
+        }
+    }
+    runner.apply(&events, through).await
+}

@@ -1,0 +1,116 @@
+//! Putting the rebuilt model in the live one's place, in one transaction.
+//!
+//! Order of locks: the live checkpoint's row first, as in every runner; then the catalogue. Renaming
+//! a schema locks no table: a query that has begun ends on the old tables, the next one finds the
+//! new ones, and prepared statements are planned again, because names are resolved anew.
+
+use std::time::Duration;
+
+use domain::Position;
+use sqlx::{Connection, Executor, PgConnection, Postgres, Transaction};
+use tokio::time::sleep;
+
+use super::{RebuildError, beside};
+use crate::projection::Projection;
+use crate::schema;
+
+/// How long one try waits for a lock. Whoever wants the same lock waits behind it.
+const LOCK_TIMEOUT: &str = "set local lock_timeout = '900ms'";
+/// Tries, and the pause between them that lets others through.
+const TRIES: (usize, Duration) = (30, Duration::from_millis(200));
+/// Tries to drop a replaced model before it is left to the next rebuild.
+const DROP_TRIES: usize = 3;
+
+/// Stops the live model: its runner waits until the transaction ends. Returns where it stands.
+pub(super) async fn hold<'a, P: Projection>(
+    desk: &'a mut PgConnection,
+) -> Result<(Transaction<'a, Postgres>, Position), RebuildError> {
+    let mut tries = TRIES.0;
+    let mut held = desk.begin().await?;
+    loop {
+        let mut attempt = held.begin().await?;
+        match lock_live::<P>(&mut attempt).await {
+            Ok(position) => {
+                attempt.commit().await?;
+                return Ok((held, position));
+            }
+            Err(error) if is_timeout(&error) && tries > 0 => {
+                tries -= 1;
+                // Only the savepoint is given up, and with it every lock.
+                attempt.rollback().await?;
+                sleep(TRIES.1).await;
+            }
+            Err(error) if is_timeout(&error) => return Err(RebuildError::Restless(P::NAME)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn lock_live<P: Projection>(connection: &mut PgConnection) -> Result<Position, sqlx::Error> {
+    connection.execute(LOCK_TIMEOUT).await?;
+    // A migration may be looking at the schema.
+    schema::lock(connection, P::NAME).await?;
+    // A projection that never ran has none; one that starts now waits behind this row.
+    sqlx::query(
+        "insert into log.checkpoint (consumer, position) values ($1, 0) on conflict do nothing",
+    )
+    .bind(P::NAME)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query_scalar("select position from log.checkpoint where consumer = $1 for update")
+        .bind(P::NAME)
+        .fetch_one(connection)
+        .await
+        .map(Position)
+}
+
+/// Makes the rebuilt model the live one, with its checkpoint and what it has set aside. The live
+/// checkpoint's row goes: a runner that waits for it finds that it is no more.
+pub(super) async fn replace<P: Projection>(
+    mut held: Transaction<'_, Postgres>,
+) -> Result<(), sqlx::Error> {
+    let (live, rebuilt) = (P::NAME, beside::name::<P>());
+    for table in ["checkpoint", "parked"] {
+        let forget = format!("delete from log.{table} where consumer = $1");
+        sqlx::query(&forget).bind(live).execute(&mut *held).await?;
+        let rename = format!("update log.{table} set consumer = $1 where consumer = $2");
+        sqlx::query(&rename).bind(live).bind(&rebuilt).execute(&mut *held).await?;
+    }
+    let old = old::<P>();
+    held.execute(format!("alter schema {live} rename to {old}").as_str()).await?;
+    held.execute(format!("alter schema {rebuilt} rename to {live}").as_str()).await?;
+    schema::say(&mut held, live, &schema::version_of::<P>()).await?;
+    held.commit().await
+}
+
+fn old<P: Projection>() -> String {
+    format!("{}__old", P::NAME)
+}
+
+/// Drops what a rebuild has replaced, once nobody reads it any more. False: a reader who takes long
+/// keeps it. That holds nobody up, and the next rebuild drops it.
+pub(super) async fn drop_old<P: Projection>(desk: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let statement = format!("drop schema if exists {} cascade", old::<P>());
+    for _ in 0..DROP_TRIES {
+        let mut transaction = desk.begin().await?;
+        transaction.execute(LOCK_TIMEOUT).await?;
+        match transaction.execute(statement.as_str()).await {
+            Ok(_) => {
+                transaction.commit().await?;
+                return Ok(true);
+            }
+            Err(error) if is_timeout(&error) => transaction.rollback().await?,
+            Err(error) => return Err(error),
+        }
+        sleep(TRIES.1).await;
+    }
+    tracing::warn!(schema = old::<P>(), "somebody still reads the replaced model; it stays");
+    Ok(false)
+}
+
+fn is_timeout(error: &sqlx::Error) -> bool {
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    const DEADLOCK: &str = "40P01";
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == LOCK_NOT_AVAILABLE || code == DEADLOCK)
+}

@@ -1,0 +1,324 @@
+//! Models made anew beside those that serve: readers notice nothing, nothing is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use domain::StreamId;
+use domain::event::Encoded;
+use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions, PgConnection};
+use tests::{Caller, Process, System, eventually, tributary};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// Pause of a reader between two looks.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// `tributary ARGUMENTS`: its exit code and what it printed.
+async fn run(system: &System, arguments: &[&str]) -> Result<(Option<i32>, Value)> {
+    let output = tokio::process::Command::new(tributary())
+        .args(arguments)
+        .envs(system.environment.iter().map(|(name, value)| (name, value)))
+        .output()
+        .await?;
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default()))
+}
+
+/// A few events of several contexts.
+async fn some_load(system: &System, round: usize) -> Result<()> {
+    let owner = system.caller(system.token.clone());
+    let readings: Vec<_> = (0..100)
+        .map(|n| {
+            json!({"user_id": "u", "device_id": format!("d{}", n % 7), "temperature": 20.5,
+                   "sequence_id": round * 100 + n, "load": n})
+        })
+        .collect();
+    let send = async |method: Method, path: &str, body: Value| -> Result<()> {
+        owner.request(method, path).json(&body).send().await?.error_for_status()?;
+        Ok(())
+    };
+    send(Method::POST, "/api/v1/telemetry", json!(readings)).await?;
+    for n in 0..5 {
+        send(Method::POST, "/api/v1/works", json!({"add_up_to": n})).await?;
+        send(Method::POST, "/data", json!({"round": round, "n": n})).await?;
+        send(Method::POST, "/api/v1/page-views", json!({"path": format!("/{n}")})).await?;
+    }
+    let sku = Uuid::now_v7().to_string();
+    let product = json!({"sku": sku, "name": "N", "price": "1.50", "currency": "EUR"});
+    send(Method::POST, "/api/v1/products", product).await
+}
+
+/// Looks at one model until `over`, and fails when it was refused or sees it shrink.
+async fn read(
+    caller: Caller,
+    path: &'static str,
+    over: Arc<AtomicBool>,
+    looks: Arc<AtomicU64>,
+) -> Result<()> {
+    let (mut position, mut items) = (0_i64, 0);
+    while !over.load(Ordering::Relaxed) {
+        let answer = caller.get(path).send().await?;
+        let status = answer.status();
+        let at = answer.headers().get("tributary-position").cloned();
+        let body = answer.text().await?;
+        ensure!(status.is_success(), "{path}: {status}: {body}");
+        if let Some(at) = at {
+            let at: i64 = at.to_str()?.parse()?;
+            ensure!(at >= position, "{path}: at {at} after {position}");
+            position = at;
+        }
+        let found = serde_json::from_str::<Value>(&body)?["items"].as_array().map_or(0, Vec::len);
+        ensure!(found >= items, "{path}: {found} items after {items}");
+        items = found;
+        looks.fetch_add(1, Ordering::Relaxed);
+        sleep(LOOK).await;
+    }
+    ensure!(items > 0, "{path}: there was nothing to see");
+    Ok(())
+}
+
+/// The same on a connection of the database that keeps its one prepared statement.
+async fn count(
+    mut connection: PgConnection,
+    table: &'static str,
+    over: Arc<AtomicBool>,
+) -> Result<()> {
+    let (sql, mut rows) = (format!("select count(*) from {table} where $1"), 0_i64);
+    while !over.load(Ordering::Relaxed) {
+        let found: i64 =
+            sqlx::query_scalar(&sql).bind(true).fetch_one(&mut connection).await.context(table)?;
+        ensure!(found >= rows, "{table}: {found} rows after {rows}");
+        rows = found;
+        sleep(LOOK).await;
+    }
+    ensure!(rows > 0, "{table}: there was nothing to see");
+    Ok(())
+}
+
+#[tokio::test]
+async fn readers_notice_nothing() -> Result<()> {
+    let system = Arc::new(System::start().await?);
+    let _process = system.serve(&[]).await?;
+    for round in 0..20 {
+        some_load(&system, round).await?;
+    }
+    system.caught_up().await?;
+    let (over, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut readers = JoinSet::new();
+    for path in [
+        "/api/v1/devices?limit=500",
+        "/api/v1/works?limit=500",
+        "/data?limit=500",
+        "/api/v1/products?limit=500",
+        "/api/v1/users/u/devices/d1/readings?limit=500",
+    ] {
+        let caller = system.caller(system.token.clone());
+        readers.spawn(read(caller, path, Arc::clone(&over), Arc::clone(&looks)));
+    }
+    for table in ["telemetry.reading", "works.work", "page_views.rollup"] {
+        let connection = system.admin.connect_options().connect().await?;
+        readers.spawn(count(connection, table, Arc::clone(&over)));
+    }
+    let (loaded, still) = (Arc::clone(&system), Arc::clone(&over));
+    let load = tokio::spawn(async move {
+        let mut round = 20;
+        while !still.load(Ordering::Relaxed) {
+            some_load(&loaded, round).await?;
+            round += 1;
+        }
+        anyhow::Ok(round)
+    });
+    for _ in 0..2 {
+        let (code, ended) = run(&system, &["rebuild", "--all", "--verify", "--json"]).await?;
+        ensure!(code == Some(0), "{code:?}: {ended:#}");
+        for model in ended.as_array().context("a list")? {
+            ensure!(model["replaced"] == true && model["parked"] == 0, "{model}");
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    let rounds = load.await??;
+    while let Some(reader) = readers.join_next().await {
+        reader??;
+    }
+    println!("{} looks, {rounds} rounds", looks.load(Ordering::Relaxed));
+    system.caught_up().await?;
+    let wanted = i64::try_from(rounds * 100)?;
+    assert_eq!(system.number("select count(*) from telemetry.reading").await?, wanted);
+    let left = "select count(*) from pg_namespace where nspname like '%\\_\\_%'";
+    assert_eq!(system.number(left).await?, 0, "nothing is left behind");
+    system.is_sound().await
+}
+
+/// Demands `count` works behind the API's back, faster than it could.
+async fn demand(system: &System, count: usize) -> Result<()> {
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
+    let mut left = count;
+    while left > 0 {
+        let many = left.min(1_000);
+        let appends = (0..many).map(|_| {
+            let data = r#"{"work_code":"api-many","add_up_to":4}"#;
+            let encoded = Encoded {
+                event_type: "work_demanded".into(),
+                schema_version: 1,
+                data: data.into(),
+            };
+            let event = NewEvent { id: Uuid::now_v7(), encoded };
+            let stream = StreamId::new("work", Uuid::now_v7());
+            store.append(Append::to(stream, ExpectedVersion::NoStream, vec![event]))
+        });
+        futures::future::try_join_all(appends).await?;
+        left -= many;
+    }
+    shutdown.cancel();
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_that_was_killed_goes_on_where_it_was() -> Result<()> {
+    let system = System::start().await?;
+    demand(&system, 60_000).await?;
+    let killed = Process::start(&["rebuild", "works"], &system.environment)?;
+    let reached = "select coalesce((select position from log.checkpoint
+                                    where consumer = 'works__rebuild'), 0)";
+    eventually("it has begun", async || Ok(system.number(reached).await? > 0)).await?;
+    killed.kill().await?;
+    let (code, ended) = run(&system, &["rebuild", "works", "--json"]).await?;
+    ensure!(code == Some(0), "{code:?}: {ended:#}");
+    let resumed_at = ended[0]["resumed_at"].as_i64().context("a position")?;
+    ensure!(resumed_at > 0 && resumed_at < 60_000, "{ended:#}");
+    assert_eq!(ended[0]["events"], 60_000 - resumed_at, "no event twice");
+    assert_eq!(system.number("select count(*) from works.work").await?, 60_000);
+    let _process = system.serve(&["http", "projector"]).await?;
+    system.post("/api/v1/works", &json!({})).send().await?.error_for_status()?;
+    system.caught_up().await?;
+    assert_eq!(system.number("select count(*) from works.work").await?, 60_001);
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn a_row_that_was_altered_is_found_and_repaired() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    demand(&system, 50).await?;
+    system.caught_up().await?;
+    let altered = "select count(*) from works.work where add_up_to <> 4";
+    let alter = "update works.work set add_up_to = 5 where id = (select max(id::text)::uuid from works.work)";
+    sqlx::query(alter).execute(&system.admin).await?;
+    let (code, ended) = run(&system, &["rebuild", "works", "--verify", "--json"]).await?;
+    assert_eq!(code, Some(4), "{ended:#}");
+    let difference = &ended[0]["differences"][0];
+    assert_eq!(difference["table"], "work");
+    assert_eq!((&difference["only_live"], &difference["only_rebuilt"]), (&json!(1), &json!(1)));
+    ensure!(difference["live_examples"][0].as_str().is_some_and(|row| row.contains("api-many")));
+    assert_eq!(system.number(altered).await?, 1, "it is left as it is");
+    // Somebody who reads for long neither holds this up nor loses what is being read.
+    let mut reading = system.admin.begin().await?;
+    sqlx::query("lock table works.work in access share mode").execute(&mut *reading).await?;
+    let (code, ended) = run(&system, &["rebuild", "works", "--json"]).await?;
+    assert_eq!(code, Some(0), "{ended:#}");
+    assert_eq!(system.number(altered).await?, 0, "it is repaired");
+    sqlx::query("select count(*) from works__old.work").execute(&mut *reading).await?;
+    reading.rollback().await?;
+
+    // A model of another version is made anew by a migration, beside the one that serves.
+    let outdate = "comment on schema works is 'version 0'";
+    sqlx::query(outdate).execute(&system.admin).await?;
+    sqlx::query("delete from works.work").execute(&system.admin).await?;
+    system.run(&["migrate"]).await?;
+    assert_eq!(system.number("select count(*) from works.work").await?, 50);
+    let says: String =
+        sqlx::query_scalar("select obj_description('works'::regnamespace, 'pg_namespace')")
+            .fetch_one(&system.admin)
+            .await?;
+    assert_eq!(says, "version 1");
+    let left = "select count(*) from pg_namespace where nspname like '%\\_\\_%'";
+    assert_eq!(system.number(left).await?, 0, "nothing is left behind");
+    system.post("/api/v1/works", &json!({})).send().await?.error_for_status()?;
+    system.caught_up().await?;
+    assert_eq!(system.number("select count(*) from works.work").await?, 51);
+    system.is_sound().await
+}
+
+/// Appends an event of a work that may be one nobody can read.
+async fn tell(system: &System, id: &str, event_type: &str, data: &str) -> Result<()> {
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
+    let encoded =
+        Encoded { event_type: event_type.to_owned().into(), schema_version: 1, data: data.into() };
+    let event = NewEvent { id: Uuid::now_v7(), encoded };
+    store.append(Append::to(StreamId::new("work", id), ExpectedVersion::Any, vec![event])).await?;
+    shutdown.cancel();
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_parked_is_tried_again() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let works = system.caller(system.token.clone());
+    let work = works.command(Method::POST, "/api/v1/works", &json!({})).await?;
+    let id = work["id"].as_str().context("an id")?;
+    tell(&system, id, "work_claimed", r#"{"worker": 7}"#).await?;
+    system.caught_up().await?;
+    let parked = "select count(*) from log.parked where parked and consumer = 'works'";
+    assert_eq!(system.number(parked).await?, 1);
+    let (code, ended) = run(&system, &["rebuild", "works", "--verify", "--json"]).await?;
+    assert_eq!((code, &ended[0]["parked"]), (Some(0), &json!(1)), "{ended:#}");
+    assert_eq!(system.number(parked).await?, 1, "it cannot be read by the new model either");
+    assert_eq!(system.number("select count(*) from log.parked").await?, 1);
+
+    // What a build that can read it would see.
+    let fix = r#"update log.event set data = '{"worker": "w", "attempt": 1, "lease_until": "2026-01-01T00:00:30Z"}'
+                 where event_type = 'work_claimed'"#;
+    sqlx::query(fix).execute(&system.admin).await?;
+    let (code, ended) = run(&system, &["rebuild", "works", "--json"]).await?;
+    assert_eq!((code, &ended[0]["parked"]), (Some(0), &json!(0)), "{ended:#}");
+    assert_eq!(system.number(parked).await?, 0);
+    assert_eq!(works.json(&format!("/api/v1/works/{id}")).await?["status"], "claimed");
+    // The live runner knows at once that the stream need not wait any longer.
+    tell(&system, id, "work_started", r#"{"attempt": 1}"#).await?;
+    system.caught_up().await?;
+    assert_eq!(works.json(&format!("/api/v1/works/{id}")).await?["status"], "started");
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_can_be_asked_for_over_http() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    demand(&system, 100).await?;
+    system.caught_up().await?;
+    let oid = "select 'works'::regnamespace::oid::bigint";
+    let before = system.number(oid).await?;
+    let path = "/api/v1/projections/works/rebuild";
+
+    // Another rebuild is running.
+    let mut other = system.admin.acquire().await?;
+    sqlx::query("select pg_advisory_lock(1919246950, hashtext('works'))")
+        .execute(&mut *other)
+        .await?;
+    let refused = system.post(path, &Value::Null).send().await?;
+    assert_eq!(refused.status(), 409);
+    assert_eq!(refused.json::<Value>().await?["code"], "rebuild_is_running");
+    assert_eq!(system.json("/api/v1/projections/works").await?["state"], "rebuilding");
+    sqlx::query("select pg_advisory_unlock_all()").execute(&mut *other).await?;
+
+    let begun = system.post(path, &Value::Null).send().await?;
+    assert_eq!(begun.status(), 202);
+    let location = begun.headers()["location"].to_str()?.to_owned();
+    eventually("the model is another", async || Ok(system.number(oid).await? != before)).await?;
+    eventually("it is done", async || Ok(system.json(&location).await?["state"] == "live")).await?;
+    assert_eq!(system.number("select count(*) from works.work").await?, 100);
+    let unknown = system.post("/api/v1/projections/nothing/rebuild", &Value::Null).send().await?;
+    assert_eq!(unknown.status(), 404);
+    system.is_sound().await
+}
