@@ -66,7 +66,7 @@ async fn live(system: &System) -> Result<()> {
     let product = product["id"].as_str().context("an id")?;
     let stock = json!({"quantity": 5, "reason": "delivery"});
     post(&format!("/api/v1/products/{product}/stock"), stock).await?;
-    post("/api/v1/orders", json!({"lines": [{"product_id": product, "quantity": 2}]})).await?;
+    post("/api/v1/orders", json!({"items": [{"product_id": product, "quantity": 2}]})).await?;
     let user =
         json!({"email": "a@example.org", "password": "correct horse battery", "full_name": "A"});
     post("/api/v1/users", user).await?;
