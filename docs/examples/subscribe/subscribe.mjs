@@ -112,8 +112,10 @@ if (process.argv.length !== 4) {
   process.exit(2);
 }
 const subscriber = new Subscriber(process.argv[2], process.argv[3]);
+const { host, username, password } = new URL(NATS_URL);
 const connection = await connect({
-  servers: NATS_URL,
+  servers: host,
+  ...(username && { user: username, pass: password }),
   maxReconnectAttempts: -1,
   reconnectTimeWait: 1_000,
   waitOnFirstConnect: true,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::{ConnectOptions, ServerAddr};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use percent_encoding::percent_decode_str;
@@ -143,8 +144,12 @@ async fn main() -> Result<()> {
         anyhow::bail!("subscribe CONTEXT FILE");
     };
     let mut subscriber = Subscriber::resume(context, file)?;
-    let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
-    let client = options.connect(std::env::var("NATS_URL")?).await?;
+    let server: ServerAddr = std::env::var("NATS_URL")?.parse()?;
+    let mut options = ConnectOptions::new().retry_on_initial_connect();
+    if let (Some(user), Some(password)) = (server.username(), server.password()) {
+        options = options.user_and_password(user.to_owned(), password.to_owned());
+    }
+    let client = options.connect(server).await?;
     let jetstream = jetstream::new(client);
     loop {
         if let Err(error) = subscriber.follow(&jetstream).await {
