@@ -17,7 +17,7 @@ run: install ## Everything, with private servers and demo data, on http://localh
 	cargo run --profile $(PROFILE) --bin tributary -- dev
 
 test: install ## Every test, against private servers that it starts itself
-	cargo build --workspace --bins # Some tests start the executable.
+	cargo build --workspace --bins --examples # Some tests start these.
 	cargo test --workspace --exclude tests --lib --bins --tests
 	cargo test --package tests --test add_a_context
 	cargo test --package tests --test it

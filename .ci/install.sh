@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what this machine lacks to build and run Tributary, from the system's own packages:
-# the servers Postgres, nats-server and Mosquitto, the MQTT command line client, a C compiler, curl.
+# the servers Postgres, nats-server and Mosquitto, the MQTT command line client, a C compiler, curl;
+# Python with its virtual environments and Node with npm, for the examples of docs/subscribe.md.
 # Nothing is started, now or at boot: `tributary dev` and the tests start private servers themselves.
-# Does nothing, in a few milliseconds, when everything is there. Exits 1, and says what is missing,
+# Does nothing, in a moment, when everything is there. Exits 1, and says what is missing,
 # where it cannot install.
 set -u
 
@@ -26,6 +27,8 @@ needs_cmake() {
     case "$(uname -m)" in x86_64 | aarch64 | arm64) return 1 ;; esac
 }
 
+have_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
 # The names by which missing things go below.
 missing() {
     have_postgres || echo postgres
@@ -34,6 +37,9 @@ missing() {
     have mosquitto_pub || echo mosquitto-clients
     have cc || echo compiler
     have curl || echo curl
+    have_venv || echo python
+    have node || echo node
+    have npm || echo npm
     if needs_cmake && ! have cmake; then echo cmake; fi
 }
 
@@ -48,6 +54,10 @@ package() {
         dnf:compiler) echo gcc ;;
         apk:compiler) echo build-base ;;
         brew:compiler) ;; # xcode-select --install
+        apt:python) echo python3 python3-venv ;;
+        *:python) echo python3 ;;
+        apt:node | dnf:node | apk:node) echo nodejs ;;
+        brew:npm) echo node ;;
         *) echo "$2" ;;
     esac
 }
@@ -163,6 +173,7 @@ if [ -n "$absent" ]; then
             postgres) echo "  postgres: the server (postgres, initdb), version 15 or newer" ;;
             nats-server) echo "  nats-server: github.com/nats-io/nats-server/releases, into the PATH" ;;
             mosquitto-clients) echo "  mosquitto-clients: mosquitto_pub" ;;
+            python) echo "  python: python3, with its modules venv and ensurepip" ;;
             compiler) echo "  compiler: cc, of gcc or clang; on macOS: xcode-select --install" ;;
         esac
     done >&2

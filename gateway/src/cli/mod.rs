@@ -27,6 +27,7 @@ mod trace;
 mod load;
 mod config;
 mod openapi;
+mod asyncapi;
 mod completions;
 
 use std::ffi::OsString;
@@ -102,6 +103,8 @@ enum Command {
     Config(config::Args),
     /// Print the `OpenAPI` document
     Openapi,
+    /// Print the `AsyncAPI` document, about messages on NATS and MQTT
+    Asyncapi,
     /// Print completions for a shell
     Completions(completions::Args),
 }
@@ -155,6 +158,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(args) => token::run(&args),
         Command::Config(args) => config::run(&args, &log),
         Command::Openapi => openapi::run(),
+        Command::Asyncapi => asyncapi::run(),
         Command::Completions(args) => {
             completions::run::<Cli>(&args);
             Ok(())

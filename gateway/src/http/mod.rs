@@ -2,6 +2,7 @@
 //! what all of them share is beside them here.
 
 mod alerts;
+pub(crate) mod asyncapi;
 mod bucket;
 mod caller;
 mod documents;
@@ -125,6 +126,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
 fn open() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .merge(health::routes())
+        .merge(asyncapi::routes())
         .merge(users::open_routes())
         .merge(page_views::open_routes())
 }

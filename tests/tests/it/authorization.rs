@@ -124,6 +124,7 @@ const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /readyz", "", ANYBODY),
     ("GET /startupz", "", ANYBODY),
     ("GET /metrics", "", ANYBODY),
+    ("GET /asyncapi.json", "", ANYBODY),
 ];
 
 /// The system and everybody who calls it.

@@ -23,6 +23,8 @@ mod host;
 mod users;
 mod tokens;
 mod bus;
+mod subscribers;
+mod asyncapi;
 mod http;
 mod poison;
 mod faults;

@@ -1,0 +1,188 @@
+//! The examples of docs/subscribe.md, each through the same bad day: killed twice in the middle,
+//! a message that its stream lost, a bus that was wiped. Each ends with every event of its context
+//! once, in order.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tests::{System, eventually, tributary};
+use tokio::process::{Child, Command};
+
+/// Installs what programs in `language` need; returns where.
+pub(crate) async fn install(language: &str) -> Result<PathBuf> {
+    let target = tributary().ancestors().nth(2).context("there is a target folder")?.to_owned();
+    let folder = target.join("subscribers").join(language);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/subscribers");
+    let output = Command::new(script).arg(language).arg(&folder).output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "what {language} needs could not be installed: {said}");
+    Ok(folder)
+}
+
+/// One of the examples, following `works`.
+struct Example {
+    program: Vec<PathBuf>,
+    /// Its lines.
+    file: PathBuf,
+    /// What it says of its troubles.
+    said: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Example {
+    async fn new(language: &str, system: &System) -> Result<Self> {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/subscribe");
+        let program = match language {
+            "rust" => {
+                let built = tributary().with_file_name("examples").join("subscribe");
+                ensure!(built.exists(), "not built: cargo build --workspace --examples");
+                vec![built]
+            }
+            "python" => {
+                vec![install(language).await?.join("bin/python"), examples.join("subscribe.py")]
+            }
+            _ => vec!["node".into(), install(language).await?.join("subscribe.mjs")],
+        };
+        Ok(Self {
+            program,
+            file: system.folder.join("lines"),
+            said: system.folder.join("said"),
+            environment: vec![
+                ("NATS_URL", system.nats.url()),
+                ("TRIBUTARY_URL", system.url.clone()),
+                ("TRIBUTARY_TOKEN", system.token.clone()),
+            ],
+        })
+    }
+
+    fn start(&self) -> Result<Child> {
+        let said = std::fs::OpenOptions::new().create(true).append(true).open(&self.said)?;
+        let started = Command::new(&self.program[0])
+            .args(&self.program[1..])
+            .arg("works")
+            .arg(&self.file)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said)
+            .kill_on_drop(true)
+            .spawn();
+        started.with_context(|| format!("{} cannot be started", self.program[0].display()))
+    }
+
+    /// Its lines, without the times.
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let cut = |line: &str| line.rsplit_once(' ').map(|(line, _)| line.to_owned());
+        whole.lines().filter_map(cut).collect()
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.said).unwrap_or_default()
+    }
+
+    async fn has(&self, count: usize) -> Result<()> {
+        eventually("it has dealt with them", async || Ok(self.lines().len() >= count))
+            .await
+            .with_context(|| format!("{} lines; it said: {}", self.lines().len(), self.said()))
+    }
+}
+
+async fn demand(system: &System, count: usize) -> Result<()> {
+    for n in 0..count {
+        let body = json!({"add_up_to": n});
+        system.post("/api/v1/works", &body).send().await?.error_for_status()?;
+    }
+    Ok(())
+}
+
+/// What the lines have to be, once `count` works are done.
+async fn wanted(system: &System, count: i64) -> Result<Vec<String>> {
+    eventually("all are done", async || {
+        Ok(system.number("select count(*) from works.work where done").await? == count)
+    })
+    .await?;
+    Ok(sqlx::query_scalar(
+        "select concat_ws(' ', position, event_type, stream_id) from log.event
+         where stream_id like 'work-%' order by position",
+    )
+    .fetch_all(&system.admin)
+    .await?)
+}
+
+async fn bad_day(language: &str) -> Result<()> {
+    let mut system = System::start().await?;
+    let process = system.serve(&[]).await?;
+    let example = Example::new(language, &system).await?;
+
+    // Killed with -9 in the middle, twice; the second time something happens while it is away.
+    let kills = async {
+        for lines in [10, 40] {
+            let mut running = example.start()?;
+            example.has(lines).await?;
+            running.kill().await?;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    tokio::try_join!(demand(&system, 40), kills)?;
+    let before = example.lines().len();
+    demand(&system, 20).await?;
+    let all = wanted(&system, 60).await?;
+    ensure!(before + 10 < all.len(), "it was not killed in the middle: {before} lines");
+
+    // The stream loses a message that it has not seen, and not the last of its context.
+    let client = async_nats::connect(system.nats.url()).await?;
+    let jetstream = async_nats::jetstream::new(client);
+    let mut stream = jetstream.get_stream("EVENTS").await?;
+    let head = u64::try_from(system.head().await?)?;
+    loop {
+        if stream.info().await?.state.last_sequence >= head {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let lost: u64 = all[before + 5].split(' ').next().context("a position")?.parse()?;
+    let message = stream.get_raw_message(lost).await?;
+    let position = message.headers.get("Tributary-Position").context("a position")?.as_str();
+    assert_eq!(position, lost.to_string(), "here, sequences are positions");
+    stream.delete_message(lost).await?;
+    let mut running = example.start()?;
+    example.has(all.len()).await?;
+    assert_eq!(example.lines(), all, "{}", example.said());
+    assert!(example.said().contains("gap: "), "{}", example.said());
+
+    // The bus loses everything, and is filled again.
+    system.nats.wipe_jetstream().await?;
+    demand(&system, 20).await?;
+    let all = wanted(&system, 80).await?;
+    example.has(all.len()).await?;
+    assert_eq!(example.lines(), all, "{}", example.said());
+
+    // And once more from where it was.
+    running.kill().await?;
+    demand(&system, 5).await?;
+    let _running = example.start()?;
+    let all = wanted(&system, 85).await?;
+    example.has(all.len()).await?;
+    assert_eq!(example.lines(), all, "{}", example.said());
+    drop(process);
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn a_subscriber_in_rust_sees_each_event_once() -> Result<()> {
+    bad_day("rust").await
+}
+
+#[tokio::test]
+async fn a_subscriber_in_python_sees_each_event_once() -> Result<()> {
+    bad_day("python").await
+}
+
+#[tokio::test]
+async fn a_subscriber_in_javascript_sees_each_event_once() -> Result<()> {
+    bad_day("javascript").await
+}
