@@ -11,10 +11,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
+impl Span {
+    /// Longest text: all milliseconds a `u64` can sensibly count have fewer digits.
+    pub const MAX_BYTES: usize = 16;
+}
+
 impl FromStr for Span {
     type Err = InvalidSpan;
 
     fn from_str(text: &str) -> Result<Self, InvalidSpan> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(InvalidSpan);
+        }
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let milliseconds: u64 = match unit {
