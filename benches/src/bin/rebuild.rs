@@ -123,7 +123,7 @@ async fn fill(store: &EventStore, options: &Options) -> Result<()> {
         let stream = StreamId::new("device", format_args!("user_{user}~dev_{device}"));
         let first = request / 90 * READINGS;
         let events = (first..first + READINGS).map(|n| {
-            let time = chrono::DateTime::from_timestamp(1_767_225_600 + n as i64, 0);
+            let time = chrono::DateTime::from_timestamp(1_767_225_600 + i64::try_from(n).unwrap_or(0), 0);
             let time = time.unwrap_or_default().to_rfc3339();
             event(
                 "reading_recorded",

@@ -17,8 +17,8 @@ pub(crate) fn name<P: Projection>() -> String {
 /// What such a schema says of itself: only one that says the same can be gone on with.
 fn says<P: Projection>() -> String {
     let digest = Sha256::digest(P::DDL);
-    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}, rebuilt with tables {hash}", schema::version_of::<P>())
+    let hash = digest.iter().take(8).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte));
+    format!("{}, rebuilt with tables {hash:016x}", schema::version_of::<P>())
 }
 
 /// A runner of the model beside the live one.

@@ -22,9 +22,9 @@ const TRIES: (usize, Duration) = (30, Duration::from_millis(200));
 const DROP_TRIES: usize = 3;
 
 /// Stops the live model: its runner waits until the transaction ends. Returns where it stands.
-pub(super) async fn hold<'a, P: Projection>(
-    desk: &'a mut PgConnection,
-) -> Result<(Transaction<'a, Postgres>, Position), RebuildError> {
+pub(super) async fn hold<P: Projection>(
+    desk: &mut PgConnection,
+) -> Result<(Transaction<'_, Postgres>, Position), RebuildError> {
     let mut tries = TRIES.0;
     let mut held = desk.begin().await?;
     loop {
@@ -111,6 +111,6 @@ pub(super) async fn drop_old<P: Projection>(desk: &mut PgConnection) -> Result<b
 fn is_timeout(error: &sqlx::Error) -> bool {
     const LOCK_NOT_AVAILABLE: &str = "55P03";
     const DEADLOCK: &str = "40P01";
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| code == LOCK_NOT_AVAILABLE || code == DEADLOCK)
 }

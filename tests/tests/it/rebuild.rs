@@ -1,5 +1,7 @@
 //! Models made anew beside those that serve: readers notice nothing, nothing is lost.
 
+#![allow(clippy::print_stderr, reason = "what the command says helps when a test fails")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -128,7 +130,8 @@ async fn readers_notice_nothing() -> Result<()> {
         readers.spawn(count(connection, table, Arc::clone(&over)));
     }
     let (loaded, still) = (Arc::clone(&system), Arc::clone(&over));
-    let load = tokio::spawn(async move {
+    let mut load = JoinSet::new();
+    load.spawn(async move {
         let mut round = 20;
         while !still.load(Ordering::Relaxed) {
             some_load(&loaded, round).await?;
@@ -144,11 +147,11 @@ async fn readers_notice_nothing() -> Result<()> {
         }
     }
     over.store(true, Ordering::Relaxed);
-    let rounds = load.await??;
+    let rounds = load.join_next().await.context("the load ran")???;
     while let Some(reader) = readers.join_next().await {
         reader??;
     }
-    println!("{} looks, {rounds} rounds", looks.load(Ordering::Relaxed));
+    eprintln!("{} looks, {rounds} rounds", looks.load(Ordering::Relaxed));
     system.caught_up().await?;
     let wanted = i64::try_from(rounds * 100)?;
     assert_eq!(system.number("select count(*) from telemetry.reading").await?, wanted);
