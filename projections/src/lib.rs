@@ -5,6 +5,7 @@
 //! the runner's connection points at the live schema, a rebuild's at the one beside it.
 
 mod projection;
+mod retry;
 mod runner;
 mod schema;
 mod status;

@@ -1,7 +1,7 @@
 //! The runner: takes a batch from the feed, projects it, writes it and moves the checkpoint in one
 //! transaction. The checkpoint's old value is the fence: of two runners, one wins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ pub(crate) async fn run<P: Projection>(
 
 /// Why a runner starts again.
 #[derive(Debug, thiserror::Error)]
-enum Interrupted {
+pub(crate) enum Interrupted {
     #[error(transparent)]
     Log(#[from] Unavailable),
     #[error(transparent)]
@@ -117,7 +117,12 @@ async fn follow<P: Projection>(
             batch = subscription.next(BATCH_EVENTS) => batch?,
             _ = heartbeat.tick() => {
                 store.heartbeat(P::NAME).await?;
+                let retries = parked::requested(store.pool(), P::NAME).await?;
                 runner.parked = Parked::load(store.pool(), P::NAME).await?;
+                for retry in retries {
+                    runner.retry(store, retry).await?;
+                    runner.parked = Parked::load(store.pool(), P::NAME).await?;
+                }
                 continue;
             }
         };
@@ -140,11 +145,11 @@ fn gauge(position: Position) -> f64 {
     position.0 as f64
 }
 
-struct Runner<P> {
+pub(crate) struct Runner<P> {
     /// Its own; thrown away with whatever was open when anything fails.
-    connection: PgConnection,
-    position: Position,
-    parked: Parked,
+    pub(crate) connection: PgConnection,
+    pub(crate) position: Position,
+    pub(crate) parked: Parked,
     projection: std::marker::PhantomData<P>,
 }
 
@@ -232,8 +237,16 @@ impl<P: Projection> Runner<P> {
         events: &[Arc<RawEvent>],
         through: Position,
     ) -> Result<(), Failure> {
-        let waiting = |event: &&Arc<RawEvent>| !self.parked.contains(&event.stream);
-        let events = events.iter().filter(waiting).map(Arc::as_ref);
+        let flows = |event: &&Arc<RawEvent>| {
+            !self.parked.contains(&event.stream) && !self.parked.skips(event.position)
+        };
+        let left_out: HashSet<&str> = events
+            .iter()
+            .filter(|event| self.parked.contains(&event.stream))
+            .map(|event| event.stream.as_str())
+            .collect();
+        let left_out: Vec<&str> = left_out.into_iter().collect();
+        let events = events.iter().filter(flows).map(Arc::as_ref);
         let last = events.clone().next_back().map(|event| event.recorded_at);
         let changes = project::<P>(events)?;
         let mut transaction = self.connection.begin().await?;
@@ -244,6 +257,9 @@ impl<P: Projection> Runner<P> {
         if !Checkpoint::advance(&mut transaction, P::NAME, from, to, last).await? {
             return Err(Failure::Interrupted(Interrupted::Fenced));
         }
+        if !parked::still_parked(&mut transaction, P::NAME, &left_out).await? {
+            return Err(Failure::Interrupted(Interrupted::Fenced));
+        }
         transaction.commit().await?;
         self.position = through;
         Ok(())
@@ -252,7 +268,7 @@ impl<P: Projection> Runner<P> {
 
 /// Why a stretch of events was not applied.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(crate) enum Failure {
     /// An event cannot be read.
     #[error("{0}: {source}", source = .0.source)]
     Unreadable(#[from] ProjectError),

@@ -4,6 +4,7 @@ mod outcome;
 mod output;
 mod client;
 mod rows;
+mod events;
 mod logging;
 mod signals;
 
@@ -22,6 +23,10 @@ mod alerts;
 mod agent;
 mod token;
 mod lag;
+mod parked;
+mod tail;
+mod replay;
+mod verify;
 mod config;
 mod openapi;
 mod completions;
@@ -35,7 +40,7 @@ use crate::config::{Log, Mistakes, parse};
 use outcome::{Failure, FailureKind};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 usage, 3 not reachable.
+Exit codes: 0 done, 1 failed, 2 usage, 3 not reachable, 4 found a difference.
 Every option can be given in the environment, under the name its help shows.";
 
 /// Commands in, events kept, read models out.
@@ -87,6 +92,15 @@ enum Command {
     Agent(agent::Args),
     /// Show how far every projection and process manager is behind the log
     Lag(lag::Args),
+    /// Look at parked streams, have them tried again, pass over an event
+    #[command(subcommand)]
+    Parked(parked::Command),
+    /// Show events as they are committed, from now or from a position on
+    Tail(tail::Args),
+    /// Tell events again, on stdout or on NATS
+    Replay(replay::Args),
+    /// Check that the log is what was appended
+    Verify(verify::Args),
     /// Make a bearer token
     Token(token::Args),
     /// Show the configuration as it is in effect, without its secrets
@@ -140,6 +154,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Alerts(command) => alerts::run(command).await,
         Command::Agent(args) => agent::run(args).await,
         Command::Lag(args) => lag::run(args).await,
+        Command::Parked(command) => parked::run(command).await,
+        Command::Tail(args) => tail::run(args).await,
+        Command::Replay(args) => Box::pin(replay::run(args)).await,
+        Command::Verify(args) => verify::run(args).await,
         Command::Token(args) => token::run(&args),
         Command::Config(args) => config::run(&args, &log),
         Command::Openapi => openapi::run(),

@@ -17,6 +17,8 @@ pub(super) enum FailureKind {
     Failed,
     Usage,
     NotReachable,
+    /// What should say the same does not.
+    Difference,
 }
 
 impl From<FailureKind> for ExitCode {
@@ -25,6 +27,7 @@ impl From<FailureKind> for ExitCode {
             FailureKind::Failed => 1,
             FailureKind::Usage => 2,
             FailureKind::NotReachable => 3,
+            FailureKind::Difference => 4,
         })
     }
 }
@@ -38,6 +41,17 @@ impl Failure {
     /// A server is not there.
     pub(super) fn not_reachable(error: impl Into<anyhow::Error>) -> Self {
         Self { kind: FailureKind::NotReachable, ..Self::from(error.into()) }
+    }
+
+    /// What should say the same does not.
+    pub(super) fn difference(messages: Vec<String>) -> Self {
+        Self { kind: FailureKind::Difference, messages }
+    }
+
+    /// Several things failed; perhaps because a server is not there.
+    pub(super) fn of_many(messages: Vec<String>, unreachable: bool) -> Self {
+        let kind = if unreachable { FailureKind::NotReachable } else { FailureKind::Failed };
+        Self { kind, messages }
     }
 
     /// Says it on stderr.

@@ -9,10 +9,12 @@ mod events;
 mod extract;
 mod health;
 mod host;
+pub(crate) mod lines;
 mod openapi;
 mod orders;
 mod page;
 mod page_views;
+mod parked;
 mod problem;
 mod projections;
 mod projects;
@@ -112,6 +114,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .merge(host::routes())
         .merge(users::routes())
         .merge(events::routes())
+        .merge(parked::routes())
         .merge(projections::routes())
 }
 
