@@ -26,10 +26,12 @@ mod raw;
 mod read;
 mod receipt;
 mod relay;
+mod retell;
 mod ring;
 pub mod snapshot;
 mod subscription;
 mod tail;
+mod verify;
 
 pub use append::{Append, AppendError, Appended, ExpectedVersion, NewEvent, StreamAppend};
 pub use appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
@@ -43,8 +45,10 @@ pub use raw::RawEvent;
 pub use read::{Filter, PAGE_BYTES, Page};
 pub use receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
 pub use relay::{ContextOf, Relay};
+pub use retell::{REPLAY, Retold, retell};
 pub use ring::RING_BYTES;
 pub use subscription::{Batch, Subscription};
+pub use verify::{Finding, Link, Walk};
 
 use domain::Position;
 use sqlx::PgPool;

@@ -6,6 +6,7 @@
 
 mod projection;
 mod rebuild;
+mod retry;
 mod runner;
 mod schema;
 mod status;

@@ -1,7 +1,7 @@
 //! The runner: takes a batch from the feed, projects it, writes it and moves the checkpoint in one
 //! transaction. The checkpoint's old value is the fence: of two runners, one wins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,7 +125,12 @@ async fn follow<P: Projection>(
             batch = subscription.next(BATCH_EVENTS) => batch?,
             _ = heartbeat.tick() => {
                 store.heartbeat(P::NAME).await?;
+                let retries = parked::requested(store.pool(), P::NAME).await?;
                 runner.parked = Parked::load(store.pool(), P::NAME).await?;
+                for retry in retries {
+                    runner.retry(store, retry).await?;
+                    runner.parked = Parked::load(store.pool(), P::NAME).await?;
+                }
                 continue;
             }
         };
@@ -157,7 +162,7 @@ pub(crate) struct Runner<P> {
     pub(crate) position: Position,
     pub(crate) parked: Parked,
     /// The schema as it was at the start. Its name may be another's since: a rebuilt model's.
-    schema: Oid,
+    pub(crate) schema: Oid,
     projection: std::marker::PhantomData<P>,
 }
 
@@ -176,7 +181,9 @@ impl<P: Projection> Runner<P> {
             let (found, wanted) = (found.version, P::VERSION);
             return Err(Interrupted::OtherVersion { name: P::NAME, found, wanted });
         }
-        let parked = Parked::load(store.pool(), &name).await?;
+        let mut parked = Parked::load(store.pool(), &name).await?;
+        // What somebody decided to pass over, every model of `P` passes over.
+        parked.skip(Parked::load_skipped(store.pool(), P::NAME).await?);
         let projection = std::marker::PhantomData;
         Ok(Self { name, connection, position, parked, schema: found.oid, projection })
     }
@@ -268,19 +275,29 @@ impl<P: Projection> Runner<P> {
         events: &[Arc<RawEvent>],
         through: Position,
     ) -> Result<(), Failure> {
-        let waiting = |event: &&Arc<RawEvent>| !self.parked.contains(&event.stream);
-        let events = events.iter().filter(waiting).map(Arc::as_ref);
+        let flows = |event: &&Arc<RawEvent>| {
+            !self.parked.contains(&event.stream) && !self.parked.skips(event.position)
+        };
+        let left_out: HashSet<&str> = events
+            .iter()
+            .filter(|event| self.parked.contains(&event.stream))
+            .map(|event| event.stream.as_str())
+            .collect();
+        let left_out: Vec<&str> = left_out.into_iter().collect();
+        let events = events.iter().filter(flows).map(Arc::as_ref);
         let last = events.clone().next_back().map(|event| event.recorded_at);
         let changes = project::<P>(events)?;
-        self.write(changes, last, through).await
+        self.write(changes, &left_out, last, through).await
     }
 
-    /// Writes what the events up to `through` come to; none if there is no time of a last one. The
+    /// Writes what the events up to `through` come to; none if there is no time of a last one.
+    /// `left_out` are the streams whose events wait, and must still do so at the commit. The
     /// checkpoint comes first: whoever has its row locked, another runner or a rebuild that is
     /// about to take this model's place, is waited for before anything is written.
     pub(crate) async fn write(
         &mut self,
         changes: P::Changes,
+        left_out: &[&str],
         last: Option<DateTime<Utc>>,
         through: Position,
     ) -> Result<(), Failure> {
@@ -292,6 +309,9 @@ impl<P: Projection> Runner<P> {
             return Err(Failure::Interrupted(Interrupted::Replaced));
         }
         if !moved {
+            return Err(Failure::Interrupted(Interrupted::Fenced));
+        }
+        if !parked::still_parked(&mut transaction, &self.name, left_out).await? {
             return Err(Failure::Interrupted(Interrupted::Fenced));
         }
         if last.is_some() {

@@ -156,5 +156,7 @@ fn letters(outcomes: &[Outcome]) -> Result<String> {
         let (alert, event, cause) = (outcome.alert_id, outcome.event_id, outcome.cause);
         hash.update(format!("{alert} {event} {cause} {} {}\n", stored.event_type, stored.data));
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let short =
+        hash.finalize().iter().take(16).fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
+    Ok(format!("{short:032x}"))
 }

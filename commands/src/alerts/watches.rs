@@ -71,6 +71,17 @@ impl Watches {
         self.held.get(key).is_some_and(Watch::has_rules)
     }
 
+    /// What is remembered of a device, if it is held: as it would be stored.
+    pub(super) fn store(&self, key: &str) -> Option<String> {
+        self.held.get(key).map(Watch::store)
+    }
+
+    /// Lets a device go, because its snapshot knows better.
+    pub(super) fn forget(&mut self, key: &str) {
+        self.held.remove(key);
+        self.changed.remove(key);
+    }
+
     /// Keys held that begin with `prefix`.
     pub(super) fn keys(&self, prefix: &str) -> Vec<Box<str>> {
         self.held.keys().filter(|key| key.starts_with(prefix)).cloned().collect()

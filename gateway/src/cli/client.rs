@@ -13,6 +13,8 @@ use crate::config::Server;
 /// A command is answered once its effect is to be seen, or after five seconds: so that the next
 /// line of a script sees it.
 const PREFER: (&str, &str) = ("Prefer", "wait=5");
+/// The same for what may take longer.
+const PREFER_LONG: (&str, &str) = ("Prefer", "wait=20");
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -46,6 +48,34 @@ impl Client {
             Some(Value::Array(items)) => Ok(items),
             _ => Err(anyhow!("{path} is not a list").into()),
         }
+    }
+
+    /// All items of a list, read in pages of `limit`.
+    pub(super) async fn pages(&self, path: &str, limit: usize) -> Result<Vec<Value>, Failure> {
+        let mut items = Vec::new();
+        let mut next = Some(format!("{path}?limit={limit}"));
+        while let Some(path) = next {
+            let response = self.request(Method::GET, &path).send().await?;
+            let link = response.headers().get("link").and_then(|link| link.to_str().ok());
+            let target = link.and_then(|link| link.strip_prefix('<')?.split_once('>'));
+            next = target.map(|(target, _)| target.to_owned());
+            let mut page = answer(response).await?;
+            let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) else {
+                return Err(anyhow!("{path} is not a list").into());
+            };
+            items.extend(more);
+        }
+        Ok(items)
+    }
+
+    /// The answer to a command that may take long to show its effect.
+    pub(super) async fn post_patiently(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path).header(PREFER_LONG.0, PREFER_LONG.1);
+        answer(request.json(body).send().await?).await
     }
 
     /// The answer to a command, null if it has no body.

@@ -4,6 +4,7 @@ mod outcome;
 mod output;
 mod client;
 mod rows;
+mod events;
 mod logging;
 mod signals;
 
@@ -25,6 +26,10 @@ mod rebuild;
 mod lag;
 mod trace;
 mod load;
+mod parked;
+mod tail;
+mod replay;
+mod verify;
 mod config;
 mod openapi;
 mod asyncapi;
@@ -97,6 +102,15 @@ enum Command {
     Load(load::Args),
     /// Show what caused an event and what it caused
     Trace(trace::Args),
+    /// Look at parked streams, have them tried again, pass over an event
+    #[command(subcommand)]
+    Parked(parked::Command),
+    /// Show events as they are committed, from now or from a position on
+    Tail(tail::Args),
+    /// Tell events again, on stdout or on NATS
+    Replay(replay::Args),
+    /// Check that the log is what was appended
+    Verify(verify::Args),
     /// Make a bearer token
     Token(token::Args),
     /// Show the configuration as it is in effect, without its secrets
@@ -155,6 +169,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Lag(args) => lag::run(args).await,
         Command::Load(args) => Box::pin(load::run(args)).await,
         Command::Trace(args) => trace::run(args).await,
+        Command::Parked(command) => parked::run(command).await,
+        Command::Tail(args) => tail::run(args).await,
+        Command::Replay(args) => Box::pin(replay::run(args)).await,
+        Command::Verify(args) => verify::run(args).await,
         Command::Token(args) => token::run(&args),
         Command::Config(args) => config::run(&args, &log),
         Command::Openapi => openapi::run(),

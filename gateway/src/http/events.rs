@@ -79,7 +79,7 @@ impl EventRow {
 }
 
 /// The data of an event of users as it may be shown.
-fn without_secret(data: &str) -> serde_json::Result<Box<RawValue>> {
+pub(super) fn without_secret(data: &str) -> serde_json::Result<Box<RawValue>> {
     let mut members: serde_json::Map<String, Value> = serde_json::from_str(data)?;
     members.remove(users::SECRET_MEMBER);
     serde_json::value::to_raw_value(&members)

@@ -10,11 +10,13 @@ mod events;
 mod extract;
 mod health;
 mod host;
+pub(crate) mod lines;
 mod openapi;
 mod orders;
 mod page;
 mod past;
 mod page_views;
+mod parked;
 mod problem;
 mod projections;
 mod projects;
@@ -119,6 +121,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .merge(users::routes())
         .merge(events::routes())
         .merge(traced::routes())
+        .merge(parked::routes())
         .merge(projections::routes())
 }
 

@@ -80,9 +80,11 @@ async fn write<P: Projection>(
     stretch: Stretch<P>,
 ) -> Result<(), Interrupted> {
     let Stretch { events, changes, last, through } = stretch;
-    let waits = events.iter().any(|event| runner.parked.contains(&event.stream));
+    let waits = events
+        .iter()
+        .any(|event| runner.parked.contains(&event.stream) || runner.parked.skips(event.position));
     if let (Ok(changes), false) = (changes, waits) {
-        match runner.write(changes, last, through).await {
+        match runner.write(changes, &[], last, through).await {
             Ok(()) => return Ok(()),
             Err(Failure::Interrupted(error)) => return Err(error),
             Err(Failure::Unreadable(_) | Failure::Refused(_)) => {}

@@ -219,7 +219,7 @@ async fn killed_watchers_and_publishers_tell_each_alert_as_if_they_had_not_been(
     let _front = system.serve(&["http", "projector"]).await?;
     let mut worker = system.serve(&["worker"]).await?;
     let mut bridge = system.serve(&["mqtt"]).await?;
-    let _second = system
+    let second = system
         .serve_with(
             &["worker", "mqtt"],
             &[("MQTT_CLIENT_ID", "second"), ("MQTT_FILTER", "hosts/+/metrics")],
@@ -270,7 +270,7 @@ async fn killed_watchers_and_publishers_tell_each_alert_as_if_they_had_not_been(
     assert!(told.iter().all(|(position, _)| position.is_some()));
 
     // The whole log watched again, from the beginning, by somebody who remembers nothing.
-    drop((worker, _second));
+    drop((worker, second));
     let forget = "with gone as (delete from log.snapshot where consumer like 'alert_watch%' returning 1),
                   back as (update log.checkpoint set position = 0 where consumer = 'alert_watch' returning 1),
                   free as (delete from log.lease where name = 'alert_watch' returning 1)

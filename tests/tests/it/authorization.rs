@@ -120,6 +120,11 @@ const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /api/v1/projections", "", OPERATORS),
     ("GET /api/v1/projections/{name}", "", OPERATORS),
     ("POST /api/v1/projections/{name}/rebuild", "", OPERATORS),
+    ("GET /api/v1/parked", "", OPERATORS),
+    ("GET /api/v1/skipped", "", OPERATORS),
+    ("GET /api/v1/parked/{key}", "", OPERATORS),
+    ("POST /api/v1/parked/{key}/retry", "", OPERATORS),
+    ("POST /api/v1/parked/{key}/skip", r#"{"reason": "by a test"}"#, OPERATORS),
     ("GET /livez", "", ANYBODY),
     ("GET /readyz", "", ANYBODY),
     ("GET /startupz", "", ANYBODY),
@@ -236,6 +241,16 @@ impl World {
         Ok(alerts().await?["items"][0]["id"].as_str().context("an id")?.to_owned())
     }
 
+    /// A stream parked by a consumer that nobody runs, so that it stays so.
+    async fn parked(&self) -> Result<String> {
+        let stream = format!("work-{}", Uuid::now_v7());
+        sqlx::query("insert into log.parked values ('nobody', $1, 1, 3, 'by a test', true)")
+            .bind(&stream)
+            .execute(&self.system.admin)
+            .await?;
+        Ok(format!("nobody:{stream}"))
+    }
+
     async fn schema(&self) -> Result<()> {
         let body = json!({"type": "object"});
         self.of("operator").command(Method::PUT, "/api/v1/schemas/known", &body).await?;
@@ -271,8 +286,7 @@ impl World {
                 }
             }
             "user_id" if path.contains("/members/") => self.member_id.clone(),
-            "user_id" => self.owner_id.clone(),
-            "owner" => self.owner_id.clone(),
+            "user_id" | "owner" => self.owner_id.clone(),
             "device_id" => "d".into(),
             "name" if path.contains("/projections/") => {
                 eventually("nobody rebuilds it", async || {
@@ -282,6 +296,7 @@ impl World {
                 .await?;
                 "host".into()
             }
+            "key" => self.parked().await?,
             "name" => "known".into(),
             "position" => "1".into(),
             "stream_id" => format!("product-{}", self.product),
@@ -379,5 +394,7 @@ async fn everybody_may_do_what_is_theirs_and_nothing_else() -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{wrong:#?}");
+    let tidy = "delete from log.parked where consumer = 'nobody'";
+    sqlx::query(tidy).execute(&world.system.admin).await?;
     world.system.is_sound().await
 }

@@ -99,7 +99,8 @@ async fn an_order_and_an_alert_are_traced_to_what_began_them() -> Result<()> {
     eventually("the alert is traced to it", async || {
         let trace = system.json(&format!("/api/v1/events/{position}/trace")).await?;
         let effect = &trace["events"][1];
-        Ok(effect["type"] == "alert_raised" && effect["caused_by"].to_string() == position)
+        let caused_by: i64 = position.parse()?;
+        Ok(effect["type"] == "alert_raised" && effect["caused_by"] == caused_by)
     })
     .await?;
     assert_eq!(system.get("/api/v1/events/999999/trace").send().await?.status(), 404);

@@ -1,22 +1,32 @@
 //! Parked streams: a consumer of the log sets a stream aside when one of its events cannot be
 //! applied. Later events of the stream wait behind it; everything else goes on.
 
-use std::collections::HashMap;
+mod desk;
+mod retry;
+
+pub use desk::{Decision, Row, Skip, Skipped, get, list, request, skip, skipped};
+pub use retry::{Retry, again, finish, lock, progress, requested, still_parked};
+
+use std::collections::{HashMap, HashSet};
 
 use domain::{Position, StreamId};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row as _};
 
 use crate::RawEvent;
 
 /// Attempts at one event before its stream is parked.
 pub const MAX_ATTEMPTS: i32 = 3;
 
-/// The streams a consumer has set aside, each with the event it stopped at.
+/// The streams a consumer has set aside, each with the event it stopped at; and the events it
+/// passes over for ever, because somebody decided so.
 #[derive(Debug, Default)]
-pub struct Parked(HashMap<StreamId, Position>);
+pub struct Parked {
+    streams: HashMap<StreamId, Position>,
+    skipped: HashSet<Position>,
+}
 
 impl Parked {
-    /// The streams `consumer` has set aside.
+    /// What `consumer` has set aside, and what it passes over.
     pub async fn load(pool: &PgPool, consumer: &str) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query(
             "select stream_id, position from log.parked where consumer = $1 and parked",
@@ -30,15 +40,45 @@ impl Parked {
                 .map_err(|error| sqlx::Error::Decode(error.into()))?;
             parked.insert(stream, Position(row.try_get("position")?));
         }
+        parked.skipped = Self::load_skipped(pool, consumer).await?;
         Ok(parked)
     }
 
+    /// The events `consumer` passes over: all that a rebuild has to know of them. As many as people
+    /// have decided on one by one.
+    pub async fn load_skipped(
+        pool: &PgPool,
+        consumer: &str,
+    ) -> Result<HashSet<Position>, sqlx::Error> {
+        let positions: Vec<i64> =
+            sqlx::query_scalar("select position from log.skipped where consumer = $1")
+                .bind(consumer)
+                .fetch_all(pool)
+                .await?;
+        Ok(positions.into_iter().map(Position).collect())
+    }
+
     pub fn contains(&self, stream: &StreamId) -> bool {
-        self.0.contains_key(stream)
+        self.streams.contains_key(stream)
+    }
+
+    /// Where a stream stopped, if it is set aside.
+    pub fn since(&self, stream: &StreamId) -> Option<Position> {
+        self.streams.get(stream).copied()
+    }
+
+    /// Passes over these events too.
+    pub fn skip(&mut self, positions: impl IntoIterator<Item = Position>) {
+        self.skipped.extend(positions);
+    }
+
+    /// Whether the event at `position` is passed over.
+    pub fn skips(&self, position: Position) -> bool {
+        self.skipped.contains(&position)
     }
 
     pub fn insert(&mut self, stream: StreamId, position: Position) {
-        self.0.insert(stream, position);
+        self.streams.insert(stream, position);
     }
 }
 

@@ -2,6 +2,8 @@
 //! follow. Alerts are named after what led to them, so doing it twice, after a crash or beside
 //! another watcher, writes nothing twice. What it remembers is saved with its checkpoint.
 
+mod again;
+
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use domain::alerts::{
     Cause, Outcome, READING, Reading, RulesEvent, Scope, alert_stream, rules_stream,
 };
-use domain::{Metadata, Position};
+use domain::{Metadata, Position, StreamId};
 use eventstore::parked::{self, Parked, Suspect};
 use eventstore::{
     Append, AppendError, Checkpoint, EventStore, ExpectedVersion, Feed, Filter, NewEvent, RawEvent,
@@ -127,6 +129,7 @@ impl Watcher {
                         fold.save(saved, recorded_at).await?;
                         saved = fold.position;
                     }
+                    fold.retry().await?;
                 }
                 batch = subscription.next(BATCH_EVENTS) => {
                     let batch = batch?;
@@ -179,10 +182,11 @@ impl Fold<'_> {
         let keys = readings.clone().map(|event| event.stream.key()).collect();
         self.watches.fetch(self.store.pool(), &self.rulebook, &keys).await?;
         let mut outcomes = Vec::new();
-        let mut unreadable = Vec::new();
+        let mut unreadable: Vec<(&Arc<RawEvent>, String)> = Vec::new();
         for raw in readings {
             let key = raw.stream.key();
-            if !self.watches.concerns(key) {
+            let waits = unreadable.iter().any(|(first, _)| first.stream == raw.stream);
+            if waits || self.parked.skips(raw.position) || !self.watches.concerns(key) {
                 continue;
             }
             match serde_json::from_str::<Reading>(&raw.data) {
@@ -211,7 +215,9 @@ impl Fold<'_> {
             Scope::Everybody => String::new(),
             Scope::User(user_id) => format!("{user_id}~"),
         };
-        let held = self.watches.keys(&prefix);
+        // What is parked stays as it is: it follows these rules when it has come here.
+        let mut held = self.watches.keys(&prefix);
+        held.retain(|key| !is_parked(&self.parked, key));
         let users = held.iter().map(|key| halves(key).0).collect();
         self.rulebook.learn(self.store, &users, self.position).await?;
         let mut outcomes = Vec::new();
@@ -233,7 +239,8 @@ impl Fold<'_> {
             let users = page.iter().map(|(key, _)| halves(key).0).collect();
             self.rulebook.learn(self.store, &users, self.position).await?;
             let mut states = Vec::new();
-            for (key, state) in page.iter().filter(|(key, _)| !self.watches.holds(key)) {
+            let others = page.iter().filter(|(key, _)| !self.watches.holds(key));
+            for (key, state) in others.filter(|(key, _)| !is_parked(&self.parked, key)) {
                 let mut watch = restore(&self.rulebook, key, state)?;
                 let (user_id, device_id) = halves(key);
                 let rules = self.rulebook.in_force(user_id, device_id, instead);
@@ -295,7 +302,12 @@ impl Fold<'_> {
     }
 }
 
-fn is_reading(event: &Arc<RawEvent>) -> bool {
+/// Whether a device is set aside.
+fn is_parked(parked: &Parked, key: &str) -> bool {
+    parked.contains(&StreamId::new(DEVICE, key))
+}
+
+fn is_reading(event: &RawEvent) -> bool {
     *event.event_type == *READING
 }
 

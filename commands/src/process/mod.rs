@@ -6,7 +6,9 @@
 //! workers may run the same process manager: the one that is behind finds everything done, and the
 //! moved checkpoint tells it to go on from there.
 
-use std::collections::HashMap;
+mod again;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::{Envelope, Error, LoadError};
+use again::Again;
 
 /// Most events taken at once: what is done again after a crash, at most.
 const BATCH_EVENTS: usize = 256;
@@ -161,18 +164,28 @@ async fn follow<P: Process>(
             batch = subscription.next(BATCH_EVENTS) => batch?,
             _ = heartbeat.tick() => {
                 store.heartbeat(P::NAME).await?;
+                let retries = parked::requested(store.pool(), P::NAME).await?;
                 parked = Parked::load(store.pool(), P::NAME).await?;
+                for retry in retries {
+                    Again { process, store, parked: &parked, checkpoint: position }.go_on(retry).await?;
+                    parked = Parked::load(store.pool(), P::NAME).await?;
+                }
                 continue;
             }
         };
         let last = batch.events.last().map(|event| event.recorded_at);
         let work = Reactions { process, store, careful };
-        for (stream, position) in work.see_to(&batch.events, &parked).await? {
+        let mut left_out = HashSet::new();
+        for (stream, position) in work.see_to(&batch.events, &parked, &mut left_out).await? {
             parked.insert(stream, position);
         }
         careful = false;
         let mut transaction = store.pool().begin().await?;
         if !Checkpoint::advance(&mut transaction, P::NAME, position, batch.through, last).await? {
+            return Err(Interrupted::Fenced);
+        }
+        let left_out: Vec<&str> = left_out.iter().map(StreamId::as_str).collect();
+        if !parked::still_parked(&mut transaction, P::NAME, &left_out).await? {
             return Err(Interrupted::Fenced);
         }
         transaction.commit().await?;
@@ -188,29 +201,42 @@ struct Reactions<'a, P> {
     careful: bool,
 }
 
+/// An event, or where there is one that cannot be read, and why.
+type Read<E> = Result<Recorded<E>, (Position, String)>;
+
 /// Events of one key, in order.
-type Group<E> = Vec<Result<Recorded<E>, (Position, String)>>;
+type Group<E> = Vec<Read<E>>;
+
+/// What an event says, and the key it is seen to under; none if nothing can follow from it.
+fn read<P: Process>(raw: &RawEvent) -> Option<(StreamId, Read<P::Event>)> {
+    match raw.decode::<P::Event>() {
+        Ok(event) => P::concerns(&event).map(|key| (key, Ok(event))),
+        Err(error) => {
+            let reason = format!("{error}: {:?}", std::error::Error::source(&error));
+            Some((raw.stream.clone(), Err((raw.position, reason))))
+        }
+    }
+}
 
 impl<P: Process> Reactions<'_, P> {
-    /// Sees to all of `events` but those of parked keys. Says which keys were parked now.
+    /// Sees to all of `events` but those of parked keys, which are `left_out`. Says which keys were
+    /// parked now.
     async fn see_to(
         &self,
         events: &[Arc<RawEvent>],
         parked: &Parked,
+        left_out: &mut HashSet<StreamId>,
     ) -> Result<Vec<(StreamId, Position)>, Interrupted> {
         let mut groups: HashMap<StreamId, Group<P::Event>> = HashMap::new();
-        for raw in events {
-            let (key, event) = match raw.decode::<P::Event>() {
-                Ok(event) => match P::concerns(&event) {
-                    Some(key) => (key, Ok(event)),
-                    None => continue,
-                },
-                Err(error) => {
-                    let reason = format!("{error}: {:?}", std::error::Error::source(&error));
-                    (raw.stream.clone(), Err((raw.position, reason)))
-                }
+        for raw in events.iter().filter(|raw| !parked.skips(raw.position)) {
+            let Some((key, event)) = read::<P>(raw) else {
+                continue;
             };
-            if !parked.contains(&key) && !parked.contains(&raw.stream) {
+            if parked.contains(&raw.stream) {
+                left_out.insert(raw.stream.clone());
+            } else if parked.contains(&key) {
+                left_out.insert(key);
+            } else {
                 groups.entry(key).or_default().push(event);
             }
         }
