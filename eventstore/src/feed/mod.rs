@@ -96,6 +96,8 @@ impl Feed {
             head: self.head.clone(),
             filter,
             position: after,
+            nothing_at: Instant::now(),
+            untold: false,
         }
     }
 }

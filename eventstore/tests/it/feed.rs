@@ -304,3 +304,31 @@ async fn a_false_announcement_harms_nobody() {
     // The writer's own announcements are heard too.
     while soon("an announcement", heads.next()).await != Some(last) {}
 }
+
+#[tokio::test]
+async fn who_is_not_concerned_hears_of_it_now_and_then() {
+    let log = Log::new().await;
+    let process = log.open();
+    let feed = process.feed(None);
+    let mut subscription = feed.subscribe(Position::START, Filter::categories(&["elsewhere"]));
+    let begun = tokio::time::Instant::now();
+    let (mut told, mut last) = (0_u32, Position::START);
+    for _ in 0..200 {
+        last = process.append(1).await;
+        reaches(feed.head(), last).await;
+        tokio::select! {
+            biased;
+            batch = subscription.next(10) => {
+                assert!(batch.unwrap().events.is_empty());
+                told += 1;
+            }
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    while subscription.position() < last {
+        assert!(subscription.next(10).await.unwrap().events.is_empty());
+        told += 1;
+    }
+    let most = 3 + u32::try_from(begun.elapsed().as_millis()).unwrap() / 100;
+    assert!((1..=most).contains(&told), "{told} times, at most {most}");
+}

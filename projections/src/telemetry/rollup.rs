@@ -120,6 +120,7 @@ impl Rollups {
         let column = |of: fn(&Rollup) -> f64| rows.values().map(of).collect::<Vec<_>>();
         let key = |(_, (device, ..)): &(i32, Key)| &devices[*device];
         let bucket = |(width, (.., bucket)): &(i32, Key)| bucket * i64::from(*width);
+        // The same condition twice costs a third less than one subquery for three columns.
         sqlx::query(
             "insert into rollup as r
                (user_id, device_id, field, width, bucket, count, sum, min, max,
@@ -137,18 +138,20 @@ impl Rollups {
                sum = r.sum + excluded.sum,
                min = least(r.min, excluded.min),
                max = greatest(r.max, excluded.max),
-               (first, first_at, first_position) = (
-                 select f.first, f.first_at, f.first_position
-                 from (values (r.first, r.first_at, r.first_position),
-                              (excluded.first, excluded.first_at, excluded.first_position))
-                   as f (first, first_at, first_position)
-                 order by f.first_at, f.first_position limit 1),
-               (last, last_at, last_position) = (
-                 select l.last, l.last_at, l.last_position
-                 from (values (r.last, r.last_at, r.last_position),
-                              (excluded.last, excluded.last_at, excluded.last_position))
-                   as l (last, last_at, last_position)
-                 order by l.last_at desc, l.last_position desc limit 1)",
+               first = case when (excluded.first_at, excluded.first_position)
+                          < (r.first_at, r.first_position)
+                     then excluded.first else r.first end,
+               first_at = least(r.first_at, excluded.first_at),
+               first_position = case when (excluded.first_at, excluded.first_position)
+                          < (r.first_at, r.first_position)
+                     then excluded.first_position else r.first_position end,
+               last = case when (excluded.last_at, excluded.last_position)
+                          > (r.last_at, r.last_position)
+                     then excluded.last else r.last end,
+               last_at = greatest(r.last_at, excluded.last_at),
+               last_position = case when (excluded.last_at, excluded.last_position)
+                          > (r.last_at, r.last_position)
+                     then excluded.last_position else r.last_position end",
         )
         .bind(rows.keys().map(|at| key(at).user_id.as_str()).collect::<Vec<_>>())
         .bind(rows.keys().map(|at| key(at).device_id.as_str()).collect::<Vec<_>>())
