@@ -61,16 +61,24 @@ pub(super) async fn run(
     let mut reading = pin!(async { reader.await.unwrap_or(Err(Lost::Closed)) });
     // It ends by itself when the reader has, and the last message taken here is settled.
     let mut writing = pin!(async { writer.await.unwrap_or(Err(Lost::Closed)) });
-    let mut frames = tokio::select! {
-        frames = &mut reading => frames?,
-        Err(lost) = &mut writing => {
-            // What the socket still holds was acknowledged to its publisher, and a broker that was
-            // killed has it nowhere else.
-            drop(timeout(LINGER, reading).await);
-            return Err(lost);
+    let mut written = false;
+    let mut frames = loop {
+        tokio::select! {
+            frames = &mut reading => break frames?,
+            ended = &mut writing, if !written => match ended {
+                Ok(()) => written = true, // The reader has ended as well: its answer comes next.
+                Err(lost) => {
+                    // What the socket still holds was acknowledged to its publisher, and a broker
+                    // that was killed has it nowhere else.
+                    drop(timeout(LINGER, reading).await);
+                    return Err(lost);
+                }
+            },
         }
     };
-    writing.await?;
+    if !written {
+        writing.await?;
+    }
     // Closing a socket that holds unread bytes resets the connection, and what the broker has not
     // yet read of ours is gone: acknowledgements, and the goodbye. So it is the one to close.
     if timeout(LINGER, frames.discard()).await.is_err() {

@@ -361,7 +361,7 @@ async fn a_read_model_of_an_older_build_is_made_anew() -> Result<()> {
     .execute(&system.admin)
     .await?;
     system.run(&["migrate"]).await?;
-    assert!(shown(&system).await?.is_empty());
+    assert_eq!(shown(&system).await?, live, "made anew beside the old one");
     assert_eq!(system.number(works).await?, 1, "no other model is touched");
     let _projector = system.serve(&["projector"]).await?;
     system.caught_up().await?;

@@ -33,8 +33,9 @@ async fn traffic(system: &System, from: i64) -> Result<()> {
         let reading = json!([{"user_id": "u", "device_id": "d", "sequence_id": n, "x": n}]);
         system.post("/api/v1/telemetry", &reading).send().await?.error_for_status()?;
     }
-    eventually("all works are done", async || {
-        let sql = "select count(*) from works.work where not done";
+    eventually("all works are done, and the device is there", async || {
+        let sql = "select (select count(*) from works.work where not done)
+                        + (select count(*) from telemetry.device where online is not true)";
         Ok(system.number(sql).await? == 0)
     })
     .await?;

@@ -70,6 +70,7 @@ fn message(context: &Context, event_type: &str, version: i16) -> Value {
                 "Tributary-Position": "42",
                 "Tributary-Previous": "41",
                 "Tributary-Version": "3",
+                "Tributary-Epoch": "1",
                 "Tributary-Schema-Version": version.to_string(),
                 "Tributary-Metadata": "{}",
                 "Nats-Msg-Id": id,
@@ -112,7 +113,7 @@ pub(super) fn headers() -> Value {
         "type": "object",
         "required": [
             "content-type", "ce-specversion", "ce-id", "ce-type", "ce-source", "ce-subject",
-            "ce-time", "Tributary-Position", "Tributary-Previous", "Tributary-Version",
+            "ce-time", "Tributary-Position", "Tributary-Previous", "Tributary-Version", "Tributary-Epoch",
             "Tributary-Schema-Version", "Nats-Msg-Id",
         ],
         "properties": {
@@ -127,6 +128,7 @@ pub(super) fn headers() -> Value {
             "Tributary-Position": number("Place in the log: gapless, in the order of commits"),
             "Tributary-Previous": number("Position of the event before it in the same context, or 0"),
             "Tributary-Version": number("How many events its stream held with this one"),
+            "Tributary-Epoch": number("Grows when the log was restored from a backup: history may have forked"),
             "Tributary-Schema-Version": number("Of the data"),
             "Tributary-Metadata": text("Correlation, causation, actor and trace, as JSON"),
             "Tributary-Body": {"const": "omitted", "description":
