@@ -36,7 +36,7 @@ async fn works_are_demanded_and_shown() -> Result<()> {
     let small = ["--add-up-to", "9"]; // A random one may take longer than the time limit.
     let produce = ["works", "produce", "--every", "10ms", "--count", "3"];
     system.run(&[&produce[..], &small].concat()).await?;
-    tests::eventually("all four are done", async || {
+    eventually("all four are done", async || {
         Ok(system.number("select count(*) from works.work where done").await? == 4)
     })
     .await?;
