@@ -21,8 +21,9 @@ use crate::receipt::NewReceipt;
 
 /// Most events in one request.
 pub const BATCH_EVENTS: usize = 4096;
-/// A batch takes no further request once it holds this many events: while it commits, the callers
-/// of the batch before it hear their answers and ask again, on the other processor.
+/// A batch takes no further request once it holds this many events, or half of those that wait if
+/// that is more: while it commits, the callers of the batch before it hear their answers and ask
+/// again, on the other processor.
 const FULL: usize = 512;
 /// A batch takes no further request once it holds this many bytes.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -316,11 +317,12 @@ fn gather(
     requests: &mut mpsc::Receiver<Pending>,
 ) -> Option<Pending> {
     let (mut events, mut bytes) = (0, 0);
+    let full = (requests.len() / 2).clamp(FULL, BATCH_EVENTS);
     let mut next = Some(first);
     while let Some(pending) = next {
         events += pending.request.events.max(1);
         bytes += pending.request.bytes;
-        if !batch.is_empty() && (events > FULL || bytes > BATCH_BYTES) {
+        if !batch.is_empty() && (events > full || bytes > BATCH_BYTES) {
             return Some(pending);
         }
         batch.push(pending);
