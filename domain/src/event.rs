@@ -201,6 +201,14 @@ pub struct Recorded<E> {
     pub event: E,
 }
 
+impl<E> Recorded<E> {
+    /// What happened, apart from when and where it was recorded.
+    pub fn split(self) -> (Recorded<()>, E) {
+        let Self { position, id, stream, version, recorded_at, metadata, event } = self;
+        (Recorded { position, id, stream, version, recorded_at, metadata, event: () }, event)
+    }
+}
+
 /// An event in its stored form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {

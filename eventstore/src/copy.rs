@@ -54,6 +54,19 @@ impl CopyRows {
         self.bytes(text.as_bytes());
     }
 
+    /// A field that may be missing.
+    pub fn nullable<T>(&mut self, value: Option<T>, field: fn(&mut Self, T)) {
+        match value {
+            Some(value) => field(self, value),
+            None => self.null(),
+        }
+    }
+
+    /// A field of type boolean.
+    pub fn boolean(&mut self, value: bool) {
+        self.bytes(&[value.into()]);
+    }
+
     /// A field of type smallint.
     pub fn int2(&mut self, number: i16) {
         self.bytes(&number.to_be_bytes());

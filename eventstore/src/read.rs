@@ -104,7 +104,9 @@ impl EventStore {
         if let Some(stream) = &filter.stream {
             query = query.bind(stream.as_str());
         }
-        let events = collect(query.fetch(&self.pool), limit).await?;
+        // Not on the pool itself: that would pass every row through one more stream.
+        let mut connection = self.pool.acquire().await?;
+        let events = collect(query.fetch(&mut *connection), limit).await?;
         let through = match events.last() {
             Some(last) if events.full => last.position,
             _ => until.max(after),

@@ -53,7 +53,7 @@ impl Projection for Documents {
     type Event = Event;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: &Recorded<Event>) {
+    fn project(changes: &mut Changes, event: Recorded<Event>) {
         match &event.event {
             Event::Document(document::Event::DocumentRecorded {
                 owner_id,

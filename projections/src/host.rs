@@ -31,7 +31,7 @@ impl Projection for Host {
     type Event = Event;
     type Changes = Changes;
 
-    fn project(Changes(samples): &mut Changes, event: &Recorded<Event>) {
+    fn project(Changes(samples): &mut Changes, event: Recorded<Event>) {
         match &event.event {
             Event::HostSampled(sample) => {
                 let (at, position) = (event.recorded_at, event.position);
@@ -193,8 +193,8 @@ mod tests {
             event: event.clone(),
         };
         let mut changes = Changes::default();
-        Host::project(&mut changes, &recorded(1));
-        Host::project(&mut changes, &recorded(2));
+        Host::project(&mut changes, recorded(1));
+        Host::project(&mut changes, recorded(2));
         let positions: Vec<_> = changes.0.iter().map(|received| received.position.0).collect();
         assert_eq!(positions, [1, 2]);
         assert_eq!(changes.0[0].sample.users, 5);

@@ -22,6 +22,9 @@ pub trait Projection: Send + Sync + 'static {
     const PREPARE: Option<&'static str> = None;
     /// Creates its tables, in the schema the connection points at. Run once.
     const DDL: &'static str;
+    /// Keys that [`Projection::write`] does not rest on, by name: a rebuild makes them when all rows
+    /// are there, like every index that is not unique. Writes find rows by the other keys only.
+    const FILLED_WITHOUT: &'static [&'static str] = &[];
     /// Least time between the starts of two batches: where a batch costs much whatever its size,
     /// fewer and larger ones leave the processor to others. The first after a pause never waits.
     const PACE: Duration = Duration::ZERO;
@@ -32,7 +35,7 @@ pub trait Projection: Send + Sync + 'static {
 
     /// Takes one event into account. No I/O: it is tested without a database, and a rebuild is
     /// the same function on the same events.
-    fn project(changes: &mut Self::Changes, event: &Recorded<Self::Event>);
+    fn project(changes: &mut Self::Changes, event: Recorded<Self::Event>);
 
     /// Writes a batch's changes, set-wise, in the runner's transaction.
     fn write(
@@ -59,7 +62,7 @@ pub(crate) fn project<'a, P: Projection>(
         let event = raw
             .decode::<P::Event>()
             .map_err(|source| ProjectError { position: raw.position, source })?;
-        P::project(&mut changes, &event);
+        P::project(&mut changes, event);
     }
     Ok(changes)
 }

@@ -42,7 +42,7 @@ impl Projection for Trace {
     type Event = Anything;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: &Recorded<Anything>) {
+    fn project(changes: &mut Changes, event: Recorded<Anything>) {
         let (correlation, causation) = (event.metadata.correlation_id, event.metadata.causation_id);
         if correlation.is_some() || causation.is_some() {
             let (position, id) = (event.position, event.id);

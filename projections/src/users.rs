@@ -39,7 +39,7 @@ impl Projection for Users {
     type Event = Event;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: &Recorded<Event>) {
+    fn project(changes: &mut Changes, event: Recorded<Event>) {
         // The store gives a user's stream no other key.
         let Ok(id) = Uuid::parse_str(event.stream.key()) else {
             return;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use domain::works::{Event, Work};
 use domain::{Decider, Recorded};
+use eventstore::CopyRows;
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;
@@ -24,6 +25,7 @@ pub const STATUSES: [&str; 6] =
 #[derive(Debug, Default)]
 pub struct Changes {
     demanded: Vec<Demanded>,
+    /// Of works that were there before the batch, and of those in `demanded`.
     updates: HashMap<Uuid, Update>,
 }
 
@@ -64,7 +66,7 @@ impl Projection for Works {
     type Event = Event;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: &Recorded<Event>) {
+    fn project(changes: &mut Changes, event: Recorded<Event>) {
         // The store gives a work's stream no other key.
         let Ok(id) = Uuid::parse_str(event.stream.key()) else {
             return;
@@ -108,10 +110,13 @@ impl Projection for Works {
         }
     }
 
-    async fn write(changes: Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !changes.demanded.is_empty() {
-            insert(&changes.demanded, connection).await?;
+    async fn write(mut changes: Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let mut rows = CopyRows::default();
+        for work in &changes.demanded {
+            let update = changes.updates.remove(&work.id);
+            work.push(&update.unwrap_or_else(|| work.untouched()), &mut rows);
         }
+        rows.send(connection, COPY_DEMANDED).await?;
         if !changes.updates.is_empty() {
             update(&changes.updates, connection).await?;
         }
@@ -119,21 +124,40 @@ impl Projection for Works {
     }
 }
 
-async fn insert(works: &[Demanded], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into work (id, work_code, add_up_to, done, status, attempts, due_at, created_at,
-                           updated_at, version)
-         select id, work_code, add_up_to, false, 'demanded', 0, at, at, at, 1
-         from unnest($1::uuid[], $2::text[], $3::bigint[], $4::timestamptz[])
-           as n (id, work_code, add_up_to, at)",
-    )
-    .bind(works.iter().map(|work| work.id).collect::<Vec<_>>())
-    .bind(works.iter().map(|work| work.work_code.as_str()).collect::<Vec<_>>())
-    .bind(works.iter().map(|work| work.add_up_to).collect::<Vec<_>>())
-    .bind(works.iter().map(|work| work.at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+const COPY_DEMANDED: &str = "copy work (id, work_code, add_up_to, done, status, result, attempts,
+                                        worker, reason, due_at, created_at, updated_at, version)
+                             from stdin (format binary)";
+
+impl Demanded {
+    /// What to say of a work that nothing has happened to.
+    fn untouched(&self) -> Update {
+        Update { status: "demanded", at: self.at, version: 1, ..Update::default() }
+    }
+
+    /// Adds a row in the order of [`COPY_DEMANDED`]: as the work is at the end of the batch.
+    fn push(&self, now: &Update, rows: &mut CopyRows) {
+        rows.row(13);
+        rows.bytes(self.id.as_bytes());
+        rows.text(&self.work_code);
+        rows.int8(self.add_up_to);
+        rows.boolean(now.status == "completed");
+        rows.text(now.status);
+        rows.nullable(now.result, CopyRows::int8);
+        rows.int4(now.attempts.unwrap_or(0));
+        rows.nullable(now.worker.as_deref(), CopyRows::text);
+        rows.nullable(now.reason.as_deref(), CopyRows::text);
+        rows.nullable(
+            match now.due {
+                Due::AsBefore => Some(self.at), // It may be claimed at once.
+                Due::At(at) => Some(at),
+                Due::Never => None,
+            },
+            CopyRows::time,
+        );
+        rows.time(self.at);
+        rows.time(now.at);
+        rows.int8(now.version);
+    }
 }
 
 async fn update(

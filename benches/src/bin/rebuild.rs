@@ -16,10 +16,15 @@ use gateway::servers::{Postgres, postgres};
 use projections::{Purpose, Rebuild, Rebuilt, Step};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
+use tikv_jemallocator::Jemalloc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+
+/// As in `tributary` itself.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Events a second that Marten's makers publish for its rebuilds.
 const MARTEN: f64 = 8_685.0;

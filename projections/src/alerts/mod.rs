@@ -59,7 +59,7 @@ impl Projection for Alerts {
     type Event = Event;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: &Recorded<Event>) {
+    fn project(changes: &mut Changes, event: Recorded<Event>) {
         match &event.event {
             Event::Rules(RulesEvent::RulesConfigured(configured)) => {
                 let now = Configured {
@@ -69,7 +69,7 @@ impl Projection for Alerts {
                 };
                 changes.configs.insert(event.stream.key().to_owned(), now);
             }
-            Event::Alert(alert) => changes.alert(event, alert),
+            Event::Alert(alert) => changes.alert(&event, alert),
         }
     }
 

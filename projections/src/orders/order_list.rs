@@ -41,14 +41,14 @@ impl Projection for OrderList {
     type Event = Event;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: &Recorded<Event>) {
+    fn project(changes: &mut Changes, event: Recorded<Event>) {
         // The store gives these streams no other keys.
         let Ok(key) = Uuid::parse_str(event.stream.key()) else {
             return;
         };
         match &event.event {
-            Event::Order(said) => changes.order(key, event, said),
-            Event::Stock(said) => changes.stock(key, event, said),
+            Event::Order(said) => changes.order(key, &event, said),
+            Event::Stock(said) => changes.stock(key, &event, said),
             Event::Product(_) | Event::Sku(_) => {}
         }
     }

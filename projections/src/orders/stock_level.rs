@@ -50,14 +50,14 @@ impl Projection for StockLevel {
     type Event = Event;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: &Recorded<Event>) {
+    fn project(changes: &mut Changes, event: Recorded<Event>) {
         // The store gives these streams no other keys.
         let Ok(id) = Uuid::parse_str(event.stream.key()) else {
             return;
         };
         match &event.event {
-            Event::Product(said) => changes.product(id, event, said),
-            Event::Stock(said) => changes.stock(id, event, said),
+            Event::Product(said) => changes.product(id, &event, said),
+            Event::Stock(said) => changes.stock(id, &event, said),
             Event::Order(_) | Event::Sku(_) => {}
         }
     }

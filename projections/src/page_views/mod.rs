@@ -31,7 +31,7 @@ impl Projection for PageViews {
     type Event = Event;
     type Changes = Rollups;
 
-    fn project(changes: &mut Rollups, event: &Recorded<Event>) {
+    fn project(changes: &mut Rollups, event: Recorded<Event>) {
         match &event.event {
             Event::PageViewed(view) => changes.add(view),
         }

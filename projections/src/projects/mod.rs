@@ -48,7 +48,7 @@ impl Projection for Projects {
     type Event = Event;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, recorded: &Recorded<Event>) {
+    fn project(changes: &mut Changes, recorded: Recorded<Event>) {
         // The store gives these streams no other keys.
         let Ok(id) = Uuid::parse_str(recorded.stream.key()) else {
             return;

@@ -4,7 +4,7 @@ use eventstore::{EventStore, Filter};
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::{Purpose, RebuildError};
+use super::{Purpose, RebuildError, indexes};
 use crate::projection::Projection;
 use crate::runner::{BATCH_EVENTS, Runner, SUSPICIOUS_STARTS};
 use crate::schema;
@@ -50,6 +50,7 @@ pub(super) async fn begin<P: Projection>(
         // The connection's own setting comes back at the commit.
         transaction.execute(format!("set local search_path = {name}").as_str()).await?;
         schema::make::<P>(&mut transaction, &name, &says).await?;
+        indexes::put_off::<P>(&mut transaction).await?;
         sqlx::query("insert into log.checkpoint (consumer, position) values ($1, 0)")
             .bind(&name)
             .execute(&mut *transaction)

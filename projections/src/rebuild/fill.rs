@@ -1,10 +1,11 @@
-//! Filling a model from the log: the next batch is read and projected while the last is written.
+//! Filling a model from the log: while a batch is written, the next is projected, and the one after
+//! it read.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::Position;
-use eventstore::{EventStore, Filter, RawEvent, Unavailable};
+use eventstore::{EventStore, Filter, Page, RawEvent, Unavailable};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -13,7 +14,8 @@ use crate::projection::{ProjectError, Projection, project};
 use crate::runner::{Failure, Interrupted, Runner};
 
 /// Most events in one batch. A page of the log also ends at [`eventstore::PAGE_BYTES`], so that
-/// the batches in hand (one that is written, one that waits, one that is read) have a bound.
+/// the batches in hand (one each that is written, projected and read, and two that wait) have a
+/// bound.
 const BATCH_EVENTS: usize = 16_000;
 
 /// A stretch of the log and what it comes to.
@@ -32,10 +34,12 @@ pub(super) async fn to<P: Projection>(
     step: &watch::Sender<Step>,
 ) -> Result<(), Interrupted> {
     step.send_modify(|step| step.target = until.0);
-    let (sender, mut stretches) = mpsc::channel(1);
-    // Ends with this function, however that ends.
-    let mut reading = JoinSet::new();
-    reading.spawn(read::<P>(store.clone(), runner.position, until, sender));
+    let (page, pages) = mpsc::channel(1);
+    let (stretch, mut stretches) = mpsc::channel(1);
+    // Both end with this function, however that ends.
+    let mut ahead = JoinSet::new();
+    ahead.spawn(read(store.clone(), P::CATEGORIES, runner.position, until, page));
+    ahead.spawn(understand::<P>(pages, stretch));
     while let Some(stretch) = stretches.recv().await {
         let stretch = stretch?;
         let (count, through) = (stretch.events.len(), stretch.through);
@@ -48,28 +52,39 @@ pub(super) async fn to<P: Projection>(
     Ok(())
 }
 
-async fn read<P: Projection>(
+/// Ends with the first failure, or when nobody waits for more.
+async fn read(
     store: EventStore,
+    categories: &'static [&'static str],
     after: Position,
     until: Position,
-    sender: mpsc::Sender<Result<Stretch<P>, Unavailable>>,
+    sender: mpsc::Sender<Result<Page, Unavailable>>,
 ) {
-    let filter = Filter::categories(P::CATEGORIES);
+    let filter = Filter::categories(categories);
     let mut position = after;
     while position < until {
         let page = store.read(position, until, &filter, BATCH_EVENTS).await;
         let failed = page.is_err();
-        let stretch = page.map(|page| {
-            position = page.through;
-            Stretch {
-                changes: project::<P>(&page.events),
-                last: page.events.last().map(|event| event.recorded_at),
-                events: page.events.into_iter().map(Arc::new).collect(),
-                through: page.through,
-            }
+        position = page.as_ref().map_or(position, |page| page.through);
+        if sender.send(page).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+async fn understand<P: Projection>(
+    mut pages: mpsc::Receiver<Result<Page, Unavailable>>,
+    sender: mpsc::Sender<Result<Stretch<P>, Unavailable>>,
+) {
+    while let Some(page) = pages.recv().await {
+        let stretch = page.map(|page| Stretch {
+            changes: project::<P>(&page.events),
+            last: page.events.last().map(|event| event.recorded_at),
+            events: page.events.into_iter().map(Arc::new).collect(),
+            through: page.through,
         });
-        if sender.send(stretch).await.is_err() || failed {
-            return; // Nobody waits for more.
+        if sender.send(stretch).await.is_err() {
+            return;
         }
     }
 }

@@ -5,6 +5,7 @@
 mod beside;
 mod compare;
 mod fill;
+mod indexes;
 mod swap;
 
 use std::time::{Duration, Instant};
@@ -59,6 +60,8 @@ pub enum Phase {
     #[default]
     Waiting,
     Filling,
+    /// Its indexes are made.
+    Indexing,
     Comparing,
     /// It takes the live model's place.
     Replacing,
@@ -216,6 +219,10 @@ async fn run<P: Projection>(
     let from = runner.position.0;
     step.send_modify(|step| *step = Step { phase: Phase::Filling, from, position: from, ..*step });
 
+    catch_up(desk, store, &mut runner, purpose, step).await?;
+    step.send_modify(|step| step.phase = Phase::Indexing);
+    indexes::make::<P>(desk).await?;
+    step.send_modify(|step| step.phase = Phase::Filling);
     catch_up(desk, store, &mut runner, purpose, step).await?;
     let mut differences = Vec::new();
     if purpose.compares() {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::telemetry::presence::{Session, Told};
-use domain::telemetry::{AnyEvent, Connection, DeviceRef, Reading};
+use domain::telemetry::{Connection, DeviceRef, Reading};
 use domain::{Position, Recorded, Version};
 use sqlx::PgConnection;
 
@@ -28,12 +28,12 @@ pub(super) struct DeviceChange {
 }
 
 impl DeviceChange {
-    pub(super) fn new(device: DeviceRef<'_>, event: &Recorded<AnyEvent>) -> Self {
+    pub(super) fn new(device: DeviceRef<'_>, recorded: &Recorded<()>) -> Self {
         Self {
             user_id: device.user_id.to_string(),
             device_id: device.device_id.to_string(),
-            version: event.version,
-            first_seen_at: event.recorded_at,
+            version: recorded.version,
+            first_seen_at: recorded.recorded_at,
             last_seen_at: None,
             readings: 0,
             last: None,
@@ -42,28 +42,28 @@ impl DeviceChange {
         }
     }
 
-    pub(super) fn read(&mut self, event: &Recorded<AnyEvent>, reading: &Reading) {
-        self.version = event.version;
-        self.last_seen_at = Some(event.recorded_at);
+    pub(super) fn read(&mut self, recorded: &Recorded<()>, reading: Reading) {
+        self.version = recorded.version;
+        self.last_seen_at = Some(recorded.recorded_at);
         self.readings += 1;
-        self.read = Some((event.position, event.recorded_at));
+        self.read = Some((recorded.position, recorded.recorded_at));
         // Events come in order of position, so among equal times the later one wins.
         if self.last.as_ref().is_none_or(|(_, last)| last.time <= reading.time) {
-            self.last = Some((event.position, reading.clone()));
+            self.last = Some((recorded.position, reading));
         }
     }
 
-    pub(super) fn said(&mut self, event: &Recorded<AnyEvent>, said: &Connection, online: bool) {
-        self.version = event.version;
+    pub(super) fn said(&mut self, recorded: &Recorded<()>, said: Connection, online: bool) {
+        self.version = recorded.version;
         if said.rests_on.is_none() {
-            self.last_seen_at = Some(event.recorded_at);
+            self.last_seen_at = Some(recorded.recorded_at);
         }
         self.signs.push(Sign {
             read: self.read.map(|(position, _)| position),
-            position: event.position,
-            at: event.recorded_at,
+            position: recorded.position,
+            at: recorded.recorded_at,
             online,
-            said: said.clone(),
+            said,
         });
     }
 
@@ -102,7 +102,9 @@ pub(super) async fn write(
         })
         .collect();
     let told = |of: &Option<(Told, Known)>| of.as_ref().map(|(told, _)| *told);
-    let last = |device: &DeviceChange| device.last.as_ref().map(|(_, reading)| reading.clone());
+    fn last(device: &DeviceChange) -> Option<&Reading> {
+        device.last.as_ref().map(|(_, reading)| reading)
+    }
     sqlx::query(
         "insert into device as d
            (user_id, device_id, version, first_seen_at, last_seen_at, readings, time,
@@ -148,10 +150,10 @@ pub(super) async fn write(
     .bind(column(&devices, |device| last(device).map(|reading| reading.time)))
     .bind(column(&devices, |device| device.last.as_ref().map(|(position, _)| position.0)))
     .bind(column(&devices, |device| last(device).map(|reading| reading.sequence_id)))
-    .bind(column(&devices, |device| last(device).map(|reading| reading.boot_id)))
+    .bind(column(&devices, |device| last(device).map(|reading| reading.boot_id.as_str())))
     .bind(column(&devices, |device| last(device).and_then(|reading| reading.temperature)))
     .bind(column(&devices, |device| last(device).and_then(|reading| reading.battery)))
-    .bind(column(&devices, |device| last(device).as_ref().and_then(super::extra_json)))
+    .bind(column(&devices, |device| last(device).and_then(super::extra_json)))
     .bind(column(&devices, |device| device.read.map(|(position, _)| position.0)))
     .bind(column(&devices, |device| device.read.map(|(_, at)| at)))
     .bind(column(&presences, |of| told(of).map(|told| told.why.online())))

@@ -9,7 +9,7 @@ mod rollup;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use chrono::{Datelike, Days, NaiveDate};
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::telemetry::{AnyEvent, DEVICE, DeviceRef, Event, Reading};
 use domain::{Recorded, StreamId};
 use eventstore::CopyRows;
@@ -34,8 +34,8 @@ pub struct Telemetry;
 #[derive(Debug, Default)]
 pub struct Changes {
     readings: CopyRows,
-    /// Mondays of the weeks the readings fall into.
-    weeks: BTreeSet<NaiveDate>,
+    /// That the readings fall into.
+    weeks: BTreeSet<Week>,
     devices: Vec<DeviceChange>,
     device_of_stream: HashMap<StreamId, usize>,
     rollups: Rollups,
@@ -49,22 +49,24 @@ impl Projection for Telemetry {
     const VERSION: i32 = 2;
     const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");
+    const FILLED_WITHOUT: &'static [&'static str] = &["reading_key"];
     /// Rollups cost a row for each device, field and width, however few readings there are.
     const PACE: Duration = Duration::from_millis(50);
     type Event = AnyEvent;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: &Recorded<AnyEvent>) {
-        match &event.event {
-            AnyEvent::Device(told) => changes.device_event(event, told),
-            AnyEvent::Presence(chosen) => changes.settings.add(event, chosen),
+    fn project(changes: &mut Changes, event: Recorded<AnyEvent>) {
+        let (recorded, event) = event.split();
+        match event {
+            AnyEvent::Device(told) => changes.device_event(&recorded, told),
+            AnyEvent::Presence(chosen) => changes.settings.add(&recorded, &chosen),
         }
     }
 
     async fn write(changes: Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         if !changes.weeks.is_empty() {
             sqlx::query("select ensure_partitions($1)")
-                .bind(changes.weeks.into_iter().collect::<Vec<_>>())
+                .bind(changes.weeks.into_iter().map(Week::monday).collect::<Vec<_>>())
                 .execute(&mut *connection)
                 .await?;
         }
@@ -76,68 +78,73 @@ impl Projection for Telemetry {
 }
 
 impl Changes {
-    fn device_event(&mut self, event: &Recorded<AnyEvent>, told: &Event) {
+    fn device_event(&mut self, recorded: &Recorded<()>, told: Event) {
         match told {
             Event::ReadingRecorded(reading) => {
-                self.weeks.insert(monday(reading.time.date_naive()));
-                push_reading(&mut self.readings, event, reading);
-                let index = self.device(event, reading.device());
-                self.devices[index].read(event, reading);
-                self.rollups.add(index, event.position, reading);
+                self.weeks.insert(Week::of(reading.time));
+                push_reading(&mut self.readings, recorded, &reading);
+                let index = self.device(recorded, reading.device());
+                self.rollups.add(index, recorded.position, &reading);
+                self.devices[index].read(recorded, reading);
             }
             Event::DeviceConnected(said) => {
-                let index = self.device(event, said.device());
-                self.devices[index].said(event, said, true);
+                let index = self.device(recorded, said.device());
+                self.devices[index].said(recorded, said, true);
             }
             Event::DeviceDisconnected(said) => {
-                let index = self.device(event, said.device());
-                self.devices[index].said(event, said, false);
+                let index = self.device(recorded, said.device());
+                self.devices[index].said(recorded, said, false);
             }
             Event::MessageRejected(_) => {} // In a stream of another category; shown by the feed.
         }
     }
 
     /// Index of the event's device among those of the batch.
-    fn device(&mut self, event: &Recorded<AnyEvent>, device: DeviceRef<'_>) -> usize {
-        if let Some(&index) = self.device_of_stream.get(&event.stream) {
+    fn device(&mut self, recorded: &Recorded<()>, device: DeviceRef<'_>) -> usize {
+        if let Some(&index) = self.device_of_stream.get(&recorded.stream) {
             return index;
         }
-        self.devices.push(DeviceChange::new(device, event));
-        self.device_of_stream.insert(event.stream.clone(), self.devices.len() - 1);
+        self.devices.push(DeviceChange::new(device, recorded));
+        self.device_of_stream.insert(recorded.stream.clone(), self.devices.len() - 1);
         self.devices.len() - 1
     }
 }
 
-fn monday(date: NaiveDate) -> NaiveDate {
-    date - Days::new(date.weekday().num_days_from_monday().into())
+/// A week from Monday to Monday in UTC, by its number since the one of 1970-01-01.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Week(i64);
+
+impl Week {
+    fn of(time: DateTime<Utc>) -> Self {
+        // That day was a Thursday.
+        Self((time.timestamp().div_euclid(SECONDS_A_DAY) + 3).div_euclid(7))
+    }
+
+    fn monday(self) -> NaiveDate {
+        let seconds = (self.0 * 7 - 3) * SECONDS_A_DAY;
+        DateTime::from_timestamp(seconds, 0).unwrap_or_default().date_naive()
+    }
 }
+
+const SECONDS_A_DAY: i64 = 86_400;
 
 const COPY_READINGS: &str = "copy reading (time, received_at, sequence_id, position, temperature,
                                            battery, user_id, device_id, boot_id, extra_data)
                              from stdin (format binary)";
 
 /// Adds a row in the order of [`COPY_READINGS`].
-fn push_reading(rows: &mut CopyRows, event: &Recorded<AnyEvent>, reading: &Reading) {
+fn push_reading(rows: &mut CopyRows, recorded: &Recorded<()>, reading: &Reading) {
     rows.row(10);
     rows.time(reading.time);
-    rows.time(event.recorded_at);
+    rows.time(recorded.recorded_at);
     rows.int8(reading.sequence_id);
-    rows.int8(event.position.0);
-    match reading.temperature {
-        Some(temperature) => rows.float8(temperature),
-        None => rows.null(),
-    }
-    match reading.battery {
-        Some(battery) => rows.int4(battery),
-        None => rows.null(),
-    }
+    rows.int8(recorded.position.0);
+    rows.nullable(reading.temperature, CopyRows::float8);
+    rows.nullable(reading.battery, CopyRows::int4);
     rows.text(reading.user_id.as_str());
     rows.text(reading.device_id.as_str());
     rows.text(&reading.boot_id);
-    match extra_json(reading) {
-        Some(json) => rows.jsonb(&json),
-        None => rows.null(),
-    }
+    rows.nullable(extra_json(reading).as_deref(), CopyRows::jsonb);
 }
 
 /// The further fields as JSON text, if there are any.

@@ -93,6 +93,7 @@ fn doing(step: Step) -> &'static str {
     match step.phase {
         Phase::Waiting => "waits",
         Phase::Filling => "filling",
+        Phase::Indexing => "indexing",
         Phase::Comparing => "comparing",
         Phase::Replacing => "replacing",
         Phase::Done => "done",
