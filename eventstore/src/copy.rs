@@ -82,6 +82,18 @@ impl CopyRows {
         self.bytes(&number.to_be_bytes());
     }
 
+    /// A field of type bigint whose value is not known yet. Returns the place for
+    /// [`CopyRows::set_int8`].
+    pub fn int8_later(&mut self) -> usize {
+        self.int8(0);
+        self.buffer.len() - size_of::<i64>()
+    }
+
+    /// Says what [`CopyRows::int8_later`] left open.
+    pub fn set_int8(&mut self, place: usize, number: i64) {
+        self.buffer[place..place + size_of::<i64>()].copy_from_slice(&number.to_be_bytes());
+    }
+
     /// A field of type double precision.
     pub fn float8(&mut self, number: f64) {
         self.bytes(&number.to_be_bytes());

@@ -29,6 +29,9 @@ impl RawEvent {
 
     /// What surrounds it. Costs a parse, so it is not part of every read.
     pub fn metadata(&self) -> Result<Metadata, CodecError> {
+        if &*self.metadata == "{}" {
+            return Ok(Metadata::default()); // Of most readings.
+        }
         serde_json::from_str(&self.metadata).map_err(CodecError::Json)
     }
 

@@ -197,18 +197,19 @@ async fn collect(
     Ok(Collected { list, full })
 }
 
+/// A row of [`COLUMNS`]. Unchecked: their types are known, and comparing them costs as much as the
+/// rest; and json travels as its text, which sqlx would parse to hand it over.
 pub(crate) fn from_row(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
-    let stream: &str = row.try_get(2)?;
+    let stream: &str = row.try_get_unchecked(2)?;
     Ok(RawEvent {
-        position: Position(row.try_get(0)?),
-        id: row.try_get(1)?,
+        position: Position(row.try_get_unchecked(0)?),
+        id: row.try_get_unchecked(1)?,
         stream: StreamId::parse(stream).map_err(|error| sqlx::Error::Decode(error.into()))?,
-        version: Version(row.try_get(3)?),
-        event_type: row.try_get::<&str, _>(4)?.into(),
-        schema_version: row.try_get(5)?,
-        // json travels as its text; unchecked, because sqlx would parse it to hand it over.
+        version: Version(row.try_get_unchecked(3)?),
+        event_type: row.try_get_unchecked::<&str, _>(4)?.into(),
+        schema_version: row.try_get_unchecked(5)?,
         data: row.try_get_unchecked::<&str, _>(6)?.into(),
         metadata: row.try_get_unchecked::<&str, _>(7)?.into(),
-        recorded_at: row.try_get(8)?,
+        recorded_at: row.try_get_unchecked(8)?,
     })
 }

@@ -1,5 +1,7 @@
 //! The last reading of each device, and whether it is there.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use domain::telemetry::presence::{Session, Told};
 use domain::telemetry::{Connection, DeviceRef, Reading};
@@ -11,8 +13,10 @@ use super::presence::{Known, Sign, load};
 /// What a batch says about one device.
 #[derive(Debug)]
 pub(super) struct DeviceChange {
-    pub(super) user_id: String,
-    pub(super) device_id: String,
+    user_id: String,
+    device_id: String,
+    /// Its number, if it is new: the position of its first event.
+    first: Position,
     version: Version,
     first_seen_at: DateTime<Utc>,
     /// Missing while the batch holds nothing but decisions about it.
@@ -32,6 +36,7 @@ impl DeviceChange {
         Self {
             user_id: device.user_id.to_string(),
             device_id: device.device_id.to_string(),
+            first: recorded.position,
             version: recorded.version,
             first_seen_at: recorded.recorded_at,
             last_seen_at: None,
@@ -80,11 +85,14 @@ impl DeviceChange {
     }
 }
 
-/// Writes what a batch says about its devices.
+/// Writes what a batch says about its devices. Returns their numbers.
 pub(super) async fn write(
     mut devices: Vec<DeviceChange>,
     connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<i64>, sqlx::Error> {
+    if devices.is_empty() {
+        return Ok(Vec::new());
+    }
     fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
         rows.iter().map(of).collect()
     }
@@ -105,13 +113,13 @@ pub(super) async fn write(
     fn last(device: &DeviceChange) -> Option<&Reading> {
         device.last.as_ref().map(|(_, reading)| reading)
     }
-    sqlx::query(
+    let numbers: Vec<(String, String, i64)> = sqlx::query_as(
         "insert into device as d
-           (user_id, device_id, version, first_seen_at, last_seen_at, readings, time,
+           (user_id, device_id, number, version, first_seen_at, last_seen_at, readings, time,
             reading_position, sequence_id, boot_id, temperature, battery, extra_data,
             read_position, read_at, online, reason, online_since, told_position, told_at,
             session_seq, session_boot_id, session_ended)
-         select user_id, device_id, version, first_seen_at, last_seen_at, readings, time,
+         select user_id, device_id, number, version, first_seen_at, last_seen_at, readings, time,
                 reading_position, sequence_id, boot_id, temperature, battery, extra_data::jsonb,
                 read_position, read_at, online, reason, online_since, told_position, told_at,
                 session_seq, session_boot_id, session_ended
@@ -119,11 +127,12 @@ pub(super) async fn write(
                      $6::bigint[], $7::timestamptz[], $8::bigint[], $9::bigint[], $10::text[],
                      $11::float8[], $12::integer[], $13::text[], $14::bigint[],
                      $15::timestamptz[], $16::boolean[], $17::text[], $18::timestamptz[],
-                     $19::bigint[], $20::timestamptz[], $21::bigint[], $22::text[], $23::boolean[])
+                     $19::bigint[], $20::timestamptz[], $21::bigint[], $22::text[], $23::boolean[],
+                     $24::bigint[])
            as n (user_id, device_id, version, first_seen_at, last_seen_at, readings, time,
                  reading_position, sequence_id, boot_id, temperature, battery, extra_data,
                  read_position, read_at, online, reason, online_since, told_position, told_at,
-                 session_seq, session_boot_id, session_ended)
+                 session_seq, session_boot_id, session_ended, number)
          on conflict (user_id, device_id) do update set
            (version, last_seen_at, readings) = row (
              excluded.version, excluded.last_seen_at, d.readings + excluded.readings),
@@ -139,7 +148,8 @@ pub(super) async fn write(
              select online, reason, online_since, told_position, told_at, session_seq,
                     session_boot_id, session_ended
              from (select (case when excluded.told_position is not null
-                                then excluded else d end).*) latest)",
+                                then excluded else d end).*) latest)
+         returning user_id, device_id, number",
     )
     .bind(column(&devices, |device| device.user_id.as_str()))
     .bind(column(&devices, |device| device.device_id.as_str()))
@@ -153,7 +163,7 @@ pub(super) async fn write(
     .bind(column(&devices, |device| last(device).map(|reading| reading.boot_id.as_str())))
     .bind(column(&devices, |device| last(device).and_then(|reading| reading.temperature)))
     .bind(column(&devices, |device| last(device).and_then(|reading| reading.battery)))
-    .bind(column(&devices, |device| last(device).and_then(super::extra_json)))
+    .bind(column(&devices, |device| last(device).and_then(super::readings::extra_json)))
     .bind(column(&devices, |device| device.read.map(|(position, _)| position.0)))
     .bind(column(&devices, |device| device.read.map(|(_, at)| at)))
     .bind(column(&presences, |of| told(of).map(|told| told.why.online())))
@@ -164,7 +174,17 @@ pub(super) async fn write(
     .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.seq)))
     .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.boot_id.clone())))
     .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.ended)))
-    .execute(connection)
+    .bind(column(&devices, |device| device.first.0))
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    // In whichever order they come.
+    let numbers: HashMap<_, _> =
+        numbers.iter().map(|(user, device, number)| ((&**user, &**device), *number)).collect();
+    let number = |device: &DeviceChange| {
+        numbers
+            .get(&(&*device.user_id, &*device.device_id))
+            .copied()
+            .ok_or(sqlx::Error::RowNotFound)
+    };
+    devices.iter().map(number).collect()
 }

@@ -4,20 +4,21 @@
 mod device;
 mod presence;
 mod query;
+mod readings;
 mod rollup;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::telemetry::{AnyEvent, DEVICE, DeviceRef, Event, Reading};
+use domain::telemetry::{AnyEvent, DEVICE, DeviceRef, Event};
 use domain::{Recorded, StreamId};
-use eventstore::CopyRows;
 use sqlx::PgConnection;
 
 use crate::projection::Projection;
 use device::DeviceChange;
 use presence::Settings;
+use readings::Readings;
 use rollup::Rollups;
 
 pub use presence::{Due, due, setting};
@@ -33,7 +34,7 @@ pub struct Telemetry;
 /// What a batch of device events comes to.
 #[derive(Debug, Default)]
 pub struct Changes {
-    readings: CopyRows,
+    readings: Readings,
     /// That the readings fall into.
     weeks: BTreeSet<Week>,
     devices: Vec<DeviceChange>,
@@ -45,8 +46,8 @@ pub struct Changes {
 impl Projection for Telemetry {
     const NAME: &'static str = "telemetry";
     const CATEGORIES: &'static [&'static str] = &[DEVICE, domain::telemetry::presence::CATEGORY];
-    /// 2: presence as it is decided.
-    const VERSION: i32 = 2;
+    /// 2: presence as it is decided. 3: devices have numbers.
+    const VERSION: i32 = 3;
     const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");
     const FILLED_WITHOUT: &'static [&'static str] = &["reading_key"];
@@ -70,10 +71,10 @@ impl Projection for Telemetry {
                 .execute(&mut *connection)
                 .await?;
         }
-        changes.readings.send(connection, COPY_READINGS).await?;
-        changes.rollups.write(&changes.devices, connection).await?;
         changes.settings.write(connection).await?;
-        device::write(changes.devices, connection).await
+        let numbers = device::write(changes.devices, connection).await?;
+        changes.readings.write(&numbers, connection).await?;
+        changes.rollups.write(&numbers, connection).await
     }
 }
 
@@ -82,8 +83,8 @@ impl Changes {
         match told {
             Event::ReadingRecorded(reading) => {
                 self.weeks.insert(Week::of(reading.time));
-                push_reading(&mut self.readings, recorded, &reading);
                 let index = self.device(recorded, reading.device());
+                self.readings.add(recorded, index, &reading);
                 self.rollups.add(index, recorded.position, &reading);
                 self.devices[index].read(recorded, reading);
             }
@@ -127,29 +128,3 @@ impl Week {
 }
 
 const SECONDS_A_DAY: i64 = 86_400;
-
-const COPY_READINGS: &str = "copy reading (time, received_at, sequence_id, position, temperature,
-                                           battery, user_id, device_id, boot_id, extra_data)
-                             from stdin (format binary)";
-
-/// Adds a row in the order of [`COPY_READINGS`].
-fn push_reading(rows: &mut CopyRows, recorded: &Recorded<()>, reading: &Reading) {
-    rows.row(10);
-    rows.time(reading.time);
-    rows.time(recorded.recorded_at);
-    rows.int8(reading.sequence_id);
-    rows.int8(recorded.position.0);
-    rows.nullable(reading.temperature, CopyRows::float8);
-    rows.nullable(reading.battery, CopyRows::int4);
-    rows.text(reading.user_id.as_str());
-    rows.text(reading.device_id.as_str());
-    rows.text(&reading.boot_id);
-    rows.nullable(extra_json(reading).as_deref(), CopyRows::jsonb);
-}
-
-/// The further fields as JSON text, if there are any.
-fn extra_json(reading: &Reading) -> Option<String> {
-    let extra = &reading.extra_data;
-    (!extra.is_empty())
-        .then(|| serde_json::to_string(extra).expect("a map with text keys is always JSON"))
-}

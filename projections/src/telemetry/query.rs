@@ -132,12 +132,14 @@ pub async fn readings(
     // Two texts, so that each is one walk along the key.
     let sql = if range.descending {
         "select * from telemetry.reading
-         where user_id = $1 and device_id = $2 and time >= $3 and time < $4
+         where device = (select number from telemetry.device where user_id = $1 and device_id = $2)
+           and time >= $3 and time < $4
            and ($5::timestamptz is null or (time, position) < ($5, $6))
          order by time desc, position desc limit $7"
     } else {
         "select * from telemetry.reading
-         where user_id = $1 and device_id = $2 and time >= $3 and time < $4
+         where device = (select number from telemetry.device where user_id = $1 and device_id = $2)
+           and time >= $3 and time < $4
            and ($5::timestamptz is null or (time, position) > ($5, $6))
          order by time, position limit $7"
     };
@@ -185,8 +187,9 @@ macro_rules! buckets {
             "with part as (
                select *, date_bin(make_interval(secs => $4), bucket, 'epoch') as time
                from telemetry.rollup
-               where user_id = $1 and device_id = $2 and width = $3
-                 and (cardinality($5::text[]) = 0 or field = any($5))
+               where device = (select number from telemetry.device
+                               where user_id = $1 and device_id = $2)
+                 and width = $3 and (cardinality($5::text[]) = 0 or field = any($5))
                  and bucket >= date_bin(make_interval(secs => $4), $6, 'epoch') and bucket < $7
              )
              select time, field, sum(count)::bigint as count, min(min) as min, max(max) as max,

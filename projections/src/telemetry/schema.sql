@@ -10,17 +10,16 @@ declare
 begin
     execute $table$
         create table reading (
+            device      bigint      not null, -- its number
             time        timestamptz not null, -- the device's clock, or receipt if it has none
             received_at timestamptz not null,
             sequence_id bigint      not null,
             position    bigint      not null, -- of its event; orders readings of the same time
             temperature double precision,
             battery     integer,
-            user_id     text        not null collate "C",
-            device_id   text        not null collate "C",
             boot_id     text        not null, -- empty when the device does not say
             extra_data  jsonb,                -- every further field, as it came
-            constraint reading_key primary key (user_id, device_id, time, position)
+            constraint reading_key primary key (device, time, position)
         )
     $table$ || case when timescale is null then 'partition by range (time)' else '' end;
     if timescale is not null then
@@ -60,6 +59,7 @@ $$;
 create table device (
     user_id          text        not null collate "C",
     device_id        text        not null collate "C",
+    number           bigint      not null, -- its first event's position: names it where rows are many
     version          bigint      not null, -- of its stream: a decision about it is made on this one
     first_seen_at    timestamptz not null,
     last_seen_at     timestamptz not null, -- receipt of its last message of any kind
@@ -100,8 +100,7 @@ create table presence_setting (
 
 -- Additive states of every numeric field, by device and time bucket: a late reading just adds.
 create table rollup (
-    user_id        text        not null collate "C",
-    device_id      text        not null collate "C",
+    device         bigint      not null, -- its number
     field          text        not null collate "C",
     width          integer     not null, -- seconds: 60, 3600 or 86400
     bucket         timestamptz not null,
@@ -115,5 +114,5 @@ create table rollup (
     last           double precision not null,
     last_at        timestamptz not null,
     last_position  bigint      not null,
-    constraint rollup_key primary key (user_id, device_id, field, width, bucket)
+    constraint rollup_key primary key (device, width, field, bucket)
 ) with (fillfactor = 70);

@@ -195,22 +195,22 @@ async fn rollups_agree_with_the_readings() -> Result<()> {
     let wrong = system
         .number(
             "with value as (
-               select user_id, device_id, 'temperature' as field, temperature as v, time, position
+               select device, 'temperature' as field, temperature as v, time, position
                from telemetry.reading
                union all
-               select user_id, device_id, 'battery', battery, time, position from telemetry.reading
+               select device, 'battery', battery, time, position from telemetry.reading
              ), expected as (
-               select user_id, device_id, field, width,
+               select device, field, width,
                       date_bin(make_interval(secs => width), time, 'epoch') as bucket,
                       count(*) as count, sum(round((v * 1e9)::numeric)) as sum, min(v) as min,
                       max(v) as max,
                       (array_agg(v order by time, position))[1] as first,
                       (array_agg(v order by time desc, position desc))[1] as last
                from value cross join unnest(array[60, 3600, 86400]) as w (width)
-               group by 1, 2, 3, 4, 5
+               group by 1, 2, 3, 4
              )
              select count(*) from expected e
-             full join telemetry.rollup r using (user_id, device_id, field, width, bucket)
+             full join telemetry.rollup r using (device, field, width, bucket)
              where (e.count, e.min, e.max, e.first, e.last)
                    is distinct from (r.count, r.min, r.max, r.first, r.last)
                 or abs(e.sum - r.sum) > e.count",
@@ -222,7 +222,7 @@ async fn rollups_agree_with_the_readings() -> Result<()> {
             "select count(*) from telemetry.device d
              cross join lateral (
                select count(*) over () as readings, time, sequence_id from telemetry.reading r
-               where (r.user_id, r.device_id) = (d.user_id, d.device_id)
+               where r.device = d.number
                order by time desc, position desc limit 1) last
              where (d.readings, d.time, d.sequence_id)
                    is distinct from (last.readings, last.time, last.sequence_id)",

@@ -1,0 +1,53 @@
+//! Every reading as a row. It names its device by number, which only the device's own row knows.
+
+use domain::Recorded;
+use domain::telemetry::Reading;
+use eventstore::CopyRows;
+use sqlx::PgConnection;
+
+const COPY: &str = "copy reading (device, time, received_at, sequence_id, position, temperature,
+                                  battery, boot_id, extra_data)
+                    from stdin (format binary)";
+
+/// The readings of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    rows: CopyRows,
+    /// Where the device's number goes, and which of the batch's devices it is.
+    devices: Vec<(usize, usize)>,
+}
+
+impl Readings {
+    pub(super) fn add(&mut self, recorded: &Recorded<()>, device: usize, reading: &Reading) {
+        let Self { rows, devices } = self;
+        rows.row(9);
+        devices.push((rows.int8_later(), device));
+        rows.time(reading.time);
+        rows.time(recorded.recorded_at);
+        rows.int8(reading.sequence_id);
+        rows.int8(recorded.position.0);
+        rows.nullable(reading.temperature, CopyRows::float8);
+        rows.nullable(reading.battery, CopyRows::int4);
+        rows.text(&reading.boot_id);
+        rows.nullable(extra_json(reading).as_deref(), CopyRows::jsonb);
+    }
+
+    /// Writes them; `numbers` are those of the batch's devices.
+    pub(super) async fn write(
+        mut self,
+        numbers: &[i64],
+        connection: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        for (at, device) in self.devices {
+            self.rows.set_int8(at, numbers[device]);
+        }
+        self.rows.send(connection, COPY).await
+    }
+}
+
+/// The further fields as JSON text, if there are any.
+pub(super) fn extra_json(reading: &Reading) -> Option<String> {
+    let extra = &reading.extra_data;
+    (!extra.is_empty())
+        .then(|| serde_json::to_string(extra).expect("a map with text keys is always JSON"))
+}
