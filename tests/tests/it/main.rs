@@ -15,6 +15,7 @@ mod mqtt_bridges;
 mod presence;
 mod mqtt_page;
 mod rebuild;
+mod rebuild_readers;
 mod page_views;
 mod documents;
 mod orders;

@@ -1,10 +1,6 @@
-//! Models made anew beside those that serve: readers notice nothing, nothing is lost.
+//! Models made anew: gone on with, compared, repaired.
 
 #![allow(clippy::print_stderr, reason = "what the command says helps when a test fails")]
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use domain::StreamId;
@@ -12,19 +8,13 @@ use domain::event::Encoded;
 use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, PgConnection};
-use tests::{Caller, Process, System, eventually, tributary};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tests::{Process, System, eventually, tributary};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// Pause of a reader between two looks.
-const LOOK: Duration = Duration::from_millis(1);
-
 /// `tributary ARGUMENTS`: its exit code and what it printed.
-async fn run(system: &System, arguments: &[&str]) -> Result<(Option<i32>, Value)> {
+pub(crate) async fn run(system: &System, arguments: &[&str]) -> Result<(Option<i32>, Value)> {
     let output = tokio::process::Command::new(tributary())
         .args(arguments)
         .envs(system.environment.iter().map(|(name, value)| (name, value)))
@@ -32,132 +22,6 @@ async fn run(system: &System, arguments: &[&str]) -> Result<(Option<i32>, Value)
         .await?;
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
     Ok((output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default()))
-}
-
-/// A few events of several contexts.
-async fn some_load(system: &System, round: usize) -> Result<()> {
-    let owner = system.caller(system.token.clone());
-    let readings: Vec<_> = (0..100)
-        .map(|n| {
-            json!({"user_id": "u", "device_id": format!("d{}", n % 7), "temperature": 20.5,
-                   "sequence_id": round * 100 + n, "load": n})
-        })
-        .collect();
-    let send = async |method: Method, path: &str, body: Value| -> Result<()> {
-        owner.request(method, path).json(&body).send().await?.error_for_status()?;
-        Ok(())
-    };
-    send(Method::POST, "/api/v1/telemetry", json!(readings)).await?;
-    for n in 0..5 {
-        send(Method::POST, "/api/v1/works", json!({"add_up_to": n})).await?;
-        send(Method::POST, "/data", json!({"round": round, "n": n})).await?;
-        send(Method::POST, "/api/v1/page-views", json!({"path": format!("/{n}")})).await?;
-    }
-    let sku = Uuid::now_v7().to_string();
-    let product = json!({"sku": sku, "name": "N", "price": "1.50", "currency": "EUR"});
-    send(Method::POST, "/api/v1/products", product).await
-}
-
-/// Looks at one model until `over`, and fails when it was refused or sees it shrink.
-async fn read(
-    caller: Caller,
-    path: &'static str,
-    over: Arc<AtomicBool>,
-    looks: Arc<AtomicU64>,
-) -> Result<()> {
-    let (mut position, mut items) = (0_i64, 0);
-    while !over.load(Ordering::Relaxed) {
-        let answer = caller.get(path).send().await?;
-        let status = answer.status();
-        let at = answer.headers().get("tributary-position").cloned();
-        let body = answer.text().await?;
-        ensure!(status.is_success(), "{path}: {status}: {body}");
-        if let Some(at) = at {
-            let at: i64 = at.to_str()?.parse()?;
-            ensure!(at >= position, "{path}: at {at} after {position}");
-            position = at;
-        }
-        let found = serde_json::from_str::<Value>(&body)?["items"].as_array().map_or(0, Vec::len);
-        ensure!(found >= items, "{path}: {found} items after {items}");
-        items = found;
-        looks.fetch_add(1, Ordering::Relaxed);
-        sleep(LOOK).await;
-    }
-    ensure!(items > 0, "{path}: there was nothing to see");
-    Ok(())
-}
-
-/// The same on a connection of the database that keeps its one prepared statement.
-async fn count(
-    mut connection: PgConnection,
-    table: &'static str,
-    over: Arc<AtomicBool>,
-) -> Result<()> {
-    let (sql, mut rows) = (format!("select count(*) from {table} where $1"), 0_i64);
-    while !over.load(Ordering::Relaxed) {
-        let found: i64 =
-            sqlx::query_scalar(&sql).bind(true).fetch_one(&mut connection).await.context(table)?;
-        ensure!(found >= rows, "{table}: {found} rows after {rows}");
-        rows = found;
-        sleep(LOOK).await;
-    }
-    ensure!(rows > 0, "{table}: there was nothing to see");
-    Ok(())
-}
-
-#[tokio::test]
-async fn readers_notice_nothing() -> Result<()> {
-    let system = Arc::new(System::start().await?);
-    let _process = system.serve(&[]).await?;
-    for round in 0..20 {
-        some_load(&system, round).await?;
-    }
-    system.caught_up().await?;
-    let (over, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let mut readers = JoinSet::new();
-    for path in [
-        "/api/v1/devices?limit=500",
-        "/api/v1/works?limit=500",
-        "/data?limit=500",
-        "/api/v1/products?limit=500",
-        "/api/v1/users/u/devices/d1/readings?limit=500",
-    ] {
-        let caller = system.caller(system.token.clone());
-        readers.spawn(read(caller, path, Arc::clone(&over), Arc::clone(&looks)));
-    }
-    for table in ["telemetry.reading", "works.work", "page_views.rollup"] {
-        let connection = system.admin.connect_options().connect().await?;
-        readers.spawn(count(connection, table, Arc::clone(&over)));
-    }
-    let (loaded, still) = (Arc::clone(&system), Arc::clone(&over));
-    let mut load = JoinSet::new();
-    load.spawn(async move {
-        let mut round = 20;
-        while !still.load(Ordering::Relaxed) {
-            some_load(&loaded, round).await?;
-            round += 1;
-        }
-        anyhow::Ok(round)
-    });
-    for _ in 0..2 {
-        let (code, ended) = run(&system, &["rebuild", "--all", "--verify", "--json"]).await?;
-        ensure!(code == Some(0), "{code:?}: {ended:#}");
-        for model in ended.as_array().context("a list")? {
-            ensure!(model["replaced"] == true && model["parked"] == 0, "{model}");
-        }
-    }
-    over.store(true, Ordering::Relaxed);
-    let rounds = load.join_next().await.context("the load ran")???;
-    while let Some(reader) = readers.join_next().await {
-        reader??;
-    }
-    eprintln!("{} looks, {rounds} rounds", looks.load(Ordering::Relaxed));
-    system.caught_up().await?;
-    let wanted = i64::try_from(rounds * 100)?;
-    assert_eq!(system.number("select count(*) from telemetry.reading").await?, wanted);
-    let left = "select count(*) from pg_namespace where nspname like '%\\_\\_%'";
-    assert_eq!(system.number(left).await?, 0, "nothing is left behind");
-    system.is_sound().await
 }
 
 /// Demands `count` works behind the API's back, faster than it could.

@@ -15,7 +15,7 @@ const WRITES: usize = 2_000;
 const CLIENTS: usize = 32;
 
 /// A query of each projection.
-const QUERIES: &[(&str, &str)] = &[
+pub(crate) const QUERIES: &[(&str, &str)] = &[
     ("alerts", "/api/v1/alerts"),
     ("documents", "/data"),
     ("host", "/api/v1/host/samples"),
