@@ -38,9 +38,11 @@ BENCH ?= append
 conformance: install ## Schemathesis against the running API, as its own document describes it
 	.ci/schemathesis
 
-faults: install ## Kill servers and roles under load, for longer than `make test` does
+faults: install ## Kill servers, roles and a rebuild of a million events, for longer than `make test` does
 	cargo build --workspace --bins
 	TRIBUTARY_FAULT_SECONDS=60 cargo test --package tests --test it faults::
+	cargo build --release --bins
+	TRIBUTARY_REBUILD_EVENTS=1000000 cargo test --release --package tests --test it rebuild_readers::
 
 doc: ## Build the API documentation
 	cargo doc --workspace --no-deps

@@ -9,6 +9,7 @@ mod alerts;
 mod past;
 mod waiting;
 mod restore;
+mod runbooks;
 mod mqtt_security;
 mod mqtt_versions;
 mod mqtt_bridges;

@@ -116,7 +116,7 @@ async fn a_row_that_was_altered_is_found_and_repaired() -> Result<()> {
 }
 
 /// Appends an event of a work that may be one nobody can read.
-async fn tell(system: &System, id: &str, event_type: &str, data: &str) -> Result<()> {
+pub(crate) async fn tell(system: &System, id: &str, event_type: &str, data: &str) -> Result<()> {
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
     let encoded =

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::rebuild::run;
-use crate::waiting::QUERIES;
+use crate::waiting::{QUERIES, write_and_read};
 
 /// Pause of a reader between two looks.
 const LOOK: Duration = Duration::from_millis(1);
@@ -209,6 +209,8 @@ async fn nobody_notices() -> Result<()> {
         let mut round = ROUNDS;
         while !still.over.load(Ordering::Relaxed) {
             some_load(&loaded, round).await?;
+            // Who wrote sees it, also while the model is made anew and put in place.
+            write_and_read(&loaded, round).await?;
             round += 1;
         }
         anyhow::Ok(round)

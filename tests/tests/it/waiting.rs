@@ -29,7 +29,8 @@ pub(crate) const QUERIES: &[(&str, &str)] = &[
     ("works", "/api/v1/works"),
 ];
 
-async fn write_and_read(system: &System, n: usize) -> Result<Duration> {
+/// Demands a work and looks at it. Returns how long it took to see it.
+pub(crate) async fn write_and_read(system: &System, n: usize) -> Result<Duration> {
     let demand = json!({ "add_up_to": n });
     let answer = system.post("/api/v1/works", &demand).send().await?.error_for_status()?;
     let position = answer.headers()["tributary-position"].clone();
