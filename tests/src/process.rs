@@ -77,6 +77,11 @@ impl Process {
         self.child.kill().await.context("it could be killed")
     }
 
+    /// Its exit code, once it ends by itself.
+    pub async fn ended(&mut self) -> Result<Option<i32>> {
+        Ok(self.child.wait().await?.code())
+    }
+
     /// SIGTERM; returns its exit code.
     pub async fn terminate(mut self) -> Result<Option<i32>> {
         let pid = self.pid().to_string();

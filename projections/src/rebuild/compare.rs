@@ -72,39 +72,44 @@ impl Snapshot {
         .await?;
         let mut differences = Vec::new();
         for table in tables {
-            let (only_live, live_examples) = self.only_in(&live, &rebuilt, &table).await?;
-            let (only_rebuilt, rebuilt_examples) = self.only_in(&rebuilt, &live, &table).await?;
-            if only_live + only_rebuilt > 0 {
-                differences.push(Difference {
-                    table,
-                    only_live,
-                    only_rebuilt,
-                    live_examples,
-                    rebuilt_examples,
-                });
-            }
+            differences.extend(self.difference(&live, &rebuilt, table).await?);
         }
         Ok(differences)
     }
 
-    async fn only_in(
+    /// What the two say differently of one table, in one pass over both.
+    async fn difference(
         &mut self,
-        here: &str,
-        there: &str,
-        table: &str,
-    ) -> Result<(i64, Vec<String>), sqlx::Error> {
+        live: &str,
+        rebuilt: &str,
+        table: String,
+    ) -> Result<Option<Difference>, sqlx::Error> {
         let row = sqlx::query(&format!(
-            "with missing as materialized (
-               select h::text as line from {here}.\"{table}\" h
-               except all select t::text from {there}.\"{table}\" t
+            "with odd as materialized (
+               select line, sum(side) as rows from (
+                 select l::text as line, 1 as side from {live}.\"{table}\" l
+                 union all select r::text, -1 from {rebuilt}.\"{table}\" r) both_sides
+               group by line having sum(side) <> 0
              )
-             select (select count(*) from missing) as count,
-                    array(select left(line, $2) from missing limit $1) as examples"
+             select (select coalesce(sum(rows), 0)::bigint from odd where rows > 0) as only_live,
+                    (select coalesce(-sum(rows), 0)::bigint from odd where rows < 0)
+                      as only_rebuilt,
+                    array(select left(line, $2) from odd where rows > 0 order by line limit $1)
+                      as live_examples,
+                    array(select left(line, $2) from odd where rows < 0 order by line limit $1)
+                      as rebuilt_examples"
         ))
         .bind(EXAMPLES)
         .bind(EXAMPLE_LENGTH)
         .fetch_one(&mut self.0)
         .await?;
-        Ok((row.try_get("count")?, row.try_get("examples")?))
+        let (only_live, only_rebuilt) = (row.try_get("only_live")?, row.try_get("only_rebuilt")?);
+        Ok((only_live + only_rebuilt > 0).then_some(Difference {
+            table,
+            only_live,
+            only_rebuilt,
+            live_examples: row.try_get("live_examples")?,
+            rebuilt_examples: row.try_get("rebuilt_examples")?,
+        }))
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr, reason = "what the command says helps when a test fails")]
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use domain::StreamId;
 use domain::event::Encoded;
@@ -9,6 +11,7 @@ use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Process, System, eventually, tributary};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -68,6 +71,46 @@ async fn one_that_was_killed_goes_on_where_it_was() -> Result<()> {
     system.post("/api/v1/works", &json!({})).send().await?.error_for_status()?;
     system.caught_up().await?;
     assert_eq!(system.number("select count(*) from works.work").await?, 60_001);
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn it_may_be_killed_at_any_moment() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    demand(&system, 5_000).await?;
+    system.caught_up().await?;
+    let schema = "select 'works'::regnamespace::oid::bigint";
+    let first = system.number(schema).await?;
+    let mut replaced = 0;
+    // Ever later: while it begins, fills, makes indexes, compares, takes the model's place, drops
+    // the old one; until it has come to its end for the third time.
+    let mut patience = Duration::from_millis(50);
+    while replaced < 3 {
+        let before = system.number(schema).await?;
+        let mut rebuild = Process::start(&["rebuild", "works", "--verify"], &system.environment)?;
+        let ended = timeout(patience, rebuild.ended()).await;
+        if ended.is_ok() {
+            replaced += 1;
+        } else {
+            rebuild.kill().await?;
+        }
+        patience += Duration::from_millis(50);
+        demand(&system, 10).await?;
+        system.caught_up().await?;
+        let rows = system.number("select count(*) from works.work").await?;
+        let demanded = "select count(*) from log.event where event_type = 'work_demanded'";
+        assert_eq!(rows, system.number(demanded).await?, "after {patience:?}");
+        if let Ok(code) = ended {
+            assert_eq!(code?, Some(0));
+            assert_ne!(system.number(schema).await?, before);
+        }
+    }
+    assert_ne!(system.number(schema).await?, first);
+    let (code, ended) = run(&system, &["rebuild", "works", "--verify", "--json"]).await?;
+    assert_eq!(code, Some(0), "{ended:#}");
+    let left = "select count(*) from pg_namespace where nspname like '%\\_\\_%'";
+    assert_eq!(system.number(left).await?, 0, "nothing is left behind");
     system.is_sound().await
 }
 

@@ -9,8 +9,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{System, eventually};
 
-/// Writes that are read at once.
-const WRITES: usize = 2_000;
+/// Writes that are read at once: `TRIBUTARY_WRITES`, or two thousand.
+fn writes() -> Result<usize> {
+    let writes = std::env::var_os("TRIBUTARY_WRITES").unwrap_or("2000".into());
+    let writes = writes.to_str().and_then(|text| text.parse().ok());
+    writes.context("TRIBUTARY_WRITES is a number")
+}
+
 /// Clients that write and read.
 const CLIENTS: usize = 32;
 
@@ -46,15 +51,16 @@ pub(crate) async fn write_and_read(system: &System, n: usize) -> Result<Duration
 
 #[tokio::test]
 async fn whoever_wrote_reads_what_was_written() -> Result<()> {
+    let writes = writes()?;
     let system = System::start().await?;
     let _process = system.serve(&["http", "projector"]).await?;
-    let results = futures::stream::iter((0..WRITES).map(|n| write_and_read(&system, n)));
+    let results = futures::stream::iter((0..writes).map(|n| write_and_read(&system, n)));
     let results: Vec<_> = results.buffer_unordered(CLIENTS).collect().await;
     let mut waits = results.into_iter().collect::<Result<Vec<_>>>()?;
-    assert_eq!(waits.len(), WRITES);
+    assert_eq!(waits.len(), writes);
     waits.sort_unstable();
-    let (p50, p99) = (waits[WRITES / 2], waits[WRITES * 99 / 100]);
-    println!("{WRITES} of {WRITES} saw their write; waited p50 {p50:?}, p99 {p99:?}");
+    let (p50, p99) = (waits[writes / 2], waits[writes * 99 / 100]);
+    println!("{writes} of {writes} saw their write; waited p50 {p50:?}, p99 {p99:?}");
     system.caught_up().await?;
     system.is_sound().await
 }
