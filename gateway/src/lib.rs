@@ -7,6 +7,7 @@ pub mod app;
 pub mod roles;
 pub mod tokens;
 pub mod figures;
+mod lag_figures;
 mod codes;
 pub mod host_metrics;
 pub mod agent;

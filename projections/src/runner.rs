@@ -140,17 +140,10 @@ async fn follow<P: Projection>(
         }
         runner.apply(&batch.events, batch.through).await?;
         progress.set(P::NAME, runner.position);
-        metrics::gauge!("tributary_projection_position", "projection" => P::NAME)
-            .set(gauge(runner.position));
         if batch.events.len() < BATCH_EVENTS {
             sleep_until(begun + P::PACE).await;
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 events")]
-fn gauge(position: Position) -> f64 {
-    position.0 as f64
 }
 
 /// Applies events to one model of `P`: the live one, or the one that is built beside it.

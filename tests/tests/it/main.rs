@@ -34,6 +34,7 @@ mod verify;
 mod faults;
 mod load;
 mod cli;
+mod lag;
 mod pasted;
 mod authorization;
 mod architecture;
