@@ -28,6 +28,7 @@ mod asyncapi;
 mod http;
 mod poison;
 mod parked;
+mod poisoned_orders;
 mod retries;
 mod tail;
 mod replay;
