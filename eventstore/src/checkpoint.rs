@@ -91,6 +91,22 @@ impl EventStore {
         rows.iter().map(from_row).collect::<Result<_, _>>().map_err(Unavailable)
     }
 
+    /// Says where `consumer` stands that keeps its position elsewhere, and that it lives. No further
+    /// than the log: what it has beyond that is of a history that is gone.
+    pub async fn report(&self, consumer: &str, position: Position) -> Result<(), Unavailable> {
+        sqlx::query(concat!(
+            "update log.checkpoint c
+             set position = least($2, h.position), heartbeat_at = clock_timestamp(), starts = 0, ",
+            look!("least($2, h.position)"),
+            " from log.head h where consumer = $1",
+        ))
+        .bind(consumer)
+        .bind(position.0)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     /// Says that `consumer` lives, though it had nothing to do.
     pub async fn heartbeat(&self, consumer: &str) -> Result<(), Unavailable> {
         sqlx::query(concat!(

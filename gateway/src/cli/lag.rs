@@ -1,4 +1,4 @@
-//! `tributary lag`: how far every projection and process manager is behind the log.
+//! `tributary lag`: how far every projection, process manager and publisher is behind the log.
 
 use eventstore::EventStore;
 use projections::Status;

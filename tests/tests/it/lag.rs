@@ -100,6 +100,31 @@ async fn the_figures_are_told_everywhere_of_the_living_and_the_dead() -> Result<
 }
 
 #[tokio::test]
+async fn the_relay_is_one_of_them() -> Result<()> {
+    let system = System::start().await?;
+    let _http = system.serve(&["http", "projector"]).await?;
+    let relay = async || system.json("/api/v1/projections/relay").await;
+    assert_eq!(relay().await?["state"], "never_run");
+    post_readings(&system, 0).await?;
+    assert_eq!(relay().await?["events_behind"], READINGS, "nobody has published them");
+    let process = system.serve(&["relay"]).await?;
+    eventually("it has published them", async || {
+        let relay = relay().await?;
+        Ok(relay["events_behind"] == 0 && relay["state"] == "live")
+    })
+    .await?;
+    ensure!(relay().await?["events_per_second"].as_f64().is_some_and(|rate| rate > 0.0));
+    let metrics = "projection=\"relay\",state=\"live\"";
+    assert_eq!(figure(&system, "state", metrics).await?, Some(1.0));
+    process.kill().await?;
+    post_readings(&system, 1).await?;
+    let dead = relay().await?;
+    assert_eq!((&dead["position"], &dead["events_behind"]), (&json!(READINGS), &json!(READINGS)));
+    system.caught_up().await?;
+    system.is_sound().await
+}
+
+#[tokio::test]
 async fn the_rate_is_that_of_the_last_seconds() -> Result<()> {
     const READER: &str = "somebody";
     let system = System::start().await?;
