@@ -34,8 +34,7 @@ const COUNTERS: [(&str, &str); 15] = [
 ];
 
 /// What goes up and down.
-const GAUGES: [(&str, &str); 4] = [
-    ("tributary_projection_position", "Position a projection of this process has seen"),
+const GAUGES: [(&str, &str); 3] = [
     ("tributary_relay_position", "Position up to which the bus holds the log"),
     ("tributary_bridge_in_flight", "Messages the bridge took and has not settled"),
     ("tributary_bridge_connected", "1 while the bridge is connected to the broker"),

@@ -7,6 +7,7 @@ pub mod app;
 pub mod roles;
 pub mod tokens;
 pub mod figures;
+mod lag_figures;
 mod codes;
 pub mod host_metrics;
 pub mod agent;
@@ -15,8 +16,8 @@ pub mod http;
 pub mod mqtt;
 pub mod servers;
 
-/// Name of everything that follows the log at a checkpoint of its own.
+/// Name of everything that follows the log: projections, process managers, and what publishes.
 fn readers() -> Vec<&'static str> {
-    let others = commands::PROCESS_MANAGERS.into_iter().chain([mqtt::ALERTS_OUT]);
+    let others = commands::PROCESS_MANAGERS.into_iter().chain([mqtt::ALERTS_OUT, roles::RELAY]);
     projections::names().into_iter().chain(others).collect()
 }

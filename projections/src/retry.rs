@@ -84,7 +84,7 @@ impl<P: Projection> Runner<P> {
         position: Position,
         failure: &Failure,
     ) -> Result<(), Interrupted> {
-        let error = failure.to_string();
+        let error = parked::reason(failure);
         parked::again(&mut self.connection, P::NAME, retry, position, &error).await?;
         Ok(())
     }

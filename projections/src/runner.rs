@@ -93,7 +93,7 @@ pub(crate) enum Interrupted {
     Log(#[from] Unavailable),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    #[error("another runner has moved the checkpoint on")]
+    #[error("another runner has moved the checkpoint on, or set a stream aside")]
     Fenced,
     #[error("a rebuilt model has taken the place of this one")]
     Replaced,
@@ -125,10 +125,12 @@ async fn follow<P: Projection>(
             batch = subscription.next(BATCH_EVENTS) => batch?,
             _ = heartbeat.tick() => {
                 store.heartbeat(P::NAME).await?;
-                let retries = parked::requested(store.pool(), P::NAME).await?;
+                let streams = parked::requested(store.pool(), P::NAME).await?;
                 runner.parked = Parked::load(store.pool(), P::NAME).await?;
-                for retry in retries {
-                    runner.retry(store, retry).await?;
+                for stream in streams {
+                    if let Some(retry) = parked::begin(store.pool(), P::NAME, &stream).await? {
+                        runner.retry(store, retry).await?;
+                    }
                     runner.parked = Parked::load(store.pool(), P::NAME).await?;
                 }
                 continue;
@@ -140,17 +142,10 @@ async fn follow<P: Projection>(
         }
         runner.apply(&batch.events, batch.through).await?;
         progress.set(P::NAME, runner.position);
-        metrics::gauge!("tributary_projection_position", "projection" => P::NAME)
-            .set(gauge(runner.position));
         if batch.events.len() < BATCH_EVENTS {
             sleep_until(begun + P::PACE).await;
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 events")]
-fn gauge(position: Position) -> f64 {
-    position.0 as f64
 }
 
 /// Applies events to one model of `P`: the live one, or the one that is built beside it.
@@ -229,14 +224,8 @@ impl<P: Projection> Runner<P> {
         events: &[Arc<RawEvent>],
     ) -> Result<(), Interrupted> {
         for event in events {
-            let attempts = parked::count(
-                &mut self.connection,
-                &self.name,
-                &(&**event).into(),
-                "killed the process",
-            )
-            .await?;
-            if attempts > MAX_ATTEMPTS {
+            let waits = self.parked.contains(&event.stream);
+            if !waits && self.count(event, "killed the process").await? > MAX_ATTEMPTS {
                 self.park(event).await?;
             }
             self.apply(std::slice::from_ref(event), event.position).await?;
@@ -249,9 +238,8 @@ impl<P: Projection> Runner<P> {
 
     /// Counts a failed attempt at `event`; the last one parks its stream.
     async fn suspect(&mut self, event: &RawEvent, failure: &Failure) -> Result<(), Interrupted> {
-        let error = failure.to_string();
-        let attempts =
-            parked::count(&mut self.connection, &self.name, &event.into(), &error).await?;
+        let error = parked::reason(failure);
+        let attempts = self.count(event, &error).await?;
         tracing::warn!(
             projection = self.name, position = %event.position, stream = %event.stream, attempts,
             error, "an event could not be applied",
@@ -261,6 +249,14 @@ impl<P: Projection> Runner<P> {
         }
         sleep(BACKOFF.0 * 2_u32.saturating_pow(attempts.unsigned_abs())).await;
         Ok(())
+    }
+
+    /// Counts an attempt at `event`. Another runner may have parked its stream: this one then has to
+    /// look again, or it would try for ever.
+    async fn count(&mut self, event: &RawEvent, error: &str) -> Result<i32, Interrupted> {
+        parked::count(&mut self.connection, &self.name, &event.into(), error)
+            .await?
+            .ok_or(Interrupted::Fenced)
     }
 
     async fn park(&mut self, event: &RawEvent) -> Result<(), Interrupted> {
@@ -327,7 +323,7 @@ impl<P: Projection> Runner<P> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// An event cannot be read.
-    #[error("{0}: {source}", source = .0.source)]
+    #[error(transparent)]
     Unreadable(#[from] ProjectError),
     /// Postgres refuses what an event comes to.
     #[error("{}", .0.message())]

@@ -13,6 +13,8 @@ use crate::rebuild::LOCK;
 
 /// A projector that has not shown life for so long is taken for dead.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+/// The shortest time a rate is measured over: of a reader that has only just begun.
+const RATE_OVER_SECONDS: f64 = 1.0;
 /// A projection whose first unseen event is older than this, in seconds, is catching up, or tries
 /// in vain; its figures say which.
 const LIVE_WITHIN_SECONDS: f64 = 5.0;
@@ -33,6 +35,23 @@ pub enum State {
     NeverRun,
 }
 
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Live, Self::CatchingUp, Self::Rebuilding, Self::Stalled, Self::NeverRun];
+
+    /// The word for it, wherever it is shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::CatchingUp => "catching_up",
+            Self::Rebuilding => "rebuilding",
+            Self::Stalled => "stalled",
+            Self::NeverRun => "never_run",
+        }
+    }
+}
+
 /// Where a reader of the log stands: a projection, or a process manager.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Status {
@@ -43,8 +62,12 @@ pub struct Status {
     pub events_behind: i64,
     /// Age of the first event it has not seen; 0 when there is none.
     pub seconds_behind: f64,
+    /// Events a second it has moved past, over the last five to ten seconds; 0 when nobody runs it.
+    pub events_per_second: f64,
     /// When whoever runs it last showed life.
     pub heartbeat_at: Option<DateTime<Utc>>,
+    /// How long ago that was.
+    pub heartbeat_age_seconds: Option<f64>,
     /// Streams it has set aside.
     pub parked: i64,
     /// How far a model that is made anew beside it has come; also when that was interrupted.
@@ -58,8 +81,11 @@ pub async fn statuses(store: &EventStore, names: &[&str]) -> Result<Vec<Status>,
                 h.position - coalesce(c.position, 0) as events_behind,
                 coalesce(extract(epoch from clock_timestamp() - next.recorded_at), 0)::float8
                   as seconds_behind,
-                coalesce(extract(epoch from clock_timestamp() - c.heartbeat_at), 0)::float8
-                  as silent,
+                extract(epoch from clock_timestamp() - c.heartbeat_at)::float8 as heartbeat_age,
+                coalesce(
+                  (c.position - c.earlier_position)
+                    / greatest(extract(epoch from clock_timestamp() - c.earlier_at)::float8, $3),
+                  0)::float8 as events_per_second,
                 (select count(*) from log.parked p where p.consumer = n.name and p.parked)
                   as parked,
                 rebuild.position as rebuild_position,
@@ -78,6 +104,7 @@ pub async fn statuses(store: &EventStore, names: &[&str]) -> Result<Vec<Status>,
     )
     .bind(names)
     .bind(i64::from(LOCK))
+    .bind(RATE_OVER_SECONDS)
     .fetch_all(store.pool())
     .await?;
     rows.iter().map(from_row).collect()
@@ -87,25 +114,27 @@ fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
     let heartbeat_at: Option<DateTime<Utc>> = row.try_get("heartbeat_at")?;
     let events_behind = row.try_get::<i64, _>("events_behind")?.max(0);
     let seconds_behind = row.try_get::<f64, _>("seconds_behind")?.max(0.0);
-    let silent: f64 = row.try_get("silent")?;
-    let state = if heartbeat_at.is_none() {
-        State::NeverRun
-    } else if silent > STALLED_AFTER.as_secs_f64() {
-        State::Stalled
-    } else if row.try_get("rebuilding")? {
-        State::Rebuilding
-    } else if seconds_behind > LIVE_WITHIN_SECONDS {
-        State::CatchingUp
-    } else {
-        State::Live
+    let heartbeat_age_seconds =
+        row.try_get::<Option<f64>, _>("heartbeat_age")?.map(|age| age.max(0.0));
+    let state = match heartbeat_age_seconds {
+        None => State::NeverRun,
+        Some(age) if age > STALLED_AFTER.as_secs_f64() => State::Stalled,
+        Some(_) if row.try_get("rebuilding")? => State::Rebuilding,
+        Some(_) if seconds_behind > LIVE_WITHIN_SECONDS => State::CatchingUp,
+        Some(_) => State::Live,
     };
+    let runs = !matches!(state, State::NeverRun | State::Stalled);
+    let events_per_second: f64 = row.try_get("events_per_second")?;
     Ok(Status {
         name: row.try_get("name")?,
         state,
         position: row.try_get("position")?,
         events_behind,
         seconds_behind,
+        // Set back by hand, it has not moved backwards past events.
+        events_per_second: if runs { events_per_second.max(0.0) } else { 0.0 },
         heartbeat_at,
+        heartbeat_age_seconds,
         parked: row.try_get("parked")?,
         rebuild_position: row.try_get("rebuild_position")?,
     })

@@ -46,12 +46,17 @@ impl<P: Process> Again<'_, P> {
                 return Err(Interrupted::Fenced);
             }
             let next = Position(page.through.0 + 1);
-            if !done {
+            let free =
+                done && parked::finish(&mut transaction, P::NAME, &retry, self.checkpoint).await?;
+            if !free {
                 parked::progress(&mut transaction, P::NAME, &retry, next).await?;
-            } else if !parked::finish(&mut transaction, P::NAME, &retry, self.checkpoint).await? {
-                return Err(Interrupted::Fenced);
             }
             transaction.commit().await?;
+            if done && !free {
+                // Another worker has moved the checkpoint on, perhaps with what was done here. So
+                // far it is done all the same; what has come since is left.
+                return Err(Interrupted::Fenced);
+            }
             retry.position = next;
             if done || begun.elapsed() > TURN {
                 return Ok(());

@@ -18,6 +18,7 @@ use eventstore::parked::{self, MAX_ATTEMPTS, Parked, Suspect};
 use eventstore::{Checkpoint, EventStore, Feed, Filter, NewReceipt, RawEvent, Unavailable};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
+use sqlx::PgConnection;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +69,7 @@ impl From<LoadError> for Trouble {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Unavailable(error) => Self::Passing(error.to_string()),
-            LoadError::Codec(error) => Self::Poison(error.to_string()),
+            LoadError::Codec(error) => Self::Poison(parked::reason(&error)),
         }
     }
 }
@@ -143,7 +144,7 @@ enum Interrupted {
     Database(#[from] sqlx::Error),
     #[error("a reaction has to wait: {0}")]
     Passing(String),
-    #[error("another runner has moved the checkpoint on")]
+    #[error("another runner has moved the checkpoint on, or set a key aside")]
     Fenced,
 }
 
@@ -164,10 +165,13 @@ async fn follow<P: Process>(
             batch = subscription.next(BATCH_EVENTS) => batch?,
             _ = heartbeat.tick() => {
                 store.heartbeat(P::NAME).await?;
-                let retries = parked::requested(store.pool(), P::NAME).await?;
+                let keys = parked::requested(store.pool(), P::NAME).await?;
                 parked = Parked::load(store.pool(), P::NAME).await?;
-                for retry in retries {
-                    Again { process, store, parked: &parked, checkpoint: position }.go_on(retry).await?;
+                for key in keys {
+                    if let Some(retry) = parked::begin(store.pool(), P::NAME, &key).await? {
+                        let again = Again { process, store, parked: &parked, checkpoint: position };
+                        again.go_on(retry).await?;
+                    }
                     parked = Parked::load(store.pool(), P::NAME).await?;
                 }
                 continue;
@@ -193,6 +197,17 @@ async fn follow<P: Process>(
     }
 }
 
+/// Counts an attempt. Another worker may have parked the key: this one then has to look again, or
+/// it would try for ever.
+async fn count(
+    connection: &mut PgConnection,
+    consumer: &str,
+    suspect: &Suspect<'_>,
+    reason: &str,
+) -> Result<i32, Interrupted> {
+    parked::count(connection, consumer, suspect, reason).await?.ok_or(Interrupted::Fenced)
+}
+
 /// The reactions to one batch.
 struct Reactions<'a, P> {
     process: &'a P,
@@ -211,10 +226,7 @@ type Group<E> = Vec<Read<E>>;
 fn read<P: Process>(raw: &RawEvent) -> Option<(StreamId, Read<P::Event>)> {
     match raw.decode::<P::Event>() {
         Ok(event) => P::concerns(&event).map(|key| (key, Ok(event))),
-        Err(error) => {
-            let reason = format!("{error}: {:?}", std::error::Error::source(&error));
-            Some((raw.stream.clone(), Err((raw.position, reason))))
-        }
+        Err(error) => Some((raw.stream.clone(), Err((raw.position, parked::reason(&error))))),
     }
 }
 
@@ -276,8 +288,7 @@ impl<P: Process> Reactions<'_, P> {
         let mut connection = None;
         if self.careful {
             let own = connection.insert(self.store.pool().acquire().await?);
-            let attempts = parked::count(own, P::NAME, suspect, "killed the process").await?;
-            if attempts > MAX_ATTEMPTS {
+            if count(own, P::NAME, suspect, "killed the process").await? > MAX_ATTEMPTS {
                 parked::park(own, P::NAME, suspect).await?;
                 return Ok(true);
             }
@@ -295,7 +306,7 @@ impl<P: Process> Reactions<'_, P> {
                 Some(own) => own,
                 None => connection.insert(self.store.pool().acquire().await?),
             };
-            let attempts = parked::count(own, P::NAME, suspect, &reason).await?;
+            let attempts = count(own, P::NAME, suspect, &reason).await?;
             tracing::warn!(
                 process = P::NAME, stream = %suspect.stream, position = %suspect.position,
                 attempts, reason, "an event could not be reacted to",

@@ -5,7 +5,7 @@ mod desk;
 mod retry;
 
 pub use desk::{Decision, Row, Skip, Skipped, get, list, request, skip, skipped};
-pub use retry::{Retry, again, finish, lock, progress, requested, still_parked};
+pub use retry::{Retry, again, begin, finish, lock, progress, requested, still_parked};
 
 use std::collections::{HashMap, HashSet};
 
@@ -96,13 +96,20 @@ impl<'a> From<&'a RawEvent> for Suspect<'a> {
     }
 }
 
-/// Counts an attempt at `event`, in a transaction of its own. Returns how many there were.
+/// An error with all its causes, as it is kept for those who will look for what is wrong.
+pub fn reason(error: &dyn std::error::Error) -> String {
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Counts an attempt at `event`, in a transaction of its own. Returns how many there were; none if
+/// another process has parked its stream meanwhile, which whoever tries does not know yet.
 pub async fn count(
     connection: &mut PgConnection,
     consumer: &str,
     event: &Suspect<'_>,
     error: &str,
-) -> Result<i32, sqlx::Error> {
+) -> Result<Option<i32>, sqlx::Error> {
     sqlx::query_scalar(
         "insert into log.parked as p (consumer, stream_id, position, attempts, error, parked)
          values ($1, $2, $3, 1, $4, false)
@@ -118,7 +125,6 @@ pub async fn count(
     .bind(error)
     .fetch_optional(connection)
     .await
-    .map(|attempts| attempts.unwrap_or(0)) // Parked already: nothing to count.
 }
 
 /// Sets the stream of `event` aside.

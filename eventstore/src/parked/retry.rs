@@ -16,30 +16,49 @@ pub struct Retry {
     pub position: Position,
 }
 
-/// What `consumer` is to try again. This counts as a start of each: one that has killed the process
-/// several times is not tried any more.
-pub async fn requested(pool: &PgPool, consumer: &str) -> Result<Vec<Retry>, sqlx::Error> {
-    let rows = sqlx::query(
-        "update log.parked
-         set retry_starts = retry_starts + 1,
-             retry_requested_at = case when retry_starts < $2 then retry_requested_at end,
-             error = case when retry_starts < $2 then error else 'killed the process' end
+/// The streams that `consumer` is to try again.
+pub async fn requested(pool: &PgPool, consumer: &str) -> Result<Vec<StreamId>, sqlx::Error> {
+    let streams: Vec<String> = sqlx::query_scalar(
+        "select stream_id from log.parked
          where consumer = $1 and parked and retry_requested_at is not null
-         returning stream_id, position, retry_requested_at is not null as wanted",
+         order by retry_requested_at, stream_id",
     )
     .bind(consumer)
-    .bind(MAX_STARTS)
     .fetch_all(pool)
     .await?;
-    let mut retries = Vec::new();
-    for row in rows {
-        if row.try_get("wanted")? {
-            let stream = StreamId::parse(row.try_get("stream_id")?)
-                .map_err(|error| sqlx::Error::Decode(error.into()))?;
-            retries.push(Retry { stream, position: Position(row.try_get("position")?) });
+    let parse = |stream: &String| StreamId::parse(stream);
+    let streams = streams.iter().map(parse).collect::<Result<_, _>>();
+    streams.map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// Begins to try `stream` again, and counts that: one that has killed the process several times is
+/// not tried any more. Each is counted when its turn comes, so that none is blamed for what another
+/// one did. None if there is nothing left to do.
+pub async fn begin(
+    pool: &PgPool,
+    consumer: &str,
+    stream: &StreamId,
+) -> Result<Option<Retry>, sqlx::Error> {
+    let row = sqlx::query(
+        "update log.parked
+         set retry_starts = retry_starts + 1,
+             retry_requested_at = case when retry_starts < $3 then retry_requested_at end,
+             error = case when retry_starts < $3 then error else 'killed the process' end
+         where consumer = $1 and stream_id = $2 and parked and retry_requested_at is not null
+         returning position, retry_requested_at is not null as wanted",
+    )
+    .bind(consumer)
+    .bind(stream.as_str())
+    .bind(MAX_STARTS)
+    .fetch_optional(pool)
+    .await?;
+    match row {
+        Some(row) if row.try_get("wanted")? => {
+            let position = Position(row.try_get("position")?);
+            Ok(Some(Retry { stream: stream.clone(), position }))
         }
+        _ => Ok(None),
     }
-    Ok(retries)
 }
 
 /// Locks the row of `retry` until the transaction ends; false if somebody else has got on with it.
@@ -79,8 +98,8 @@ pub async fn progress(
     Ok(())
 }
 
-/// Everything of the stream up to `checkpoint` has been applied: it is free. False if the consumer
-/// does not stand there: the transaction must be given up. The checkpoint stays locked until it
+/// Everything of the stream up to `checkpoint` has been applied: it is free. False, and nothing is
+/// done, if the consumer does not stand there. The checkpoint stays locked until it
 /// ends, so whoever is about to move it finds the stream free; see [`still_parked`].
 pub async fn finish(
     connection: &mut PgConnection,
@@ -106,7 +125,9 @@ pub async fn finish(
     Ok(true)
 }
 
-/// The event at `position` failed again: the stream stays parked there.
+/// The event at `position` failed again: the stream stays parked there. Nothing, if another process
+/// has got on with it meanwhile, as a build that can read the event does: the stream must not be set
+/// back to before what has been applied.
 pub async fn again(
     connection: &mut PgConnection,
     consumer: &str,
@@ -114,22 +135,26 @@ pub async fn again(
     position: Position,
     error: &str,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    let parked = sqlx::query(
         "update log.parked
          set attempts = case when position = $3 then attempts + 1 else 1 end,
              position = $3, error = $4, retry_requested_at = null, retry_starts = 0,
              parked_at = clock_timestamp()
-         where consumer = $1 and stream_id = $2 and parked",
+         where consumer = $1 and stream_id = $2 and parked
+           and position = $5 and retry_requested_at is not null",
     )
     .bind(consumer)
     .bind(retry.stream.as_str())
     .bind(position.0)
     .bind(error)
+    .bind(retry.position.0)
     .execute(connection)
     .await?;
-    tracing::error!(
-        consumer, stream = %retry.stream, %position, error, "the stream is parked again",
-    );
+    if parked.rows_affected() == 1 {
+        tracing::error!(
+            consumer, stream = %retry.stream, %position, error, "the stream is parked again",
+        );
+    }
     Ok(())
 }
 

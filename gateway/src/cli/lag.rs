@@ -1,4 +1,4 @@
-//! `tributary lag`: how far every projection and process manager is behind the log.
+//! `tributary lag`: how far every projection, process manager and publisher is behind the log.
 
 use eventstore::EventStore;
 use projections::Status;
@@ -28,19 +28,31 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     if args.json {
         return output::json(&statuses);
     }
-    let heads = ["READER", "STATE", "POSITION", "EVENTS BEHIND", "SECONDS BEHIND", "PARKED"];
+    let heads = [
+        "READER",
+        "STATE",
+        "POSITION",
+        "EVENTS BEHIND",
+        "SECONDS BEHIND",
+        "EVENTS/S",
+        "HEARTBEAT",
+        "PARKED",
+    ];
     output::table(&heads, &statuses.iter().map(row).collect::<Vec<_>>());
     Ok(())
 }
 
 fn row(status: &Status) -> Vec<String> {
-    let state = serde_json::to_value(status.state).unwrap_or_default();
     vec![
         status.name.clone(),
-        state.as_str().unwrap_or_default().to_owned(),
+        status.state.word().to_owned(),
         status.position.to_string(),
         status.events_behind.to_string(),
         format!("{:.3}", status.seconds_behind),
+        format!("{:.1}", status.events_per_second),
+        status
+            .heartbeat_age_seconds
+            .map_or_else(|| "-".to_owned(), |age| format!("{age:.1} s ago")),
         status.parked.to_string(),
     ]
 }

@@ -54,7 +54,7 @@ async fn make_anew(outdated: Vec<&str>, database: &Database) -> Result<(), Failu
     }
     output::note(&format!("made anew from the log: {}", outdated.join(", ")));
     let names: Vec<_> = outdated.into_iter().map(str::to_owned).collect();
-    for (name, rebuilt) in rebuild::all(database, &names, Purpose::Replace, 1).await? {
+    for (name, rebuilt) in rebuild::all(database.options()?, &names, Purpose::Replace, 1).await? {
         rebuilt.with_context(|| format!("{name} could not be rebuilt"))?;
     }
     Ok(())

@@ -96,7 +96,7 @@ enum Command {
     Agent(agent::Args),
     /// Make read models anew beside those that serve, and put them in their place
     Rebuild(rebuild::Args),
-    /// Show how far every projection and process manager is behind the log
+    /// Show how far every projection, process manager and publisher is behind the log
     Lag(lag::Args),
     /// Send what many devices would, and account for every message
     Load(load::Args),

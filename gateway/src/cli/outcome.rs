@@ -54,6 +54,12 @@ impl Failure {
         Self { kind, messages }
     }
 
+    /// This and another one; the exit code is this one's.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.messages.extend(other.messages);
+        self
+    }
+
     /// Says it on stderr.
     pub(super) fn report(&self) -> ExitCode {
         for message in &self.messages {

@@ -1,5 +1,6 @@
 //! `tributary verify`: is the log what was appended? Walks the chain of hashes from the first event
-//! to the last, in pages, and looks at what points into the log.
+//! to the last, in pages, and looks at what points into the log. With `--projections`, are the read
+//! models what the log says? They are built anew beside those that serve, and compared.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -8,22 +9,27 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use chrono::DateTime;
+use clap::builder::PossibleValuesParser;
 use domain::{Position, StreamId, Version};
 use eventstore::{EventStore, Finding, Link, RawEvent, Walk};
 use indicatif::{ProgressBar, ProgressStyle};
+use projections::Purpose;
 use serde::Serialize;
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::events::away;
 use super::outcome::Failure;
-use super::output;
+use super::{output, rebuild};
 use crate::config::ServerUrl;
 
 /// Events read at once.
 const PAGE: i64 = 2_000;
 /// Findings that are told one by one; of more there is only the number.
 const TOLD: usize = 100;
+/// Models built anew at a time.
+const MODELS_AT_ONCE: u8 = 2;
 
 const DUMP: &str = r#"A dump for --dump is made by:
   psql "$DATABASE_URL" -c "\copy (select position, event_id, stream_id, version, event_type, schema_version, data, metadata, (extract(epoch from recorded_at) * 1000000)::bigint, hash from log.event order by position) to 'log.dump'""#;
@@ -34,10 +40,14 @@ pub(super) struct Args {
     /// Verify a dump of the log instead; see the end of --help for how one is made
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
+    /// Build these read models anew beside those that serve, all if none is named, and compare
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "dump",
+          value_parser = PossibleValuesParser::new(projections::names()))]
+    projections: Option<Vec<String>>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// The database, as a role that may read the log
+    /// The database, as a role that may read the log; for read models, the application's
     #[arg(
         long,
         env = "DATABASE_URL",
@@ -51,6 +61,7 @@ pub(super) struct Args {
 /// What was found.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// Nothing is wrong with the log, nor with the models that were asked for.
     ok: bool,
     /// Events walked past.
     events: u64,
@@ -61,6 +72,9 @@ struct Report {
     /// How much was wrong.
     count: usize,
     findings: Vec<Finding>,
+    /// How each read model compares, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projections: Option<Vec<rebuild::Outcome>>,
 }
 
 /// Keeps what is found, as much as can be told.
@@ -83,9 +97,17 @@ impl Findings {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (mut walk, mut findings) = (Walk::default(), Findings::default());
+    let mut models = None;
     match (&args.dump, &args.database_url) {
         (Some(file), _) => dumped(file, &mut walk, &mut findings)?,
-        (None, Some(url)) => live(url, &mut walk, &mut findings).await?,
+        (None, Some(url)) => {
+            let options = url.expose().parse::<PgConnectOptions>()?;
+            live(options.clone(), &mut walk, &mut findings).await?;
+            models = match args.projections {
+                Some(names) => Some(compared(options, names).await?),
+                None => None,
+            };
+        }
         (None, None) => return Err(Failure::usage(vec!["nothing to verify".into()])),
     }
     let (position, hash) = walk.at();
@@ -94,21 +116,51 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         write!(hex, "{byte:02x}").map_err(anyhow::Error::from)?;
     }
     let Findings { count, told } = findings;
-    let (events, position, hash) = (walk.events, position.0, hex);
-    let report = Report { ok: count == 0, events, position, hash, count, findings: told };
+    let log = if count == 0 {
+        Ok(())
+    } else {
+        Err(Failure::difference(vec![format!("{count} things are wrong with the log")]))
+    };
+    let verdict = match (log, models.as_ref().map_or(Ok(()), rebuild::verdict)) {
+        (Err(log), Err(models)) => Err(log.and(models)),
+        (log, models) => log.and(models),
+    };
+    let (events, position) = (walk.events, position.0);
+    let report = Report {
+        ok: verdict.is_ok(),
+        events,
+        position,
+        hash: hex,
+        count,
+        findings: told,
+        projections: models.as_ref().map(rebuild::outcomes),
+    };
     if args.json {
         output::json(&report)?;
-    } else {
-        output::line(&format!("{events} events up to {position}, hash {}", report.hash));
-        for finding in &report.findings {
-            let place = finding.position.map_or_else(String::new, |at| format!("position {at}: "));
-            output::line(&format!("{place}{}", finding.what));
-        }
+        return verdict;
     }
-    if report.ok {
-        return Ok(());
+    output::line(&format!("{events} events up to {position}, hash {}", report.hash));
+    for finding in &report.findings {
+        let place = finding.position.map_or_else(String::new, |at| format!("position {at}: "));
+        output::line(&format!("{place}{}", finding.what));
     }
-    Err(Failure::difference(vec![format!("{count} things are wrong with the log")]))
+    if let Some(models) = &models {
+        rebuild::show(models);
+    }
+    verdict
+}
+
+/// The models of these names, all if there are none, beside what the log says they should be.
+async fn compared(
+    options: PgConnectOptions,
+    mut names: Vec<String>,
+) -> Result<rebuild::Ended, Failure> {
+    if names.is_empty() {
+        names = projections::names().into_iter().map(str::to_owned).collect();
+    }
+    names.sort();
+    names.dedup();
+    rebuild::all(options, &names, Purpose::Compare, MODELS_AT_ONCE).await
 }
 
 fn bar(length: i64) -> ProgressBar {
@@ -118,8 +170,11 @@ fn bar(length: i64) -> ProgressBar {
 }
 
 /// The log of a database, up to where it ends now.
-async fn live(url: &ServerUrl, walk: &mut Walk, findings: &mut Findings) -> Result<(), Failure> {
-    let options = url.expose().parse::<sqlx::postgres::PgConnectOptions>()?;
+async fn live(
+    options: PgConnectOptions,
+    walk: &mut Walk,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let store =
         EventStore::open(eventstore::pool(options, 1), &TaskTracker::new(), shutdown.clone());

@@ -29,7 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// Show how far every reader is behind the log
 ///
-/// Every projection, and every process manager.
+/// Every projection, every process manager, and what publishes: alerts, and the log itself.
 #[utoipa::path(
     get, path = "/api/v1/projections", tag = tags::OPERATIONS,
     responses((status = 200, description = "Every one there is", body = Page<Status>),
@@ -43,7 +43,7 @@ async fn list(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<Page<Stat
 /// Show how far one reader is behind the log
 #[utoipa::path(
     get, path = "/api/v1/projections/{name}", tag = tags::OPERATIONS,
-    params(("name" = String, Path, description = "Of a projection or a process manager")),
+    params(("name" = String, Path, description = "Of any of them, as the list has it")),
     responses((status = 200, description = "Where it stands", body = Status)),
 )]
 async fn show(

@@ -122,6 +122,9 @@ async fn an_outage_is_a_503_and_mistakes_are_told_before_it() {
         let answer = client.get(format!("{url}{path}")).send().await.unwrap();
         assert_eq!(answer.status(), status, "{path}");
     }
+    let figures = client.get(format!("{url}/metrics")).send().await.unwrap();
+    assert_eq!(figures.status(), 200);
+    assert!(!figures.text().await.unwrap().contains("tributary_projection_"), "nobody knows them");
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod relay;
 mod worker;
 pub mod demand;
 
+pub(crate) use relay::NAME as RELAY;
+
 use std::fmt;
 
 use clap::ValueEnum;

@@ -8,8 +8,8 @@ use tests::{System, eventually};
 async fn lag_shows_every_reader() -> Result<()> {
     let system = System::start().await?;
     let lag: Value = serde_json::from_str(&system.run(&["lag", "--json"]).await?)?;
-    // One more publishes alerts.
-    let readers = projections::names().len() + commands::PROCESS_MANAGERS.len() + 1;
+    // One more publishes alerts, and one the log.
+    let readers = projections::names().len() + commands::PROCESS_MANAGERS.len() + 2;
     assert_eq!(lag.as_array().or(lag["items"].as_array()).map(Vec::len), Some(readers));
     assert!(lag.to_string().contains("never_run"), "{lag}");
     let _process = system.serve(&[]).await?;

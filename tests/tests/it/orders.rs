@@ -10,7 +10,12 @@ use tests::{Caller, System, eventually};
 use uuid::Uuid;
 
 /// Adds a product with so many pieces in stock; returns its id.
-async fn product(operator: &Caller, sku: &str, price: &str, stock: i64) -> Result<String> {
+pub(crate) async fn product(
+    operator: &Caller,
+    sku: &str,
+    price: &str,
+    stock: i64,
+) -> Result<String> {
     let body = json!({"sku": sku, "name": sku, "price": price, "currency": "EUR"});
     let product = operator.command(Method::POST, "/api/v1/products", &body).await?;
     let id = product["id"].as_str().context("an id")?.to_owned();
@@ -27,7 +32,7 @@ fn cart(lines: &[(&str, u32)]) -> Value {
     json!({"items": items.collect::<Vec<_>>()})
 }
 
-async fn place(customer: &Caller, lines: &[(&str, u32)]) -> Result<String> {
+pub(crate) async fn place(customer: &Caller, lines: &[(&str, u32)]) -> Result<String> {
     let answer = customer.post("/api/v1/orders", &cart(lines)).send().await?;
     ensure!(answer.status() == 202, "{}", answer.text().await?);
     let location = answer.headers()["location"].to_str()?.to_owned();
@@ -35,7 +40,7 @@ async fn place(customer: &Caller, lines: &[(&str, u32)]) -> Result<String> {
 }
 
 /// Waits until the order is of this status.
-async fn until(caller: &Caller, order: &str, status: &str) -> Result<Value> {
+pub(crate) async fn until(caller: &Caller, order: &str, status: &str) -> Result<Value> {
     eventually(&format!("{order} is {status}"), async || {
         Ok(caller.json(order).await.is_ok_and(|order| order["status"] == status))
     })
@@ -43,7 +48,7 @@ async fn until(caller: &Caller, order: &str, status: &str) -> Result<Value> {
     caller.json(order).await
 }
 
-async fn customer(system: &System) -> Result<Caller> {
+pub(crate) async fn customer(system: &System) -> Result<Caller> {
     Ok(system.caller(system.token_for(&Uuid::now_v7().to_string(), "user").await?))
 }
 

@@ -12,7 +12,12 @@ const CLAIMED: &str = r#"{"worker":"w","attempt":1,"lease_until":"2036-01-01T00:
 const STARTED: &str = r#"{"attempt":1}"#;
 
 /// Appends to a stream behind everybody's back; the chain is the chain's business.
-async fn inject(system: &System, stream: &str, event_type: &str, data: &str) -> Result<i64> {
+pub(crate) async fn inject(
+    system: &System,
+    stream: &str,
+    event_type: &str,
+    data: &str,
+) -> Result<i64> {
     let position = sqlx::query_scalar(
         "with head as (
            update log.head set position = position + 1 returning position, recorded_at
@@ -33,7 +38,7 @@ async fn inject(system: &System, stream: &str, event_type: &str, data: &str) -> 
 }
 
 /// What a fixed build would make of it: the event can be read now.
-async fn repair(system: &System, position: i64, data: &str) -> Result<()> {
+pub(crate) async fn repair(system: &System, position: i64, data: &str) -> Result<()> {
     sqlx::query("update log.event set data = $2::json where position = $1")
         .bind(position)
         .bind(data)
@@ -50,7 +55,7 @@ async fn work(system: &System) -> Result<(String, String)> {
     Ok((format!("work-{id}"), format!("/api/v1/works/{id}")))
 }
 
-async fn parked(system: &System, count: usize) -> Result<Value> {
+pub(crate) async fn parked(system: &System, count: usize) -> Result<Value> {
     eventually("that many are parked", async || {
         let list = system.json("/api/v1/parked").await?;
         Ok(list["items"].as_array().is_some_and(|items| items.len() == count))

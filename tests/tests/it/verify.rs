@@ -4,16 +4,22 @@ use std::process::Output;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::System;
+use tests::{System, eventually};
 
-/// `tributary verify` with these arguments: its exit code and its report.
-async fn verify(system: &System, more: &[&str]) -> Result<(i32, Value)> {
+/// `tributary verify` with these arguments: its exit code and what it says.
+async fn say(system: &System, more: &[&str]) -> Result<(i32, String)> {
     let Output { status, stdout, .. } = tokio::process::Command::new(tests::tributary())
-        .args([&["verify", "--json"], more].concat())
+        .args([&["verify"], more].concat())
         .envs(system.environment.iter().map(|(name, value)| (name, value)))
         .output()
         .await?;
-    Ok((status.code().context("an exit code")?, serde_json::from_slice(&stdout)?))
+    Ok((status.code().context("an exit code")?, String::from_utf8(stdout)?))
+}
+
+/// The same, and its report.
+async fn verify(system: &System, more: &[&str]) -> Result<(i32, Value)> {
+    let (code, report) = say(system, &[&["--json"], more].concat()).await?;
+    Ok((code, serde_json::from_str(&report)?))
 }
 
 async fn tamper(system: &System, sql: &str) -> Result<()> {
@@ -109,5 +115,104 @@ async fn a_dump_is_verified_without_a_server() -> Result<()> {
     std::fs::write(&file, text)?;
     let (code, report) = verify(&system, &["--dump", path]).await?;
     assert_eq!((code, &report["findings"][0]["position"]), (4, &json!(5)), "{report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_say_what_the_log_says_is_found() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    for n in 0..20 {
+        system.post("/data", &json!({"n": n})).send().await?.error_for_status()?;
+        system.post("/api/v1/works", &json!({"add_up_to": 4})).send().await?.error_for_status()?;
+    }
+    system.caught_up().await?;
+    let (code, report) = verify(&system, &["--projections"]).await?;
+    assert_eq!((code, &report["ok"], &report["events"]), (0, &json!(true), &json!(40)), "{report}");
+    let models = report["projections"].as_array().context("models")?;
+    assert_eq!(models.len(), projections::names().len());
+    for model in models {
+        assert_eq!(model["differences"], json!([]), "{model}");
+        assert_eq!((&model["position"], &model["replaced"]), (&json!(40), &json!(false)));
+    }
+    assert_eq!(verify(&system, &[]).await?.1.get("projections"), None, "nobody asked");
+
+    // One row, altered behind everybody's back.
+    let oid = "select 'works'::regnamespace::oid::bigint";
+    let before = system.number(oid).await?;
+    tamper(
+        &system,
+        "update works.work set add_up_to = 5 where id = (select max(id::text)::uuid from works.work)",
+    )
+    .await?;
+    let models = ["--projections", "works", "documents"];
+    let (code, report) = verify(&system, &models).await?;
+    assert_eq!((code, &report["ok"], &report["count"]), (4, &json!(false), &json!(0)), "{report}");
+    let [documents, works] = report["projections"].as_array().context("two")?.as_slice() else {
+        anyhow::bail!("not two models: {report}");
+    };
+    assert_eq!((&documents["name"], &documents["differences"]), (&json!("documents"), &json!([])));
+    let difference = &works["differences"][0];
+    assert_eq!(works["differences"].as_array().map(Vec::len), Some(1), "{works}");
+    assert_eq!(
+        (&difference["table"], &difference["only_live"], &difference["only_rebuilt"]),
+        (&json!("work"), &json!(1), &json!(1))
+    );
+    let id: String = sqlx::query_scalar("select id::text from works.work where add_up_to = 5")
+        .fetch_one(&system.admin)
+        .await?;
+    for side in ["live_examples", "rebuilt_examples"] {
+        assert!(difference[side][0].as_str().is_some_and(|row| row.contains(&id)), "{difference}");
+    }
+    let (code, said) = say(&system, &models).await?;
+    assert!(code == 4 && said.contains("40 events up to 40"), "{said}");
+    assert!(said.contains("works.work live: ") && said.contains("works.work rebuilt: "), "{said}");
+
+    // Whoever reads it has noticed nothing, and it goes on.
+    assert_eq!(system.number(oid).await?, before, "the live model is the same one");
+    let left = "select count(*) from pg_namespace where nspname like '%\\_\\_%'";
+    assert_eq!(system.number(left).await?, 0, "nothing is left behind");
+    let left = "select count(*) from log.checkpoint where consumer like '%\\_\\_%'";
+    assert_eq!(system.number(left).await?, 0, "nothing is left behind");
+    system.post("/api/v1/works", &json!({"add_up_to": 4})).send().await?.error_for_status()?;
+    system.caught_up().await?;
+    assert_eq!(system.number("select count(*) from works.work").await?, 21);
+
+    // What is wrong with the log is told beside it.
+    tamper(
+        &system,
+        "create table kept as select data from log.event where position = 1;
+         update log.event set data = '{\"n\":7777}' where position = 1",
+    )
+    .await?;
+    let (code, report) = verify(&system, &["--projections", "works"]).await?;
+    assert_eq!((code, &report["findings"][0]["position"]), (4, &json!(1)), "{report}");
+    assert_eq!(report["projections"][0]["differences"].as_array().map(Vec::len), Some(1));
+
+    // Somebody else is at it: that is no difference, but nothing is known either.
+    tamper(&system, "update works.work set add_up_to = 4").await?;
+    let mut other = system.admin.acquire().await?;
+    sqlx::query("select pg_advisory_lock(1919246950, hashtext('users'))")
+        .execute(&mut *other)
+        .await?;
+    eventually("it is shown", async || {
+        Ok(system.json("/api/v1/projections/users").await?["state"] == "rebuilding")
+    })
+    .await?;
+    let restore = "update log.event set data = (select data from kept) where position = 1";
+    tamper(&system, restore).await?;
+    let (code, report) = verify(&system, &["--projections", "users", "works"]).await?;
+    assert_eq!((code, &report["ok"], &report["count"]), (1, &json!(false), &json!(0)), "{report}");
+    assert!(report["projections"][0]["error"].is_string(), "{report}");
+    assert_eq!(report["projections"][1]["differences"], json!([]), "the others are compared");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dump_has_no_models_to_compare() -> Result<()> {
+    let system = System::start().await?;
+    for arguments in [&["--dump", "log.dump", "--projections"][..], &["--projections", "nothing"]] {
+        assert_eq!(say(&system, arguments).await?.0, 2, "{arguments:?}");
+    }
     Ok(())
 }

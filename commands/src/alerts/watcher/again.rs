@@ -33,10 +33,12 @@ struct Back<'a> {
 impl Fold<'_> {
     /// Tries what is asked for, for a turn each. What is remembered has just been saved.
     pub(super) async fn retry(&mut self) -> Result<(), Interrupted> {
-        let retries = parked::requested(self.store.pool(), Watcher::NAME).await?;
-        for retry in retries {
+        let streams = parked::requested(self.store.pool(), Watcher::NAME).await?;
+        for stream in streams {
             self.parked = Parked::load(self.store.pool(), Watcher::NAME).await?;
-            self.go_on(retry).await?;
+            if let Some(retry) = parked::begin(self.store.pool(), Watcher::NAME, &stream).await? {
+                self.go_on(retry).await?;
+            }
             self.parked = Parked::load(self.store.pool(), Watcher::NAME).await?;
         }
         Ok(())
