@@ -24,7 +24,7 @@ pub mod works;
 
 pub use eventstore::parked::MAX_ATTEMPTS;
 pub use projection::{ProjectError, Projection};
-pub use rebuild::{Difference, Phase, Purpose, Rebuild, RebuildError, Rebuilt, Step, verify};
+pub use rebuild::{Difference, Phase, Purpose, Rebuild, RebuildError, Rebuilt, Step};
 pub use runner::{BATCH_EVENTS, Progress};
 pub use schema::{create_schemas, outdated, prepare};
 pub use status::{STALLED_AFTER, State, Status, statuses};

@@ -198,16 +198,6 @@ impl Rebuild {
     }
 }
 
-/// Builds the model of `name` anew, compares it with the live one and throws it away. Both go on
-/// meanwhile: they are compared as they were at one position.
-pub async fn verify(
-    store: &EventStore,
-    name: &str,
-    step: &watch::Sender<Step>,
-) -> Result<Rebuilt, RebuildError> {
-    Rebuild::begin(store, name, Duration::ZERO).await?.run(Purpose::Compare, step).await
-}
-
 async fn run<P: Projection>(
     desk: &mut PgConnection,
     store: &EventStore,
