@@ -6,10 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use domain::{Decider, Kind, Metadata, Position, Reject, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewEvent, NewReceipt, Receipt,
-    StreamAppend, Unavailable,
+    StreamAppend, Unavailable, traced,
 };
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
+use tracing::{Instrument, Span};
 
 /// States kept in memory, by stream. The next command to the stream need not load it.
 const CACHED_STREAMS: usize = 16_384;
@@ -134,7 +135,8 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         envelope: Envelope,
     ) -> Result<Done, Error<D::Rejection>> {
         let cached = self.cache.get(stream);
-        self.run(stream, cached, command, envelope).await
+        let span = Self::span(stream, &envelope);
+        self.run(stream, cached, command, envelope).instrument(span).await
     }
 
     /// The same for a stream whose key was just made, so that there is nothing to load.
@@ -144,7 +146,19 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         command: D::Command,
         envelope: Envelope,
     ) -> Result<Done, Error<D::Rejection>> {
-        self.run(stream, Some(Loaded::default()), command, envelope).await
+        let span = Self::span(stream, &envelope);
+        self.run(stream, Some(Loaded::default()), command, envelope).instrument(span).await
+    }
+
+    fn span(stream: &StreamId, envelope: &Envelope) -> Span {
+        let span = traced!(
+            "command",
+            otel.name = format_args!("command {}", D::CATEGORY),
+            %stream,
+            actor = envelope.metadata.actor,
+        );
+        traced::follow_if_alone(&span, envelope.metadata.traceparent.as_deref());
+        span
     }
 
     /// The state of `stream` now.

@@ -31,6 +31,7 @@ mod ring;
 pub mod snapshot;
 mod subscription;
 mod tail;
+pub mod traced;
 mod verify;
 
 pub use append::{Append, AppendError, Appended, ExpectedVersion, NewEvent, StreamAppend};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::Position;
 use eventstore::parked::{self, MAX_ATTEMPTS, Parked};
-use eventstore::{Checkpoint, EventStore, Feed, Filter, RawEvent, Unavailable};
+use eventstore::{Checkpoint, EventStore, Feed, Filter, RawEvent, Unavailable, traced};
 use sqlx::postgres::types::Oid;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::watch;
@@ -137,10 +137,14 @@ async fn follow<P: Projection>(
             }
         };
         let begun = Instant::now();
+        let spans = traced::each(&batch.events, || {
+            traced!("project", otel.name = format_args!("project {}", P::NAME))
+        });
         if std::mem::take(&mut careful) {
             runner.apply_carefully(&batch.events).await?;
         }
         runner.apply(&batch.events, batch.through).await?;
+        drop(spans);
         progress.set(P::NAME, runner.position);
         if batch.events.len() < BATCH_EVENTS {
             sleep_until(begun + P::PACE).await;

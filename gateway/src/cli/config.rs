@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::outcome::Failure;
 use super::output;
-use crate::config::{Config, Log};
+use crate::config::{Config, Log, Traces};
 use crate::roles::Role;
 
 #[derive(Debug, clap::Args)]
@@ -24,11 +24,12 @@ struct Effective<'a> {
     #[serde(flatten)]
     config: &'a Config,
     log: &'a Log,
+    traces: &'a Traces,
 }
 
-pub(super) fn run(args: &Args, log: &Log) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, log: &Log, traces: &Traces) -> Result<(), Failure> {
     let config = &args.config;
-    let effective = Effective { config, log };
+    let effective = Effective { config, log, traces };
     if args.json {
         output::json(&effective)?;
     } else {

@@ -5,6 +5,7 @@ mod output;
 mod client;
 mod rows;
 mod events;
+mod exporter;
 mod logging;
 mod signals;
 
@@ -40,7 +41,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Log, Mistakes, parse};
+use crate::config::{Log, Mistakes, Traces, parse};
 use outcome::{Failure, FailureKind};
 
 const EXIT_CODES: &str = "\
@@ -53,6 +54,8 @@ Every option can be given in the environment, under the name its help shows.";
 struct Cli {
     #[command(flatten)]
     log: Log,
+    #[command(flatten)]
+    traces: Traces,
     #[command(subcommand)]
     command: Command,
 }
@@ -139,9 +142,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::from(anyhow::Error::from(error)).report(),
     };
+    let exporter = match logging::start(&cli.log, &cli.traces) {
+        Ok(exporter) => exporter,
+        Err(error) => return Failure::from(error).report(),
+    };
     let outcome = runtime.block_on(run(cli));
     // What is left, such as an addition on a thread of its own, does not hold up the end.
     runtime.shutdown_background();
+    drop(exporter);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
@@ -149,8 +157,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let Cli { log, command } = cli;
-    logging::start(&log)?;
+    let Cli { log, traces, command } = cli;
     match command {
         Command::Dev(args) => dev::run(args).await,
         Command::Serve(args) => serve::run(args).await,
@@ -174,7 +181,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Replay(args) => Box::pin(replay::run(args)).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Token(args) => token::run(&args),
-        Command::Config(args) => config::run(&args, &log),
+        Command::Config(args) => config::run(&args, &log, &traces),
         Command::Openapi => openapi::run(),
         Command::Asyncapi => asyncapi::run(),
         Command::Completions(args) => {

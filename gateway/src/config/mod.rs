@@ -220,6 +220,34 @@ pub struct Log {
     pub no_color: Option<String>,
 }
 
+/// Spans for whoever collects traces.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "Traces")]
+pub struct Traces {
+    /// Export spans to this `OpenTelemetry` collector, by OTLP over HTTP; none if not given
+    #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL",
+          value_parser = plain_http)]
+    pub otlp_endpoint: Option<ServerUrl>,
+    /// What this process calls itself there
+    #[arg(
+        long,
+        global = true,
+        env = "OTEL_SERVICE_NAME",
+        value_name = "NAME",
+        default_value = "tributary"
+    )]
+    pub otel_service_name: String,
+}
+
+/// The address of a server that is spoken to without TLS.
+fn plain_http(text: &str) -> Result<ServerUrl, String> {
+    if text.starts_with("http://") {
+        text.parse().map_err(|error: InvalidUrl| error.to_string())
+    } else {
+        Err("it begins with http://; a collector beside this process speaks TLS to others".into())
+    }
+}
+
 /// The forms of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -8,10 +8,13 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tracing::Instrument;
+use eventstore::traced;
+use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::problem::{self, Problem};
+
+const TRACEPARENT: &str = "traceparent";
 
 /// A request's place in its trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +26,24 @@ pub(super) struct Trace {
 
 impl Trace {
     fn of(headers: &HeaderMap) -> Self {
-        let given =
-            headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(parse);
+        let given = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse);
         let (id, flags) = given.unwrap_or_else(|| (Uuid::from_u128(rand::random()), "01"));
         let span: u64 = rand::random();
         let traceparent = format!("00-{}-{span:016x}-{flags}", id.simple());
         Self { id, traceparent }
+    }
+
+    /// The same request as the span that is exported, if one is: what follows from the request
+    /// follows from that span, and it from the one the caller named.
+    fn exported_as(self, span: &Span, headers: &HeaderMap) -> Self {
+        if let Some(Ok(given)) = headers.get(TRACEPARENT).map(|value| value.to_str())
+            && parse(given).is_some()
+        {
+            traced::follow(span, given);
+        }
+        let exported = traced::traceparent(span);
+        let exported = exported.and_then(|text| Some((parse(&text)?.0, text)));
+        exported.map_or(self, |(id, traceparent)| Self { id, traceparent })
     }
 
     /// 32 hexadecimal digits, as in `traceparent`.
@@ -70,15 +85,24 @@ pub(super) async fn layer(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let trace = Trace::of(request.headers());
-    let trace_id = trace.trace_id();
-    request.extensions_mut().insert(trace);
     let method = request.method().clone();
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let span = tracing::info_span!("request", %method, route, trace_id);
+    let exported = traced!(
+        "http",
+        otel.name = format_args!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        http.request.method = %method,
+        http.route = route,
+        http.response.status_code = field::Empty,
+    );
+    let trace = Trace::of(request.headers()).exported_as(&exported, request.headers());
+    let trace_id = trace.trace_id();
+    request.extensions_mut().insert(trace);
+    let span = tracing::info_span!(parent: &exported, "request", %method, route, trace_id);
     let answer = async {
         tokio::time::timeout(limit, next.run(request))
             .await
@@ -86,6 +110,10 @@ pub(super) async fn layer(
     };
     let response = problem::render(answer.instrument(span.clone()).await, &trace_id);
     let status = response.status().as_u16();
+    exported.record("http.response.status_code", status);
+    if response.status().is_server_error() {
+        exported.record("otel.status_code", "ERROR");
+    }
     let took = started.elapsed();
     tracing::debug!(parent: &span, status, ?took, "answered");
     let labels =

@@ -33,6 +33,7 @@ mod parked;
 mod poisoned_orders;
 mod retries;
 mod tail;
+mod traces;
 mod replay;
 mod verify;
 mod faults;

@@ -27,7 +27,7 @@ pub(crate) async fn product(
     Ok(id)
 }
 
-fn cart(lines: &[(&str, u32)]) -> Value {
+pub(crate) fn cart(lines: &[(&str, u32)]) -> Value {
     let items = lines.iter().map(|(id, n)| json!({"product_id": id, "quantity": n}));
     json!({"items": items.collect::<Vec<_>>()})
 }
