@@ -1,6 +1,7 @@
 // Follows the events of one context, each exactly once and in order, over restarts, lost messages
-// and a bus that was wiped: `node subscribe.mjs CONTEXT FILE`. A line an event goes to FILE; the
-// last line says where to go on, so what was done and how far are written together.
+// and a bus that was wiped: `node subscribe.mjs CONTEXT FILE [PREFIX]`. A line an event goes to FILE;
+// the last line says where to go on, so what was done and how far are written together. With the
+// PREFIX of a replay it follows that instead, out of a stream of this name in capitals.
 // docs/subscribe.md
 
 import { existsSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
@@ -18,8 +19,9 @@ class Subscriber {
   last = 0;
   time = null;
 
-  constructor(context, path) {
+  constructor(context, path, prefix = "events") {
     this.context = context;
+    this.prefix = prefix; // Subjects begin with it.
     if (existsSync(path)) {
       const text = readFileSync(path);
       // A line that was being written when we were killed never was.
@@ -53,14 +55,15 @@ class Subscriber {
         opt_start_time: new Date(Date.parse(this.time) - SKEW).toISOString(),
       }
       : { deliver_policy: DeliverPolicy.All };
+    const stream = this.prefix.toUpperCase();
     const name = crypto.randomUUID(); // With a name, permissions can be about the filter.
-    await manager.consumers.add("EVENTS", {
+    await manager.consumers.add(stream, {
       name,
-      filter_subject: `events.${this.context}.>`,
+      filter_subject: `${this.prefix}.${this.context}.>`,
       ack_policy: AckPolicy.None, // How far we are, we know ourselves.
       ...start,
     });
-    const consumer = await manager.jetstream().consumers.get("EVENTS", name);
+    const consumer = await manager.jetstream().consumers.get(stream, name);
     for (;;) {
       let any = false;
       for await (const message of await consumer.fetch({ max_messages: 100, expires: 2_000 })) {
@@ -73,6 +76,7 @@ class Subscriber {
 
   async receive({ headers }) {
     const position = Number(headers.get("Tributary-Position"));
+    // A replay leaves out what was not asked for, and so does not say: an empty text, which is 0.
     const previous = Number(headers.get("Tributary-Previous"));
     if (position <= this.last) return; // It came before.
     if (previous > this.last) {
@@ -107,11 +111,11 @@ class Subscriber {
   }
 }
 
-if (process.argv.length !== 4) {
-  console.error("node subscribe.mjs CONTEXT FILE");
+if (process.argv.length < 4 || process.argv.length > 5) {
+  console.error("node subscribe.mjs CONTEXT FILE [PREFIX]");
   process.exit(2);
 }
-const subscriber = new Subscriber(process.argv[2], process.argv[3]);
+const subscriber = new Subscriber(...process.argv.slice(2));
 const { host, username, password } = new URL(NATS_URL);
 const connection = await connect({
   servers: host,

@@ -1,6 +1,7 @@
 """Follows the events of one context, each exactly once and in order, over restarts, lost messages
-and a bus that was wiped: `subscribe.py CONTEXT FILE`. A line an event goes to FILE; the last line
-says where to go on, so what was done and how far are written together. docs/subscribe.md
+and a bus that was wiped: `subscribe.py CONTEXT FILE [PREFIX]`. A line an event goes to FILE; the
+last line says where to go on, so what was done and how far are written together. With the PREFIX of
+a replay it follows that instead, out of a stream of this name in capitals. docs/subscribe.md
 """
 
 import asyncio
@@ -20,8 +21,9 @@ SKEW = timedelta(minutes=1)
 
 
 class Subscriber:
-    def __init__(self, context, path):
+    def __init__(self, context, path, prefix="events"):
         self.context = context
+        self.prefix = prefix  # Subjects begin with it.
         self.file = open(path, "a+b", buffering=0)
         self.file.seek(0)
         text = self.file.read()
@@ -48,8 +50,8 @@ class Subscriber:
         if self.time:
             since = datetime.fromisoformat(self.time.replace("Z", "+00:00")) - SKEW
             config.deliver_policy, config.opt_start_time = DeliverPolicy.BY_START_TIME, since
-        subject = f"events.{self.context}.>"
-        consumer = await jetstream.pull_subscribe(subject, stream="EVENTS", config=config)
+        subject, stream = f"{self.prefix}.{self.context}.>", self.prefix.upper()
+        consumer = await jetstream.pull_subscribe(subject, stream=stream, config=config)
         try:
             while True:
                 try:
@@ -63,7 +65,8 @@ class Subscriber:
 
     async def receive(self, message):
         position = int(message.headers["Tributary-Position"])
-        previous = int(message.headers["Tributary-Previous"])
+        # A replay leaves out what was not asked for, and so does not say.
+        previous = int(message.headers.get("Tributary-Previous", 0))
         if position <= self.last:
             return  # It came before.
         if previous > self.last:
@@ -98,8 +101,8 @@ class Subscriber:
 
 
 async def main():
-    if len(sys.argv) != 3:
-        sys.exit("subscribe.py CONTEXT FILE")
+    if len(sys.argv) not in (3, 4):
+        sys.exit("subscribe.py CONTEXT FILE [PREFIX]")
     subscriber = Subscriber(*sys.argv[1:])
     client = await nats.connect(
         os.environ["NATS_URL"], max_reconnect_attempts=-1, reconnect_time_wait=1

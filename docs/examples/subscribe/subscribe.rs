@@ -1,6 +1,7 @@
 //! Follows the events of one context, each exactly once and in order, over restarts, lost messages
-//! and a bus that was wiped: `subscribe CONTEXT FILE`. A line an event goes to FILE; the last line
-//! says where to go on, so what was done and how far are written together. docs/subscribe.md
+//! and a bus that was wiped: `subscribe CONTEXT FILE [PREFIX]`. A line an event goes to FILE; the last
+//! line says where to go on, so what was done and how far are written together. With the PREFIX of a
+//! replay it follows that instead, out of a stream of this name in capitals. docs/subscribe.md
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example for the terminal")]
 #![allow(clippy::disallowed_methods, reason = "it is configured by nothing but its environment")]
 
@@ -24,6 +25,8 @@ const SKEW: TimeDelta = TimeDelta::minutes(1);
 
 struct Subscriber {
     context: String,
+    /// Subjects begin with it.
+    prefix: String,
     file: File,
     /// Position of the last event that was dealt with.
     last: i64,
@@ -35,7 +38,7 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    fn resume(context: &str, path: &str) -> Result<Self> {
+    fn resume(context: &str, path: &str, prefix: &str) -> Result<Self> {
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
@@ -50,6 +53,7 @@ impl Subscriber {
         }
         Ok(Self {
             context: context.to_owned(),
+            prefix: prefix.to_owned(),
             file,
             last,
             time,
@@ -79,12 +83,12 @@ impl Subscriber {
         let config = pull::Config {
             // With a name, permissions can be about the filter.
             name: Some(Uuid::now_v7().to_string()),
-            filter_subject: format!("events.{}.>", self.context),
+            filter_subject: format!("{}.{}.>", self.prefix, self.context),
             ack_policy: AckPolicy::None, // How far we are, we know ourselves.
             deliver_policy,
             ..Default::default()
         };
-        let stream = jetstream.get_stream("EVENTS").await?;
+        let stream = jetstream.get_stream(self.prefix.to_uppercase()).await?;
         let mut consumer = stream.create_consumer(config).await?;
         loop {
             let batch = consumer.batch().max_messages(100).expires(Duration::from_secs(2));
@@ -104,7 +108,8 @@ impl Subscriber {
         let headers = message.headers.as_ref().context("a message without headers")?;
         let text = |name: &str| headers.get(name).map_or("", |value| value.as_str());
         let position = text("Tributary-Position").parse()?;
-        let previous: i64 = text("Tributary-Previous").parse()?;
+        // A replay leaves out what was not asked for, and so does not say.
+        let previous: i64 = text("Tributary-Previous").parse().unwrap_or_default();
         if position <= self.last {
             return Ok(()); // It came before.
         }
@@ -140,10 +145,12 @@ impl Subscriber {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let [_, context, file] = &std::env::args().collect::<Vec<_>>()[..] else {
-        anyhow::bail!("subscribe CONTEXT FILE");
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let mut subscriber = match &args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [context, file] => Subscriber::resume(context, file, "events")?,
+        [context, file, prefix] => Subscriber::resume(context, file, prefix)?,
+        _ => anyhow::bail!("subscribe CONTEXT FILE [PREFIX]"),
     };
-    let mut subscriber = Subscriber::resume(context, file)?;
     let server: ServerAddr = std::env::var("NATS_URL")?.parse()?;
     let mut options = ConnectOptions::new().retry_on_initial_connect();
     if let (Some(user), Some(password)) = (server.username(), server.password()) {

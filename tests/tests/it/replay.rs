@@ -1,10 +1,20 @@
 //! Events told again: each once, in order, as fast as asked for; and nothing else happens.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::{self, stream};
+use chrono::{TimeDelta, Utc};
+use domain::Position;
+use eventstore::{EventStore, Filter, link};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tests::{DEADLINE, System, eventually};
+use tests::{DEADLINE, Process, System, eventually};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::subscribers::{Example, wanted};
 
 /// Works that are done, on a log that nothing more happens to.
 async fn past(system: &System) -> Result<i64> {
@@ -94,5 +104,108 @@ async fn it_is_resumed_limited_and_counted() -> Result<()> {
     let some = ["replay", "--to-stdout", "--type", "work_demanded", "--context", "works"];
     assert_eq!(system.run(&some).await?.lines().count(), 10);
     assert_eq!(system.head().await?, head);
+    Ok(())
+}
+
+/// Makes the log what it were if its events had come evenly over a day: the log's clock cannot be
+/// set, so its owner writes the times, and the chain over them.
+async fn over_a_day(system: &System) -> Result<()> {
+    let shutdown = CancellationToken::new();
+    let store = EventStore::open(system.admin.clone(), &TaskTracker::new(), shutdown.clone());
+    let head = store.head().await?;
+    let (begun, day) = (Utc::now() - TimeDelta::days(2), TimeDelta::days(1));
+    let step = day / i32::try_from(head.0 - 1)?;
+    let (mut at, mut hash) = (Position::START, Vec::new());
+    while at < head {
+        let page = store.read(at, head, &Filter::default(), 5_000).await?;
+        at = page.through;
+        for mut event in page.events {
+            let (time, last) = (begun + step * i32::try_from(event.position.0 - 1)?, begun + day);
+            let time = if event.position == head { last } else { time };
+            event.recorded_at = chrono::SubsecRound::trunc_subsecs(time, 6);
+            hash = link(&hash, &event);
+            sqlx::query("update log.event set recorded_at = $2, hash = $3 where position = $1")
+                .bind(event.position.0)
+                .bind(event.recorded_at)
+                .bind(&hash)
+                .execute(&system.admin)
+                .await?;
+        }
+    }
+    let end = "update log.head set hash = $1, recorded_at =
+                 (select recorded_at from log.event order by position desc limit 1)";
+    sqlx::query(end).bind(&hash).execute(&system.admin).await?;
+    shutdown.cancel();
+    Ok(())
+}
+
+/// A day, many times as fast, kept in a stream, and followed by an example; the replay is killed in
+/// the middle and goes on.
+async fn a_day(language: &str) -> Result<()> {
+    let system = System::start().await?;
+    let process = system.serve(&[]).await?;
+    past(&system).await?;
+    let all = wanted(&system, 10).await?;
+    process.terminate().await?;
+    over_a_day(&system).await?;
+    let head = system.head().await?;
+    let client = async_nats::connect(system.nats.url()).await?;
+    let kept = stream::Config {
+        name: "AGAIN".into(),
+        subjects: vec!["again.>".into()],
+        ..Default::default()
+    };
+    let mut kept = jetstream::new(client).create_stream(kept).await?;
+    let example = Example::new(language, &system).await?.of("again");
+    let _running = example.start()?;
+
+    let file = system.folder.join("resume");
+    let file = file.to_str().context("a path")?;
+    let again = ["replay", "--to-subject", "again", "--speed", "21600x", "--resume", file];
+    let begun = Instant::now();
+    let replay = Process::start(&again, &system.environment)?;
+    example.has(all.len() / 2).await?;
+    replay.kill().await?;
+    ensure!(example.lines().len() < all.len(), "it was not killed in the middle");
+    ensure!(begun.elapsed().as_millis() > 1_500, "half a day takes two seconds at that speed");
+    system.run(&again).await?;
+    example.has(all.len()).await?;
+    assert_eq!(example.lines(), all, "{}", example.said());
+    let kept = kept.info().await?.state.messages;
+    assert_eq!(i64::try_from(kept)?, head, "what was told twice was swallowed");
+    assert!(begun.elapsed().as_millis() > 3_000, "a day takes four seconds, without a pause");
+    system.is_sound().await
+}
+
+#[tokio::test]
+async fn a_day_is_heard_by_a_subscriber_in_rust() -> Result<()> {
+    a_day("rust").await
+}
+
+#[tokio::test]
+async fn a_day_is_heard_by_a_subscriber_in_python() -> Result<()> {
+    a_day("python").await
+}
+
+#[tokio::test]
+async fn a_day_is_heard_by_a_subscriber_in_javascript() -> Result<()> {
+    a_day("javascript").await
+}
+
+#[tokio::test]
+async fn a_rate_is_not_exceeded_and_counting_moves_nothing_on() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&[]).await?;
+    let head = past(&system).await?;
+    let file = system.folder.join("resume");
+    let file = file.to_str().context("a path")?;
+    system.run(&["replay", "--dry-run", "--resume", file]).await?;
+    let begun = Instant::now();
+    let slowly = ["replay", "--to-stdout", "--rate", "20", "--limit", "25", "--resume", file];
+    let told = system.run(&slowly).await?;
+    assert_eq!(i64::try_from(told.lines().count())?, head.min(25));
+    // Two of them may come early, to make up for a timer that overslept.
+    let least = u64::try_from(head.min(25) - 3)? * 50;
+    assert!(begun.elapsed().as_millis() >= least.into(), "{:?}", begun.elapsed());
     Ok(())
 }

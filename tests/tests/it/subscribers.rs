@@ -22,17 +22,19 @@ pub(crate) async fn install(language: &str) -> Result<PathBuf> {
 }
 
 /// One of the examples, following `works`.
-struct Example {
+pub(crate) struct Example {
     program: Vec<PathBuf>,
     /// Its lines.
     file: PathBuf,
     /// What it says of its troubles.
     said: PathBuf,
     environment: Vec<(&'static str, String)>,
+    /// Of the replay it follows, if it does not follow the log.
+    prefix: Option<&'static str>,
 }
 
 impl Example {
-    async fn new(language: &str, system: &System) -> Result<Self> {
+    pub(crate) async fn new(language: &str, system: &System) -> Result<Self> {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/subscribe");
         let program = match language {
             "rust" => {
@@ -54,15 +56,22 @@ impl Example {
                 ("TRIBUTARY_URL", system.url.clone()),
                 ("TRIBUTARY_TOKEN", system.token.clone()),
             ],
+            prefix: None,
         })
     }
 
-    fn start(&self) -> Result<Child> {
+    /// Of a replay instead of the log.
+    pub(crate) fn of(self, prefix: &'static str) -> Self {
+        Self { prefix: Some(prefix), ..self }
+    }
+
+    pub(crate) fn start(&self) -> Result<Child> {
         let said = std::fs::OpenOptions::new().create(true).append(true).open(&self.said)?;
         let started = Command::new(&self.program[0])
             .args(&self.program[1..])
             .arg("works")
             .arg(&self.file)
+            .args(self.prefix)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -73,18 +82,18 @@ impl Example {
     }
 
     /// Its lines, without the times.
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let cut = |line: &str| line.rsplit_once(' ').map(|(line, _)| line.to_owned());
         whole.lines().filter_map(cut).collect()
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.said).unwrap_or_default()
     }
 
-    async fn has(&self, count: usize) -> Result<()> {
+    pub(crate) async fn has(&self, count: usize) -> Result<()> {
         eventually("it has dealt with them", async || Ok(self.lines().len() >= count))
             .await
             .with_context(|| format!("{} lines; it said: {}", self.lines().len(), self.said()))
@@ -100,7 +109,7 @@ async fn demand(system: &System, count: usize) -> Result<()> {
 }
 
 /// What the lines have to be, once `count` works are done.
-async fn wanted(system: &System, count: i64) -> Result<Vec<String>> {
+pub(crate) async fn wanted(system: &System, count: i64) -> Result<Vec<String>> {
     eventually("all are done", async || {
         Ok(system.number("select count(*) from works.work where done").await? == count)
     })

@@ -1,15 +1,15 @@
 //! `tributary replay`: events out of the log, once more, to stdout or to subjects of their own. It
 //! reads and tells; nothing is appended, no model changes, no device hears of it.
 
+mod kept;
 mod pace;
 mod progress;
 mod target;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use chrono::{DateTime, Utc};
 use domain::Position;
 use eventstore::{EventStore, Filter};
@@ -21,6 +21,7 @@ use super::events::{self, Which, away};
 use super::outcome::Failure;
 use super::output;
 use crate::config::{Bus, Database};
+use kept::Kept;
 use pace::{Pace, Speed};
 use progress::Progress;
 use target::{Prefix, Target};
@@ -66,7 +67,7 @@ pub(super) struct Args {
     /// As it was recorded, but so many times as fast: `10x`
     #[arg(long, value_name = "FACTOR")]
     speed: Option<Speed>,
-    /// Keep in this file how far it came, and go on from there if it is there already
+    /// Keep in this file how far which run came, and go on with it if it is there already
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     #[command(flatten)]
@@ -80,8 +81,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let pool = eventstore::pool(args.database.options()?, 1);
     let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
-    let (after, until) = stretch(&args, &store).await?;
-    let run = Uuid::now_v7().to_string();
+    let kept = args.resume.as_deref().map(Kept::read).transpose()?.flatten();
+    let (after, until) = stretch(&args, &store, kept.as_ref()).await?;
+    let run = kept.map_or_else(|| Uuid::now_v7().to_string(), |kept| kept.run);
     let mut target = match &args.to_subject {
         Some(prefix) => Target::subject(&args.bus, prefix, &run).await?,
         None if args.dry_run => Target::Nowhere,
@@ -89,8 +91,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     };
     let mut progress = Progress::new(after, until);
     let pace = if args.dry_run { Pace::Free } else { Pace::new(args.rate, args.speed) };
-    let replay = Replay { store: &store, filter, until, limit: args.limit.unwrap_or(u64::MAX) };
-    let ended = replay.tell(pace, &mut target, &mut progress, args.resume.as_deref()).await;
+    let limit = args.limit.unwrap_or(u64::MAX);
+    // What was only counted is still to be told.
+    let resume = args.resume.as_deref().filter(|_| !args.dry_run);
+    let replay = Replay { store: &store, filter, until, limit, run: &run, resume };
+    let ended = replay.tell(pace, &mut target, &mut progress).await;
     shutdown.cancel();
     progress.finish(ended.is_ok());
     if args.to_subject.is_some() {
@@ -100,7 +105,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// What is to be told: everything after the first position and up to the second.
-async fn stretch(args: &Args, store: &EventStore) -> Result<(Position, Position), Failure> {
+async fn stretch(
+    args: &Args,
+    store: &EventStore,
+    kept: Option<&Kept>,
+) -> Result<(Position, Position), Failure> {
     let head = store.head().await.map_err(away)?;
     let mut after = Position(args.from.map_or(0, |from| from - 1));
     let mut until = args.to.map_or(head, |to| head.min(Position(to)));
@@ -110,16 +119,8 @@ async fn stretch(args: &Args, store: &EventStore) -> Result<(Position, Position)
     if let Some(end) = args.until {
         until = until.min(events::before(store, end, head).await?);
     }
-    if let Some(file) = &args.resume {
-        match std::fs::read_to_string(file) {
-            Ok(text) => {
-                let position = text.trim().parse().map_err(anyhow::Error::from);
-                let unfit = || format!("{} holds no position", file.display());
-                after = after.max(Position(position.with_context(unfit)?));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(anyhow::Error::from(error).into()),
-        }
+    if let Some(kept) = kept {
+        after = after.max(kept.position);
     }
     Ok((after, until))
 }
@@ -130,6 +131,10 @@ struct Replay<'a> {
     filter: Filter,
     until: Position,
     limit: u64,
+    /// Its name.
+    run: &'a str,
+    /// Where to write down how far it came.
+    resume: Option<&'a Path>,
 }
 
 impl Replay<'_> {
@@ -138,8 +143,9 @@ impl Replay<'_> {
         mut pace: Pace,
         target: &mut Target<'_>,
         progress: &mut Progress,
-        resume: Option<&std::path::Path>,
     ) -> Result<(), Failure> {
+        // At once, so that it is the same run even if it is killed before it has told anything.
+        self.settle(target, progress).await?;
         let mut saved = Instant::now();
         let mut at = progress.position();
         'told: while at < self.until {
@@ -149,9 +155,10 @@ impl Replay<'_> {
                     break 'told;
                 }
                 let position = event.position;
-                if let Some(due) = pace.due(&event) {
-                    if due > Instant::now() {
-                        settle(target, progress, resume).await?;
+                let now = Instant::now();
+                if let Some(due) = pace.due(event.recorded_at, now) {
+                    if due.saturating_duration_since(now) > SAVE_EVERY {
+                        self.settle(target, progress).await?;
                         saved = Instant::now();
                     }
                     tokio::time::sleep_until(due.into()).await;
@@ -161,32 +168,27 @@ impl Replay<'_> {
                 }
                 progress.tell(position);
                 if saved.elapsed() > SAVE_EVERY {
-                    settle(target, progress, resume).await?;
+                    self.settle(target, progress).await?;
                     saved = Instant::now();
                 }
             }
             progress.pass(page.through);
             at = page.through;
         }
-        settle(target, progress, resume).await
+        self.settle(target, progress).await
     }
-}
-
-/// Makes sure that everything told so far has arrived, and writes down how far that is.
-async fn settle(
-    target: &mut Target<'_>,
-    progress: &mut Progress,
-    resume: Option<&std::path::Path>,
-) -> Result<(), Failure> {
-    target.settle().await?;
-    progress.settle();
-    let Some(file) = resume else {
-        return Ok(());
-    };
-    // A crash in between leaves the old one.
-    let beside = file.with_extension("new");
-    let mut new = std::fs::File::create(&beside).map_err(anyhow::Error::from)?;
-    writeln!(new, "{}", progress.settled()).map_err(anyhow::Error::from)?;
-    std::fs::rename(&beside, file).map_err(anyhow::Error::from)?;
-    Ok(())
+    /// Makes sure that everything told so far has arrived, and writes down how far that is.
+    async fn settle(
+        &self,
+        target: &mut Target<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        target.settle().await?;
+        progress.settle();
+        if let Some(file) = self.resume {
+            let kept = Kept { position: progress.settled(), run: self.run.to_owned() };
+            kept.write(file)?;
+        }
+        Ok(())
+    }
 }
