@@ -5,8 +5,9 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tests::{DEADLINE, System};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tests::{DEADLINE, Options, System, eventually};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout};
 use tokio::time::timeout;
 
 async fn demand(system: &System, count: usize) -> Result<()> {
@@ -130,5 +131,98 @@ async fn a_listener_that_does_not_read_holds_up_nobody() -> Result<()> {
         anyhow::Ok(())
     })
     .await??;
+    system.is_sound().await
+}
+
+/// A running `tributary tail`, of which a test reads as much as it likes.
+struct Tail {
+    shown: Lines<BufReader<ChildStdout>>,
+    said: Lines<BufReader<ChildStderr>>,
+    _process: Child,
+}
+
+impl Tail {
+    fn start(system: &System, after: &str) -> Result<Self> {
+        let mut process = tokio::process::Command::new(tests::tributary())
+            .args(["tail", "--after", after])
+            .envs(system.environment.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let shown = BufReader::new(process.stdout.take().context("its stdout")?).lines();
+        let said = BufReader::new(process.stderr.take().context("its stderr")?).lines();
+        Ok(Self { shown, said, _process: process })
+    }
+
+    /// Reads on until it has shown position `last`.
+    async fn read(&mut self, seen: &mut Vec<i64>, last: i64) -> Result<()> {
+        while seen.last().is_none_or(|position| *position < last) {
+            let line = timeout(DEADLINE, self.shown.next_line()).await;
+            let line = line.with_context(|| format!("nothing after {:?}", seen.last()))??;
+            seen.extend(positions(&line.context("it goes on")?)?);
+        }
+        Ok(())
+    }
+}
+
+async fn readings(system: &System, from: i64, count: i64) -> Result<()> {
+    let reading = |n| json!({"user_id": "u", "device_id": "d", "sequence_id": n, "x": n});
+    for first in (from..from + count).step_by(100) {
+        let body = (first..first + 100).map(reading).collect::<Vec<_>>();
+        system.post("/api/v1/telemetry", &json!(body)).send().await?.error_for_status()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_outlives_the_server_and_the_database() -> Result<()> {
+    let mut system = System::start_with(Options { own_postgres: true }).await?;
+    let mut postgres = system.postgres.take().context("its own")?;
+    let mut process = system.serve(&["http"]).await?;
+    readings(&system, 0, 2_000).await?;
+    let mut live = Tail::start(&system, "0")?;
+    let mut behind = Tail::start(&system, "0")?;
+    let (mut seen, mut slow) = (Vec::new(), Vec::new());
+    live.read(&mut seen, 2_000).await?;
+    // It has shown a little of what it has to catch up with; the pipe takes no more.
+    behind.read(&mut slow, 1).await?;
+
+    // The server goes away and comes back.
+    process = system.serve_after_kill(&["http"], &mut process).await?;
+    readings(&system, 2_000, 100).await?;
+    live.read(&mut seen, 2_100).await?;
+
+    // So does Postgres: one of them waits for news meanwhile, the other is in the middle.
+    postgres.kill().await;
+    let outage = async {
+        loop {
+            let line = timeout(DEADLINE, behind.said.next_line()).await??.context("it goes on")?;
+            if line.contains("going on after") {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    let reading = async {
+        while let Some(line) = behind.shown.next_line().await? {
+            slow.extend(positions(&line)?);
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        outage = outage => outage?,
+        ended = reading => ended.and_then(|()| anyhow::bail!("it ended"))?,
+    }
+    anyhow::ensure!(slow.len() < 2_100, "it was in the middle");
+    postgres.restart().await?;
+    eventually("it takes readings again", async || Ok(readings(&system, 2_100, 100).await.is_ok()))
+        .await?;
+    let head = system.head().await?;
+    live.read(&mut seen, head).await?;
+    behind.read(&mut slow, head).await?;
+    let all: Vec<i64> = (1..=head).collect();
+    assert_eq!(seen, all, "the one that was live");
+    assert_eq!(slow, all, "the one that was behind");
+    drop(process);
     system.is_sound().await
 }
