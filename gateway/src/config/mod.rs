@@ -226,7 +226,7 @@ pub struct Log {
 pub struct Traces {
     /// Export spans to this `OpenTelemetry` collector, by OTLP over HTTP; none if not given
     #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL",
-          value_parser = plain_http)]
+          hide_env_values = true, value_parser = plain_http)]
     pub otlp_endpoint: Option<ServerUrl>,
     /// What this process calls itself there
     #[arg(
