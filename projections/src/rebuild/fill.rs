@@ -16,7 +16,7 @@ use crate::runner::{Failure, Interrupted, Runner};
 /// Most events in one batch. A page of the log also ends at [`eventstore::PAGE_BYTES`], so that
 /// the batches in hand (one each that is written, projected and read, and two that wait) have a
 /// bound.
-const BATCH_EVENTS: usize = 16_000;
+const BATCH_EVENTS: usize = 32_000;
 
 /// A stretch of the log and what it comes to.
 struct Stretch<P: Projection> {

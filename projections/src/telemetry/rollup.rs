@@ -72,7 +72,10 @@ type Key = (usize, usize, i64);
 #[derive(Debug, Default)]
 pub(super) struct Rollups {
     fields: Vec<String>,
-    minutes: HashMap<Key, Rollup>,
+    minutes: Vec<(Key, Rollup)>,
+    index: HashMap<Key, usize>,
+    /// Where each device's values of each field went last: most often the next goes there too.
+    last: Vec<Vec<usize>>,
 }
 
 impl Rollups {
@@ -81,9 +84,8 @@ impl Rollups {
         let mut add = |field: &str, value: f64| {
             let sample = Sample { at: reading.time, position, value };
             let minute = reading.time.timestamp().div_euclid(WIDTHS[0].into());
-            let rollup = Rollup::of(sample);
             let key = (device, self.fields.intern(field), minute);
-            self.minutes.entry(key).and_modify(|known| known.add(&rollup)).or_insert(rollup);
+            self.add_at(key, Rollup::of(sample));
         };
         if let Some(temperature) = reading.temperature {
             add("temperature", temperature);
@@ -96,6 +98,29 @@ impl Rollups {
                 add(field, value);
             }
         }
+    }
+
+    fn add_at(&mut self, key: Key, rollup: Rollup) {
+        let (device, field, _) = key;
+        if self.last.len() <= device {
+            self.last.resize_with(device + 1, Vec::new);
+        }
+        let last = &mut self.last[device];
+        if let Some(&at) = last.get(field)
+            && let Some((known, total)) = self.minutes.get_mut(at)
+            && *known == key
+        {
+            return total.add(&rollup);
+        }
+        let at = *self.index.entry(key).or_insert(self.minutes.len());
+        match self.minutes.get_mut(at) {
+            Some((_, total)) => total.add(&rollup),
+            None => self.minutes.push((key, rollup)),
+        }
+        if last.len() <= field {
+            last.resize(field + 1, usize::MAX);
+        }
+        last[field] = at;
     }
 
     pub(super) async fn write(
