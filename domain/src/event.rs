@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::tagged::Tagged;
+
 /// A set of facts that can happen to one kind of stream.
 ///
 /// Implemented by an enum with `#[serde(tag = "type", content = "data", rename_all =
@@ -254,13 +256,7 @@ pub fn decode<E: Event>(
 }
 
 fn untag<E: Event>(event_type: &str, data: &str) -> Result<E, CodecError> {
-    let mut tagged = String::with_capacity(event_type.len() + data.len() + 20);
-    tagged.push_str(r#"{"type":""#);
-    tagged.push_str(event_type);
-    tagged.push_str(r#"","data":"#);
-    tagged.push_str(data);
-    tagged.push('}');
-    serde_json::from_str(&tagged).map_err(CodecError::Json)
+    E::deserialize(Tagged::new(event_type, data)).map_err(CodecError::Json)
 }
 
 fn current_version<E: Event>(event_type: &str) -> Result<i16, CodecError> {

@@ -12,6 +12,7 @@ pub mod actor;
 pub mod context;
 mod fact;
 mod span;
+mod tagged;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -87,7 +87,7 @@ impl EventStore {
         let mut sql = format!("select {COLUMNS} from log.event where {range}");
         let mut until = until;
         if *filter != ALL {
-            sql += " and (cardinality($4::text[]) = 0 or split_part(stream_id, '-', 1) = any($4))
+            sql += " and (cardinality($4::text[]) = 0 or stream_id ^@ any($4))
                      and (cardinality($5::text[]) = 0 or event_type = any($5))";
             if filter.stream.is_none() {
                 until = until.min(Position(after.0.saturating_add(SCAN)));
@@ -99,7 +99,9 @@ impl EventStore {
             .bind(until.0)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX));
         if *filter != ALL {
-            query = query.bind(&filter.categories).bind(&filter.event_types);
+            let begin = |category: &String| format!("{category}-");
+            let categories: Vec<_> = filter.categories.iter().map(begin).collect();
+            query = query.bind(categories).bind(&filter.event_types);
         }
         if let Some(stream) = &filter.stream {
             query = query.bind(stream.as_str());
