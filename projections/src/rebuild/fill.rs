@@ -20,7 +20,7 @@ const BATCH_EVENTS: usize = 32_000;
 
 /// A stretch of the log and what it comes to.
 struct Stretch<P: Projection> {
-    events: Vec<Arc<RawEvent>>,
+    events: Vec<RawEvent>,
     changes: Result<P::Changes, ProjectError>,
     last: Option<DateTime<Utc>>,
     through: Position,
@@ -80,7 +80,7 @@ async fn understand<P: Projection>(
         let stretch = page.map(|page| Stretch {
             changes: project::<P>(&page.events),
             last: page.events.last().map(|event| event.recorded_at),
-            events: page.events.into_iter().map(Arc::new).collect(),
+            events: page.events,
             through: page.through,
         });
         if sender.send(stretch).await.is_err() {
@@ -105,5 +105,6 @@ async fn write<P: Projection>(
             Err(Failure::Unreadable(_) | Failure::Refused(_)) => {}
         }
     }
+    let events: Vec<_> = events.into_iter().map(Arc::new).collect();
     runner.apply(&events, through).await
 }
