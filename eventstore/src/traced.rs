@@ -57,7 +57,7 @@ pub fn traceparent(span: &Span) -> Option<String> {
     valid.then(|| format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id()))
 }
 
-/// A span in each trace that `events` belong to, [`MAX_TRACES`] at most. They last until they are
+/// A span in each trace that `events` belong to, a hundred at most. They last until they are
 /// dropped.
 pub fn each(events: &[Arc<RawEvent>], span: impl Fn() -> Span) -> Vec<Span> {
     if span().is_disabled() {
