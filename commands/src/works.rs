@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use domain::Metadata;
 use domain::works::{Command, Rejection, RetryPolicy, Work, add_up_to, stream};
+use domain::{Metadata, Version};
+use eventstore::EventStore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -35,13 +36,14 @@ pub enum Attempt {
 /// Does works, one at a time for each call of [`Worker::attempt`].
 #[derive(Debug)]
 pub struct Worker {
+    store: EventStore,
     handler: Handler<Work>,
     options: Options,
 }
 
 impl Worker {
-    pub fn new(handler: Handler<Work>, options: Options) -> Self {
-        Self { handler, options }
+    pub fn new(store: EventStore, options: Options) -> Self {
+        Self { handler: Handler::new(store.clone()), store, options }
     }
 
     /// Claims the work and does it. When `shutdown` comes first, the attempt fails and the work is
@@ -52,16 +54,19 @@ impl Worker {
         shutdown: &CancellationToken,
     ) -> Result<Attempt, Error<Rejection>> {
         let Options { name, lease, retry, .. } = &self.options;
+        let Some(around) = self.around(id).await? else {
+            return Ok(Attempt::NotOurs);
+        };
         let claim =
             Command::Claim { worker: name.clone(), now: now(), lease: *lease, retry: *retry };
-        if !self.say(id, claim).await? {
+        if !self.say(id, claim, &around).await? {
             return Ok(Attempt::NotOurs);
         }
         let Work::Claimed { attempt, add_up_to, .. } = self.handler.load(&stream(id)).await?.state
         else {
             return Ok(Attempt::NotOurs); // The claim found the last lease ended, and gave it up.
         };
-        if !self.say(id, Command::Start { attempt }).await? {
+        if !self.say(id, Command::Start { attempt }, &around).await? {
             return Ok(Attempt::NotOurs);
         }
         let (outcome, verdict) = match self.add(add_up_to, shutdown).await {
@@ -71,17 +76,32 @@ impl Worker {
                 (fail, Attempt::Failed)
             }
         };
-        Ok(if self.say(id, outcome).await? { verdict } else { Attempt::NotOurs })
+        Ok(if self.say(id, outcome, &around).await? { verdict } else { Attempt::NotOurs })
+    }
+
+    /// What goes with all that is said of a work: it follows from the demand.
+    async fn around(&self, id: Uuid) -> Result<Option<Metadata>, Error<Rejection>> {
+        let first = self.store.read_stream(&stream(id), Version::NONE, 1).await?;
+        let Some(demanded) = first.first() else {
+            return Ok(None);
+        };
+        let Metadata { correlation_id, traceparent, .. } = demanded.metadata()?;
+        Ok(Some(Metadata {
+            correlation_id: correlation_id.or(Some(demanded.id)),
+            causation_id: Some(demanded.id),
+            actor: Some(self.options.name.clone()),
+            traceparent,
+        }))
     }
 
     /// False when the decider says that the work has gone on without us.
-    async fn say(&self, id: Uuid, command: Command) -> Result<bool, Error<Rejection>> {
-        let metadata = Metadata {
-            actor: Some(self.options.name.clone()),
-            correlation_id: Some(id),
-            ..Metadata::default()
-        };
-        let envelope = Envelope { metadata, ..Envelope::default() };
+    async fn say(
+        &self,
+        id: Uuid,
+        command: Command,
+        around: &Metadata,
+    ) -> Result<bool, Error<Rejection>> {
+        let envelope = Envelope { metadata: around.clone(), ..Envelope::default() };
         match self.handler.execute(&stream(id), command, envelope).await {
             Ok(Done { .. }) => Ok(true),
             Err(

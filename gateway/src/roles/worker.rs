@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use commands::Handler;
 use commands::alerts::Watcher;
 use commands::works::{Attempt, Worker};
 use domain::Decider;
@@ -36,12 +35,11 @@ const SIGNS: usize = 1_000;
 /// Takes demands, and does works, until `shutdown`. An attempt that is under way then fails, and
 /// the work is free again after its backoff.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let handler = Handler::new(parts.store.clone());
     let options = parts.config.worker.options();
     let watcher = Watcher::new(parts.store.clone(), parts.feed.clone());
     let slots = usize::from(parts.config.worker.worker_concurrency);
     let works = Works {
-        worker: Arc::new(Worker::new(handler, options)),
+        worker: Arc::new(Worker::new(parts.store.clone(), options)),
         slots: Arc::new(Semaphore::new(slots)),
         busy: Arc::default(),
         sign: Arc::default(),

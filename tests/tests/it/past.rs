@@ -90,6 +90,21 @@ async fn an_order_and_an_alert_are_traced_to_what_began_them() -> Result<()> {
     let tree = system.run(&["trace", &begun]).await?;
     assert!(tree.contains("    order_confirmed  order-"), "{tree}");
 
+    // A worker's doings follow from the demand.
+    let demanded = admin.post("/api/v1/works", &json!({"add_up_to": 4})).send().await?;
+    let position = demanded.headers()["tributary-position"].to_str()?.to_owned();
+    eventually("the work is traced to its demand", async || {
+        let trace = system.json(&format!("/api/v1/events/{position}/trace")).await?;
+        let steps = trace["events"].as_array().context("events")?.iter();
+        let steps: Vec<_> = steps.map(|event| (&event["type"], &event["depth"])).collect();
+        let wanted = ["work_demanded", "work_claimed", "work_started", "work_completed"];
+        let done = steps.len() == wanted.len();
+        Ok(done
+            && steps.iter().zip(wanted).all(|((is, _), wanted)| *is == wanted)
+            && steps[1..].iter().all(|(_, depth)| **depth == 1))
+    })
+    .await?;
+
     // A reading that nobody asked for begins a trace of its own.
     let rules = json!({"rules": [{"key": "x", "operator": ">", "threshold": 1}]});
     admin.command(Method::PUT, "/api/v1/users/u/config", &rules).await?;
