@@ -13,4 +13,4 @@ mod system;
 pub use load::Load;
 pub use process::{Process, tributary};
 pub use publish::Listener;
-pub use system::{Bridge, Caller, DEADLINE, Options, System, eventually, free_port};
+pub use system::{Bridge, Caller, DEADLINE, Options, System, asked_for, eventually, free_port};

@@ -1,6 +1,7 @@
 //! One test's system, and what every test asserts of it in the end.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -417,4 +418,13 @@ async fn start_nats(folder: &Path) -> Result<Nats> {
 /// A port that nobody listens on now.
 pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// How much of something a test is to take: what the variable says, or else `usual`.
+pub fn asked_for<N: FromStr>(variable: &str, usual: N) -> Result<N> {
+    let Some(text) = std::env::var_os(variable) else {
+        return Ok(usual);
+    };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number.with_context(|| format!("{variable} is a number"))
 }

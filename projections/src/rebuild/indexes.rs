@@ -1,6 +1,6 @@
-//! Indexes that only queries need: a rebuild fills its tables without them, which costs a third,
-//! and makes them before anybody asks. What is still to be made stands in the schema itself, so
-//! that an interrupted rebuild knows it too.
+//! Indexes that only queries need: a rebuild fills its tables without them, because making them
+//! once costs less than keeping them up row by row, and makes them before anybody asks. What is
+//! still to be made stands in the schema itself, so that an interrupted rebuild knows it too.
 
 use sqlx::{Connection, Executor, PgConnection};
 

@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use gateway::servers::{Mosquitto, mosquitto};
 use serde_json::{Value, json};
-use tests::{Options, Process, System, eventually};
+use tests::{Options, Process, System, asked_for, eventually};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::bus::read_from_the_beginning;
@@ -19,9 +19,7 @@ const BURST: (i64, Duration) = (100, Duration::from_millis(50));
 
 /// How long a server stays away: `TRIBUTARY_FAULT_SECONDS`, or five.
 fn outage() -> Result<Duration> {
-    let seconds = std::env::var_os("TRIBUTARY_FAULT_SECONDS").unwrap_or("5".into());
-    let seconds = seconds.to_str().and_then(|text| text.parse().ok());
-    Ok(Duration::from_secs(seconds.context("TRIBUTARY_FAULT_SECONDS is a number")?))
+    Ok(Duration::from_secs(asked_for("TRIBUTARY_FAULT_SECONDS", 5)?))
 }
 
 /// Demands works over HTTP with a key each until it is told to stop; a demand that got no answer
@@ -226,12 +224,19 @@ async fn sigterm_finishes_what_was_taken() -> Result<()> {
     system.is_sound().await
 }
 
-/// Waits until what is visible is less than half a second old: then nothing waits in the broker.
+/// Waits until a reading that was made after this call is visible, and less than half a second old:
+/// then nothing waits in the broker, which hands on in order. An earlier reading would not show
+/// that: it may have come before what was killed last.
 async fn keeps_up(system: &System) -> Result<()> {
-    let age =
-        "select coalesce(extract(epoch from clock_timestamp() - max(time)) * 1000, 1e6)::bigint
-               from telemetry.device";
-    eventually("the newest reading is visible", async || Ok(system.number(age).await? < 500)).await
+    let now = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
+    let newest = "select coalesce(extract(epoch from max(time)) * 1000, 0)::bigint
+                  from telemetry.device";
+    let called = system.number(now).await?;
+    eventually("a new reading is visible", async || {
+        let newest = system.number(newest).await?;
+        Ok(newest > called && system.number(now).await? - newest < 500)
+    })
+    .await
 }
 
 /// Every server and role on the way of a reading, one after the other, while `tributary load` counts

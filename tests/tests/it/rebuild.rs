@@ -159,7 +159,7 @@ async fn a_row_that_was_altered_is_found_and_repaired() -> Result<()> {
 }
 
 /// Appends an event of a work that may be one nobody can read.
-pub(crate) async fn tell(system: &System, id: &str, event_type: &str, data: &str) -> Result<()> {
+async fn tell(system: &System, id: &str, event_type: &str, data: &str) -> Result<()> {
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
     let encoded =
@@ -170,15 +170,30 @@ pub(crate) async fn tell(system: &System, id: &str, event_type: &str, data: &str
     Ok(())
 }
 
+/// A work that the projection has parked at its second event. Returns its id.
+pub(crate) async fn parked_work(system: &System) -> Result<String> {
+    let works = system.caller(system.token.clone());
+    let work = works.command(Method::POST, "/api/v1/works", &json!({})).await?;
+    let id = work["id"].as_str().context("an id")?;
+    tell(system, id, "work_claimed", r#"{"worker": 7}"#).await?;
+    system.caught_up().await?;
+    Ok(id.to_owned())
+}
+
+/// Makes that event what a build that can read it would see.
+pub(crate) async fn mend(system: &System) -> Result<()> {
+    let mend = r#"update log.event set data = '{"worker": "w", "attempt": 1, "lease_until": "2026-01-01T00:00:30Z"}'
+                  where event_type = 'work_claimed'"#;
+    sqlx::query(mend).execute(&system.admin).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_was_parked_is_tried_again() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http", "projector"]).await?;
     let works = system.caller(system.token.clone());
-    let work = works.command(Method::POST, "/api/v1/works", &json!({})).await?;
-    let id = work["id"].as_str().context("an id")?;
-    tell(&system, id, "work_claimed", r#"{"worker": 7}"#).await?;
-    system.caught_up().await?;
+    let id = parked_work(&system).await?;
     let parked = "select count(*) from log.parked where parked and consumer = 'works'";
     assert_eq!(system.number(parked).await?, 1);
     let (code, ended) = run(&system, &["rebuild", "works", "--verify", "--json"]).await?;
@@ -186,16 +201,13 @@ async fn what_was_parked_is_tried_again() -> Result<()> {
     assert_eq!(system.number(parked).await?, 1, "it cannot be read by the new model either");
     assert_eq!(system.number("select count(*) from log.parked").await?, 1);
 
-    // What a build that can read it would see.
-    let fix = r#"update log.event set data = '{"worker": "w", "attempt": 1, "lease_until": "2026-01-01T00:00:30Z"}'
-                 where event_type = 'work_claimed'"#;
-    sqlx::query(fix).execute(&system.admin).await?;
+    mend(&system).await?;
     let (code, ended) = run(&system, &["rebuild", "works", "--json"]).await?;
     assert_eq!((code, &ended[0]["parked"]), (Some(0), &json!(0)), "{ended:#}");
     assert_eq!(system.number(parked).await?, 0);
     assert_eq!(works.json(&format!("/api/v1/works/{id}")).await?["status"], "claimed");
     // The live runner knows at once that the stream need not wait any longer.
-    tell(&system, id, "work_started", r#"{"attempt": 1}"#).await?;
+    tell(&system, &id, "work_started", r#"{"attempt": 1}"#).await?;
     system.caught_up().await?;
     assert_eq!(works.json(&format!("/api/v1/works/{id}")).await?["status"], "started");
     Ok(())

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgConnection};
-use tests::{Caller, Process, System, eventually};
+use tests::{Caller, Process, System, asked_for, eventually};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -30,13 +30,6 @@ const LOOK: Duration = Duration::from_millis(1);
 const ROUNDS: usize = 10;
 /// Readings of one device in one request, while the log is filled.
 const READINGS: usize = 50;
-
-/// Readings in the log before anything is rebuilt: `TRIBUTARY_REBUILD_EVENTS`, or five thousand.
-fn events() -> Result<usize> {
-    let events = std::env::var_os("TRIBUTARY_REBUILD_EVENTS").unwrap_or("5000".into());
-    let events = events.to_str().and_then(|text| text.parse().ok());
-    events.context("TRIBUTARY_REBUILD_EVENTS is a number")
-}
 
 /// Appends behind the API's back, faster than it could: readings of ninety devices, and an event
 /// each of contexts that would take long to get one of.
@@ -175,7 +168,7 @@ async fn indexes(system: &System) -> Result<Vec<String>> {
 
 #[tokio::test]
 async fn nobody_notices() -> Result<()> {
-    let events = events()?;
+    let events = asked_for("TRIBUTARY_REBUILD_EVENTS", 5_000)?;
     let system = Arc::new(System::start().await?);
     let _process = system.serve(&[]).await?;
     fill(&system, events).await?;

@@ -2,22 +2,17 @@
 //! The one about backups is in `restore`.
 
 use anyhow::{Context, Result};
-use reqwest::Method;
-use serde_json::json;
 use tests::{System, tributary};
 
 use crate::pasted::{blocks, run_blocks};
-use crate::rebuild::tell;
+use crate::rebuild::{mend, parked_work};
 
 #[tokio::test]
 async fn they_can_be_pasted() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http", "projector"]).await?;
     let works = system.caller(system.token.clone());
-    let work = works.command(Method::POST, "/api/v1/works", &json!({})).await?;
-    let id = work["id"].as_str().context("an id")?;
-    tell(&system, id, "work_claimed", r#"{"worker": 7}"#).await?;
-    system.caught_up().await?;
+    let id = parked_work(&system).await?;
 
     let page = blocks("docs/operations.md")?;
     let debug = tributary().parent().context("a folder")?.display().to_string();
@@ -38,10 +33,7 @@ async fn they_can_be_pasted() -> Result<()> {
         run_blocks(&system.folder, &environment, &wanted).await
     };
     paste(&["# Verify", "# Rebuild", "# Parked"]).await?;
-    // What a build that can read it would see.
-    let mend = r#"update log.event set data = '{"worker": "w", "attempt": 1, "lease_until": "2026-01-01T00:00:30Z"}'
-                  where event_type = 'work_claimed'"#;
-    sqlx::query(mend).execute(&system.admin).await?;
+    mend(&system).await?;
     paste(&["# Retry", "# Replay"]).await?;
     assert_eq!(works.json(&format!("/api/v1/works/{id}")).await?["status"], "claimed");
     assert_eq!(page.len(), 7, "a block that nobody pastes");

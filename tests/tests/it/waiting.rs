@@ -7,14 +7,7 @@ use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{System, eventually};
-
-/// Writes that are read at once: `TRIBUTARY_WRITES`, or two thousand.
-fn writes() -> Result<usize> {
-    let writes = std::env::var_os("TRIBUTARY_WRITES").unwrap_or("2000".into());
-    let writes = writes.to_str().and_then(|text| text.parse().ok());
-    writes.context("TRIBUTARY_WRITES is a number")
-}
+use tests::{System, asked_for, eventually};
 
 /// Clients that write and read.
 const CLIENTS: usize = 32;
@@ -51,7 +44,7 @@ pub(crate) async fn write_and_read(system: &System, n: usize) -> Result<Duration
 
 #[tokio::test]
 async fn whoever_wrote_reads_what_was_written() -> Result<()> {
-    let writes = writes()?;
+    let writes = asked_for("TRIBUTARY_WRITES", 2_000)?;
     let system = System::start().await?;
     let _process = system.serve(&["http", "projector"]).await?;
     let results = futures::stream::iter((0..writes).map(|n| write_and_read(&system, n)));
