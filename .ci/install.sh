@@ -7,7 +7,7 @@
 # where it cannot install.
 set -u
 
-# Where packages put programs that the search path may not name (as gateway/src/servers/programs.rs).
+# Where packages put programs that the search path may not name (as devservers/src/programs.rs).
 PATH="$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/opt/homebrew/bin:/opt/homebrew/sbin"
 
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::documents::schema::{Command, Rejection, Schema};
 use domain::documents::{Body, SchemaName, SchemaRef, schema_stream};
-use domain::{StreamId, Version};
+use eventsourcing::{StreamId, Version};
 use eventstore::EventStore;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use quick_cache::sync::Cache;

@@ -3,10 +3,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use domain::{Decider, Kind, Metadata, Position, Reject, StreamId, Version};
+use eventsourcing::{Decider, Kind, Metadata, Position, Reject, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewEvent, NewReceipt, Receipt,
-    StreamAppend, Unavailable, traced,
+    StreamAppend, Unavailable, otel, traced,
 };
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
@@ -65,7 +65,7 @@ pub enum Error<R: Reject> {
     ShuttingDown,
     /// The stream holds something this build cannot read or write.
     #[error("the stream cannot be read or written by this build")]
-    Codec(#[from] domain::event::CodecError),
+    Codec(#[from] eventsourcing::event::CodecError),
 }
 
 impl<R: Reject> From<AppendError> for Error<R> {
@@ -87,7 +87,7 @@ pub enum LoadError {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     #[error("the stream cannot be read by this build")]
-    Codec(#[from] domain::event::CodecError),
+    Codec(#[from] eventsourcing::event::CodecError),
 }
 
 impl<R: Reject> From<LoadError> for Error<R> {
@@ -157,7 +157,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
             %stream,
             actor = envelope.metadata.actor,
         );
-        traced::follow_if_alone(&span, envelope.metadata.traceparent.as_deref());
+        otel::follow_if_alone(&span, envelope.metadata.traceparent.as_deref());
         span
     }
 

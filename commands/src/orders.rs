@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use domain::event::StreamId;
 use domain::orders::fulfilment::{Dispatch, order_of, react};
 use domain::orders::order::{self, Line};
 use domain::orders::product::{self, SkuEvent};
@@ -10,7 +9,8 @@ use domain::orders::{
     Currency, Event, Order, Product, StockItem, order_stream, product_stream, sku_stream,
     stock_item, stock_stream,
 };
-use domain::{Decider, Recorded};
+use eventsourcing::event::StreamId;
+use eventsourcing::{Decider, Recorded};
 use eventstore::{EventStore, ExpectedVersion, Feed, NewEvent, StreamAppend};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -116,8 +116,10 @@ impl Fulfilment {
         id: Uuid,
         now: chrono::DateTime<chrono::Utc>,
     ) -> Result<(), Error<order::Rejection>> {
-        let metadata =
-            domain::Metadata { actor: Some(Self::NAME.into()), ..domain::Metadata::default() };
+        let metadata = eventsourcing::Metadata {
+            actor: Some(Self::NAME.into()),
+            ..eventsourcing::Metadata::default()
+        };
         let envelope = Envelope { metadata, ..Envelope::default() };
         let command = order::Command::Expire { now };
         match self.orders.execute(&order_stream(id), command, envelope).await {

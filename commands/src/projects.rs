@@ -5,8 +5,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use domain::Actor;
 use domain::projects::{Project, Rejection, Task, project, task};
-use domain::{Actor, StreamId};
+use eventsourcing::StreamId;
 use eventstore::{EventStore, ExpectedVersion, StreamAppend};
 use tokio::sync::RwLock;
 use uuid::Uuid;

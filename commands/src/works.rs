@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use domain::works::{Command, Rejection, RetryPolicy, Work, add_up_to, stream};
-use domain::{Metadata, Version};
+use eventsourcing::{Metadata, Version};
 use eventstore::EventStore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

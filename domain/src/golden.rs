@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use crate::event::{Event, decode, encode};
 use crate::{
-    CONTEXTS, Context, alerts, documents, host, orders, page_views, projects, telemetry, users,
-    works,
+    CONTEXTS, alerts, documents, host, orders, page_views, projects, telemetry, users, works,
 };
+use eventsourcing::Context;
+use eventsourcing::event::{Event, decode, encode};
 
 /// Checks the golden files of one event set.
 type Check = fn(&Context);
@@ -87,7 +87,7 @@ fn an_event_type_belongs_to_one_context() {
 mod upcasting {
     use serde::{Deserialize, Serialize};
 
-    use crate::event::{CodecError, Event, Upcast, decode};
+    use eventsourcing::event::{CodecError, Event, Upcast, decode};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type", content = "data", rename_all = "snake_case")]

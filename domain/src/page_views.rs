@@ -6,8 +6,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::context::Context;
-use crate::event::StreamId;
+use eventsourcing::Context;
+use eventsourcing::StreamId;
 
 /// Category of the streams of page views.
 pub const PAGE_VIEW: &str = "page_view";
@@ -24,7 +24,7 @@ pub enum Event {
     PageViewed(PageView),
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

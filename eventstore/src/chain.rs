@@ -2,7 +2,7 @@
 //! of history and every hash after it is wrong.
 
 use chrono::{DateTime, Utc};
-use domain::Position;
+use eventsourcing::Position;
 use sha2::{Digest, Sha256};
 
 use crate::raw::RawEvent;

@@ -7,51 +7,37 @@
 //! - [`Relay`]: publishes the log to the bus, in order.
 
 mod append;
-mod appender;
-mod batch;
+mod read;
+mod consume;
 mod bus;
 mod chain;
-mod checkpoint;
 mod copy;
-mod feed;
-mod heard;
-mod lease;
-mod message;
-mod judge;
-mod memory;
-pub mod parked;
 mod migrate;
-mod prepared;
 mod raw;
-mod read;
-mod receipt;
-mod relay;
-mod retell;
-mod ring;
-pub mod snapshot;
-mod subscription;
-mod tail;
-pub mod traced;
-mod verify;
+mod error;
+pub mod otel;
 
+pub use append::appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
+pub use append::receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
 pub use append::{Append, AppendError, Appended, ExpectedVersion, NewEvent, StreamAppend};
-pub use appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
-pub use bus::{Bus, BusError, BusOptions, HEAD_SUBJECT, Heads, STREAM, SUBJECTS, announcer};
+pub use bus::replay::{REPLAY, Retold, retell};
+pub use bus::{Bus, BusError, BusOptions, HEAD_SUBJECT, Heads, STREAM, SUBJECTS};
 pub use chain::{EventHash, link};
-pub use checkpoint::Checkpoint;
+pub use consume::checkpoint::Checkpoint;
+pub use consume::head_announcer::announcer;
+pub use consume::relay::{ContextOf, Relay};
+pub use consume::{parked, snapshot};
 pub use copy::CopyRows;
-pub use feed::{Feed, Source};
+pub use error::Unavailable;
 pub use migrate::{begin_epoch, migrate, pool, set_application_password};
 pub use raw::RawEvent;
+pub use read::feed::{Feed, Source};
+pub use read::ring_buffer::RING_BYTES;
+pub use read::subscription::{Batch, Subscription};
+pub use read::verify::{Finding, Link, Walk};
 pub use read::{Filter, PAGE_BYTES, Page};
-pub use receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
-pub use relay::{ContextOf, Relay};
-pub use retell::{REPLAY, Retold, retell};
-pub use ring::RING_BYTES;
-pub use subscription::{Batch, Subscription};
-pub use verify::{Finding, Link, Walk};
 
-use domain::Position;
+use eventsourcing::Position;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +47,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone)]
 pub struct EventStore {
     pool: PgPool,
-    appender: appender::Handle,
+    appender: append::appender::Handle,
     committed: watch::Receiver<Position>,
 }
 
@@ -69,7 +55,7 @@ impl EventStore {
     /// Opens the log and starts the process's appender on `tasks`. It stops taking requests when
     /// `shutdown` is cancelled, after it has finished those it took.
     pub fn open(pool: PgPool, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
-        let (appender, committed) = appender::spawn(&pool, tasks, shutdown);
+        let (appender, committed) = append::appender::spawn(&pool, tasks, shutdown);
         Self { pool, appender, committed }
     }
 
@@ -84,8 +70,3 @@ impl EventStore {
         self.committed.clone()
     }
 }
-
-/// A failure of the database under the log, not of what was asked.
-#[derive(Debug, thiserror::Error)]
-#[error("the log is not reachable")]
-pub struct Unavailable(#[from] pub sqlx::Error);

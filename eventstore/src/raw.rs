@@ -1,8 +1,8 @@
 //! An event as the log holds it, before anybody knows what it means.
 
 use chrono::{DateTime, Utc};
-use domain::event::{CodecError, EventSet};
-use domain::{Metadata, Position, Recorded, StreamId, Version};
+use eventsourcing::event::{CodecError, EventSet};
+use eventsourcing::{Metadata, Position, Recorded, StreamId, Version};
 use uuid::Uuid;
 
 /// One row of the log.

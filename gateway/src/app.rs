@@ -13,10 +13,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::bridge::Accounting;
+use crate::config::{Config, ProcessRole};
 use crate::http::Waiter;
-use crate::mqtt::Accounting;
-use crate::roles::{self, Role};
+use crate::parts::Parts;
+use crate::roles;
 use crate::tokens::Keys;
 
 /// How long roles may take to finish what they took.
@@ -27,21 +28,6 @@ const LOG_GRACE: Duration = Duration::from_millis(1500);
 /// Name of the bridge in metrics.
 const BRIDGE: &str = "mqtt";
 
-/// What the roles of one process share.
-#[derive(Debug, Clone)]
-pub struct Parts {
-    pub config: Arc<Config>,
-    pub store: EventStore,
-    pub bus: Bus,
-    pub feed: Feed,
-    pub progress: Progress,
-    pub wait: Waiter,
-    /// The bridge's books, if one of the roles is to run it.
-    pub bridge: Option<Arc<Accounting>>,
-    /// Shutdown waits for what runs here.
-    pub tasks: TaskTracker,
-}
-
 /// A running process, or as good as one.
 #[derive(Debug)]
 pub struct App {
@@ -51,13 +37,13 @@ pub struct App {
     shutdown: CancellationToken,
     /// What the roles stand on: it ends after them.
     log: (TaskTracker, CancellationToken),
-    ended: mpsc::Receiver<(Role, anyhow::Result<()>)>,
+    ended: mpsc::Receiver<(ProcessRole, anyhow::Result<()>)>,
 }
 
 impl App {
     /// Starts `roles`. None of the servers need be there yet.
-    pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Self> {
-        crate::figures::install();
+    pub async fn start(config: Config, roles: &[ProcessRole]) -> anyhow::Result<Self> {
+        crate::metrics::install();
         let log = (TaskTracker::new(), CancellationToken::new());
         let shutdown = CancellationToken::new();
         let options = config.database.options()?;
@@ -76,7 +62,7 @@ impl App {
             feed,
             progress,
             wait,
-            bridge: roles.contains(&Role::Mqtt).then(|| Arc::new(Accounting::new(BRIDGE))),
+            bridge: roles.contains(&ProcessRole::Mqtt).then(|| Arc::new(Accounting::new(BRIDGE))),
             tasks: TaskTracker::new(),
         };
         Self::run(parts, log, shutdown, roles).await
@@ -86,13 +72,13 @@ impl App {
         parts: Parts,
         log: (TaskTracker, CancellationToken),
         shutdown: CancellationToken,
-        roles: &[Role],
+        roles: &[ProcessRole],
     ) -> anyhow::Result<Self> {
         let (sender, ended) = mpsc::channel(roles.len().max(1));
         let mut address = None;
         for &role in roles {
             let listener = match role {
-                Role::Http => Some(listen(&parts.config, &mut address).await?),
+                ProcessRole::Http => Some(listen(&parts.config, &mut address).await?),
                 _ => None,
             };
             let running = roles::run(role, parts.clone(), listener, shutdown.clone());

@@ -2,22 +2,21 @@
 //! Requests become domain types here, errors become answers here, and nothing is decided here.
 
 pub mod config;
-pub mod cli;
-pub mod app;
-pub mod roles;
 pub mod tokens;
-pub mod figures;
-mod lag_figures;
-mod codes;
+pub mod metrics;
 pub mod host_metrics;
-pub mod agent;
+mod lag_metrics;
+pub mod work_code;
+pub mod bridge;
+pub mod nats;
 #[expect(unused_qualifications, reason = "written by the macros of utoipa")]
 pub mod http;
-pub mod mqtt;
-pub mod servers;
+pub mod parts;
+pub mod roles;
+pub mod app;
 
 /// Name of everything that follows the log: projections, process managers, and what publishes.
-fn readers() -> Vec<&'static str> {
-    let others = commands::PROCESS_MANAGERS.into_iter().chain([mqtt::ALERTS_OUT, roles::RELAY]);
+pub fn readers() -> Vec<&'static str> {
+    let others = commands::PROCESS_MANAGERS.into_iter().chain([bridge::ALERTS_OUT, roles::RELAY]);
     projections::names().into_iter().chain(others).collect()
 }

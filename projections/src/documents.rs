@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::documents::document::Document;
 use domain::documents::schema::Schema;
 use domain::documents::{Body, Event, SchemaRef, document, schema};
-use domain::{Decider, Recorded};
+use eventsourcing::{Decider, Recorded};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::host::{Event, HOST, Sample};
-use domain::{Position, Recorded};
+use eventsourcing::{Position, Recorded};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;
@@ -177,7 +177,7 @@ mod tests {
     /// Two of one host at one time cannot be: they are one event. So nothing is merged here.
     #[test]
     fn every_sample_is_a_row() {
-        let event: Event = domain::event::decode(
+        let event: Event = eventsourcing::event::decode(
             "host_sampled",
             1,
             include_str!("../../domain/golden/host/host_sampled.v1.json"),
@@ -186,10 +186,10 @@ mod tests {
         let recorded = |position| Recorded {
             position: Position(position),
             id: uuid::Uuid::nil(),
-            stream: domain::StreamId::new(HOST, "web-1.example.org"),
-            version: domain::Version(position),
+            stream: eventsourcing::StreamId::new(HOST, "web-1.example.org"),
+            version: eventsourcing::Version(position),
             recorded_at: DateTime::from_timestamp(1_767_323_046, 0).unwrap(),
-            metadata: domain::Metadata::default(),
+            metadata: eventsourcing::Metadata::default(),
             event: event.clone(),
         };
         let mut changes = Changes::default();

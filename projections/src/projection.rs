@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use domain::Recorded;
-use domain::event::EventSet;
+use eventsourcing::Recorded;
+use eventsourcing::event::EventSet;
 use eventstore::RawEvent;
 use sqlx::PgConnection;
 
@@ -48,9 +48,9 @@ pub trait Projection: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 #[error("event {} cannot be read", .position.0)]
 pub struct ProjectError {
-    pub position: domain::Position,
+    pub position: eventsourcing::Position,
     #[source]
-    pub source: domain::event::CodecError,
+    pub source: eventsourcing::event::CodecError,
 }
 
 /// What `events` come to, or the first that cannot be read.

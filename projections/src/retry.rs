@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use domain::{Position, Version};
+use eventsourcing::{Position, Version};
 use eventstore::parked::{self, Retry};
 use eventstore::{EventStore, RawEvent};
 use sqlx::Connection as _;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::Position;
+use eventsourcing::Position;
 use eventstore::parked::{self, MAX_ATTEMPTS, Parked};
-use eventstore::{Checkpoint, EventStore, Feed, Filter, RawEvent, Unavailable, traced};
+use eventstore::{Checkpoint, EventStore, Feed, Filter, RawEvent, Unavailable, otel, traced};
 use sqlx::postgres::types::Oid;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::watch;
@@ -137,7 +137,7 @@ async fn follow<P: Projection>(
             }
         };
         let begun = Instant::now();
-        let spans = traced::each(&batch.events, || {
+        let spans = otel::each(&batch.events, || {
             traced!("project", otel.name = format_args!("project {}", P::NAME))
         });
         if std::mem::take(&mut careful) {

@@ -1,8 +1,8 @@
 //! Which events belong together: those that follow from one request, and what follows from what.
 //! It reads every context, and of each event only what surrounds it.
 
-use domain::event::{CodecError, EventSet};
-use domain::{Position, Recorded};
+use eventsourcing::event::{CodecError, EventSet};
+use eventsourcing::{Position, Recorded};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use domain::Role;
 use domain::users::User;
 use domain::users::user::{Account, Event};
-use domain::{Decider, Recorded, Role};
+use eventsourcing::{Decider, Recorded};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::works::{Event, Work};
-use domain::{Decider, Recorded};
+use eventsourcing::{Decider, Recorded};
 use eventstore::CopyRows;
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, PgPool};

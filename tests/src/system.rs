@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use domain::Position;
+use devservers::{Mosquitto, Nats, Postgres, mosquitto, nats, postgres};
+use eventsourcing::Position;
 use eventstore::{EventHash, RawEvent};
-use gateway::servers::{Mosquitto, Nats, Postgres, mosquitto, nats, postgres};
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::OnceCell;

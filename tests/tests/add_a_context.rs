@@ -7,16 +7,20 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 /// What belongs to the source; the rest of a checkout is not copied.
-const SOURCE: [&str; 14] = [
+const SOURCE: [&str; 18] = [
     "Cargo.toml",
     "Cargo.lock",
     "clippy.toml",
     "deploy",
+    "eventsourcing",
     "domain",
     "eventstore",
     "commands",
     "projections",
+    "mqtt",
+    "devservers",
     "gateway",
+    "cli",
     "migrations",
     "tests",
     "benches",

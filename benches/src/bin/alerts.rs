@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use chrono::{DateTime, TimeDelta};
-use domain::Position;
 use domain::alerts::{Cause, Config, InForce, Outcome, Reading, Scope, Watch};
-use domain::event::encode;
+use eventsourcing::Position;
+use eventsourcing::event::encode;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::json;

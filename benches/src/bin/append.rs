@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use domain::event::Encoded;
-use domain::{StreamId, Version};
+use devservers::{Postgres, postgres};
+use eventsourcing::event::Encoded;
+use eventsourcing::{StreamId, Version};
 use eventstore::{Append, Appended, EventStore, ExpectedVersion, NewEvent};
 use futures::TryStreamExt;
-use gateway::servers::{Postgres, postgres};
 use hdrhistogram::Histogram;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Executor, PgConnection};

@@ -7,11 +7,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use domain::event::Encoded;
-use domain::{Position, StreamId};
+use devservers::Servers;
+use eventsourcing::event::Encoded;
+use eventsourcing::{Position, StreamId};
 use eventstore::{Append, Appended, Bus, EventStore, ExpectedVersion, Feed, NewEvent, Relay};
 use futures::future::try_join_all;
-use gateway::servers::Servers;
 use hdrhistogram::Histogram;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;

@@ -14,13 +14,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use clap::Parser;
+use devservers::Servers;
 use domain::Role as UserRole;
 use eventstore::EventStore;
 use futures::future::try_join_all;
 use gateway::app::App;
 use gateway::config::Config;
-use gateway::roles::Role;
-use gateway::servers::Servers;
+use gateway::config::ProcessRole;
 use gateway::tokens::make_key;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ async fn start(servers: &Servers, folder: &Path) -> Result<(App, String)> {
     let token = make_key(&key)?.sign("bench", UserRole::Admin, Duration::from_hours(1))?;
     let config =
         Config::private(&application, &servers.nats.url(), &servers.mosquitto.url(), &key)?;
-    Ok((App::start(config, &Role::ALL).await?, token))
+    Ok((App::start(config, &ProcessRole::ALL).await?, token))
 }
 
 async fn measure(arguments: &Arguments, app: &App, token: &str) -> Result<()> {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use domain::StreamId;
-use domain::event::Encoded;
+use devservers::{Postgres, postgres};
+use eventsourcing::StreamId;
+use eventsourcing::event::Encoded;
 use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
-use gateway::servers::{Postgres, postgres};
 use projections::{Purpose, Rebuild, Rebuilt, Step};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};

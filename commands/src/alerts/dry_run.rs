@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::alerts::{
     Cause, Config, InForce, Outcome, READING, Reading, Scope, Watch, alert::Event,
 };
-use domain::{StreamId, Version};
+use eventsourcing::{StreamId, Version};
 use eventstore::EventStore;
 
 use crate::handler::LoadError;
@@ -64,7 +64,7 @@ pub async fn dry_run(
         version = last.version;
         for raw in page.iter().filter(|raw| *raw.event_type == *READING) {
             let reading: Reading =
-                serde_json::from_str(&raw.data).map_err(domain::event::CodecError::Json)?;
+                serde_json::from_str(&raw.data).map_err(eventsourcing::event::CodecError::Json)?;
             let outside = run.from.is_some_and(|from| reading.time < from)
                 || run.to.is_some_and(|to| reading.time >= to);
             if outside {
@@ -96,7 +96,8 @@ pub async fn explained(
 ) -> Result<Vec<domain::alerts::Step>, LoadError> {
     let events = store.at_positions(&raised.readings).await?;
     let readings = events.iter().map(|raw| {
-        let reading = serde_json::from_str(&raw.data).map_err(domain::event::CodecError::Json)?;
+        let reading =
+            serde_json::from_str(&raw.data).map_err(eventsourcing::event::CodecError::Json)?;
         Ok((raw.position, raw.recorded_at, reading))
     });
     let readings = readings.collect::<Result<Vec<_>, LoadError>>()?;

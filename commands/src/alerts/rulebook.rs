@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use domain::alerts::{Config, InForce, RulesEvent, Scope, rules_stream};
-use domain::{Position, StreamId};
+use eventsourcing::{Position, StreamId};
 use eventstore::{EventStore, RawEvent};
 
 use crate::handler::LoadError;

@@ -122,5 +122,5 @@ pub(super) fn restore(rulebook: &Rulebook, key: &str, state: &str) -> Result<Wat
 #[derive(Debug)]
 pub(super) struct Following {
     pub(super) outcome: Outcome,
-    pub(super) metadata: domain::Metadata,
+    pub(super) metadata: eventsourcing::Metadata,
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use domain::{Position, StreamId};
+use eventsourcing::{Position, StreamId};
 use eventstore::parked::{self, Parked, Retry};
 use eventstore::{EventStore, Filter, RawEvent};
 use tokio::time::Instant;

@@ -12,8 +12,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::event::EventSet;
-use domain::{Metadata, Position, Recorded, Reject, StreamId};
+use eventsourcing::event::EventSet;
+use eventsourcing::{Metadata, Position, Recorded, Reject, StreamId};
 use eventstore::parked::{self, MAX_ATTEMPTS, Parked, Suspect};
 use eventstore::{Checkpoint, EventStore, Feed, Filter, NewReceipt, RawEvent, Unavailable};
 use futures::{StreamExt, TryStreamExt, stream};

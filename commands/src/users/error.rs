@@ -24,7 +24,7 @@ pub enum Error {
     #[error(transparent)]
     Load(#[from] crate::LoadError),
     #[error("an event cannot be stored")]
-    Codec(#[from] domain::event::CodecError),
+    Codec(#[from] eventsourcing::event::CodecError),
     #[error("a password could not be hashed")]
     Hash(#[from] argon2::password_hash::Error),
     #[error("the hashing of a password was broken off")]

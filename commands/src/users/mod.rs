@@ -11,9 +11,10 @@ pub use password::{HASHES_WAITING, InvalidPassword, Password, Plain};
 pub use sign_in::SignedIn;
 
 use chrono::{DateTime, SubsecRound, Utc};
+use domain::Role;
 use domain::users::user::{self, Account};
 use domain::users::{EmailAddress, EmailClaim, Personal, Session, User, email_claim};
-use domain::{Decider, Position, Role, Version};
+use eventsourcing::{Decider, Position, Version};
 use eventstore::{EventStore, ExpectedVersion, NewEvent, StreamAppend};
 use password::Passwords;
 use uuid::Uuid;

@@ -1,9 +1,10 @@
 //! Signing in, going on, and signing out.
 
 use chrono::{DateTime, Utc};
+use domain::Role;
 use domain::users::Session;
 use domain::users::session::{self, Live, Reason};
-use domain::{Metadata, Role};
+use eventsourcing::Metadata;
 use uuid::Uuid;
 
 use super::{Error, Found, Plain, Users, now};

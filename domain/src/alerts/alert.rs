@@ -6,9 +6,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::rule::{Rule, Severity, Threshold};
-use crate::decider::{Decider, Decision, accept, nothing, reject};
-use crate::event::{Position, StreamId};
-use crate::rejection::{Kind, Reject};
+use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
+use eventsourcing::event::{Position, StreamId};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const CATEGORY: &str = "alert";
 
@@ -45,7 +45,7 @@ pub enum Event {
     },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::rule::{Operator, Rule, Severity, Threshold};
-use crate::decider::{Decider, Decision, accept, nothing};
-use crate::event::StreamId;
-use crate::rejection::{Kind, Reject};
+use eventsourcing::StreamId;
+use eventsourcing::decider::{Decider, Decision, accept, nothing};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const CATEGORY: &str = "rules";
 
@@ -275,7 +275,7 @@ pub struct Configured {
     pub config: Config,
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::alert::Raised;
 use super::reading::{Measured, Reading};
-use crate::event::Position;
 use crate::span::Span;
+use eventsourcing::event::Position;
 
 /// A reading that led to an alert.
 #[derive(Debug, Clone, PartialEq)]

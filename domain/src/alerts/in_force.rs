@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::config::{Config, Scope};
 use super::rule::Rule;
-use crate::fact;
+use eventsourcing::fact;
 
 /// A rule that is in force for a device.
 #[derive(Debug, Clone, PartialEq)]

@@ -34,9 +34,9 @@ pub use reading::{Measured, READING, Reading};
 pub use rule::{Operator, Rule, Severity, Threshold};
 pub use watch::{Cause, Outcome, Watch};
 
-use crate::context::Context;
-use crate::decider::AnyDecider;
-use crate::event::union;
+use eventsourcing::Context;
+use eventsourcing::decider::AnyDecider;
+use eventsourcing::union;
 
 pub const CONTEXT: Context = Context {
     name: "alerts",

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::tests::{at, cause, config, in_force, reading};
 use super::*;
-use crate::event::{Position, encode};
+use eventsourcing::event::{Position, encode};
 
 /// Rules of every kind there is.
 fn rules() -> Arc<[InForce]> {

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::alert::{Command, Event, Rejection};
 use super::*;
-use crate::event::{Position, decode, encode};
-use crate::spec::given;
+use eventsourcing::event::{Position, decode, encode};
+use eventsourcing::given::given;
 
 pub(super) fn config(rules: Value) -> Config {
     Config::parse(rules.to_string().as_bytes()).expect("the rules are right")

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::rule::{Rule, Verdict};
-use crate::event::Position;
+use eventsourcing::event::Position;
 
 /// An alert that gets worse says so at most this often, by the time of the readings.
 pub(super) const UPDATE_EVERY: Duration = Duration::from_mins(1);

@@ -12,8 +12,8 @@ use super::alert::{Cleared, Event, Notice, Raised};
 use super::in_force::InForce;
 use super::reading::{Measured, Reading};
 use super::track::{Track, Turn};
-use crate::event::Position;
-use crate::fact;
+use eventsourcing::event::Position;
+use eventsourcing::fact;
 
 /// The event that something follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Body, SchemaRef};
-use crate::decider::{Decider, Decision, accept, reject};
-use crate::rejection::{Kind, Reject};
+use eventsourcing::decider::{Decider, Decision, accept, reject};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[("document_recorded", 1)];
 
@@ -26,7 +26,7 @@ pub enum Event {
     },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

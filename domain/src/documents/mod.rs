@@ -13,10 +13,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::context::Context;
-use crate::decider::AnyDecider;
-use crate::decider::Decider;
-use crate::event::{StreamId, union};
+use eventsourcing::Context;
+use eventsourcing::decider::AnyDecider;
+use eventsourcing::decider::Decider;
+use eventsourcing::event::StreamId;
+use eventsourcing::union;
 
 pub use body::{Body, InvalidBody};
 

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Body;
-use crate::decider::{Decider, Decision, accept, nothing};
-use crate::rejection::{Kind, Reject};
+use eventsourcing::decider::{Decider, Decision, accept, nothing};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[("schema_registered", 1)];
 
@@ -24,7 +24,7 @@ pub enum Event {
     },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

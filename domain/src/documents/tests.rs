@@ -5,7 +5,7 @@ use chrono::DateTime;
 use super::document::Document;
 use super::schema::Schema;
 use super::*;
-use crate::spec::given;
+use eventsourcing::given::given;
 
 fn read(text: &str) -> Result<Body, InvalidBody> {
     Body::new(serde_json::from_str(text).unwrap())

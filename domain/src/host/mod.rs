@@ -9,8 +9,8 @@ mod sample;
 
 use serde::{Deserialize, Serialize};
 
-use crate::context::Context;
-use crate::event::StreamId;
+use eventsourcing::Context;
+use eventsourcing::StreamId;
 
 pub use name::{HostName, InvalidHostName};
 pub use sample::{InvalidSample, Memory, Sample, Storage};
@@ -30,7 +30,7 @@ pub enum Event {
     HostSampled(Sample),
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

@@ -96,7 +96,7 @@ impl Sample {
     /// A host has one sample of one moment.
     fn id(&self) -> Uuid {
         let (micros, millis) = (self.time.timestamp_micros(), self.time.timestamp_millis());
-        crate::fact::id(&["host_sampled", self.host.as_str()], &[micros], millis)
+        eventsourcing::fact::id(&["host_sampled", self.host.as_str()], &[micros], millis)
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{HostName, InvalidHostName, InvalidSample, Sample, stream};
-use crate::event::{decode, encode};
+use eventsourcing::event::{decode, encode};
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap()

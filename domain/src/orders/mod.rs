@@ -22,10 +22,11 @@ mod schedules;
 
 use uuid::Uuid;
 
-use crate::context::Context;
-use crate::decider::AnyDecider;
-use crate::decider::Decider;
-use crate::event::{StreamId, union};
+use eventsourcing::Context;
+use eventsourcing::decider::AnyDecider;
+use eventsourcing::decider::Decider;
+use eventsourcing::event::StreamId;
+use eventsourcing::union;
 
 pub use money::{Currency, InvalidMoney, Money, Price};
 pub use order::Order;

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::{Currency, Money, Price, Sku};
 use crate::actor::Actor;
-use crate::decider::{Decider, Decision, accept, nothing, reject};
-use crate::rejection::{Kind, Reject};
+use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] =
     &[("order_placed", 1), ("order_confirmed", 1), ("order_cancelled", 1), ("order_shipped", 1)];
@@ -32,7 +32,7 @@ pub enum Event {
     OrderShipped {},
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

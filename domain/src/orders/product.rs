@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Currency, Price};
-use crate::decider::{Decider, Decision, accept, nothing, reject};
-use crate::rejection::{Kind, Reject};
+use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[("product_added", 1), ("product_changed", 1)];
 pub(super) const SKU_TYPES: &[(&str, i16)] = &[("sku_claimed", 1)];
@@ -33,7 +33,7 @@ pub enum Event {
     },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
@@ -45,7 +45,7 @@ pub enum SkuEvent {
     SkuClaimed { product_id: Uuid },
 }
 
-impl crate::Event for SkuEvent {
+impl eventsourcing::Event for SkuEvent {
     const TYPES: &'static [(&'static str, i16)] = SKU_TYPES;
 }
 

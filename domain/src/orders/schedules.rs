@@ -12,7 +12,7 @@ use super::fulfilment::{Dispatch, order_of, react};
 use super::order::{self, Line, Placed};
 use super::{Currency, Event, Order, Price, StockItem, stock_item};
 use crate::actor::{Actor, Role};
-use crate::decider::Decider;
+use eventsourcing::decider::Decider;
 
 const PRODUCTS: u128 = 3;
 const RUNNERS: usize = 2;

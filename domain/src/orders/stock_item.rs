@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::decider::{Decider, Decision, accept, nothing, reject};
-use crate::rejection::{Kind, Reject};
+use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[
     ("stock_received", 1),
@@ -40,7 +40,7 @@ pub enum Event {
     StockShipped { order_id: Uuid, quantity: u32 },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

@@ -7,8 +7,8 @@ use super::fulfilment::{Dispatch, react};
 use super::order::{self, Line, Placed, Reason};
 use super::{Currency, Event, Order, Price, Product, StockItem, product, stock_item};
 use crate::actor::{Actor, Role};
-use crate::decider::Decider;
-use crate::spec::given;
+use eventsourcing::decider::Decider;
+use eventsourcing::given::given;
 
 const ORDER: Uuid = Uuid::from_u128(1);
 const CUSTOMER: Uuid = Uuid::from_u128(2);

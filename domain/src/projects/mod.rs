@@ -15,10 +15,10 @@ pub use rejection::Rejection;
 pub use task::{Status, Task};
 pub use text::{Change, Description, InvalidText, Name, Text};
 
-use crate::Decider;
-use crate::context::Context;
-use crate::decider::AnyDecider;
-use crate::event::union;
+use eventsourcing::Context;
+use eventsourcing::Decider;
+use eventsourcing::decider::AnyDecider;
+use eventsourcing::union;
 
 pub const CONTEXT: Context = Context {
     name: "projects",

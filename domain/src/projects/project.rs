@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Change, Description, Name, Rejection};
-use crate::decider::{Decider, Decision, accept, nothing, reject};
-use crate::event::StreamId;
 use crate::{Actor, Role};
+use eventsourcing::StreamId;
+use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[
     ("project_created", 1),
@@ -56,7 +56,7 @@ pub enum Event {
     MemberRemoved { user_id: Uuid },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

@@ -3,7 +3,7 @@
 
 use super::project::MAX_MEMBERS;
 use super::task::Status;
-use crate::rejection::{Kind, Reject};
+use eventsourcing::rejection::{Kind, Reject};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {

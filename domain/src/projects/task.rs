@@ -18,8 +18,8 @@ use uuid::Uuid;
 use super::project::{Access, Project};
 use super::{Change, Description, Name, Rejection};
 use crate::Actor;
-use crate::decider::{Decider, Decision, accept, nothing, reject};
-use crate::event::StreamId;
+use eventsourcing::StreamId;
+use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[
     ("task_created", 1),
@@ -123,7 +123,7 @@ pub enum Event {
     TaskDeleted {},
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::project::{self, MAX_MEMBERS};
 use super::*;
-use crate::spec::given;
-use crate::{Actor, Reject, Role};
+use crate::{Actor, Role};
+use eventsourcing::Reject;
+use eventsourcing::given::given;
 
 const OWNER: Uuid = Uuid::from_u128(1);
 const MEMBER: Uuid = Uuid::from_u128(2);
@@ -152,7 +153,7 @@ mod projects {
 mod tasks {
     use super::task::{Act, Changes, Command, Event, New};
     use super::*;
-    use crate::Decider;
+    use eventsourcing::Decider;
 
     fn house(events: &[project::Event]) -> Arc<Project> {
         Arc::new(Project::fold([&created(), &joined()].into_iter().chain(events)))

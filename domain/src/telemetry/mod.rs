@@ -13,9 +13,10 @@ mod rejected;
 
 use serde::{Deserialize, Serialize};
 
-use crate::context::Context;
-use crate::decider::AnyDecider;
-use crate::event::{Position, StreamId, union};
+use eventsourcing::Context;
+use eventsourcing::decider::AnyDecider;
+use eventsourcing::event::{Position, StreamId};
+use eventsourcing::union;
 
 pub use id::{DeviceId, DeviceRef, InvalidId, UserId};
 pub use reading::{Batch, BootId, InvalidReading, Reading};
@@ -52,7 +53,7 @@ pub enum Event {
     MessageRejected(MessageRejected),
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

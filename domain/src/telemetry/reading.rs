@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::id::{DeviceId, DeviceRef, InvalidId, UserId};
-use crate::fact;
+use eventsourcing::fact;
 
 /// What a device measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

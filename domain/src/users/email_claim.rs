@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::EmailAddress;
-use crate::decider::{Decider, Decision, accept, nothing, reject};
-use crate::event::StreamId;
-use crate::rejection::{Kind, Reject};
+use eventsourcing::StreamId;
+use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[("email_claimed", 1)];
 
@@ -24,7 +24,7 @@ pub enum Event {
     EmailClaimed { user_id: Uuid },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

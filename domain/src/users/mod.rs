@@ -16,9 +16,9 @@ pub use personal::{EmailAddress, FullName, InvalidEmail, InvalidName, Personal};
 pub use session::Session;
 pub use user::User;
 
-use crate::context::Context;
-use crate::decider::AnyDecider;
-use crate::decider::Decider;
+use eventsourcing::Context;
+use eventsourcing::decider::AnyDecider;
+use eventsourcing::decider::Decider;
 
 pub const CONTEXT: Context = Context {
     name: "users",

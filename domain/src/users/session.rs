@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::decider::{Decider, Decision, accept, nothing, reject};
-use crate::event::StreamId;
-use crate::rejection::{Kind, Reject};
+use eventsourcing::StreamId;
+use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] =
     &[("logged_in", 1), ("session_refreshed", 1), ("session_revoked", 1)];
@@ -35,7 +35,7 @@ pub enum Event {
     SessionRevoked { reason: Reason },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

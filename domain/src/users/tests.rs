@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::session::{self, Reason};
 use super::*;
 use crate::actor::{Actor, Role};
-use crate::spec::given;
+use eventsourcing::given::given;
 
 fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)

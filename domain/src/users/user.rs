@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::{PasswordHash, Personal};
 use crate::actor::{Actor, Role};
-use crate::decider::{Decider, Decision, accept, nothing, reject};
-use crate::event::StreamId;
-use crate::rejection::{Kind, Reject};
+use eventsourcing::StreamId;
+use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
+use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] =
     &[("registered", 1), ("password_changed", 1), ("role_changed", 1)];
@@ -35,7 +35,7 @@ pub enum Event {
     RoleChanged { role: Role },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

@@ -16,10 +16,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::context::Context;
-use crate::decider::{AnyDecider, Decider, Decision, accept, nothing, reject};
-use crate::event::StreamId;
-use crate::rejection::{Kind, Reject};
+use eventsourcing::Context;
+use eventsourcing::StreamId;
+use eventsourcing::decider::{AnyDecider, Decider, Decision, accept, nothing, reject};
+use eventsourcing::rejection::{Kind, Reject};
 
 const TYPES: &[(&str, i16)] = &[
     ("work_demanded", 1),
@@ -69,7 +69,7 @@ pub enum Event {
     WorkGivenUp { attempts: u32, reason: String },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 

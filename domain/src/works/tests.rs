@@ -1,7 +1,7 @@
 //! What a work does, in sentences.
 
 use super::*;
-use crate::spec::given;
+use eventsourcing::given::given;
 
 const RETRY: RetryPolicy = RetryPolicy { max_attempts: 2, backoff: Duration::from_secs(1) };
 const LEASE: Duration = Duration::from_secs(30);

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use domain::{Position, StreamId, Version};
+use eventsourcing::{Position, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewReceipt, StreamAppend,
 };

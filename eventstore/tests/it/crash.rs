@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::Position;
+use eventsourcing::Position;
 use eventstore::{Append, AppendError, Appended, ExpectedVersion, Filter};
 use futures::future::join_all;
 use tokio::sync::Semaphore;

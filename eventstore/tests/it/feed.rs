@@ -1,7 +1,7 @@
 //! The feed and its subscriptions: every event once and in order, from wherever it comes.
 
 use async_nats::jetstream::stream::Stream;
-use domain::{Position, StreamId};
+use eventsourcing::{Position, StreamId};
 use eventstore::{
     Append, Bus, ExpectedVersion, Feed, Filter, RING_BYTES, STREAM, Source, announcer,
 };

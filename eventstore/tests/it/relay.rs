@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
-use domain::{Metadata, Position};
+use eventsourcing::{Metadata, Position};
 use eventstore::{Append, Bus, BusOptions, ExpectedVersion, STREAM, StreamAppend};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +79,7 @@ async fn a_message_says_all_there_is_to_say() {
         ..Metadata::default()
     };
     let streams = ["account-1", "note-a.b c", "account-1", "other-1"].map(|name| StreamAppend {
-        stream: domain::StreamId::parse(name).unwrap(),
+        stream: eventsourcing::StreamId::parse(name).unwrap(),
         expected: ExpectedVersion::Any,
         events: vec![event_with("{ \"amount\" : 1.0 }")],
     });
@@ -348,7 +348,7 @@ async fn messages_of_others_let_none_of_ours_overtake() {
         }
         // Committed together, and so under way together.
         let part = StreamAppend {
-            stream: domain::StreamId::new("account", strangers),
+            stream: eventsourcing::StreamId::new("account", strangers),
             expected: ExpectedVersion::Any,
             events: (0..20).map(|_| event()).collect(),
         };
@@ -406,8 +406,11 @@ async fn a_limited_stream_still_names_the_previous_event() {
     let process = log.open();
     position(&process.store.append(fact(stream("1"))).await);
     for _ in 0..100 {
-        let request =
-            Append::to(domain::StreamId::new("note", 1), ExpectedVersion::Any, vec![event()]);
+        let request = Append::to(
+            eventsourcing::StreamId::new("note", 1),
+            ExpectedVersion::Any,
+            vec![event()],
+        );
         position(&process.store.append(request).await);
     }
     let relay = process.relay(&bus);

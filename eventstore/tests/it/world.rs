@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use domain::event::Encoded;
-use domain::{Position, StreamId, Version};
+use eventsourcing::event::Encoded;
+use eventsourcing::{Position, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, Bus, EventStore, ExpectedVersion, Feed, Filter, NewEvent,
     RawEvent, Relay, StreamAppend, Subscription,

@@ -151,7 +151,7 @@ mod tests {
             key,
         )
         .unwrap();
-        assert!(config.mistakes(&crate::roles::Role::ALL).is_empty());
+        assert!(config.mistakes(&crate::config::ProcessRole::ALL).is_empty());
         assert_eq!((config.http.port, config.tokens.signing_key_file.as_path()), (0, key));
     }
 

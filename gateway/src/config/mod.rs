@@ -4,12 +4,14 @@
 mod check;
 mod mqtt;
 mod presence;
+mod process_role;
 mod values;
 
 pub use check::{Mistakes, parse};
 pub use domain::Span;
 pub use mqtt::{Broker, Mqtt};
 pub use presence::Presence;
+pub use process_role::ProcessRole;
 pub use values::{InvalidUrl, MqttVersion, REDACTED, Secret, ServerUrl, UnsafeSecret};
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,8 +23,6 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use domain::works::RetryPolicy;
 use serde::Serialize;
-
-use crate::roles::Role;
 
 /// Everything the roles need to know.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -308,7 +308,7 @@ impl Config {
 
     /// What each option for itself cannot tell: everything that does not fit together, or not with
     /// the roles that are to be played.
-    pub fn mistakes(&self, roles: &[Role]) -> Vec<String> {
+    pub fn mistakes(&self, roles: &[ProcessRole]) -> Vec<String> {
         let mut mistakes = Vec::new();
         if let Err(error) = self.database.options() {
             mistakes.push(format!("--database-url: {error}"));
@@ -329,7 +329,7 @@ impl Config {
         let broker = &self.mqtt.broker;
         mistakes.extend(self.mqtt.mistakes());
         let anonymous = broker.mqtt_username.is_none() && !broker.mqtt_url.names_user();
-        if roles.contains(&Role::Mqtt) && anonymous && !self.mqtt.mqtt_allow_anonymous {
+        if roles.contains(&ProcessRole::Mqtt) && anonymous && !self.mqtt.mqtt_allow_anonymous {
             let message = "the bridge has no --mqtt-username and --mqtt-password; a broker that \
                            lets anybody in needs --mqtt-allow-anonymous";
             mistakes.push(message.into());
@@ -346,7 +346,7 @@ impl Database {
 
     /// The password in the address, if there is one.
     pub fn password(&self) -> anyhow::Result<Option<String>> {
-        let url = reqwest::Url::parse(self.database_url.expose())?;
+        let url = url::Url::parse(self.database_url.expose())?;
         let decode = |text| percent_encoding::percent_decode_str(text).decode_utf8();
         Ok(url.password().map(decode).transpose()?.map(String::from))
     }

@@ -7,7 +7,8 @@ use clap::builder::FalseyValueParser;
 use serde::Serialize;
 
 use super::{MqttVersion, Secret, ServerUrl, Span};
-use crate::mqtt::{FILTERS, Options, narrows};
+use crate::bridge::{FILTERS, narrows};
+use ::mqtt::Options;
 
 /// Where the broker is that devices talk to, and who we are to it.
 #[derive(Debug, Clone, Args, Serialize)]

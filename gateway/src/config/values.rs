@@ -5,10 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use reqwest::Url;
 use serde::{Serialize, Serializer};
+use url::Url;
 
-use crate::mqtt::Version;
+use mqtt::Version;
 
 /// What stands where a secret would.
 pub const REDACTED: &str = "***";

@@ -6,7 +6,8 @@ use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use domain::{Context, Position, StreamId, Version, users};
+use domain::users;
+use eventsourcing::{Position, StreamId, Version};
 use eventstore::{Filter, RawEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,7 +21,7 @@ use super::caller::Operator;
 use super::extract::{Path, Query};
 use super::page::{self, Limit, Page};
 use super::problem::Problem;
-use super::{Api, past, sse, tags};
+use super::{Api, sse, state_at, tags};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(feed)).routes(routes!(listen)).routes(routes!(stream))
@@ -56,7 +57,7 @@ impl EventRow {
         let raw = |text: &str| {
             RawValue::from_string(text.to_owned()).map_err(|error| Problem::internal(&error))
         };
-        let context = Context::of_category(event.stream.category());
+        let context = domain::context_of(event.stream.category());
         // Operators may see everything but what passwords could be guessed from: see ADR 9.
         let data = if context.is_some_and(|context| context.name == users::CONTEXT.name) {
             without_secret(&event.data).map_err(|error| Problem::internal(&error))?
@@ -112,7 +113,7 @@ impl FeedQuery {
         let mut filter = Filter::default();
         for name in self.context.iter().flat_map(|names| names.split(',')) {
             let unknown = || Problem::parameter("context", format!("there is no context `{name}`"));
-            let context = Context::named(name).ok_or_else(unknown)?;
+            let context = domain::context_named(name).ok_or_else(unknown)?;
             let categories = context.categories.iter().map(|&category| category.to_owned());
             filter.categories.extend(categories);
         }
@@ -120,7 +121,7 @@ impl FeedQuery {
             filter.event_types = types.split(',').map(str::to_owned).collect();
         }
         if let Some(stream) = &self.stream {
-            let unreadable = |error: domain::event::InvalidStreamId| {
+            let unreadable = |error: eventsourcing::event::InvalidStreamId| {
                 Problem::parameter("stream", error.to_string())
             };
             filter.stream = Some(StreamId::parse(stream).map_err(unreadable)?);
@@ -234,7 +235,7 @@ pub(super) async fn of_stream(
     what: &str,
 ) -> Result<Response, Problem> {
     if let Some(at) = &query.at {
-        return past::show(api, stream, at).await;
+        return state_at::show(api, stream, at).await;
     }
     if query.after < Version::NONE {
         return Err(Problem::parameter("after", "not a version"));

@@ -2,7 +2,7 @@
 //! what all of them share is beside them here.
 
 mod alerts;
-pub(crate) mod asyncapi;
+pub mod asyncapi;
 mod bucket;
 mod caller;
 mod documents;
@@ -10,11 +10,11 @@ mod events;
 mod extract;
 mod health;
 mod host;
-pub(crate) mod lines;
+pub mod event_view;
 mod openapi;
 mod orders;
 mod page;
-mod past;
+mod state_at;
 mod page_views;
 mod parked;
 mod problem;
@@ -24,8 +24,8 @@ mod receipt;
 mod sse;
 mod telemetry;
 mod text;
-mod trace;
-mod traced;
+mod request_trace;
+mod causation;
 mod users;
 mod wait;
 mod works;
@@ -45,8 +45,8 @@ use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::bridge::Accounting;
 use crate::host_metrics;
-use crate::mqtt::Accounting;
 use crate::tokens::Keys;
 pub use projections::Rebuilds;
 pub use wait::Waiter;
@@ -120,7 +120,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .merge(host::routes())
         .merge(users::routes())
         .merge(events::routes())
-        .merge(traced::routes())
+        .merge(causation::routes())
         .merge(parked::routes())
         .merge(projections::routes())
 }
@@ -154,7 +154,7 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
         .layer(DefaultBodyLimit::max(limits.body))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn_with_state(limits.time, trace::layer))
+        .layer(middleware::from_fn_with_state(limits.time, request_trace::layer))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::Position;
+use eventsourcing::Position;
 use eventstore::parked::{self, Decision};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};

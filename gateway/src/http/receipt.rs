@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use commands::{Done, Envelope};
-use domain::{Metadata, Position, Version};
+use eventsourcing::{Metadata, Position, Version};
 use eventstore::NewReceipt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::trace::Trace;
+use super::request_trace::Trace;
 use super::wait;
 
 /// Longest `Idempotency-Key`, in bytes.

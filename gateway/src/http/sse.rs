@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use domain::Position;
+use eventsourcing::Position;
 use eventstore::{RawEvent, Subscription};
 use futures::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use domain::Position;
+use eventsourcing::Position;
 use eventstore::{EventStore, Unavailable};
 use projections::Progress;
 use tokio::sync::{Notify, watch};

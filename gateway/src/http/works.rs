@@ -6,8 +6,8 @@ use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::Version;
 use domain::works::{Command, stream};
+use eventsourcing::Version;
 use projections::works::{self, Filter, Row};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -22,7 +22,7 @@ use super::problem::Problem;
 use super::receipt::{Answer, Asked, CommandHeaders};
 use super::wait::QueryHeaders;
 use super::{Api, tags};
-use crate::codes::work_code;
+use crate::work_code::work_code;
 
 /// The projection that answers here.
 const PROJECTION: &str = "works";

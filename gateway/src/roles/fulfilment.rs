@@ -7,7 +7,7 @@ use commands::orders::Fulfilment;
 use projections::orders::due;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Parts;
+use crate::parts::Parts;
 
 /// Between two looks for orders that expired.
 const LOOK: Duration = Duration::from_secs(1);

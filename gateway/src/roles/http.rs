@@ -7,9 +7,9 @@ use commands::Handlers;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Parts;
 use crate::host_metrics;
 use crate::http::{Api, Limits, Rebuilds, router};
+use crate::parts::Parts;
 use crate::tokens::Keys;
 
 /// Requests that are under way at `shutdown` are answered; streams end there.

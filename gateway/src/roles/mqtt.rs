@@ -5,16 +5,17 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Parts;
+use crate::bridge::{Bridge, Publisher, listen};
 use crate::config;
-use crate::mqtt::{Bridge, Options, Publisher};
+use crate::parts::Parts;
+use ::mqtt::Options;
 
 /// Runs the bridge; it waits for the broker itself.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
     let options = options(&parts.config.mqtt);
     let accounting = parts.bridge.context("the bridge has no books")?;
     let exported = Arc::clone(&accounting);
-    crate::figures::collect(move || exported.export());
+    crate::metrics::collect(move || exported.export());
     let publisher = Publisher::new(parts.store.clone(), parts.feed.clone());
     tokio::try_join!(
         Bridge::run(options.clone(), parts.store, accounting, shutdown.clone()),
@@ -24,10 +25,10 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
 }
 
 fn options(config: &config::Mqtt) -> Options {
-    Options {
+    let options = Options {
         receive_maximum: config.mqtt_receive_maximum,
         session_expiry: config.mqtt_session_expiry.0,
         ..config.broker.options(&config.mqtt_client_id)
-    }
-    .listening(&config.filters(), config.group())
+    };
+    listen(options, &config.filters(), config.group())
 }

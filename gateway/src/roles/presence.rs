@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use domain::telemetry::{DeviceRef, Event, device_stream};
-use domain::{Metadata, Position};
+use eventsourcing::{Metadata, Position};
 use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
 use futures::future::join_all;
 use projections::telemetry::{DeviceCursor, Due, due};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::Parts;
+use crate::parts::Parts;
 
 /// What the lease is called.
 const LEASE: &str = "presence";

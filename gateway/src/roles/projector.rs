@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Parts;
+use crate::parts::Parts;
 
 /// Projections run on tasks of their own; this only waits with them.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use domain::{Context, Position};
+use eventsourcing::Position;
 use eventstore::{EventStore, Relay, Unavailable};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Parts;
+use crate::parts::Parts;
 
 /// Name of it among those that follow the log. The stream on the bus is what says how far it is;
 /// what stands under this name in the log is for people to see.
@@ -47,5 +47,5 @@ async fn tell(store: &EventStore, begun: &mut bool, position: Position) -> Resul
 }
 
 fn context_of(category: &str) -> &'static str {
-    Context::of_category(category).map_or("unknown", |context| context.name)
+    domain::context_of(category).map_or("unknown", |context| context.name)
 }

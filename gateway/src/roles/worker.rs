@@ -8,16 +8,17 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use commands::alerts::Watcher;
 use commands::works::{Attempt, Worker};
-use domain::Decider;
 use domain::works::Work;
+use eventsourcing::Decider;
 use eventstore::Filter;
 use projections::works::claimable;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{demand, fulfilment, presence};
-use crate::app::Parts;
+use super::{fulfilment, presence};
+use crate::nats::intake;
+use crate::parts::Parts;
 
 /// The projection that says which works are due.
 const PROJECTION: &str = "works";
@@ -47,7 +48,7 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
         parts: parts.clone(),
     };
     tokio::join!(
-        demand::run(&parts, &shutdown),
+        intake::run(&parts, &shutdown),
         fulfilment::run(&parts, &shutdown),
         watcher.run(&shutdown),
         presence::run(&parts, &shutdown),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use domain::alerts::alert::Event as AlertEvent;
 use domain::alerts::{Alert, Cleared, Config, Event, Notice, Raised, Rules, RulesEvent};
-use domain::{Decider, Recorded};
+use eventsourcing::{Decider, Recorded};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 

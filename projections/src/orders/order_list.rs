@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use domain::orders::order::{self, Placed};
 use domain::orders::{Event, Order, StockItem, stock_item};
-use domain::{Decider, Recorded};
+use eventsourcing::{Decider, Recorded};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;

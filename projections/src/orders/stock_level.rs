@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::orders::{Event, Product, StockItem, product, stock_item};
-use domain::{Decider, Recorded};
+use eventsourcing::{Decider, Recorded};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;

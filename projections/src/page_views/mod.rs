@@ -6,8 +6,8 @@ mod rollup;
 
 use std::time::Duration;
 
-use domain::Recorded;
 use domain::page_views::{Event, PAGE_VIEW};
+use eventsourcing::Recorded;
 use sqlx::PgConnection;
 
 use crate::projection::Projection;

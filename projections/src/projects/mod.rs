@@ -5,7 +5,7 @@ pub mod project;
 pub mod task;
 
 use domain::projects::{Event, Project, Task};
-use domain::{Decider, Recorded};
+use eventsourcing::{Decider, Recorded};
 use sqlx::PgConnection;
 use uuid::Uuid;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::Position;
+use eventsourcing::Position;
 use eventstore::{EventStore, Filter, Page, RawEvent, Unavailable};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;

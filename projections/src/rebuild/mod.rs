@@ -10,7 +10,7 @@ mod swap;
 
 use std::time::{Duration, Instant};
 
-use domain::Position;
+use eventsourcing::Position;
 use eventstore::{EventStore, Unavailable};
 use futures::FutureExt;
 use futures::future::BoxFuture;

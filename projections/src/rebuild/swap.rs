@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use domain::Position;
+use eventsourcing::Position;
 use sqlx::{Connection, Executor, PgConnection, Postgres, Transaction};
 use tokio::time::sleep;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use domain::telemetry::presence::{Session, Told};
 use domain::telemetry::{Connection, DeviceRef, Reading};
-use domain::{Position, Recorded, Version};
+use eventsourcing::{Position, Recorded, Version};
 use sqlx::PgConnection;
 
 use super::presence::{Known, Sign, load};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::telemetry::{AnyEvent, DEVICE, DeviceRef, Event};
-use domain::{Recorded, StreamId};
+use eventsourcing::{Recorded, StreamId};
 use sqlx::PgConnection;
 
 use crate::projection::Projection;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::telemetry::presence::{self, Decision, Presence, Session, Told, WILL_GRACE, Why};
 use domain::telemetry::{Connection, DeviceId, DeviceRef, UserId};
-use domain::{Position, Recorded, Version};
+use eventsourcing::{Position, Recorded, Version};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 

@@ -1,7 +1,7 @@
 //! Every reading as a row. It names its device by number, which only the device's own row knows.
 
-use domain::Recorded;
 use domain::telemetry::Reading;
+use eventsourcing::Recorded;
 use eventstore::CopyRows;
 use sqlx::PgConnection;
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use domain::Position;
 use domain::telemetry::Reading;
+use eventsourcing::Position;
 use sqlx::PgConnection;
 
 /// Widths of the buckets that are kept, in seconds.

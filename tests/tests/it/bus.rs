@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
+use devservers::Nats;
 use futures::StreamExt;
-use gateway::servers::Nats;
 use serde_json::json;
 use tests::{DEADLINE, System, eventually};
 use tokio::time::timeout;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use gateway::servers::{Mosquitto, mosquitto};
+use devservers::{Mosquitto, mosquitto};
 use serde_json::{Value, json};
 use tests::{Options, Process, System, asked_for, eventually};
 use tokio::time::{Instant, MissedTickBehavior, interval};

@@ -2,7 +2,7 @@
 //! metrics; and a dead one does not look healthy.
 
 use anyhow::{Context, Result, ensure};
-use domain::Position;
+use eventsourcing::Position;
 use eventstore::{Checkpoint, EventStore};
 use projections::{State, Status};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use gateway::servers::{Mosquitto, mosquitto};
+use devservers::{Mosquitto, mosquitto};
 use serde_json::Value;
 use tests::{Process, System, eventually, free_port};
 use tokio::io::{AsyncBufReadExt, BufReader};

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use gateway::servers::{Nats, nats};
+use devservers::{Nats, nats};
 use tests::{Process, System, eventually, free_port};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;

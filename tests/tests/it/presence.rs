@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use domain::telemetry::{Connection, DeviceId, DeviceRef, Event, Reason, UserId, device_stream};
-use domain::{Metadata, Position};
+use eventsourcing::{Metadata, Position};
 use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
 use reqwest::Method;
 use serde_json::{Value, json};

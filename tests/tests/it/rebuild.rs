@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use domain::StreamId;
-use domain::event::Encoded;
+use eventsourcing::StreamId;
+use eventsourcing::event::Encoded;
 use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use domain::StreamId;
-use domain::event::Encoded;
+use eventsourcing::StreamId;
+use eventsourcing::event::Encoded;
 use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::{self, stream};
 use chrono::{TimeDelta, Utc};
-use domain::Position;
+use eventsourcing::Position;
 use eventstore::{EventStore, Filter, link};
 use futures::StreamExt;
 use serde_json::{Value, json};

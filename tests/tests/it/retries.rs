@@ -2,7 +2,7 @@
 //! over, after the model is made anew.
 
 use anyhow::{Context, Result, ensure};
-use domain::{Position, StreamId};
+use eventsourcing::{Position, StreamId};
 use eventstore::parked::{self as shelf, Retry};
 use reqwest::Method;
 use serde_json::{Value, json};

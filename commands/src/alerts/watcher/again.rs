@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::alerts::{Outcome, Reading, Scope, Watch, rules_stream};
-use domain::{Position, Version};
+use eventsourcing::{Position, Version};
 use eventstore::parked::{self, Parked, Retry};
 use eventstore::{Filter, RawEvent, snapshot};
 use tokio::time::Instant;

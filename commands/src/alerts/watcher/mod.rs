@@ -12,7 +12,7 @@ use std::time::Duration;
 use domain::alerts::{
     Cause, Outcome, READING, Reading, RulesEvent, Scope, alert_stream, rules_stream,
 };
-use domain::{Metadata, Position, StreamId};
+use eventsourcing::{Metadata, Position, StreamId};
 use eventstore::parked::{self, Parked, Suspect};
 use eventstore::{
     Append, AppendError, Checkpoint, EventStore, ExpectedVersion, Feed, Filter, NewEvent, RawEvent,

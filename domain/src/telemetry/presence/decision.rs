@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::super::{Connection, DeviceRef, Event, Reason};
 use super::Presence;
-use crate::event::Position;
-use crate::fact;
+use eventsourcing::event::Position;
+use eventsourcing::fact;
 
 /// A decision, and the name of the transition it makes.
 #[derive(Debug, Clone, PartialEq)]

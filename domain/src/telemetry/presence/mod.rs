@@ -25,7 +25,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Connection;
-use crate::event::Position;
+use eventsourcing::event::Position;
 
 pub use decision::Decision;
 pub(super) use setting::TYPES;

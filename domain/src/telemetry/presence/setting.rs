@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::UserId;
-use crate::decider::{Decider, accept, nothing};
-use crate::event::StreamId;
-use crate::rejection::{Kind, Reject};
+use eventsourcing::StreamId;
+use eventsourcing::decider::{Decider, accept, nothing};
+use eventsourcing::rejection::{Kind, Reject};
 
 /// Category of the streams of settings.
 pub const CATEGORY: &str = "presence";
@@ -31,7 +31,7 @@ pub enum Event {
     },
 }
 
-impl crate::Event for Event {
+impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
@@ -94,7 +94,7 @@ impl Decider for Setting {
     type Event = Event;
     type Rejection = Rejection;
 
-    fn decide(&self, command: Command) -> crate::Decision<Self> {
+    fn decide(&self, command: Command) -> eventsourcing::Decision<Self> {
         match command {
             Command::Configure { user_id, inactive_after } => {
                 let inactive_after_ms = inactive_after.map(InactiveAfter::milliseconds);

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::super::{DeviceId, DeviceRef, Event as DeviceEvent, UserId};
 use super::*;
-use crate::event::{decode, encode};
-use crate::spec::given;
+use eventsourcing::event::{decode, encode};
+use eventsourcing::given::given;
 
 /// What stands in the log of one device, in short.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,6 @@
 //! The messages of the log: one channel a context, one message an event type.
 
-use domain::Context;
+use eventsourcing::Context;
 use serde_json::{Map, Value, json};
 
 use super::golden;

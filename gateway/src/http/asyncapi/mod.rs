@@ -32,7 +32,7 @@ async fn show() -> Json<&'static Value> {
 }
 
 /// The document.
-pub(crate) fn document() -> Value {
+pub fn document() -> Value {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
     for context in CONTEXTS {
         let (channel, of_context) = events::channel(context);

@@ -3,7 +3,7 @@
 use eventstore::HEAD_SUBJECT;
 use serde_json::{Value, json};
 
-use crate::roles::demand;
+use crate::nats::intake;
 
 /// Who sends, as the document sees it: Tributary does, or receives.
 pub(super) const SEND: &str = "send";
@@ -139,7 +139,7 @@ pub(super) fn channels() -> Vec<Channel> {
         ),
         Channel {
             name: "works_demand",
-            address: demand::SUBJECT,
+            address: intake::SUBJECT,
             server: "nats",
             action: RECEIVE,
             summary: "Demands a work. In a JetStream work queue; the id of the message, if it has \
@@ -179,7 +179,7 @@ mod tests {
                 filter.collect::<Vec<_>>().join("/")
             })
             .collect();
-        for filter in crate::mqtt::FILTERS {
+        for filter in crate::bridge::FILTERS {
             assert!(described.iter().any(|known| known == filter), "{filter}");
         }
     }

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use commands::LoadError;
-use domain::{Kind, Reject};
+use eventsourcing::{Kind, Reject};
 use eventstore::{AppendError, Unavailable};
 
 use super::{Fault, Problem};

@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use domain::telemetry::{Batch, Event, InvalidReading, Reading, device_stream};
-use domain::{Metadata, Position};
+use eventsourcing::{Metadata, Position};
 use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
 use futures::future::join_all;
 use projections::telemetry::{self, Device, DeviceCursor};

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use commands::users::{Plain, SignedIn};
-use domain::Metadata;
+use eventsourcing::Metadata;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::super::caller::Caller;
 use super::super::extract::{Form, Json};
 use super::super::problem::Problem;
-use super::super::trace::Trace;
+use super::super::request_trace::Trace;
 use super::super::{Api, tags};
 use crate::tokens::{JwkSet, REFRESH_MAX_CHARS};
 

@@ -1,0 +1,56 @@
+//! `tributary config`: the configuration as it is in effect. Secrets cannot be shown; their types
+//! see to that.
+
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::outcome::Failure;
+use super::output;
+use gateway::config::ProcessRole;
+use gateway::config::{Config, Log, Traces};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Serialize)]
+struct Effective<'a> {
+    #[serde(flatten)]
+    config: &'a Config,
+    log: &'a Log,
+    traces: &'a Traces,
+}
+
+pub(super) fn run(args: &Args, log: &Log, traces: &Traces) -> Result<(), Failure> {
+    let config = &args.config;
+    let effective = Effective { config, log, traces };
+    if args.json {
+        output::json(&effective)?;
+    } else {
+        let value = serde_json::to_value(&effective).context("the configuration")?;
+        for (group, options) in value.as_object().into_iter().flatten() {
+            output::line(&format!("[{group}]"));
+            for (name, value) in options.as_object().into_iter().flatten() {
+                output::line(&format!("{name} = {}", shown(value)));
+            }
+        }
+    }
+    match config.mistakes(&ProcessRole::ALL) {
+        mistakes if mistakes.is_empty() => Ok(()),
+        mistakes => Err(Failure::usage(mistakes)),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

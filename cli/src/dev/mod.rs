@@ -1,0 +1,133 @@
+//! `tributary dev`: `serve` with everything private and started for you. Data stays between runs;
+//! the servers end with the process.
+
+mod admin;
+mod seed;
+mod welcome;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use domain::Role;
+
+use super::migrate::migrate;
+use super::outcome::Failure;
+use super::output;
+use super::serve::until_told;
+use super::signals::Signals;
+use crate::host_agent;
+use devservers::Servers;
+use gateway::app::App;
+use gateway::config::ProcessRole;
+use gateway::config::{Admin, Config, Http, Server, Worker};
+use gateway::host_metrics;
+use gateway::tokens::{Keys, make_key};
+
+/// Database of a private Postgres.
+const DATABASE: &str = "tributary";
+/// The role that owns it.
+const OWNER: &str = "postgres";
+/// The role the application connects as; the first migration makes it.
+const APPLICATION: &str = "tributary_app";
+/// How long the token in `dev.env` holds, in days.
+const TOKEN_DAYS: u64 = 30;
+/// Time between two samples of this machine.
+const AGENT_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIRECTORY", default_value = ".tributary")]
+    directory: PathBuf,
+    /// Start without demo data
+    #[arg(long)]
+    no_seed: bool,
+    #[command(flatten)]
+    http: Http,
+    #[command(flatten)]
+    worker: Worker,
+}
+
+/// Addresses and keys of what was started.
+struct Started {
+    admin: Admin,
+    config: Config,
+    keys: Keys,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let mut signals = Signals::take()?;
+    output::note("starting Postgres, NATS and Mosquitto ...");
+    let servers = tokio::select! {
+        servers = Servers::start(&args.directory) => servers.map_err(anyhow::Error::from)?,
+        () = signals.next() => return Ok(()),
+    };
+    let outcome = with_servers(&servers, args, signals).await;
+    servers.stop().await;
+    outcome
+}
+
+async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result<(), Failure> {
+    let (directory, seed) = (args.directory.clone(), !args.no_seed);
+    let started = started(servers, args)?;
+    let postgres = &servers.postgres;
+    postgres.create_database(DATABASE).await.map_err(anyhow::Error::from)?;
+    migrate(&started.admin, &started.config.database).await?;
+    let app = App::start(started.config.clone(), &ProcessRole::ALL).await?;
+    if seed {
+        seed::seed(app.parts()).await.context("the demo data")?;
+    }
+    run_agent(&app)?;
+    let administrator =
+        admin::administrator(app.parts(), &directory).await.context("the first administrator")?;
+    let holds = Duration::from_hours(24 * TOKEN_DAYS);
+    let token = started.keys.sign(&administrator.id.to_string(), Role::Admin, holds)?;
+    let address = app.address().context("HTTP is served nowhere")?;
+    let server = Server {
+        url: format!("http://localhost:{}", address.port()).parse().map_err(anyhow::Error::from)?,
+        token: token.parse().map_err(anyhow::Error::from)?,
+    };
+    welcome::write(&directory, &server, &administrator, &started.config, &started.admin)?;
+    welcome::print(&directory, &server, &started.config);
+    until_told(app, signals).await
+}
+
+/// Samples this machine, as `tributary agent` does.
+fn run_agent(app: &App) -> anyhow::Result<()> {
+    let host = host_metrics::name().unwrap_or("localhost".parse()?);
+    let settings = host_agent::Settings { host, every: AGENT_EVERY, hello: true };
+    let broker = app.parts().config.mqtt.broker.options(&settings.client_id());
+    app.beside(async move |shutdown| {
+        if let Err(error) = host_agent::run(settings, broker, shutdown).await {
+            tracing::error!(%error, "there is no agent");
+        }
+    });
+    Ok(())
+}
+
+/// What to run with, on these servers.
+fn started(servers: &Servers, args: Args) -> anyhow::Result<Started> {
+    let key = args.directory.join("signing-key.pem");
+    let keys = keys(&key)?;
+    let config = Config {
+        http: args.http,
+        worker: args.worker,
+        ..Config::private(
+            &servers.postgres.url(DATABASE, APPLICATION),
+            &servers.nats.url(),
+            &servers.mosquitto.url(),
+            &key,
+        )?
+    };
+    Ok(Started {
+        admin: Admin { database_admin_url: servers.postgres.url(DATABASE, OWNER).parse()? },
+        config,
+        keys,
+    })
+}
+
+/// The key of an earlier run, so that its tokens go on holding; or a new one.
+fn keys(file: &Path) -> anyhow::Result<Keys> {
+    if file.exists() { Keys::load(file) } else { make_key(file) }
+}

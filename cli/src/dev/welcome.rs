@@ -1,0 +1,86 @@
+//! What `tributary dev` tells: the addresses, for people on stdout and for programs in `dev.env`;
+//! and what to try next.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::super::output;
+use super::admin::{Administrator, EMAIL};
+use gateway::config::{Admin, Config, Server};
+
+/// Writes `dev.env`. It holds a token and a password, so only its owner may read it.
+pub(super) fn write(
+    directory: &Path,
+    server: &Server,
+    administrator: &Administrator,
+    config: &Config,
+    admin: &Admin,
+) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = directory.join("dev.env");
+    let values = [
+        ("TRIBUTARY_URL", server.url.expose()),
+        ("TRIBUTARY_TOKEN", server.token.expose()),
+        ("TRIBUTARY_EMAIL", EMAIL),
+        ("TRIBUTARY_PASSWORD", administrator.password.expose()),
+        ("DATABASE_URL", config.database.database_url.expose()),
+        ("DATABASE_ADMIN_URL", admin.database_admin_url.expose()),
+        ("NATS_URL", config.bus.nats_url.expose()),
+        ("MQTT_URL", config.mqtt.broker.mqtt_url.expose()),
+        ("MQTT_ALLOW_ANONYMOUS", "true"),
+    ];
+    let lines = values.map(|(name, value)| format!("{name}='{value}'\n"));
+    let key = std::path::absolute(&config.tokens.signing_key_file)?;
+    let key = format!("TRIBUTARY_SIGNING_KEY_FILE='{}'\n", key.display());
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options
+        .open(&file)
+        .and_then(|mut file| file.write_all((lines.concat() + &key).as_bytes()))
+        .with_context(|| format!("{} cannot be written", file.display()))
+}
+
+/// Prints where everything is, and what can be done with it.
+pub(super) fn print(directory: &Path, server: &Server, config: &Config) {
+    let env = directory.join("dev.env");
+    let env = env.display();
+    let url = &server.url;
+    let tributary = executable();
+    output::line(&format!(
+        "
+Tributary runs.  API {url}api/v1   documentation {url}docs
+  Sign in as {EMAIL}; the password is in {env}, with a token for 30 days
+  Postgres  {}
+  NATS      {}
+  MQTT      {}
+
+Try next, in another terminal:
+  set -a; . {env}; set +a
+  curl -H \"Authorization: Bearer $TRIBUTARY_TOKEN\" {url}api/v1/devices
+  curl --data-urlencode username=$TRIBUTARY_EMAIL --data-urlencode password=$TRIBUTARY_PASSWORD \\
+       {url}api/v1/auth/login/access-token
+  curl -H \"Authorization: Bearer $TRIBUTARY_TOKEN\" -H 'Content-Type: application/json' \\
+       -d '{{\"add_up_to\": 100}}' {url}api/v1/works
+  curl -N -H \"Authorization: Bearer $TRIBUTARY_TOKEN\" {url}api/v1/events/stream
+  mosquitto_pub -q 1 -L $MQTT_URL/users/ada/devices/kitchen/telemetry \\
+       -m '{{\"sequence_id\": 1000, \"temperature\": 21.5}}'
+  {tributary} works produce --every 1s --count 5
+  {tributary} works list
+  {tributary} lag
+
+Ctrl-C ends it; the data stays in {}.",
+        config.database.database_url,
+        config.bus.nats_url,
+        config.mqtt.broker.mqtt_url,
+        directory.display(),
+    ));
+}
+
+/// The executable as it can be called from here: it is not on the search path after `make run`.
+fn executable() -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = std::env::current_exe().unwrap_or_else(|_unknown| "tributary".into());
+    path.strip_prefix(&here).unwrap_or(&path).display().to_string()
+}

@@ -1,0 +1,96 @@
+//! `tributary rebuild`: makes models anew beside those that serve, and puts them in their place.
+
+mod bars;
+mod told;
+
+use std::time::Duration;
+
+use eventstore::EventStore;
+use futures::StreamExt;
+use futures::stream;
+use projections::{Purpose, Rebuild};
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::outcome::Failure;
+use super::output;
+use bars::Bars;
+use gateway::config::Database;
+pub(super) use told::{Ended, Outcome, outcomes, show, verdict};
+
+/// How long the server may take to notice that the rebuild before this one was killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections a rebuild reads on, besides those it makes for itself.
+const CONNECTIONS_EACH: u32 = 2;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Projections to rebuild
+    #[arg(value_name = "PROJECTION", required_unless_present = "all", conflicts_with = "all",
+          value_parser = clap::builder::PossibleValuesParser::new(projections::names()))]
+    names: Vec<String>,
+    /// Rebuild every projection
+    #[arg(long)]
+    all: bool,
+    /// Compare with the live model first, row by row; where they differ, leave it and exit with 4
+    #[arg(long)]
+    verify: bool,
+    /// How many at a time
+    #[arg(long, value_name = "COUNT", default_value_t = 2,
+          value_parser = clap::value_parser!(u8).range(1..=16))]
+    parallel: u8,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: Database,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let mut names = args.names;
+    if args.all {
+        names = projections::names().into_iter().map(str::to_owned).collect();
+    }
+    names.dedup();
+    let purpose = if args.verify { Purpose::ReplaceIfEqual } else { Purpose::Replace };
+    let ended = all(args.database.options()?, &names, purpose, args.parallel).await?;
+    if args.json {
+        output::json(&outcomes(&ended))?;
+    } else {
+        show(&ended);
+    }
+    verdict(&ended)
+}
+
+/// Rebuilds each of `names`; one that fails does not stop the others.
+pub(super) async fn all(
+    database: PgConnectOptions,
+    names: &[String],
+    purpose: Purpose,
+    parallel: u8,
+) -> Result<Ended, Failure> {
+    let connections = CONNECTIONS_EACH * u32::from(parallel);
+    let pool = eventstore::pool(database, connections);
+    let shutdown = CancellationToken::new();
+    let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
+    let bars = Bars::new(names);
+    let rebuilds = names.iter().map(|name| {
+        let (sender, steps) = watch::channel(projections::Step::default());
+        let shown = bars.show(name, steps);
+        let store = &store;
+        async move {
+            // Owns the channel: it closes with the rebuild, and the bar ends with the channel.
+            let rebuilding = async move {
+                Rebuild::begin(store, name, PATIENCE).await?.run(purpose, &sender).await
+            };
+            let (ended, ()) = tokio::join!(rebuilding, shown);
+            (name.clone(), ended)
+        }
+    });
+    let rebuilds: Vec<_> = rebuilds.collect();
+    let ended = stream::iter(rebuilds).buffered(parallel.into()).collect().await;
+    shutdown.cancel();
+    Ok(ended)
+}

@@ -1,0 +1,81 @@
+//! `tributary tail`: the log as it grows, from the end or from a position on, straight from Postgres.
+//! An outage is waited out; it goes on after the last event it showed.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use eventsourcing::Position;
+use eventstore::{EventStore, Feed};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::events::{self, Which, away};
+use super::outcome::Failure;
+use super::output;
+use gateway::config::Database;
+
+/// Events taken at once.
+const BATCH: usize = 500;
+/// Connections: one for the feed, one for what lies behind it.
+const CONNECTIONS: u32 = 2;
+/// First and longest wait before the log is asked again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Begin after this position instead of now
+    #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(0..))]
+    after: Option<i64>,
+    #[command(flatten)]
+    which: Which,
+    /// End after so many events
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<u64>,
+    /// One JSON object a line, also on a terminal
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: Database,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let filter = args.which.filter()?;
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let pool = eventstore::pool(args.database.options()?, CONNECTIONS);
+    let store = EventStore::open(pool, &tasks, shutdown.clone());
+    let head = store.head().await.map_err(away)?;
+    let feed = Feed::start(store, None, &tasks, shutdown.clone());
+    let mut subscription = feed.subscribe(args.after.map_or(head, Position), filter);
+    let json = args.json || !io::stdout().is_terminal();
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    let mut backoff = BACKOFF.0;
+    while left > 0 {
+        let batch = match subscription.next(BATCH).await {
+            Ok(batch) => batch,
+            Err(error) => {
+                let position = subscription.position();
+                output::note(&format!("{error}; going on after {position} when it is back"));
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF.1);
+                continue;
+            }
+        };
+        backoff = BACKOFF.0;
+        let mut out = io::stdout().lock();
+        for event in &batch.events {
+            if left == 0 {
+                break;
+            }
+            let write = if json { events::write } else { events::write_short };
+            if write(&mut out, event).is_err() {
+                return Ok(()); // Whoever read it has heard enough.
+            }
+            left -= 1;
+        }
+        if out.flush().is_err() {
+            return Ok(());
+        }
+    }
+    shutdown.cancel();
+    Ok(())
+}

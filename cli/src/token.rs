@@ -1,0 +1,35 @@
+//! `tributary token`: a bearer token, for curl.
+
+use domain::Role;
+use uuid::Uuid;
+
+use super::outcome::Failure;
+use super::output;
+use gateway::config::{Span, Tokens};
+use gateway::tokens::Keys;
+
+/// Who works with the server's own key in hand: a user that never registered.
+pub(super) const OPERATOR: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Whom it speaks for: the id of a user, or the name of a program
+    #[arg(long, default_value_t = OPERATOR.to_string())]
+    subject: String,
+    /// What it allows
+    #[arg(long, default_value = "admin")]
+    role: Role,
+    /// How long it holds
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    ttl: Span,
+    #[command(flatten)]
+    tokens: Tokens,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let keys = Keys::load(&args.tokens.signing_key_file)?;
+    let token = keys.sign(&args.subject, args.role, args.ttl.0)?;
+    keys.check(&token).map_err(|error| Failure::usage(vec![error.to_string()]))?;
+    output::line(&token);
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! `tributary users`: makes administrators. Nobody can register as one, so the first of them is made
+//! here, by whoever may write to the log.
+
+use std::io::{IsTerminal, Read};
+
+use anyhow::Context;
+use commands::Envelope;
+use commands::users::{InvalidPassword, Password, Registration, Users, now};
+use domain::Role;
+use domain::users::{EmailAddress, FullName, Personal};
+use eventsourcing::Metadata;
+use eventstore::EventStore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::outcome::Failure;
+use super::output;
+use gateway::config::{self, Database};
+
+/// Longest password read from stdin, in bytes: more than the longest in characters.
+const MAX_STDIN_BYTES: u64 = 1024;
+/// Connections for one registration.
+const CONNECTIONS: u32 = 2;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Register an administrator, directly in the log
+    CreateAdmin(CreateAdmin),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CreateAdmin {
+    /// E-mail address to sign in with
+    #[arg(long)]
+    email: EmailAddress,
+    /// What the administrator is called
+    #[arg(long, default_value = "Administrator")]
+    full_name: FullName,
+    #[command(flatten)]
+    password: config::Password,
+    #[command(flatten)]
+    database: Database,
+}
+
+pub(super) async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::CreateAdmin(args) => create_admin(args).await,
+    }
+}
+
+async fn create_admin(args: CreateAdmin) -> Result<(), Failure> {
+    let text = match &args.password.password {
+        Some(given) => given.expose().to_owned(),
+        None => read_password()?,
+    };
+    let unfit = |error: InvalidPassword| Failure::usage(vec![error.to_string()]);
+    let password: Password = text.parse().map_err(unfit)?;
+    let personal = Personal { email: args.email, full_name: args.full_name };
+
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let pool = eventstore::pool(args.database.options()?, CONNECTIONS);
+    let store = EventStore::open(pool, &tasks, shutdown.clone());
+    let outcome = register_admin(&Users::new(store), personal, password, "cli").await;
+    shutdown.cancel();
+    tasks.close();
+    tasks.wait().await;
+    output::line(&outcome.map_err(failure)?.to_string());
+    Ok(())
+}
+
+/// Registers an administrator; `by` stands in the events.
+pub(super) async fn register_admin(
+    users: &Users,
+    personal: Personal,
+    password: Password,
+    by: &str,
+) -> Result<Uuid, commands::users::Error> {
+    let (id, now) = (Uuid::now_v7(), now());
+    let registration = Registration { id, personal, password, role: Role::Admin, now };
+    let metadata = Metadata { actor: Some(by.to_owned()), ..Metadata::default() };
+    users.register(registration, Envelope { metadata, ..Envelope::default() }).await?;
+    Ok(id)
+}
+
+fn failure(error: commands::users::Error) -> Failure {
+    use commands::Error::Unavailable;
+    match error {
+        commands::users::Error::User(Unavailable(error)) => Failure::not_reachable(error),
+        other => anyhow::Error::from(other).into(),
+    }
+}
+
+/// The first line of stdin. On a terminal it shows as it is typed.
+fn read_password() -> Result<String, Failure> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        output::note("password (it shows as you type; TRIBUTARY_PASSWORD spares that):");
+        let mut line = String::new();
+        stdin.read_line(&mut line).context("no password on stdin")?;
+        return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    let mut text = String::new();
+    stdin.lock().take(MAX_STDIN_BYTES).read_to_string(&mut text).context("no password on stdin")?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,273 @@
+//! `tributary verify`: is the log what was appended? Walks the chain of hashes from the first event
+//! to the last, in pages, and looks at what points into the log. With `--projections`, are the read
+//! models what the log says? They are built anew beside those that serve, and compared.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use chrono::DateTime;
+use clap::builder::PossibleValuesParser;
+use eventsourcing::{Position, StreamId, Version};
+use eventstore::{EventStore, Finding, Link, RawEvent, Walk};
+use indicatif::{ProgressBar, ProgressStyle};
+use projections::Purpose;
+use serde::Serialize;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::events::away;
+use super::outcome::Failure;
+use super::{output, rebuild};
+use gateway::config::ServerUrl;
+
+/// Events read at once.
+const PAGE: i64 = 2_000;
+/// Findings that are told one by one; of more there is only the number.
+const TOLD: usize = 100;
+/// Models built anew at a time.
+const MODELS_AT_ONCE: u8 = 2;
+
+const DUMP: &str = r#"A dump for --dump is made by:
+  psql "$DATABASE_URL" -c "\copy (select position, event_id, stream_id, version, event_type, schema_version, data, metadata, (extract(epoch from recorded_at) * 1000000)::bigint, hash from log.event order by position) to 'log.dump'""#;
+
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = DUMP)]
+pub(super) struct Args {
+    /// Verify a dump of the log instead; see the end of --help for how one is made
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
+    /// Build these read models anew beside those that serve, all if none is named, and compare
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "dump",
+          value_parser = PossibleValuesParser::new(projections::names()))]
+    projections: Option<Vec<String>>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The database, as a role that may read the log; for read models, the application's
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        required_unless_present = "dump"
+    )]
+    database_url: Option<ServerUrl>,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Nothing is wrong with the log, nor with the models that were asked for.
+    ok: bool,
+    /// Events walked past.
+    events: u64,
+    /// Of the last one.
+    position: i64,
+    /// The hash there, in hexadecimal: the whole log in one number.
+    hash: String,
+    /// How much was wrong.
+    count: usize,
+    findings: Vec<Finding>,
+    /// How each read model compares, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projections: Option<Vec<rebuild::Outcome>>,
+}
+
+/// Keeps what is found, as much as can be told.
+#[derive(Debug, Default)]
+struct Findings {
+    count: usize,
+    told: Vec<Finding>,
+}
+
+impl Findings {
+    fn add(&mut self, finding: impl IntoIterator<Item = Finding>) {
+        for finding in finding {
+            self.count += 1;
+            if self.told.len() < TOLD {
+                self.told.push(finding);
+            }
+        }
+    }
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let (mut walk, mut findings) = (Walk::default(), Findings::default());
+    let mut models = None;
+    match (&args.dump, &args.database_url) {
+        (Some(file), _) => dumped(file, &mut walk, &mut findings)?,
+        (None, Some(url)) => {
+            let options = url.expose().parse::<PgConnectOptions>()?;
+            live(options.clone(), &mut walk, &mut findings).await?;
+            models = match args.projections {
+                Some(names) => Some(compared(options, names).await?),
+                None => None,
+            };
+        }
+        (None, None) => return Err(Failure::usage(vec!["nothing to verify".into()])),
+    }
+    let (position, hash) = walk.at();
+    let mut hex = String::new();
+    for byte in hash {
+        write!(hex, "{byte:02x}").map_err(anyhow::Error::from)?;
+    }
+    let Findings { count, told } = findings;
+    let log = if count == 0 {
+        Ok(())
+    } else {
+        Err(Failure::difference(vec![format!("{count} things are wrong with the log")]))
+    };
+    let verdict = match (log, models.as_ref().map_or(Ok(()), rebuild::verdict)) {
+        (Err(log), Err(models)) => Err(log.and(models)),
+        (log, models) => log.and(models),
+    };
+    let (events, position) = (walk.events, position.0);
+    let report = Report {
+        ok: verdict.is_ok(),
+        events,
+        position,
+        hash: hex,
+        count,
+        findings: told,
+        projections: models.as_ref().map(rebuild::outcomes),
+    };
+    if args.json {
+        output::json(&report)?;
+        return verdict;
+    }
+    output::line(&format!("{events} events up to {position}, hash {}", report.hash));
+    for finding in &report.findings {
+        let place = finding.position.map_or_else(String::new, |at| format!("position {at}: "));
+        output::line(&format!("{place}{}", finding.what));
+    }
+    if let Some(models) = &models {
+        rebuild::show(models);
+    }
+    verdict
+}
+
+/// The models of these names, all if there are none, beside what the log says they should be.
+async fn compared(
+    options: PgConnectOptions,
+    mut names: Vec<String>,
+) -> Result<rebuild::Ended, Failure> {
+    if names.is_empty() {
+        names = projections::names().into_iter().map(str::to_owned).collect();
+    }
+    names.sort();
+    names.dedup();
+    rebuild::all(options, &names, Purpose::Compare, MODELS_AT_ONCE).await
+}
+
+fn bar(length: i64) -> ProgressBar {
+    let bar = ProgressBar::new(length.unsigned_abs());
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// The log of a database, up to where it ends now.
+async fn live(
+    options: PgConnectOptions,
+    walk: &mut Walk,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let shutdown = CancellationToken::new();
+    let store =
+        EventStore::open(eventstore::pool(options, 1), &TaskTracker::new(), shutdown.clone());
+    let (head, hash) = store.end().await.map_err(away)?;
+    let bar = bar(head.0);
+    'log: while walk.at().0 < head {
+        let links = store.links(walk.at().0, PAGE).await.map_err(away)?;
+        if links.is_empty() {
+            break;
+        }
+        for link in links {
+            if link.event.position > head {
+                break 'log; // Appended since; or there is a gap before it, which is told below.
+            }
+            findings.add(walk.step(link));
+        }
+        bar.set_position(walk.at().0.0.unsigned_abs());
+    }
+    bar.finish_and_clear();
+    let (position, last) = walk.at();
+    if position != head {
+        let what = format!("it and all after it are missing: the log is said to end at {head}");
+        findings.add([Finding { position: Some(position.0 + 1), what }]);
+    } else if last != hash {
+        let what = "the end of the log is said to have another hash than its last event".into();
+        findings.add([Finding { position: Some(position.0), what }]);
+    }
+    findings.add(store.find_loose_ends().await.map_err(away)?);
+    shutdown.cancel();
+    Ok(())
+}
+
+/// A dump, line by line.
+fn dumped(file: &Path, walk: &mut Walk, findings: &mut Findings) -> Result<(), Failure> {
+    let open = File::open(file).with_context(|| file.display().to_string())?;
+    let size = open.metadata().map_err(anyhow::Error::from)?.len();
+    let bar = bar(i64::try_from(size).unwrap_or(i64::MAX));
+    for (number, line) in BufReader::new(open).lines().enumerate() {
+        let line = line.map_err(anyhow::Error::from)?;
+        let link = link(&line)
+            .with_context(|| format!("line {} is not one of a dump: see --help", number + 1))?;
+        findings.add(walk.step(link));
+        bar.inc(line.len() as u64 + 1);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// A line of a dump, in the text format of Postgres' COPY.
+fn link(line: &str) -> anyhow::Result<Link> {
+    let fields = line.split('\t').map(unescape).collect::<Option<Vec<_>>>();
+    let fields = fields.context("an escape that COPY does not write")?;
+    let Ok([position, id, stream, version, event_type, schema, data, metadata, micros, hash]) =
+        <[String; 10]>::try_from(fields)
+    else {
+        return Err(anyhow!("not ten columns"));
+    };
+    let digits = hash.strip_prefix("\\x").context("no hash")?;
+    let byte = |at: usize| digits.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+    let hash = (0..digits.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>();
+    Ok(Link {
+        event: RawEvent {
+            position: Position(position.parse()?),
+            id: id.parse()?,
+            stream: StreamId::parse(&stream)?,
+            version: Version(version.parse()?),
+            event_type: event_type.into(),
+            schema_version: schema.parse()?,
+            data: data.into(),
+            metadata: metadata.into(),
+            recorded_at: DateTime::from_timestamp_micros(micros.parse()?).context("no time")?,
+        },
+        hash: hash.context("no hash")?,
+    })
+}
+
+fn unescape(field: &str) -> Option<String> {
+    let mut text = String::with_capacity(field.len());
+    let mut characters = field.chars();
+    while let Some(character) = characters.next() {
+        text.push(match character {
+            '\\' => match characters.next()? {
+                'b' => '\u{8}',
+                'f' => '\u{c}',
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'v' => '\u{b}',
+                '\\' => '\\',
+                _ => return None,
+            },
+            other => other,
+        });
+    }
+    Some(text)
+}

@@ -1,0 +1,167 @@
+//! A private Mosquitto, the MQTT broker that devices connect to.
+
+use super::error::{Error, Packages};
+use super::home::Home;
+use super::programs;
+use super::server::{Program, Server};
+use super::signal::Signal;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const NAME: &str = "Mosquitto";
+/// Started by root it would become `mosquitto` by itself, and outlive us: a change of user clears
+/// the parent-death signal.
+const ACCOUNTS: [&str; 2] = ["mosquitto", "nobody"];
+const CONFIG: &str = "mosquitto.conf";
+const PID: &str = "mosquitto.pid";
+
+/// MQTT 3.1.1 CONNECT: clean session, no client id; and the start of the CONNACK it is answered
+/// with, whatever the verdict.
+const CONNECT: [u8; 14] = *b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00";
+const CONNACK: [u8; 2] = [0x20, 0x02];
+const DISCONNECT: [u8; 2] = [0xe0, 0x00];
+
+const PACKAGES: Packages = Packages {
+    debian: "mosquitto",
+    fedora: Some("mosquitto"),
+    alpine: "mosquitto",
+    macos: "mosquitto",
+    elsewhere: "https://mosquitto.org/download",
+};
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// None: the port of the last run if it is free, else any free port.
+    pub port: Option<u16>,
+    /// None: the one on the search path.
+    pub binary: Option<PathBuf>,
+    /// Whether clients may come without a name and password.
+    pub anonymous: bool,
+    /// As `mosquitto_passwd` writes it. As root, the user `mosquitto` must be able to read it.
+    pub password_file: Option<PathBuf>,
+    /// Who may use which topics. As root, the user `mosquitto` must be able to read it.
+    pub acl_file: Option<PathBuf>,
+    /// More lines of its configuration. They belong to its listener, up to another `listener`.
+    pub more: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: None,
+            binary: None,
+            anonymous: true,
+            password_file: None,
+            acl_file: None,
+            more: String::new(),
+        }
+    }
+}
+
+/// A running Mosquitto; ended when dropped.
+pub struct Mosquitto {
+    server: Server<Settings>,
+}
+
+impl Mosquitto {
+    pub async fn start(directory: &Path, options: Options) -> Result<Self, Error> {
+        let home = Home::claim(NAME, directory, &ACCOUNTS).await?;
+        let binary = match &options.binary {
+            Some(binary) => binary.clone(),
+            None => programs::find("mosquitto", &PACKAGES).await?,
+        };
+        let wanted = options.port;
+        Ok(Self { server: Server::start(Settings { binary, options }, home, wanted).await? })
+    }
+
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port())
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Where its data and its log are; not where it was asked to be if its user cannot go there.
+    pub fn directory(&self) -> &Path {
+        self.server.home().path()
+    }
+
+    pub async fn stop(mut self) {
+        self.server.stop().await;
+    }
+
+    /// By SIGKILL: it forgets sessions, and messages that nobody had taken, since it last saved.
+    pub async fn kill(&mut self) {
+        self.server.kill().await;
+    }
+
+    /// Same port, same data; also after [`Mosquitto::kill`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.server.restart().await
+    }
+}
+
+struct Settings {
+    binary: PathBuf,
+    options: Options,
+}
+
+impl Program for Settings {
+    const NAME: &'static str = NAME;
+    const STOP: Signal = Signal::Terminate;
+    const CRASH: Signal = Signal::Kill;
+    const START_PATIENCE: Duration = Duration::from_secs(30); // It reads its database first.
+
+    fn pid_file(&self, home: &Home) -> PathBuf {
+        home.file(PID)
+    }
+
+    fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
+        let Options { anonymous, password_file, acl_file, more, .. } = &self.options;
+        let directory = home.path().display();
+        let mut settings = format!(
+            "# Written by tributary at every start.\n\
+             listener {port} 127.0.0.1\n\
+             allow_anonymous {anonymous}\n\
+             pid_file {directory}/{PID}\n\
+             log_dest stderr\n\
+             log_timestamp_format %Y-%m-%dT%H:%M:%SZ\n\
+             {SETTINGS}"
+        );
+        writeln!(settings, "persistence_location {directory}/").ok();
+        for (name, file) in [("password_file", password_file), ("acl_file", acl_file)] {
+            if let Some(file) = file {
+                writeln!(settings, "{name} {}", file.display()).ok();
+            }
+        }
+        settings.push_str(more);
+        let file = home.write(CONFIG, &settings)?;
+        Ok((self.binary.clone(), vec!["-c".into(), file.into()]))
+    }
+
+    async fn answers(&self, port: u16) -> bool {
+        let greet = async {
+            let mut answer = [0; CONNACK.len()];
+            let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+            server.write_all(&CONNECT).await?;
+            server.read_exact(&mut answer).await?;
+            server.write_all(&DISCONNECT).await?;
+            Ok::<_, io::Error>(answer)
+        };
+        greet.await.is_ok_and(|answer| answer == CONNACK)
+    }
+}
+
+/// What does not depend on the place: the file that operators use too.
+const SETTINGS: &str = include_str!("../../deploy/mosquitto/tributary.conf");

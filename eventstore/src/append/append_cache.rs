@@ -1,0 +1,188 @@
+//! What is known of the log before a batch is judged. Most of it need not be asked for: this
+//! process remembers what it wrote, and the log's unique indexes notice the rest.
+
+use std::collections::HashMap;
+
+use eventsourcing::Position;
+use quick_cache::unsync::Cache;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use crate::append::conflict_check::Known;
+use crate::append::prepared::Prepared;
+use crate::append::receipt::{self, Receipt};
+use crate::append::{AppendError, Appended, Outcome};
+
+/// Streams whose versions are remembered.
+const REMEMBERED_STREAMS: usize = 65_536;
+/// After an index noticed a duplicate, so many batches look everything up beforehand.
+const CAUTIOUS_BATCHES: u32 = 64;
+
+/// What the appender remembers from batch to batch.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// Versions of streams as this process left them.
+    versions: Cache<Box<str>, i64>,
+    /// The head as this process left it. If it has moved, somebody else appended, and nothing
+    /// remembered is worth anything.
+    head: Position,
+    /// Batches that are still to look up what the unique indexes would notice: event ids, and
+    /// streams that are said to be new. Looking costs a descent of an index for each; being
+    /// noticed costs the whole batch again. So it is done only where duplicates were met lately.
+    caution: u32,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let versions = Cache::new(REMEMBERED_STREAMS);
+        Self { versions, head: Position::START, caution: 0 }
+    }
+}
+
+impl Memory {
+    /// An index has noticed a duplicate: look beforehand from now on. False if that was already
+    /// so, and looking did not help.
+    pub(crate) fn be_cautious(&mut self) -> bool {
+        let was_careless = self.caution == 0;
+        self.caution = CAUTIOUS_BATCHES;
+        self.versions.clear();
+        was_careless
+    }
+
+    /// Nothing that was remembered is certain any more.
+    pub(crate) fn forget(&mut self) {
+        self.versions.clear();
+    }
+
+    /// A batch was committed, and left the log like this.
+    pub(crate) fn remember(&mut self, versions: &HashMap<&str, i64>, head: Position) {
+        // A stream that was said to be new and got no event may well exist: 0 is not knowledge.
+        for (&stream, &version) in versions.iter().filter(|(_, version)| **version > 0) {
+            match self.versions.get_mut(stream) {
+                Some(mut remembered) => *remembered = version,
+                None => self.versions.insert(stream.into(), version),
+            }
+        }
+        self.head = head;
+        self.caution = self.caution.saturating_sub(1);
+    }
+
+    /// Everything the batch is judged against, now that the head is locked at `head`.
+    pub(crate) async fn recall<'a>(
+        &mut self,
+        connection: &mut PgConnection,
+        requests: &'a [Prepared],
+        head: Position,
+    ) -> Result<Known<'a>, sqlx::Error> {
+        if head != self.head {
+            self.versions.clear();
+        }
+        let careless = self.caution == 0;
+        let mut known = Known::default();
+        let (mut ids, mut keys) = (Vec::new(), Vec::new());
+        // Whether every request that names a stream says that it is new. If it is not, it has a
+        // version 1 already, and the index notices.
+        let mut said_to_be_new: HashMap<&str, bool> = HashMap::new();
+        for request in requests {
+            keys.extend(request.receipt.as_ref().map(|receipt| receipt.key.as_str()));
+            for part in &request.streams {
+                let new = part.expected.is_new() && !part.events.is_empty();
+                *said_to_be_new.entry(part.stream.as_str()).or_insert(true) &= new;
+                if !careless {
+                    ids.extend(part.events.iter().map(|event| event.id));
+                }
+            }
+        }
+        let mut streams = Vec::new();
+        for (stream, new) in said_to_be_new {
+            let remembered = self.versions.get(stream).copied();
+            if remembered.is_none() && !(careless && new) {
+                streams.push(stream);
+            }
+            known.versions.insert(stream, remembered.unwrap_or(0));
+        }
+        if !streams.is_empty() || !ids.is_empty() {
+            let (versions, event_ids) = look_up(connection, &streams, &ids).await?;
+            known.versions.extend(streams.into_iter().zip(versions));
+            known.event_ids = event_ids;
+        }
+        known.receipts = load_receipts(connection, &keys).await?;
+        Ok(known)
+    }
+
+    /// A request that is refused because its stream has moved on may have been written before: its
+    /// caller has not heard the answer and asks again. Then it is a duplicate, and no conflict.
+    pub(crate) async fn tell_apart(
+        &self,
+        connection: &mut PgConnection,
+        requests: &[Prepared],
+        outcomes: &mut [Outcome],
+    ) -> Result<(), sqlx::Error> {
+        let refused = |outcome: &Outcome| matches!(outcome, Err(AppendError::Conflict { .. }));
+        let conflicts = || requests.iter().zip(&*outcomes).filter(|(_, outcome)| refused(outcome));
+        let events = conflicts().flat_map(|(request, _)| request.all_events());
+        let ids: Vec<Uuid> = events.map(|event| event.id).collect();
+        if ids.is_empty() || self.caution > 0 {
+            return Ok(());
+        }
+        let (_, found) = look_up(connection, &[], &ids).await?;
+        for (request, outcome) in requests.iter().zip(outcomes) {
+            let position = request.all_events().find_map(|event| found.get(&event.id));
+            if let (true, Some(position)) = (refused(outcome), position) {
+                *outcome = Ok(Appended::Duplicate { position: *position });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Versions of `streams`, and where those of `ids` are that are in the log.
+async fn look_up(
+    connection: &mut PgConnection,
+    streams: &[&str],
+    ids: &[Uuid],
+) -> Result<(Vec<i64>, HashMap<Uuid, Position>), sqlx::Error> {
+    // Correlated on purpose: each look-up is one descent of one index, whatever the planner
+    // believes about the size of the table.
+    let row = sqlx::query(
+        "select
+           array(select (select e.version from log.event e where e.stream_id = s.id
+                         order by e.version desc limit 1)
+                 from unnest($1::text[]) with ordinality s (id, n) order by s.n),
+           array(select (select e.position from log.event e where e.event_id = i.id)
+                 from unnest($2::uuid[]) with ordinality i (id, n) order by i.n)",
+    )
+    .bind(streams)
+    .bind(ids)
+    .fetch_one(&mut *connection)
+    .await?;
+    let versions: Vec<Option<i64>> = row.try_get(0)?;
+    let positions: Vec<Option<i64>> = row.try_get(1)?;
+    let versions = versions.into_iter().map(Option::unwrap_or_default).collect();
+    let found = ids.iter().zip(positions);
+    let found = found.filter_map(|(id, position)| Some((*id, Position(position?)))).collect();
+    Ok((versions, found))
+}
+
+async fn load_receipts<'a>(
+    connection: &mut PgConnection,
+    keys: &[&'a str],
+) -> Result<HashMap<&'a str, Receipt>, sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(
+        "select k.n, r.fingerprint, r.position, r.response::text as response
+         from unnest($1::text[]) with ordinality k (key, n)
+         cross join lateral (select * from log.receipt r where r.key = k.key offset 0) r",
+    )
+    .bind(keys)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let n = usize::try_from(row.try_get::<i64, _>("n")? - 1).unwrap_or_default();
+            Ok((keys[n], receipt::from_row(row)?))
+        })
+        .collect()
+}

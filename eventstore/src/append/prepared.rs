@@ -1,0 +1,84 @@
+//! A request with everything worked out that does not depend on its place in the log. Its caller
+//! does that, on whatever processor is free; the appender, which holds the log's head locked,
+//! only adds the place.
+
+use eventsourcing::StreamId;
+use uuid::Uuid;
+
+use crate::append::receipt::NewReceipt;
+use crate::append::{Append, AppendError, ExpectedVersion, NewEvent};
+use crate::chain::Content;
+use crate::copy::CopyRows;
+
+pub(crate) struct Prepared {
+    pub(crate) streams: Vec<PreparedStream>,
+    pub(crate) receipt: Option<NewReceipt>,
+    /// How many events it has.
+    pub(crate) events: usize,
+    /// What it weighs in a queue or batch.
+    pub(crate) bytes: usize,
+}
+
+pub(crate) struct PreparedStream {
+    pub(crate) stream: StreamId,
+    pub(crate) expected: ExpectedVersion,
+    pub(crate) events: Vec<PreparedEvent>,
+}
+
+pub(crate) struct PreparedEvent {
+    pub(crate) id: Uuid,
+    /// Hash of what it says.
+    pub(crate) content: [u8; 32],
+    /// The columns that say it, as COPY wants them.
+    pub(crate) columns: CopyRows,
+}
+
+impl Prepared {
+    pub(crate) fn new(request: Append) -> Result<Self, AppendError> {
+        let metadata = serde_json::to_string(&request.metadata)
+            .map_err(eventsourcing::event::CodecError::Json)?;
+        let (events, bytes) = (request.events(), request.bytes());
+        let streams = request.streams.into_iter().map(|part| PreparedStream {
+            events: part.events.iter().map(|new| prepare(new, &part.stream, &metadata)).collect(),
+            stream: part.stream,
+            expected: part.expected,
+        });
+        Ok(Self { streams: streams.collect(), receipt: request.receipt, events, bytes })
+    }
+
+    pub(crate) fn all_events(&self) -> impl Iterator<Item = &PreparedEvent> {
+        self.streams.iter().flat_map(|part| &part.events)
+    }
+}
+
+fn prepare(new: &NewEvent, stream: &StreamId, metadata: &str) -> PreparedEvent {
+    let content = Content {
+        id: new.id.as_bytes(),
+        schema_version: new.encoded.schema_version,
+        event_type: &new.encoded.event_type,
+        stream: stream.as_str(),
+        data: &new.encoded.data,
+        metadata,
+    };
+    PreparedEvent { id: new.id, content: content.hash(), columns: columns(&content) }
+}
+
+/// The statement rows are written with; [`columns`] and the judge follow its order.
+pub(crate) const COPY_EVENTS: &str = "copy log.event (position, version, recorded_at, hash,
+    event_id, schema_version, event_type, stream_id, data, metadata) from stdin (format binary)";
+
+/// Columns of [`COPY_EVENTS`].
+pub(crate) const COLUMNS: i16 = 10;
+
+/// Those columns of [`COPY_EVENTS`] that do not depend on the place.
+fn columns(content: &Content<'_>) -> CopyRows {
+    const AROUND: usize = 96;
+    let texts = [content.event_type, content.stream, content.data, content.metadata];
+    let mut columns = CopyRows::with_capacity(texts.map(str::len).iter().sum::<usize>() + AROUND);
+    columns.bytes(content.id);
+    columns.int2(content.schema_version);
+    for text in texts {
+        columns.text(text);
+    }
+    columns
+}

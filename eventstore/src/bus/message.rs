@@ -1,0 +1,274 @@
+//! An event as a NATS message, and back: CloudEvents in binary mode, with what the log knows
+//! besides, so that a subscriber has the very row that a reader of the log has.
+
+use std::borrow::Cow;
+
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use eventsourcing::{Position, StreamId, Version};
+use uuid::Uuid;
+
+use crate::raw::RawEvent;
+
+macro_rules! headers {
+    ($($name:ident = $text:literal;)+) => {
+        $(static $name: HeaderName = HeaderName::from_static($text);)+
+    };
+}
+
+headers! {
+    CONTENT_TYPE = "content-type";
+    SPEC_VERSION = "ce-specversion";
+    ID = "ce-id";
+    TYPE = "ce-type";
+    SOURCE = "ce-source";
+    SUBJECT = "ce-subject";
+    TIME = "ce-time";
+    TRACEPARENT = "ce-traceparent";
+    POSITION = "Tributary-Position";
+    PREVIOUS = "Tributary-Previous";
+    VERSION = "Tributary-Version";
+    EPOCH = "Tributary-Epoch";
+    SCHEMA_VERSION = "Tributary-Schema-Version";
+    METADATA = "Tributary-Metadata";
+    BODY = "Tributary-Body";
+    MESSAGE_ID = "Nats-Msg-Id";
+    EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence";
+    EXPECTED_LAST_ID = "Nats-Expected-Last-Msg-Id";
+}
+
+/// Value of `Tributary-Body` where the event did not fit into a message: read it from the log.
+const OMITTED: &str = "omitted";
+
+/// Bytes that names, punctuation and values of fixed length take, generously.
+const FIXED_BYTES: usize = 832;
+
+/// A message, ready to be published.
+pub(crate) struct Outgoing {
+    pub(crate) subject: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Where a message stands among the others.
+pub(crate) struct Place {
+    pub(crate) context: &'static str,
+    /// Position of the event before it in the same context; 0 if there is none.
+    pub(crate) previous: Position,
+    /// How often the log was restored from a backup, and history may have forked.
+    pub(crate) epoch: i64,
+    /// The server refuses the message unless the stream ends here.
+    pub(crate) expected_last_sequence: u64,
+    /// Or unless it ends with this event: after messages of others, which nobody counted, a later
+    /// message under way would otherwise find the end it expects, and overtake those refused.
+    pub(crate) expected_last_id: Option<Uuid>,
+}
+
+/// Makes the message of an event; without body and metadata if they do not fit.
+pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outgoing {
+    let subject = subject(place.context, &event.stream, &event.event_type);
+    let stream = escape(event.stream.as_str(), b"\"%");
+    let event_type = escape(&event.event_type, b"\"%");
+    let id = event.id.hyphenated().to_string();
+    let bytes = FIXED_BYTES
+        + place.context.len()
+        + stream.len()
+        + event_type.len()
+        + event.metadata.len() * 2 // The trace context stands in it, and beside it.
+        + event.data.len();
+    let whole = bytes <= max_payload && fits_a_header(&event.metadata);
+
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE.clone(), "application/json");
+    headers.insert(SPEC_VERSION.clone(), "1.0");
+    headers.insert(ID.clone(), id.as_str());
+    headers.insert(TYPE.clone(), &*event_type);
+    headers.insert(SOURCE.clone(), format!("/tributary/{}", place.context));
+    headers.insert(SUBJECT.clone(), &*stream);
+    let time = event.recorded_at;
+    headers.insert(TIME.clone(), time.to_rfc3339_opts(SecondsFormat::Micros, true));
+    headers.insert(POSITION.clone(), event.position.to_string());
+    headers.insert(PREVIOUS.clone(), place.previous.to_string());
+    headers.insert(VERSION.clone(), event.version.to_string());
+    headers.insert(EPOCH.clone(), place.epoch.to_string());
+    headers.insert(SCHEMA_VERSION.clone(), event.schema_version.to_string());
+    headers.insert(MESSAGE_ID.clone(), id);
+    let expected = place.expected_last_sequence.to_string();
+    headers.insert(EXPECTED_LAST_SEQUENCE.clone(), expected);
+    if let Some(id) = place.expected_last_id {
+        headers.insert(EXPECTED_LAST_ID.clone(), id.hyphenated().to_string());
+    }
+    if whole {
+        if event.metadata.contains("traceparent")
+            && let Ok(metadata) = event.metadata()
+            && let Some(traceparent) = &metadata.traceparent
+        {
+            headers.insert(TRACEPARENT.clone(), &*escape(traceparent, b"\"%"));
+        }
+        headers.insert(METADATA.clone(), &*event.metadata);
+    } else {
+        headers.insert(BODY.clone(), OMITTED);
+    }
+    let body = if whole { Bytes::from(event.data.into_boxed_bytes()) } else { Bytes::new() };
+    Outgoing { subject, headers, body }
+}
+
+/// `events.{context}.{category}.{key}.{event_type}`, always five tokens.
+fn subject(context: &str, stream: &StreamId, event_type: &str) -> String {
+    let tokens = [stream.category(), stream.key(), event_type].map(token);
+    let [category, key, event_type] = tokens;
+    format!("events.{context}.{category}.{key}.{event_type}")
+}
+
+/// Text as one token of a subject.
+fn token(text: &str) -> Cow<'_, str> {
+    match text {
+        "" => Cow::Borrowed("%"),
+        text => escape(text, b".*>%"),
+    }
+}
+
+/// Percent-encodes what is not visible ASCII, and the `special` characters.
+fn escape<'a>(text: &'a str, special: &[u8]) -> Cow<'a, str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !special.contains(&byte);
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if plain(byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push('%');
+            escaped.push(hex_digit(byte >> 4));
+            escaped.push(hex_digit(byte & 15));
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from(b"0123456789ABCDEF"[usize::from(nibble)])
+}
+
+fn unescape(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    bytes.extend_from_slice(parts.next()?.as_bytes());
+    for part in parts {
+        let code = part.get(..2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+/// Whether text comes out of a header as it went in: header lines are trimmed and end at a line
+/// break.
+fn fits_a_header(text: &str) -> bool {
+    !text.contains(['\r', '\n']) && text.trim() == text
+}
+
+/// The position a message carries; none if it is not one of ours.
+pub(crate) fn position(headers: &HeaderMap) -> Option<Position> {
+    parse(headers, &POSITION).map(Position)
+}
+
+/// The id of the event a message carries.
+pub(crate) fn event_id(headers: &HeaderMap) -> Option<Uuid> {
+    parse(headers, &ID)
+}
+
+/// The event of a message; none if it has to be read from the log.
+pub(crate) fn decode(message: &async_nats::Message) -> Option<RawEvent> {
+    let headers = message.headers.as_ref()?;
+    if headers.get(BODY.clone()).is_some() {
+        return None;
+    }
+    let text = |name: &HeaderName| headers.get(name.clone()).map(HeaderValue::as_str);
+    let time = DateTime::parse_from_rfc3339(text(&TIME)?).ok()?;
+    Some(RawEvent {
+        position: position(headers)?,
+        id: event_id(headers)?,
+        stream: StreamId::parse(&unescape(text(&SUBJECT)?)?).ok()?,
+        version: Version(parse(headers, &VERSION)?),
+        event_type: unescape(text(&TYPE)?)?.into(),
+        schema_version: parse(headers, &SCHEMA_VERSION)?,
+        data: std::str::from_utf8(&message.payload).ok()?.into(),
+        metadata: text(&METADATA)?.into(),
+        recorded_at: time.with_timezone(&Utc),
+    })
+}
+
+fn parse<T: std::str::FromStr>(headers: &HeaderMap, name: &HeaderName) -> Option<T> {
+    headers.get(name.clone())?.as_str().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(stream: &str, metadata: &str, data: &str) -> RawEvent {
+        RawEvent {
+            position: Position(42),
+            id: Uuid::from_u128(7),
+            stream: StreamId::parse(stream).expect("a stream id"),
+            version: Version(3),
+            event_type: "thing_happened".into(),
+            schema_version: 2,
+            data: data.into(),
+            metadata: metadata.into(),
+            recorded_at: DateTime::from_timestamp_micros(1_700_000_000_000_001).expect("a time"),
+        }
+    }
+
+    fn there_and_back(event: RawEvent, max_payload: usize) -> Option<RawEvent> {
+        let place = Place {
+            context: "things",
+            previous: Position(41),
+            expected_last_sequence: 40,
+            epoch: 1,
+            expected_last_id: Some(Uuid::from_u128(6)),
+        };
+        let sent = encode(event, &place, max_payload);
+        let message = async_nats::Message {
+            subject: sent.subject.into(),
+            reply: None,
+            length: sent.body.len(),
+            payload: sent.body,
+            headers: Some(sent.headers),
+            status: None,
+            description: None,
+        };
+        decode(&message)
+    }
+
+    #[test]
+    fn a_message_carries_the_row_to_the_letter() {
+        let metadata = r#"{"actor": "Zoë", "traceparent":"00-1-2-01"}"#;
+        let sent = event("thing-a b.c*>%é\n", metadata, "{ \"a\" :\n1.0 }");
+        assert_eq!(there_and_back(sent.clone(), 1 << 20), Some(sent));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_to_the_log() {
+        let large = event("thing-1", "{}", &"x".repeat(4096));
+        assert_eq!(there_and_back(large, 4096), None);
+        let broken = event("thing-1", "{\n}", "{}");
+        assert_eq!(there_and_back(broken, 1 << 20), None);
+    }
+
+    #[test]
+    fn a_subject_has_five_tokens_whatever_the_key_holds() {
+        let stream = StreamId::parse("thing-a.b *>%\t-é").expect("a stream id");
+        assert_eq!(
+            subject("things", &stream, "thing_happened"),
+            "events.things.thing.a%2Eb%20%2A%3E%25%09-%C3%A9.thing_happened"
+        );
+        assert_eq!(token(""), "%");
+    }
+}

@@ -1,0 +1,25 @@
+//! Announces commits of this process on the subject `log.head`, so that consumers in other processes
+//! read the log without waiting for their next poll.
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::EventStore;
+use crate::bus::Bus;
+
+/// Starts the task that announces what this process commits. While one announcement is sent, the
+/// next gathers.
+pub fn announcer(store: &EventStore, bus: Bus, tasks: &TaskTracker, shutdown: CancellationToken) {
+    let mut committed = store.committed();
+    let work = async move {
+        while committed.changed().await.is_ok() {
+            let position = *committed.borrow_and_update();
+            if let Err(error) = bus.announce(position).await {
+                tracing::debug!(%error, "a commit was not announced");
+            }
+        }
+    };
+    tasks.spawn(async move {
+        shutdown.run_until_cancelled(work).await;
+    });
+}

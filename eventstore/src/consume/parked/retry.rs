@@ -1,0 +1,180 @@
+//! Trying a parked stream again. The consumer itself does it, between two batches, when it sees the
+//! request on its next heartbeat: it alone has the code, the checkpoint and the right connection.
+//! How far a try has come stands in the row, so it can be interrupted anywhere. See ADR 13.
+
+use eventsourcing::{Position, StreamId};
+use sqlx::{PgConnection, PgPool, Row};
+
+/// Times a try is begun without getting on, before it is taken to kill the process.
+const MAX_STARTS: i32 = 5;
+
+/// A parked stream that is to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    pub stream: StreamId,
+    /// Everything of it from here on is still to be applied.
+    pub position: Position,
+}
+
+/// The streams that `consumer` is to try again.
+pub async fn requested(pool: &PgPool, consumer: &str) -> Result<Vec<StreamId>, sqlx::Error> {
+    let streams: Vec<String> = sqlx::query_scalar(
+        "select stream_id from log.parked
+         where consumer = $1 and parked and retry_requested_at is not null
+         order by retry_requested_at, stream_id",
+    )
+    .bind(consumer)
+    .fetch_all(pool)
+    .await?;
+    let parse = |stream: &String| StreamId::parse(stream);
+    let streams = streams.iter().map(parse).collect::<Result<_, _>>();
+    streams.map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// Begins to try `stream` again, and counts that: one that has killed the process several times is
+/// not tried any more. Each is counted when its turn comes, so that none is blamed for what another
+/// one did. None if there is nothing left to do.
+pub async fn begin(
+    pool: &PgPool,
+    consumer: &str,
+    stream: &StreamId,
+) -> Result<Option<Retry>, sqlx::Error> {
+    let row = sqlx::query(
+        "update log.parked
+         set retry_starts = retry_starts + 1,
+             retry_requested_at = case when retry_starts < $3 then retry_requested_at end,
+             error = case when retry_starts < $3 then error else 'killed the process' end
+         where consumer = $1 and stream_id = $2 and parked and retry_requested_at is not null
+         returning position, retry_requested_at is not null as wanted",
+    )
+    .bind(consumer)
+    .bind(stream.as_str())
+    .bind(MAX_STARTS)
+    .fetch_optional(pool)
+    .await?;
+    match row {
+        Some(row) if row.try_get("wanted")? => {
+            let position = Position(row.try_get("position")?);
+            Ok(Some(Retry { stream: stream.clone(), position }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Locks the row of `retry` until the transaction ends; false if somebody else has got on with it.
+pub async fn lock(
+    connection: &mut PgConnection,
+    consumer: &str,
+    retry: &Retry,
+) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query(
+        "select from log.parked
+         where consumer = $1 and stream_id = $2 and position = $3 and parked for update",
+    )
+    .bind(consumer)
+    .bind(retry.stream.as_str())
+    .bind(retry.position.0)
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// Everything before `position` has been applied, in this transaction or before it.
+pub async fn progress(
+    connection: &mut PgConnection,
+    consumer: &str,
+    retry: &Retry,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update log.parked set position = $3, attempts = 0, retry_starts = 0
+         where consumer = $1 and stream_id = $2",
+    )
+    .bind(consumer)
+    .bind(retry.stream.as_str())
+    .bind(position.0)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Everything of the stream up to `checkpoint` has been applied: it is free. False, and nothing is
+/// done, if the consumer does not stand there. The checkpoint stays locked until it
+/// ends, so whoever is about to move it finds the stream free; see [`still_parked`].
+pub async fn finish(
+    connection: &mut PgConnection,
+    consumer: &str,
+    retry: &Retry,
+    checkpoint: Position,
+) -> Result<bool, sqlx::Error> {
+    let stands =
+        sqlx::query("select from log.checkpoint where consumer = $1 and position = $2 for update")
+            .bind(consumer)
+            .bind(checkpoint.0)
+            .fetch_optional(&mut *connection)
+            .await?;
+    if stands.is_none() {
+        return Ok(false);
+    }
+    sqlx::query("delete from log.parked where consumer = $1 and stream_id = $2")
+        .bind(consumer)
+        .bind(retry.stream.as_str())
+        .execute(connection)
+        .await?;
+    tracing::info!(consumer, stream = %retry.stream, "the stream flows again");
+    Ok(true)
+}
+
+/// The event at `position` failed again: the stream stays parked there. Nothing, if another process
+/// has got on with it meanwhile, as a build that can read the event does: the stream must not be set
+/// back to before what has been applied.
+pub async fn again(
+    connection: &mut PgConnection,
+    consumer: &str,
+    retry: &Retry,
+    position: Position,
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    let parked = sqlx::query(
+        "update log.parked
+         set attempts = case when position = $3 then attempts + 1 else 1 end,
+             position = $3, error = $4, retry_requested_at = null, retry_starts = 0,
+             parked_at = clock_timestamp()
+         where consumer = $1 and stream_id = $2 and parked
+           and position = $5 and retry_requested_at is not null",
+    )
+    .bind(consumer)
+    .bind(retry.stream.as_str())
+    .bind(position.0)
+    .bind(error)
+    .bind(retry.position.0)
+    .execute(connection)
+    .await?;
+    if parked.rows_affected() == 1 {
+        tracing::error!(
+            consumer, stream = %retry.stream, %position, error, "the stream is parked again",
+        );
+    }
+    Ok(())
+}
+
+/// Whether all of `streams`, whose events a batch left out, are parked still. Asked in the batch's
+/// transaction after it has moved the checkpoint: if another process has set one of them free since,
+/// the events that were left out would be nobody's.
+pub async fn still_parked(
+    connection: &mut PgConnection,
+    consumer: &str,
+    streams: &[&str],
+) -> Result<bool, sqlx::Error> {
+    if streams.is_empty() {
+        return Ok(true);
+    }
+    sqlx::query_scalar(
+        "select count(*) = cardinality($2) from log.parked
+         where consumer = $1 and parked and stream_id = any($2::text[])",
+    )
+    .bind(consumer)
+    .bind(streams)
+    .fetch_one(connection)
+    .await
+}

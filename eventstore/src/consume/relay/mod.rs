@@ -1,0 +1,326 @@
+//! The relay: publishes the log to JetStream, in order, each event once.
+//!
+//! It resumes from the stream's own last message. Positions have no gaps, so an event's sequence
+//! is its position less an offset, and every message says which sequence and which event must be
+//! before it: a second relay, a lost message or a late retry is refused by the server instead of
+//! disturbing the order. A relay that finds another one at work stands by.
+
+mod cursor;
+mod window;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::error::Error;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use eventsourcing::Position;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::bus::message;
+use crate::bus::{Bus, BusError, DUPLICATE_WINDOW};
+use crate::read::ALL;
+use crate::read::head_watch::{self, Heard};
+use crate::read::stream_tail::Tail;
+use crate::{EventStore, Page, RawEvent, Unavailable};
+use cursor::Cursor;
+
+use window::{WINDOW, Window};
+
+/// How long acknowledgements may stay away before what is under way counts as lost.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the stream is compared with what was published to it.
+const CHECK: Duration = Duration::from_secs(2);
+/// How often a relay that stands by looks whether the other one still works; up to twice this.
+const STANDBY: Duration = Duration::from_millis(500);
+/// The waits between attempts, doubled from the first to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Names the context of a stream category; the event store itself knows none.
+pub type ContextOf = fn(&str) -> &'static str;
+
+/// A running relay.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    position: watch::Receiver<Position>,
+}
+
+impl Relay {
+    /// Starts a relay. Any number may run, in any number of processes: one works.
+    pub fn start(
+        store: EventStore,
+        bus: Bus,
+        context_of: ContextOf,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let (sender, position) = watch::channel(Position::START);
+        let heard = head_watch::follow(
+            store.clone(),
+            Some(bus.clone()),
+            position.clone(),
+            tasks,
+            shutdown.clone(),
+        );
+        let worker = Worker {
+            store,
+            connected: bus.connected(),
+            bus,
+            context_of,
+            heard,
+            position: sender,
+            furthest: Position::START,
+        };
+        tasks.spawn(async move {
+            // Cut off wherever it is: the stream itself says where to go on.
+            shutdown.run_until_cancelled(Box::pin(worker.run())).await;
+        });
+        Self { position }
+    }
+
+    /// The last position the stream is known to hold.
+    pub fn position(&self) -> watch::Receiver<Position> {
+        self.position.clone()
+    }
+}
+
+/// Why publishing stopped.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error("the bus is away")]
+    Away,
+    #[error("another relay publishes")]
+    Rival,
+    #[error("the server takes a new message for an old one")]
+    Remembered,
+    #[error("acknowledgements stay away")]
+    Stalled,
+    #[error("an acknowledgement does not belong to the message sent")]
+    OutOfOrder,
+    #[error("an acknowledgement cannot be read")]
+    Unreadable(#[source] serde_json::Error),
+    #[error("the server refused a message")]
+    Refused(#[source] jetstream::Error),
+    #[error("the stream is not as it was left: {0}")]
+    Disturbed(&'static str),
+    #[error("the log ends before what was published: it was restored")]
+    Rewound,
+    #[error("the bus failed")]
+    Bus(#[source] BusError),
+    #[error(transparent)]
+    Log(#[from] Unavailable),
+}
+
+struct Worker {
+    store: EventStore,
+    bus: Bus,
+    connected: watch::Receiver<bool>,
+    context_of: ContextOf,
+    heard: watch::Receiver<Heard>,
+    position: watch::Sender<Position>,
+    /// The furthest this process has published, in all its attempts.
+    furthest: Position,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut wait = BACKOFF.0;
+        loop {
+            let before = *self.position.borrow();
+            let Err(why) = self.publish().await;
+            if *self.position.borrow() > before {
+                wait = BACKOFF.0;
+            }
+            match why {
+                Interrupted::Rival => {
+                    tracing::info!("another relay publishes; standing by");
+                    self.stand_by().await;
+                    tracing::info!("no relay publishes; taking over");
+                }
+                // Once it has forgotten, it will take them.
+                Interrupted::Remembered => sleep(DUPLICATE_WINDOW).await,
+                Interrupted::Away => {}
+                error => {
+                    metrics::counter!("tributary_relay_errors_total").increment(1);
+                    tracing::warn!(error = &error as &dyn Error, "the relay was interrupted");
+                    sleep(wait).await;
+                    wait = (wait * 2).min(BACKOFF.1);
+                }
+            }
+        }
+    }
+
+    /// Publishes until something is in the way.
+    async fn publish(&mut self) -> Result<Infallible, Interrupted> {
+        // From here on, any change is an interruption.
+        let present = self.connected.wait_for(|up| *up).await.is_ok();
+        if !present {
+            return std::future::pending().await; // The client is closed for good.
+        }
+        let cursor = Cursor::resume(&self.store, &self.bus).await?;
+        self.bus.describe();
+        self.resumed_at(cursor.position());
+        let mut session = Session {
+            window: Window::open(&self.bus).await?,
+            read: cursor.position(),
+            cursor,
+            ready: VecDeque::new(),
+            reading: None,
+            asked: Heard::default(),
+            exhausted: false,
+        };
+        let rewinds = self.heard.borrow().rewinds;
+        let mut check = interval(CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        check.reset();
+        let mut stalled_at = Instant::now();
+        loop {
+            let was_idle = session.window.is_empty();
+            session.send(self).await?;
+            let heard = *self.heard.borrow_and_update();
+            if heard.rewinds != rewinds {
+                return Err(Interrupted::Rewound);
+            }
+            session.read_on(&self.store, heard);
+            let idle = session.window.is_empty();
+            if was_idle && !idle {
+                stalled_at = Instant::now() + ACK_TIMEOUT;
+            }
+            tokio::select! {
+                _ = self.connected.changed() => return Err(Interrupted::Away),
+                acknowledged = session.window.acknowledged(), if !idle => {
+                    self.acknowledged(acknowledged?);
+                    stalled_at = Instant::now() + ACK_TIMEOUT;
+                }
+                page = next_page(&mut session.reading) => session.take(page?),
+                _ = self.heard.changed() => {}
+                () = sleep_until(stalled_at), if !idle => return Err(Interrupted::Stalled),
+                _ = check.tick() => session.cursor.check(&self.bus, idle).await?,
+            }
+        }
+    }
+
+    fn resumed_at(&mut self, position: Position) {
+        if position < self.furthest {
+            metrics::counter!("tributary_relay_rewinds_total").increment(1);
+            tracing::warn!(
+                %position, published = %self.furthest,
+                "the stream has lost events; publishing them again"
+            );
+            self.furthest = position;
+        }
+        self.moved_to(position);
+    }
+
+    fn acknowledged(&mut self, position: Position) {
+        let before = self.position.borrow().0;
+        let events = u64::try_from(position.0 - before).unwrap_or_default();
+        metrics::counter!("tributary_relay_published_total").increment(events);
+        self.moved_to(position);
+    }
+
+    fn moved_to(&mut self, position: Position) {
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 events")]
+        metrics::gauge!("tributary_relay_position").set(position.0 as f64);
+        self.furthest = self.furthest.max(position);
+        self.position.send_replace(position);
+    }
+
+    /// Returns when the stream lags behind the log and does not move.
+    async fn stand_by(&mut self) {
+        let mut stuck_at = None;
+        loop {
+            // Two that stand by must not always wake together.
+            let random = u64::from(Uuid::now_v7().as_bytes()[15]);
+            sleep(STANDBY + STANDBY * u32::try_from(random).unwrap_or(0) / 256).await;
+            let Ok(position) = self.stream_position().await else {
+                continue; // Without the bus nobody publishes.
+            };
+            self.position.send_replace(position);
+            let lags = position < self.heard.borrow().head;
+            if lags && stuck_at == Some(position) {
+                return;
+            }
+            stuck_at = lags.then_some(position);
+        }
+    }
+
+    async fn stream_position(&self) -> Result<Position, BusError> {
+        let Some(info) = self.bus.stream_info().await? else {
+            return Ok(Position::START);
+        };
+        let tail = Tail::read(&self.bus, &info).await?;
+        Ok(tail.map_or(Position::START, |tail| tail.position()))
+    }
+}
+
+/// One stretch of undisturbed publishing.
+struct Session {
+    cursor: Cursor,
+    window: Window,
+    /// Read from the log, to be published.
+    ready: VecDeque<RawEvent>,
+    /// How far the log has been read.
+    read: Position,
+    reading: Option<Reading>,
+    /// What was said of the head when the page was asked for.
+    asked: Heard,
+    /// The page asked for was empty: there is nothing, until something else is said.
+    exhausted: bool,
+}
+
+type Reading = BoxFuture<'static, Result<Page, Unavailable>>;
+
+impl Session {
+    /// Sends what is ready, as far as the window has room.
+    async fn send(&mut self, worker: &Worker) -> Result<(), Interrupted> {
+        while self.window.has_room()
+            && let Some(event) = self.ready.pop_front()
+        {
+            let position = event.position;
+            let place =
+                self.cursor.place(&worker.store, &worker.bus, worker.context_of, &event).await?;
+            let sequence = self.cursor.sequence_of(position);
+            let outgoing = message::encode(event, &place, worker.bus.client().max_payload());
+            self.window.publish(position, sequence, outgoing).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts reading the next page, if there is one and room for it.
+    fn read_on(&mut self, store: &EventStore, heard: Heard) {
+        let wanted = self.reading.is_none()
+            && self.ready.len() < WINDOW
+            && heard.head > self.read
+            && !(self.exhausted && self.asked == heard);
+        if wanted {
+            self.asked = heard;
+            let (store, after) = (store.clone(), self.read);
+            // Whatever is visible is committed, and without gaps.
+            let read = async move { store.read(after, Position(i64::MAX), &ALL, WINDOW).await };
+            self.reading = Some(read.boxed());
+        }
+    }
+
+    fn take(&mut self, page: Page) {
+        self.reading = None;
+        self.exhausted = page.events.is_empty();
+        if let Some(last) = page.events.last() {
+            self.read = last.position;
+        }
+        self.ready.extend(page.events);
+    }
+}
+
+async fn next_page(reading: &mut Option<Reading>) -> Result<Page, Unavailable> {
+    match reading {
+        Some(page) => page.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,125 @@
+//! Messages published and not yet acknowledged: many at a time, because one at a time is slow, and
+//! a bounded number, because each of them may have to be published again.
+
+use std::collections::VecDeque;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::response::Response;
+use async_nats::{Client, StatusCode, Subscriber};
+use eventsourcing::Position;
+use futures::{FutureExt, StreamExt};
+
+use super::Interrupted;
+use crate::bus::message::Outgoing;
+use crate::bus::{Bus, BusError};
+
+/// Most messages under way.
+pub(crate) const WINDOW: usize = 1024;
+/// No further message is sent while so many bytes are under way.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
+struct Sent {
+    position: Position,
+    sequence: u64,
+    bytes: usize,
+}
+
+/// What is under way, and the inbox its acknowledgements come to. They come in the order of the
+/// messages, so one subscription serves them all.
+pub(crate) struct Window {
+    client: Client,
+    inbox: String,
+    acks: Subscriber,
+    sent: VecDeque<Sent>,
+    bytes: usize,
+}
+
+impl Window {
+    pub(crate) async fn open(bus: &Bus) -> Result<Self, BusError> {
+        let client = bus.client().clone();
+        let inbox = client.new_inbox();
+        let acks = client.subscribe(format!("{inbox}.*")).await;
+        Ok(Self {
+            acks: acks.map_err(BusError::Subscribe)?,
+            client,
+            inbox,
+            sent: VecDeque::with_capacity(WINDOW),
+            bytes: 0,
+        })
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.sent.len() < WINDOW && self.bytes < WINDOW_BYTES
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// Sends a message that will have `sequence`.
+    pub(crate) async fn publish(
+        &mut self,
+        position: Position,
+        sequence: u64,
+        message: Outgoing,
+    ) -> Result<(), BusError> {
+        let bytes = message.body.len();
+        self.sent.push_back(Sent { position, sequence, bytes });
+        self.bytes += bytes;
+        let reply = format!("{}.{position}", self.inbox);
+        let Outgoing { subject, headers, body } = message;
+        self.client
+            .publish_with_reply_and_headers(subject, reply, headers, body)
+            .await
+            .map_err(BusError::Publish)
+    }
+
+    /// Waits for an acknowledgement, and takes whatever else has come. Returns the last position
+    /// acknowledged. Cancel-safe.
+    pub(crate) async fn acknowledged(&mut self) -> Result<Position, Interrupted> {
+        let mut next = self.acks.next().await;
+        loop {
+            let message = next.ok_or(Interrupted::Away)?;
+            let acknowledged = self.settle(&message)?;
+            match self.acks.next().now_or_never() {
+                Some(more) => next = more,
+                None => return Ok(acknowledged),
+            }
+        }
+    }
+
+    fn settle(&mut self, message: &async_nats::Message) -> Result<Position, Interrupted> {
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(Interrupted::Disturbed("it is gone"));
+        }
+        let sent = self.sent.pop_front();
+        let sent = sent.ok_or(Interrupted::OutOfOrder)?;
+        self.bytes -= sent.bytes;
+        let position = message.subject.rsplit('.').next();
+        if position.and_then(|text| text.parse().ok()) != Some(sent.position.0) {
+            return Err(Interrupted::OutOfOrder);
+        }
+        match serde_json::from_slice(&message.payload) {
+            Ok(Response::Ok(PublishAck { sequence, duplicate, .. })) => {
+                match (sequence == sent.sequence, duplicate) {
+                    (true, false) => Ok(sent.position),
+                    (true, true) => Err(Interrupted::Rival),
+                    (false, true) => Err(Interrupted::Remembered),
+                    (false, false) => Err(Interrupted::OutOfOrder),
+                }
+            }
+            Ok(Response::Err { error })
+                if [
+                    ErrorCode::STREAM_WRONG_LAST_SEQUENCE,
+                    ErrorCode::STREAM_WRONG_LAST_MESSAGE_ID,
+                ]
+                .contains(&error.error_code()) =>
+            {
+                Err(Interrupted::Rival)
+            }
+            Ok(Response::Err { error }) => Err(Interrupted::Refused(error)),
+            Err(error) => Err(Interrupted::Unreadable(error)),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The topics we listen to, and what is meant by each: one list, one enum.
+
+use domain::host::{HostName, InvalidHostName};
+use domain::telemetry::{DeviceId, InvalidId, UserId};
+use mqtt::Options;
+
+/// What the bridge subscribes to. A topic added here gets its meaning in `Topic::parse`.
+pub const FILTERS: &[&str] = &[
+    "users/+/devices/+/telemetry",
+    "users/+/devices/+/status",
+    "users/+/config",
+    "hosts/+/metrics",
+];
+
+/// Whether everything `filter` matches is a topic we know: it is one of [`FILTERS`], or one of them
+/// with names in the place of its wildcards. What else a broker holds is not ours to record.
+pub fn narrows(filter: &str) -> bool {
+    FILTERS.iter().any(|known| {
+        let levels = filter.split('/').count() == known.split('/').count();
+        levels
+            && filter.split('/').zip(known.split('/')).all(|(level, known)| match known {
+                "+" => level == "+" || !(level.is_empty() || level.contains(['+', '#'])),
+                known => level == known,
+            })
+    })
+}
+
+/// Subscribes `options` to `filters`, or to all of [`FILTERS`] if none are given, and unsubscribes
+/// from the rest; as a shared subscription if `group` names one.
+#[must_use]
+pub fn listen(mut options: Options, filters: &[String], group: Option<&str>) -> Options {
+    let shared = |filter: &str| group.map(|group| format!("$share/{group}/{filter}"));
+    let all: Vec<String> = FILTERS.iter().map(|&filter| filter.to_owned()).collect();
+    options.topic_filters = if filters.is_empty() { all.clone() } else { filters.to_vec() };
+    for filter in &mut options.topic_filters {
+        if let Some(shared) = shared(filter) {
+            *filter = shared;
+        }
+    }
+    let shared_filters: Vec<_> = FILTERS.iter().filter_map(|filter| shared(filter)).collect();
+    options.left_filters = all
+        .into_iter()
+        .chain(shared_filters)
+        .filter(|filter| !options.topic_filters.contains(filter))
+        .collect();
+    options
+}
+
+/// What a topic is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// A device's reading.
+    Telemetry(UserId, DeviceId),
+    /// A device's birth or will.
+    Status(UserId, DeviceId),
+    /// A user's alert rules.
+    Config(UserId),
+    /// A sample of a host.
+    Host(HostName),
+}
+
+impl Topic {
+    pub(super) fn parse(topic: &str) -> Result<Self, InvalidTopic> {
+        let mut levels = topic.split('/');
+        // One level more than the longest topic has, so that a longer one is not taken for it.
+        let levels: [Option<&str>; 6] = std::array::from_fn(|_| levels.next());
+        match levels {
+            [Some("users"), Some(user), Some("devices"), Some(device), Some(kind), None] => {
+                let device = || Ok((UserId::parse(user)?, DeviceId::parse(device)?));
+                match kind {
+                    "telemetry" => device().map(|(user, device)| Self::Telemetry(user, device)),
+                    "status" => device().map(|(user, device)| Self::Status(user, device)),
+                    _ => Err(InvalidTopic::Unknown),
+                }
+            }
+            [Some("users"), Some(user), Some("config"), None, ..] => {
+                Ok(Self::Config(UserId::parse(user)?))
+            }
+            [Some("hosts"), Some(host), Some("metrics"), None, ..] => Ok(Self::Host(host.parse()?)),
+            _ => Err(InvalidTopic::Unknown),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidTopic {
+    #[error("the topic is not one we know")]
+    Unknown,
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    #[error(transparent)]
+    Host(#[from] InvalidHostName),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_names_its_device() {
+        let (user, device) = (UserId::parse("u1").unwrap(), DeviceId::parse("d:2").unwrap());
+        assert_eq!(
+            Topic::parse("users/u1/devices/d:2/telemetry"),
+            Ok(Topic::Telemetry(user.clone(), device.clone()))
+        );
+        assert_eq!(Topic::parse("users/u1/devices/d:2/status"), Ok(Topic::Status(user, device)));
+    }
+
+    #[test]
+    fn any_other_topic_is_refused() {
+        for topic in [
+            "",
+            "/",
+            "users",
+            "users/u/devices/d",
+            "users/u/devices/d/alerts",
+            "users/u/devices/d/telemetry/x",
+            "users/u/devices/d/telemetry/",
+            "/users/u/devices/d/telemetry",
+            "USERS/u/devices/d/telemetry",
+            "hosts/h",
+            "hosts/h/metrics/",
+            "hosts/h/metrics/x",
+            "hosts/h/status",
+        ] {
+            assert_eq!(Topic::parse(topic), Err(InvalidTopic::Unknown), "{topic}");
+        }
+        for topic in ["users//devices/d/telemetry", "users/u/devices/a b/telemetry"] {
+            assert_eq!(Topic::parse(topic), Err(InvalidTopic::Id(InvalidId)), "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_topic_names_its_host() {
+        let host = "web-1.example.org".parse().unwrap();
+        assert_eq!(Topic::parse("hosts/web-1.example.org/metrics"), Ok(Topic::Host(host)));
+        for topic in ["hosts//metrics", "hosts/a b/metrics"] {
+            assert_eq!(Topic::parse(topic), Err(InvalidTopic::Host(InvalidHostName)), "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_filter_may_say_less_but_not_more() {
+        for filter in FILTERS.iter().copied().chain([
+            "users/ada/devices/+/telemetry",
+            "users/+/devices/kitchen/telemetry",
+            "users/ada/devices/kitchen/status",
+            "hosts/web-1/metrics",
+        ]) {
+            assert!(narrows(filter), "{filter}");
+        }
+        for filter in [
+            "",
+            "#",
+            "users/#",
+            "users/+/devices/+/#",
+            "users/+/devices/+/+",
+            "users/+/devices/+/alerts",
+            "users//devices/+/telemetry",
+            "users/a+/devices/+/telemetry",
+            "$share/g/hosts/+/metrics",
+            "hosts/+/metrics/",
+        ] {
+            assert!(!narrows(filter), "{filter}");
+        }
+    }
+
+    #[test]
+    fn every_filter_leads_to_a_topic() {
+        for filter in FILTERS {
+            assert!(rumqttc::valid_filter(filter), "{filter}");
+            assert!(Topic::parse(&filter.replace('+', "x")).is_ok(), "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_listened_to_any_more_is_left() {
+        let all = listen(Options::new("mqtt://b", "c"), &[], None);
+        assert_eq!((all.topic_filters.len(), all.left_filters.len()), (FILTERS.len(), 0));
+        let some = ["users/+/devices/+/telemetry".to_owned()];
+        let part = listen(Options::new("mqtt://b", "c"), &some, None);
+        assert_eq!(part.topic_filters, some);
+        assert!(!part.left_filters.contains(&some[0]));
+        assert_eq!(part.left_filters.len(), FILTERS.len() - 1);
+        let shared = listen(Options::new("mqtt://b", "c"), &some, Some("bridges"));
+        assert_eq!(shared.topic_filters, ["$share/bridges/users/+/devices/+/telemetry"]);
+        assert_eq!(shared.left_filters.len(), 2 * FILTERS.len() - 1);
+        assert!(!shared.left_filters.contains(&shared.topic_filters[0]));
+    }
+}

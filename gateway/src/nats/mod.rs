@@ -1,0 +1,3 @@
+//! Commands that arrive over NATS.
+
+pub mod intake;

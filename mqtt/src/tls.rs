@@ -1,0 +1,57 @@
+//! TLS towards the broker: the system's certificates, or those of one file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rumqttc::tokio_rustls::TlsConnector;
+use rumqttc::tokio_rustls::rustls::pki_types::CertificateDer;
+use rumqttc::tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use rumqttc::tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto};
+use rumqttc::{TlsConfiguration, TlsError as RumqttcTlsError};
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{} cannot be read", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} does not hold certificates", path.display())]
+    NoCertificates { path: PathBuf, source: Option<pem::Error> },
+    #[error("a certificate is not usable")]
+    Rustls(#[from] rustls::Error),
+    #[error("the system's certificates cannot be used")]
+    System(#[from] RumqttcTlsError),
+}
+
+pub(crate) async fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, TlsError> {
+    let config = match ca_file {
+        Some(path) => Arc::new(trusting(path).await?),
+        None => match TlsConfiguration::try_default_rustls()? {
+            TlsConfiguration::Rustls(config) => config,
+            TlsConfiguration::Simple { .. } => {
+                return Err(RumqttcTlsError::UnsupportedBackendConfiguration.into());
+            }
+        },
+    };
+    Ok(TlsConnector::from(config))
+}
+
+async fn trusting(path: &Path) -> Result<ClientConfig, TlsError> {
+    let text = tokio::fs::read(path)
+        .await
+        .map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?;
+    let missing = |source| TlsError::NoCertificates { path: path.to_owned(), source };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        roots.add(certificate.map_err(|error| missing(Some(error)))?)?;
+    }
+    if roots.is_empty() {
+        return Err(missing(None));
+    }
+    // Named, because a process with two of them linked has no default.
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
