@@ -16,6 +16,8 @@ mod tagged;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod pinned;
+#[cfg(test)]
 mod spec;
 
 pub mod alerts;
