@@ -33,6 +33,8 @@ mod subscription;
 mod tail;
 pub mod traced;
 mod verify;
+#[cfg(test)]
+mod pinned;
 
 pub use append::{Append, AppendError, Appended, ExpectedVersion, NewEvent, StreamAppend};
 pub use appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
