@@ -15,6 +15,8 @@ pub mod agent;
 pub mod http;
 pub mod mqtt;
 pub mod servers;
+#[cfg(test)]
+mod pinned;
 
 /// Name of everything that follows the log: projections, process managers, and what publishes.
 fn readers() -> Vec<&'static str> {

@@ -35,6 +35,8 @@ mod config;
 mod openapi;
 mod asyncapi;
 mod completions;
+#[cfg(test)]
+mod pinned;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
