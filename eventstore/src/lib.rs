@@ -16,6 +16,8 @@ mod migrate;
 mod raw;
 mod error;
 pub mod otel;
+#[cfg(test)]
+mod pinned;
 
 pub use append::appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
 pub use append::receipt::{NewReceipt, RECEIPT_DAYS, Receipt};

@@ -22,7 +22,9 @@ impl Crate {
         let source = root().join(name).join("src");
         let modules: BTreeMap<Module, String> = sources_of(name)
             .iter()
-            .map(|path| (module(path.strip_prefix(&source).expect("a source")), production(&read(path))))
+            .map(|path| {
+                (module(path.strip_prefix(&source).expect("a source")), production(&read(path)))
+            })
             .collect();
         let mut of = Self { name, modules, exports: BTreeMap::new() };
         for (module, text) in &of.modules {
@@ -67,7 +69,8 @@ impl Crate {
     fn definition(&self, path: &Module) -> Option<Module> {
         let mut path = path.clone();
         for _ in 0..16 {
-            let depth = (0..=path.len()).rev().find(|depth| self.modules.contains_key(&path[..*depth]))?;
+            let depth =
+                (0..=path.len()).rev().find(|depth| self.modules.contains_key(&path[..*depth]))?;
             let module = path[..depth].to_vec();
             let target = path.get(depth).and_then(|name| self.exports[&module].get(name));
             match target {
@@ -152,7 +155,9 @@ fn expand(tree: &str, before: &[String], exported: bool, found: &mut Vec<Import>
     let head = &tree[..group.unwrap_or(tree.len())];
     let (plain, alias) = head.split_once(" as ").map_or((head, None), |(a, b)| (a, Some(b.trim())));
     let mut path = before.to_vec();
-    path.extend(plain.split("::").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned));
+    path.extend(
+        plain.split("::").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned),
+    );
     let Some(group) = group else {
         if path.last().is_some_and(|last| last == "self") && path.len() > 1 {
             path.pop();
@@ -217,8 +222,12 @@ fn no_two_folders_import_each_other() {
     for name in CRATES {
         let of = Crate::load(name);
         let edges = of.edges();
-        let folders: BTreeSet<Module> =
-            of.modules.keys().filter(|module| !module.is_empty()).map(|module| module[..module.len() - 1].to_vec()).collect();
+        let folders: BTreeSet<Module> = of
+            .modules
+            .keys()
+            .filter(|module| !module.is_empty())
+            .map(|module| module[..module.len() - 1].to_vec())
+            .collect();
         for folder in folders {
             // Each entry of the folder stands for everything under it.
             let entry = |module: &Module| {

@@ -44,4 +44,3 @@ mod lag;
 mod pasted;
 mod authorization;
 mod architecture;
-mod imports;
