@@ -43,3 +43,4 @@ mod lag;
 mod pasted;
 mod authorization;
 mod architecture;
+mod pinned;
