@@ -2,7 +2,7 @@
 //! source: whatever is renamed in the code, these stay.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use reqwest::Method;
@@ -247,7 +247,7 @@ fn words_in_the_source() {
 }
 
 /// All source below `path` but what is pinned in it, and tests in files of their own.
-fn read(path: &PathBuf, text: &mut String) {
+fn read(path: &Path, text: &mut String) {
     for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
