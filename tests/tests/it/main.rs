@@ -44,3 +44,4 @@ mod lag;
 mod pasted;
 mod authorization;
 mod architecture;
+mod pinned;
