@@ -17,14 +17,14 @@ const MAX_TRACES: usize = 100;
 
 /// A span for [`TARGET`], with the fields given.
 #[macro_export]
-macro_rules! traced {
+macro_rules! otel_span {
     ($name:literal $(, $($fields:tt)*)?) => {
         tracing::debug_span!(target: $crate::otel::TARGET, $name $(, $($fields)*)?)
     };
 }
 
 /// Makes `span` part of the trace that a W3C `traceparent` names. What is none changes nothing.
-pub fn follow(span: &Span, traceparent: &str) {
+pub fn set_parent(span: &Span, traceparent: &str) {
     if span.is_disabled() {
         return;
     }
@@ -36,16 +36,16 @@ pub fn follow(span: &Span, traceparent: &str) {
 }
 
 /// The same, for a span that nothing around it has made part of a trace.
-pub fn follow_if_alone(span: &Span, traceparent: Option<&str>) {
+pub fn set_parent_if_root(span: &Span, traceparent: Option<&str>) {
     if let Some(traceparent) = traceparent
         && !span.is_disabled()
         && Span::current().is_disabled()
     {
-        follow(span, traceparent);
+        set_parent(span, traceparent);
     }
 }
 
-/// What follows from `span` is traced under this `traceparent`; none if it is not exported.
+/// What follows from `span` is otel_span under this `traceparent`; none if it is not exported.
 pub fn traceparent(span: &Span) -> Option<String> {
     if span.is_disabled() {
         return None;
@@ -57,9 +57,9 @@ pub fn traceparent(span: &Span) -> Option<String> {
     valid.then(|| format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id()))
 }
 
-/// A span in each trace that `events` belong to, a hundred at most. They last until they are
+/// A span in span_per_trace trace that `events` belong to, a hundred at most. They last until they are
 /// dropped.
-pub fn each(events: &[Arc<RawEvent>], span: impl Fn() -> Span) -> Vec<Span> {
+pub fn span_per_trace(events: &[Arc<RawEvent>], span: impl Fn() -> Span) -> Vec<Span> {
     if span().is_disabled() {
         return Vec::new();
     }
@@ -73,7 +73,7 @@ pub fn each(events: &[Arc<RawEvent>], span: impl Fn() -> Span) -> Vec<Span> {
     }
     let within = |traceparent: &String| {
         let span = span();
-        follow(&span, traceparent);
+        set_parent(&span, traceparent);
         span
     };
     known.iter().map(within).collect()
@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn without_an_exporter_nothing_is_made() {
-        let span = traced!("nobody listens");
-        follow(&span, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let span = otel_span!("nobody listens");
+        set_parent(&span, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         assert_eq!(traceparent(&span), None);
-        assert!(each(&[], || traced!("nobody listens")).is_empty());
+        assert!(span_per_trace(&[], || otel_span!("nobody listens")).is_empty());
     }
 }

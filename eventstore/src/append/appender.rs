@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Unavailable;
-use crate::append::append_cache::Memory;
+use crate::append::append_cache::AppendCache;
 use crate::append::batch;
 use crate::append::prepared::Prepared;
 use crate::append::receipt::NewReceipt;
@@ -122,7 +122,7 @@ pub(crate) fn spawn(
         connection: None,
         failures: 0,
         retry_at: Instant::now(),
-        memory: Memory::default(),
+        cache: AppendCache::default(),
         committed,
     };
     tasks.spawn(appender.run(requests, shutdown));
@@ -139,7 +139,7 @@ struct Appender {
     failures: u64,
     /// No connection is made before.
     retry_at: Instant,
-    memory: Memory,
+    cache: AppendCache,
     committed: watch::Sender<Position>,
 }
 
@@ -215,7 +215,7 @@ impl Appender {
     /// Commits the batch; if an index noticed a duplicate, once more, looking everything up.
     async fn try_commit(&mut self, requests: &[Prepared]) -> Result<Vec<Outcome>, Failure> {
         let done = self.try_commit_once(requests).await;
-        if matches!(done, Err(Failure::Duplicate(_))) && self.memory.be_cautious() {
+        if matches!(done, Err(Failure::Duplicate(_))) && self.cache.require_lookups() {
             return self.try_commit_once(requests).await;
         }
         done
@@ -231,7 +231,7 @@ impl Appender {
                     .await
                     .unwrap_or_else(|_elapsed| Err(timed_out()))?
             };
-            let done = batch::write(&mut connection, &mut self.memory, requests).await?;
+            let done = batch::write(&mut connection, &mut self.cache, requests).await?;
             Ok::<_, sqlx::Error>((connection, done))
         };
         let done = timeout(BATCH_TIMEOUT, work).await.unwrap_or_else(|_elapsed| Err(timed_out()));
@@ -245,7 +245,7 @@ impl Appender {
                 Ok(outcomes)
             }
             Err(error) => {
-                self.memory.forget();
+                self.cache.clear();
                 let failure = Failure::of(error);
                 if let Failure::Database(error) = &failure {
                     self.note_failure(error, requests.len());

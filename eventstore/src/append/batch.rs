@@ -1,4 +1,4 @@
-//! One batch, one transaction: lock the head, judge every request against the log and against the
+//! One batch, one transaction: lock the head, check every request against the log and against the
 //! requests accepted before it, write what was accepted, move the head, commit.
 
 use chrono::{DateTime, Utc};
@@ -6,8 +6,8 @@ use eventsourcing::Position;
 use sqlx::{Executor, PgConnection, Row};
 
 use crate::append::Outcome;
-use crate::append::append_cache::Memory;
-use crate::append::conflict_check::{Head, Judge};
+use crate::append::append_cache::AppendCache;
+use crate::append::conflict_check::{ConflictCheck, LockedHead};
 use crate::append::prepared::{COPY_EVENTS, Prepared};
 use crate::append::receipt::NewReceipt;
 use crate::copy::CopyRows;
@@ -16,19 +16,23 @@ use crate::copy::CopyRows;
 /// head afterwards.
 pub(crate) async fn write(
     connection: &mut PgConnection,
-    memory: &mut Memory,
+    cache: &mut AppendCache,
     requests: &[Prepared],
 ) -> Result<(Vec<Outcome>, Position), sqlx::Error> {
     let head = lock_head(connection).await?;
-    let known = memory.recall(connection, requests, head.position).await?;
-    let mut judge =
-        Judge { head, rows: CopyRows::with_capacity(room(requests)), receipts: Vec::new(), known };
+    let state = cache.load_state(connection, requests, head.position).await?;
+    let mut check = ConflictCheck {
+        head,
+        rows: CopyRows::with_capacity(room(requests)),
+        receipts: Vec::new(),
+        state,
+    };
     let mut outcomes = Vec::with_capacity(requests.len());
     for request in requests {
-        outcomes.push(judge.judge(request));
+        outcomes.push(check.check(request));
     }
-    let Judge { head, rows, receipts, known } = judge;
-    memory.tell_apart(connection, requests, &mut outcomes).await?;
+    let ConflictCheck { head, rows, receipts, state } = check;
+    cache.reclassify_duplicates(connection, requests, &mut outcomes).await?;
     if rows.is_empty() && receipts.is_empty() {
         connection.execute("rollback").await?;
         return Ok((outcomes, head.position));
@@ -39,7 +43,7 @@ pub(crate) async fn write(
         insert_receipts(connection, &receipts, head.recorded_at).await?;
     }
     move_head_and_commit(connection, &head).await?;
-    memory.remember(&known.versions, head.position);
+    cache.update(&state.versions, head.position);
     metrics::counter!("tributary_events_appended_total").increment(events as u64);
     #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     metrics::histogram!("tributary_append_batch_events").record(events as f64);
@@ -54,7 +58,7 @@ fn room(requests: &[Prepared]) -> usize {
 
 /// From here to the commit nobody else appends. What is read after this statement, not with it,
 /// is what the batch is judged against.
-async fn lock_head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
+async fn lock_head(connection: &mut PgConnection) -> Result<LockedHead, sqlx::Error> {
     let row = connection
         .fetch_one(
             "begin;
@@ -62,7 +66,7 @@ async fn lock_head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
          from log.head for update",
         )
         .await?;
-    Ok(Head {
+    Ok(LockedHead {
         position: Position(row.try_get("position")?),
         recorded_at: row.try_get("recorded_at")?,
         hash: row.try_get("hash")?,
@@ -71,7 +75,7 @@ async fn lock_head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
 
 async fn move_head_and_commit(
     connection: &mut PgConnection,
-    head: &Head,
+    head: &LockedHead,
 ) -> Result<(), sqlx::Error> {
     let hash = head
         .hash

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::append::receipt::NewReceipt;
 use crate::append::{Append, AppendError, ExpectedVersion, NewEvent};
-use crate::chain::Content;
 use crate::copy::CopyRows;
+use crate::hash_chain::Content;
 
 pub(crate) struct Prepared {
     pub(crate) streams: Vec<PreparedStream>,

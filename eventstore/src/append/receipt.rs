@@ -15,9 +15,9 @@ use crate::{EventStore, Unavailable};
 /// How long a receipt is kept, in days.
 pub const RECEIPT_DAYS: i32 = 7;
 /// How often old ones are looked for.
-const FORGET_EVERY: Duration = Duration::from_hours(1);
-/// Most receipts forgotten in one transaction.
-const FORGET_AT_ONCE: i64 = 10_000;
+const DELETE_EVERY: Duration = Duration::from_hours(1);
+/// Most receipts deleted in one transaction.
+const DELETE_AT_ONCE: i64 = 10_000;
 
 /// The receipt a request asks to be given when it is accepted.
 #[derive(Debug, Clone)]
@@ -68,36 +68,36 @@ impl EventStore {
 
     /// Forgets receipts older than [`RECEIPT_DAYS`], now and every hour, on a task of its own.
     /// Any number of processes may do so.
-    pub fn forget_old_receipts(&self, tasks: &TaskTracker, shutdown: CancellationToken) {
+    pub fn delete_expired_receipts(&self, tasks: &TaskTracker, shutdown: CancellationToken) {
         let store = self.clone();
         tasks.spawn(async move {
-            let forgetting = async {
-                let mut ticks = interval(FORGET_EVERY);
+            let deleting = async {
+                let mut ticks = interval(DELETE_EVERY);
                 loop {
                     ticks.tick().await;
-                    if let Err(error) = store.forget_receipts().await {
-                        tracing::debug!(%error, "old receipts are not forgotten yet");
+                    if let Err(error) = store.delete_expired().await {
+                        tracing::debug!(%error, "old receipts are not deleted yet");
                     }
                 }
             };
-            shutdown.run_until_cancelled(forgetting).await;
+            shutdown.run_until_cancelled(deleting).await;
         });
     }
 
     /// A bounded number at a time, so that no transaction is long.
-    async fn forget_receipts(&self) -> Result<(), Unavailable> {
+    async fn delete_expired(&self) -> Result<(), Unavailable> {
         loop {
-            let forgotten = sqlx::query(
+            let deleted = sqlx::query(
                 "delete from log.receipt where key = any (array(
                    select key from log.receipt
                    where recorded_at < now() - make_interval(days => $1)
                    order by recorded_at limit $2))",
             )
             .bind(RECEIPT_DAYS)
-            .bind(FORGET_AT_ONCE)
+            .bind(DELETE_AT_ONCE)
             .execute(&self.pool)
             .await?;
-            if forgotten.rows_affected() < FORGET_AT_ONCE.unsigned_abs() {
+            if deleted.rows_affected() < DELETE_AT_ONCE.unsigned_abs() {
                 return Ok(());
             }
         }

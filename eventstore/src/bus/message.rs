@@ -52,7 +52,7 @@ pub(crate) struct Outgoing {
 }
 
 /// Where a message stands among the others.
-pub(crate) struct Place {
+pub(crate) struct PublishContext {
     pub(crate) context: &'static str,
     /// Position of the event before it in the same context; 0 if there is none.
     pub(crate) previous: Position,
@@ -66,13 +66,17 @@ pub(crate) struct Place {
 }
 
 /// Makes the message of an event; without body and metadata if they do not fit.
-pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outgoing {
-    let subject = subject(place.context, &event.stream, &event.event_type);
+pub(crate) fn encode(
+    event: RawEvent,
+    publish_context: &PublishContext,
+    max_payload: usize,
+) -> Outgoing {
+    let subject = subject(publish_context.context, &event.stream, &event.event_type);
     let stream = escape(event.stream.as_str(), b"\"%");
     let event_type = escape(&event.event_type, b"\"%");
     let id = event.id.hyphenated().to_string();
     let bytes = FIXED_BYTES
-        + place.context.len()
+        + publish_context.context.len()
         + stream.len()
         + event_type.len()
         + event.metadata.len() * 2 // The trace context stands in it, and beside it.
@@ -84,19 +88,19 @@ pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outg
     headers.insert(SPEC_VERSION.clone(), "1.0");
     headers.insert(ID.clone(), id.as_str());
     headers.insert(TYPE.clone(), &*event_type);
-    headers.insert(SOURCE.clone(), format!("/tributary/{}", place.context));
+    headers.insert(SOURCE.clone(), format!("/tributary/{}", publish_context.context));
     headers.insert(SUBJECT.clone(), &*stream);
     let time = event.recorded_at;
     headers.insert(TIME.clone(), time.to_rfc3339_opts(SecondsFormat::Micros, true));
     headers.insert(POSITION.clone(), event.position.to_string());
-    headers.insert(PREVIOUS.clone(), place.previous.to_string());
+    headers.insert(PREVIOUS.clone(), publish_context.previous.to_string());
     headers.insert(VERSION.clone(), event.version.to_string());
-    headers.insert(EPOCH.clone(), place.epoch.to_string());
+    headers.insert(EPOCH.clone(), publish_context.epoch.to_string());
     headers.insert(SCHEMA_VERSION.clone(), event.schema_version.to_string());
     headers.insert(MESSAGE_ID.clone(), id);
-    let expected = place.expected_last_sequence.to_string();
+    let expected = publish_context.expected_last_sequence.to_string();
     headers.insert(EXPECTED_LAST_SEQUENCE.clone(), expected);
-    if let Some(id) = place.expected_last_id {
+    if let Some(id) = publish_context.expected_last_id {
         headers.insert(EXPECTED_LAST_ID.clone(), id.hyphenated().to_string());
     }
     if whole {
@@ -227,14 +231,14 @@ mod tests {
     }
 
     fn there_and_back(event: RawEvent, max_payload: usize) -> Option<RawEvent> {
-        let place = Place {
+        let publish_context = PublishContext {
             context: "things",
             previous: Position(41),
             expected_last_sequence: 40,
             epoch: 1,
             expected_last_id: Some(Uuid::from_u128(6)),
         };
-        let sent = encode(event, &place, max_payload);
+        let sent = encode(event, &publish_context, max_payload);
         let message = async_nats::Message {
             subject: sent.subject.into(),
             reply: None,

@@ -173,7 +173,7 @@ impl Bus {
     }
 
     /// Writes down which server this is, and what of it is used.
-    pub(crate) fn describe(&self) {
+    pub(crate) fn log_server(&self) {
         let server = self.client.server_info();
         let compression = self.compression().is_some();
         tracing::info!(

@@ -6,14 +6,14 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use eventsourcing::Position;
 
-use crate::bus::message::{self, Place};
+use crate::bus::message::{self, PublishContext};
 use crate::raw::RawEvent;
 
 /// Names the run of `tributary replay` a message comes from. The messages of the relay have none.
-pub const REPLAY: &str = "Tributary-Replay";
+pub const REPLAY_HEADER: &str = "Tributary-Replay";
 
 /// What says where a message stands in the stream `EVENTS`, where this one does not stand.
-const ELSEWHERE: [&str; 5] = [
+const STREAM_HEADERS: [&str; 5] = [
     "Tributary-Previous",
     "Tributary-Epoch",
     "Nats-Msg-Id",
@@ -23,7 +23,7 @@ const ELSEWHERE: [&str; 5] = [
 
 /// A message, ready to be published.
 #[derive(Debug)]
-pub struct Retold {
+pub struct ReplayMessage {
     pub subject: String,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -31,14 +31,14 @@ pub struct Retold {
 
 /// Tells `event` of `context` again under `prefix`, in the run of this name; without body and
 /// metadata if they do not fit.
-pub fn retell(
+pub fn replay_message(
     event: RawEvent,
     context: &'static str,
     prefix: &str,
     run: &str,
     max_payload: usize,
-) -> Retold {
-    let place = Place {
+) -> ReplayMessage {
+    let publish_context = PublishContext {
         context,
         previous: Position::START,
         epoch: 0,
@@ -46,18 +46,18 @@ pub fn retell(
         expected_last_id: None,
     };
     let id = format!("{run}-{}", event.position);
-    let first = message::encode(event, &place, max_payload);
+    let first = message::encode(event, &publish_context, max_payload);
     let mut headers = HeaderMap::new();
     for (name, values) in first.headers.iter() {
         let text = name.to_string();
-        if !ELSEWHERE.iter().any(|known| known.eq_ignore_ascii_case(&text)) {
+        if !STREAM_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(&text)) {
             for value in values {
                 headers.append(name.clone(), value.clone());
             }
         }
     }
     headers.insert("Nats-Msg-Id", id);
-    headers.insert(REPLAY, run);
+    headers.insert(REPLAY_HEADER, run);
     let rest = first.subject.strip_prefix("events").unwrap_or(&first.subject);
-    Retold { subject: format!("{prefix}{rest}"), headers, body: first.body }
+    ReplayMessage { subject: format!("{prefix}{rest}"), headers, body: first.body }
 }

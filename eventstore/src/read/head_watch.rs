@@ -20,7 +20,7 @@ pub(crate) const POLL: Duration = Duration::from_millis(250);
 /// What is said of the log's head. A hint: on the bus anybody may say anything. Whoever reads finds
 /// out; the poll corrects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(crate) struct HeadEstimate {
     pub(crate) head: Position,
     /// How often the log was found to end before what was known to be committed: it was restored.
     pub(crate) rewinds: u32,
@@ -33,10 +33,10 @@ pub(crate) fn follow(
     known: watch::Receiver<Position>,
     tasks: &TaskTracker,
     shutdown: CancellationToken,
-) -> watch::Receiver<Heard> {
-    let (heard, receiver) = watch::channel(Heard::default());
+) -> watch::Receiver<HeadEstimate> {
+    let (estimate, receiver) = watch::channel(HeadEstimate::default());
     tasks.spawn(async move {
-        let work = run(store, bus, known, heard);
+        let work = run(store, bus, known, estimate);
         shutdown.run_until_cancelled(work).await;
     });
     receiver
@@ -46,7 +46,7 @@ async fn run(
     store: EventStore,
     bus: Option<Bus>,
     known: watch::Receiver<Position>,
-    heard: watch::Sender<Heard>,
+    estimate: watch::Sender<HeadEstimate>,
 ) {
     let mut committed = store.committed();
     let mut heads = match bus {
@@ -56,8 +56,8 @@ async fn run(
     let mut poll = interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Asked beside the rest: a database that does not answer must not hold up a wake-up.
-    let mut asking: Option<Asking> = None;
-    // The highest heard since then: the answer may be older.
+    let mut query: Option<HeadQuery> = None;
+    // The highest estimate since then: the answer may be older.
     let mut since = Position::START;
     let mut reachable = true;
     loop {
@@ -65,26 +65,26 @@ async fn run(
             Ok(()) = committed.changed() => {
                 let position = *committed.borrow_and_update();
                 since = since.max(position);
-                raise(&heard, position);
+                raise(&estimate, position);
             }
             announced = next(&mut heads) => match announced {
                 Some(position) => {
                     since = since.max(position);
-                    raise(&heard, position);
+                    raise(&estimate, position);
                 }
                 None => heads = None,
             },
-            _ = poll.tick(), if asking.is_none() => {
+            _ = poll.tick(), if query.is_none() => {
                 // All of this is committed before the question is asked.
                 let floor = *known.borrow();
                 since = Position::START;
-                asking = Some(ask(store.clone(), floor));
+                query = Some(query_head(store.clone(), floor));
             }
-            (floor, answer) = wait(&mut asking) => {
-                asking = None;
+            (floor, answer) = wait(&mut query) => {
+                query = None;
                 match answer {
                     Ok(head) => {
-                        settle(&heard, floor, head, since);
+                        correct(&estimate, floor, head, since);
                         reachable = true;
                     }
                     Err(error) => {
@@ -98,15 +98,15 @@ async fn run(
     }
 }
 
-type Asking = BoxFuture<'static, (Position, Result<Position, Unavailable>)>;
+type HeadQuery = BoxFuture<'static, (Position, Result<Position, Unavailable>)>;
 
-fn ask(store: EventStore, floor: Position) -> Asking {
+fn query_head(store: EventStore, floor: Position) -> HeadQuery {
     async move { (floor, store.head().await) }.boxed()
 }
 
-async fn wait(asking: &mut Option<Asking>) -> (Position, Result<Position, Unavailable>) {
-    match asking {
-        Some(asking) => asking.await,
+async fn wait(query: &mut Option<HeadQuery>) -> (Position, Result<Position, Unavailable>) {
+    match query {
+        Some(query) => query.await,
         None => std::future::pending().await,
     }
 }
@@ -118,22 +118,27 @@ async fn next(heads: &mut Option<Heads>) -> Option<Position> {
     }
 }
 
-fn raise(heard: &watch::Sender<Heard>, position: Position) {
-    heard.send_if_modified(|heard| {
-        let higher = position > heard.head;
-        heard.head = heard.head.max(position);
+fn raise(estimate: &watch::Sender<HeadEstimate>, position: Position) {
+    estimate.send_if_modified(|estimate| {
+        let higher = position > estimate.head;
+        estimate.head = estimate.head.max(position);
         higher
     });
 }
 
-/// The log has spoken: whatever was heard before it was asked is replaced.
-fn settle(heard: &watch::Sender<Heard>, floor: Position, head: Position, since: Position) {
-    heard.send_if_modified(|heard| {
-        let before = *heard;
-        heard.head = head.max(since);
+/// The log has spoken: whatever was estimate before it was asked is replaced.
+fn correct(
+    estimate: &watch::Sender<HeadEstimate>,
+    floor: Position,
+    head: Position,
+    since: Position,
+) {
+    estimate.send_if_modified(|estimate| {
+        let before = *estimate;
+        estimate.head = head.max(since);
         if head < floor {
-            heard.rewinds += 1;
+            estimate.rewinds += 1;
         }
-        *heard != before
+        *estimate != before
     });
 }

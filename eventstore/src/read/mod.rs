@@ -22,7 +22,7 @@ pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// little or nothing is found.
 const SCAN: i64 = 100_000;
 
-/// Which events a reader wants. Empty lists want all.
+/// Which events a reader matches. Empty lists want all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     pub categories: Vec<String>,
@@ -42,7 +42,7 @@ impl Filter {
     }
 
     /// Whether `event` is wanted.
-    pub fn wants(&self, event: &RawEvent) -> bool {
+    pub fn matches(&self, event: &RawEvent) -> bool {
         let wanted =
             |list: &[String], value: &str| list.is_empty() || list.iter().any(|item| item == value);
         wanted(&self.categories, event.stream.category())

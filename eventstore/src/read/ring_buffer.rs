@@ -70,7 +70,7 @@ impl Ring {
             for event in recent.events.iter().skip(skip).take(SCAN) {
                 seen += 1;
                 batch.through = event.position;
-                if filter.wants(event) {
+                if filter.matches(event) {
                     batch.events.push(Arc::clone(event));
                     if batch.events.len() >= limit {
                         return Some(batch);

@@ -19,7 +19,7 @@ type Stream = jetstream::stream::Stream<()>;
 
 /// The end of the stream, and what it says about the log.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Tail {
+pub(crate) struct StreamTail {
     /// The last sequence given away, whether or not its message is still there.
     pub(crate) sequence: u64,
     /// Position less sequence, at the end.
@@ -30,7 +30,7 @@ pub(crate) struct Tail {
     pub(crate) limited: bool,
 }
 
-impl Tail {
+impl StreamTail {
     /// Reads the end of the stream. None: there are messages, but the last ones are not ours.
     pub(crate) async fn read(bus: &Bus, info: &Info) -> Result<Option<Self>, BusError> {
         let state = &info.state;
@@ -46,7 +46,7 @@ impl Tail {
         }
         let stream = bus.jetstream().get_stream_no_info(STREAM).await;
         let stream = stream.map_err(BusError::Info)?;
-        let Some(found) = last_of_ours(&stream, state.last_sequence).await? else {
+        let Some(found) = last_event_message(&stream, state.last_sequence).await? else {
             return Ok(None);
         };
         let offset = found.position.0 - signed(found.sequence) - found.foreign;
@@ -71,7 +71,7 @@ impl Tail {
 
     /// Whether events are missing from the beginning of a stream that is now as `info` says, with
     /// no limit to explain it: the stream was purged.
-    pub(crate) fn is_beheaded(&self, info: &Info) -> bool {
+    pub(crate) fn has_lost_start(&self, info: &Info) -> bool {
         // An empty stream's first sequence is the next one.
         let first = signed(info.state.first_sequence) + self.offset;
         first > 1 && !is_limited(&info.config)
@@ -79,7 +79,7 @@ impl Tail {
 
     /// Whether the stream carries the history that the log holds. It does not after the log was
     /// restored from a backup, or when it belongs to another log.
-    pub(crate) async fn agrees_with(&self, store: &EventStore) -> Result<bool, Unavailable> {
+    pub(crate) async fn matches_log(&self, store: &EventStore) -> Result<bool, Unavailable> {
         let Some((position, id)) = self.last else {
             return Ok(true);
         };
@@ -101,7 +101,7 @@ struct Found {
 }
 
 /// Looks backwards from `sequence` for a message that carries an event.
-async fn last_of_ours(stream: &Stream, sequence: u64) -> Result<Option<Found>, BusError> {
+async fn last_event_message(stream: &Stream, sequence: u64) -> Result<Option<Found>, BusError> {
     let mut at = sequence;
     let mut foreign = 0;
     while at > 0 && foreign < FOREIGN {

@@ -13,7 +13,7 @@ use crate::{EventStore, Filter, RawEvent, Unavailable};
 
 /// A subscription that finds nothing wanted says so at once, and then no more often than this: its
 /// reader moves a checkpoint each time, and twenty readers did so for each batch of telemetry.
-const NOTHING: Duration = Duration::from_millis(100);
+const EMPTY_BATCH_EVERY: Duration = Duration::from_millis(100);
 
 /// A stretch of the log, as a subscription delivers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +32,9 @@ pub struct Subscription {
     pub(crate) filter: Filter,
     pub(crate) position: Position,
     /// When it is next said that nothing was wanted.
-    pub(crate) nothing_at: Instant,
+    pub(crate) next_empty_at: Instant,
     /// Nothing was wanted of what was looked at, and that was not said yet.
-    pub(crate) untold: bool,
+    pub(crate) unreported: bool,
 }
 
 impl Subscription {
@@ -44,8 +44,8 @@ impl Subscription {
     pub async fn next(&mut self, limit: usize) -> Result<Batch, Unavailable> {
         let limit = limit.max(1);
         loop {
-            let Some(head) = self.ahead().await? else {
-                return Ok(self.nothing());
+            let Some(head) = self.wait_for_head().await? else {
+                return Ok(self.empty_batch());
             };
             let batch = match self.ring.after(self.position, &self.filter, limit) {
                 Some(batch) if batch.through > self.position => batch,
@@ -53,32 +53,32 @@ impl Subscription {
             };
             self.position = batch.through;
             if !batch.events.is_empty() {
-                self.untold = false;
+                self.unreported = false;
                 return Ok(batch);
             }
-            self.untold = true;
-            if Instant::now() >= self.nothing_at {
-                return Ok(self.nothing());
+            self.unreported = true;
+            if Instant::now() >= self.next_empty_at {
+                return Ok(self.empty_batch());
             }
         }
     }
 
     /// Waits for the log to go on. None when meanwhile it has to be said that nothing was wanted.
-    async fn ahead(&mut self) -> Result<Option<Position>, Unavailable> {
-        let ahead = |head: &Position| *head > self.position;
+    async fn wait_for_head(&mut self) -> Result<Option<Position>, Unavailable> {
+        let wait_for_head = |head: &Position| *head > self.position;
         tokio::select! {
-            head = self.head.wait_for(ahead) => match head {
+            head = self.head.wait_for(wait_for_head) => match head {
                 Ok(head) => Ok(Some(*head)),
                 // The feed ends with the process.
                 Err(_closed) => Err(Unavailable(sqlx::Error::PoolClosed)),
             },
-            () = sleep_until(self.nothing_at), if self.untold => Ok(None),
+            () = sleep_until(self.next_empty_at), if self.unreported => Ok(None),
         }
     }
 
-    fn nothing(&mut self) -> Batch {
-        self.untold = false;
-        self.nothing_at = Instant::now() + NOTHING;
+    fn empty_batch(&mut self) -> Batch {
+        self.unreported = false;
+        self.next_empty_at = Instant::now() + EMPTY_BATCH_EVERY;
         Batch { events: Vec::new(), through: self.position }
     }
 

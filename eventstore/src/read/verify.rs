@@ -1,12 +1,12 @@
 //! Walking the chain: is the log what was appended, every event of it, in its place? The walker
-//! holds one event's hash and no more; the same walk does for the live log and for a dump.
+//! holds one event's hash and no more; the same verifier does for the live log and for a dump.
 
 use eventsourcing::Position;
 use futures::TryStreamExt;
 use serde::Serialize;
 use sqlx::Row;
 
-use crate::chain::{EventHash, link};
+use crate::hash_chain::{EventHash, event_hash};
 use crate::raw::RawEvent;
 use crate::read::from_row;
 use crate::{EventStore, Unavailable};
@@ -27,14 +27,14 @@ impl Finding {
 
 /// An event with the hash that the log has of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct HashedEvent {
     pub event: RawEvent,
     pub hash: EventHash,
 }
 
 /// Goes from event to event.
 #[derive(Debug, Default)]
-pub struct Walk {
+pub struct ChainVerifier {
     position: Position,
     hash: EventHash,
     recorded_at: Option<chrono::DateTime<chrono::Utc>>,
@@ -42,7 +42,7 @@ pub struct Walk {
     pub events: u64,
 }
 
-impl Walk {
+impl ChainVerifier {
     /// Where it is, and the hash that the log has of the event there.
     pub fn at(&self) -> (Position, &[u8]) {
         (self.position, &self.hash)
@@ -50,7 +50,7 @@ impl Walk {
 
     /// Looks at the next event. Each is judged by what the log says of the one before, so that one
     /// wrong event is one finding. Behind a gap there is nothing to judge the hash by.
-    pub fn step(&mut self, Link { event, hash }: Link) -> Option<Finding> {
+    pub fn check(&mut self, HashedEvent { event, hash }: HashedEvent) -> Option<Finding> {
         let expected = self.position.0 + 1;
         let here = event.position.0;
         let finding = if here != expected {
@@ -59,7 +59,7 @@ impl Walk {
                 _ => format!("it and all after it up to {} are missing", here - 1),
             };
             Some(Finding::at(expected, missing))
-        } else if link(&self.hash, &event) != hash {
+        } else if event_hash(&self.hash, &event) != hash {
             let what = format!(
                 "event {} of stream {} is not what was appended: its hash does not fit it and the \
                  event before",
@@ -81,13 +81,17 @@ impl Walk {
 
 impl EventStore {
     /// The end of the log, and the hash it has there.
-    pub async fn end(&self) -> Result<(Position, EventHash), Unavailable> {
+    pub async fn head_and_hash(&self) -> Result<(Position, EventHash), Unavailable> {
         let row = sqlx::query("select position, hash from log.head").fetch_one(&self.pool).await?;
         Ok((Position(row.try_get(0)?), row.try_get(1)?))
     }
 
     /// Up to `limit` events after `after` with their hashes; nothing is the end.
-    pub async fn links(&self, after: Position, limit: i64) -> Result<Vec<Link>, Unavailable> {
+    pub async fn hashed_events(
+        &self,
+        after: Position,
+        limit: i64,
+    ) -> Result<Vec<HashedEvent>, Unavailable> {
         let mut rows = sqlx::query(
             "select position, event_id, stream_id, version, event_type, schema_version, data,
                     metadata, recorded_at, hash
@@ -96,23 +100,23 @@ impl EventStore {
         .bind(after.0)
         .bind(limit)
         .fetch(&self.pool);
-        let mut links = Vec::new();
+        let mut hashed_events = Vec::new();
         let mut bytes = 0;
         while let Some(row) = rows.try_next().await? {
-            let link = Link { event: from_row(&row)?, hash: row.try_get(9)? };
-            bytes += link.event.weight();
-            links.push(link);
+            let event_hash = HashedEvent { event: from_row(&row)?, hash: row.try_get(9)? };
+            bytes += event_hash.event.weight();
+            hashed_events.push(event_hash);
             if bytes >= crate::PAGE_BYTES {
                 break;
             }
         }
-        Ok(links)
+        Ok(hashed_events)
     }
 
     /// What is wrong around the events: streams whose versions do not count them, and whatever
     /// points at positions that the log does not have. Postgres goes through the index of streams
     /// for it once, and through the receipts.
-    pub async fn find_loose_ends(&self) -> Result<Vec<Finding>, Unavailable> {
+    pub async fn find_dangling_references(&self) -> Result<Vec<Finding>, Unavailable> {
         let mut findings = Vec::new();
         // A hundred of each say enough. What moves is read before what it is held against.
         let checks = [
@@ -147,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    fn log() -> Vec<Link> {
+    fn log() -> Vec<HashedEvent> {
         let mut hash = EventHash::new();
         let time = chrono::DateTime::from_timestamp_micros(1).expect("a time");
         (1..=5)
@@ -163,28 +167,28 @@ mod tests {
                     metadata: "{}".into(),
                     recorded_at: time,
                 };
-                hash = link(&hash, &event);
-                Link { event, hash: hash.clone() }
+                hash = event_hash(&hash, &event);
+                HashedEvent { event, hash: hash.clone() }
             })
             .collect()
     }
 
-    fn walk(log: Vec<Link>) -> Vec<i64> {
-        let mut walk = Walk::default();
-        log.into_iter().filter_map(|link| walk.step(link)?.position).collect()
+    fn verifier(log: Vec<HashedEvent>) -> Vec<i64> {
+        let mut verifier = ChainVerifier::default();
+        log.into_iter().filter_map(|event_hash| verifier.check(event_hash)?.position).collect()
     }
 
     #[test]
     fn each_wrong_event_is_named() {
-        assert!(walk(log()).is_empty());
+        assert!(verifier(log()).is_empty());
         let mut changed = log();
         changed[2].event.data = "[]".into();
-        assert_eq!(walk(changed), [3]);
+        assert_eq!(verifier(changed), [3]);
         let mut changed = log();
         changed.remove(1);
-        assert_eq!(walk(changed), [2]);
+        assert_eq!(verifier(changed), [2]);
         let mut changed = log();
         changed[4].event.position = Position(9);
-        assert_eq!(walk(changed), [5]);
+        assert_eq!(verifier(changed), [5]);
     }
 }

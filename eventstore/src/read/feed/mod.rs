@@ -5,7 +5,7 @@
 //! either strictly by position. What this process commits itself it reads from Postgres at once:
 //! that is the shorter way. See `docs/adr/0004-feed.md`.
 
-mod live;
+mod jetstream_consumer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use tokio_util::task::TaskTracker;
 use crate::bus::Bus;
 use crate::bus::message;
 use crate::read::ALL;
-use crate::read::head_watch::{self, Heard, POLL};
+use crate::read::head_watch::{self, HeadEstimate, POLL};
 use crate::read::ring_buffer::Ring;
 use crate::{EventStore, Filter, Subscription};
-use live::{JoinError, Live};
+use jetstream_consumer::{JetStreamConsumer, JoinError};
 
 /// How far JetStream may be behind what is said of the head before the log itself is read.
 const LAG: Duration = Duration::from_millis(200);
@@ -62,7 +62,7 @@ impl Feed {
         let (head_sender, head) = watch::channel(Position::START);
         let (source_sender, source) = watch::channel(Source::Postgres);
         let ring = Arc::new(Ring::default());
-        let heard =
+        let estimate =
             head_watch::follow(store.clone(), bus.clone(), head.clone(), tasks, shutdown.clone());
         let feeder = Feeder {
             committed: store.committed(),
@@ -71,7 +71,7 @@ impl Feed {
             ring: Arc::clone(&ring),
             head: head_sender,
             source: source_sender,
-            heard,
+            estimate,
         };
         tasks.spawn(async move {
             shutdown.run_until_cancelled(feeder.run()).await;
@@ -97,8 +97,8 @@ impl Feed {
             head: self.head.clone(),
             filter,
             position: after,
-            nothing_at: Instant::now(),
-            untold: false,
+            next_empty_at: Instant::now(),
+            unreported: false,
         }
     }
 }
@@ -110,44 +110,44 @@ struct Feeder {
     head: watch::Sender<Position>,
     source: watch::Sender<Source>,
     committed: watch::Receiver<Position>,
-    heard: watch::Receiver<Heard>,
+    estimate: watch::Receiver<HeadEstimate>,
 }
 
-type Joining = BoxFuture<'static, Result<Option<Live>, JoinError>>;
+type Joining = BoxFuture<'static, Result<Option<JetStreamConsumer>, JoinError>>;
 
 impl Feeder {
     async fn run(mut self) {
         self.start_at_head().await;
         let mut connected = self.bus.as_ref().map(Bus::connected);
-        let mut live: Option<Live> = None;
+        let mut live: Option<JetStreamConsumer> = None;
         let mut joining: Option<Joining> = None;
         // What JetStream must hold when it is joined: where the feed was at the last probe.
         let mut mark = self.ring.last();
-        let mut rewinds = self.heard.borrow().rewinds;
-        // By when what was heard of must be here; with JetStream: must have come from there.
+        let mut rewinds = self.estimate.borrow().rewinds;
+        // By when what was estimate of must be here; with JetStream: must have come from there.
         let mut due: Option<(Position, Instant)> = None;
         let mut probe = interval(PROBE);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let heard = *self.heard.borrow_and_update();
-            if heard.rewinds != rewinds {
+            let estimate = *self.estimate.borrow_and_update();
+            if estimate.rewinds != rewinds {
                 tracing::error!(
-                    position = %self.ring.last(), head = %heard.head,
+                    position = %self.ring.last(), head = %estimate.head,
                     "the log ends before what was read of it: it was restored"
                 );
-                rewinds = heard.rewinds;
+                rewinds = estimate.rewinds;
                 (live, joining, due) = (None, None, None);
                 self.start_at_head().await;
                 mark = self.ring.last();
             }
-            if live.is_none() && due.is_none() && heard.head > self.ring.last() {
-                self.catch_up(heard.head).await;
+            if live.is_none() && due.is_none() && estimate.head > self.ring.last() {
+                self.catch_up(estimate.head).await;
             }
             let arrived = live.as_ref().map_or_else(|| self.ring.last(), |live| live.position);
             if due.is_none_or(|(position, _)| position <= arrived) {
-                due = (heard.head > arrived).then(|| (heard.head, Instant::now() + LAG));
+                due = (estimate.head > arrived).then(|| (estimate.head, Instant::now() + LAG));
             }
-            self.show(live.is_some());
+            self.set_source(live.is_some());
             tokio::select! {
                 Ok(()) = self.committed.changed() => {
                     // Our own: the log is the shortest way to it.
@@ -161,7 +161,7 @@ impl Feeder {
                         (live, due) = (None, None);
                     }
                 }
-                Ok(()) = self.heard.changed() => {
+                Ok(()) = self.estimate.changed() => {
                     if live.is_none() {
                         due = None; // Read at once.
                     }
@@ -172,7 +172,7 @@ impl Feeder {
                     }
                     due = None;
                 }
-                () = lost(&mut connected), if live.is_some() || joining.is_some() => {
+                () = connection_changed(&mut connected), if live.is_some() || joining.is_some() => {
                     tracing::warn!("the bus is away; reading the log itself");
                     (live, joining, due) = (None, None, None);
                 }
@@ -235,7 +235,7 @@ impl Feeder {
     async fn take(
         &self,
         messages: Option<Vec<async_nats::Message>>,
-        live: &mut Option<Live>,
+        live: &mut Option<JetStreamConsumer>,
     ) -> bool {
         let (Some(messages), Some(live)) = (messages, live) else {
             return false;
@@ -281,24 +281,24 @@ impl Feeder {
     ) -> Option<Joining> {
         let up = *connected.as_mut()?.borrow_and_update();
         let bus = self.bus.clone().filter(|_| up)?;
-        let join = Live::join(self.store.clone(), bus, mark, self.ring.last());
+        let join = JetStreamConsumer::join(self.store.clone(), bus, mark, self.ring.last());
         Some(join.boxed())
     }
 
-    fn show(&self, live: bool) {
+    fn set_source(&self, live: bool) {
         let source = if live { Source::JetStream } else { Source::Postgres };
         self.source.send_if_modified(|shown| std::mem::replace(shown, source) != source);
     }
 }
 
-async fn next(live: &mut Option<Live>) -> Option<Vec<async_nats::Message>> {
+async fn next(live: &mut Option<JetStreamConsumer>) -> Option<Vec<async_nats::Message>> {
     match live {
         Some(live) => live.next().await,
         None => std::future::pending().await,
     }
 }
 
-async fn joined(joining: &mut Option<Joining>) -> Result<Option<Live>, JoinError> {
+async fn joined(joining: &mut Option<Joining>) -> Result<Option<JetStreamConsumer>, JoinError> {
     match joining {
         Some(joining) => joining.await,
         None => std::future::pending().await,
@@ -312,8 +312,8 @@ async fn until(due: Option<(Position, Instant)>) {
     }
 }
 
-/// Any change, back to what it was too: what was under way is lost.
-async fn lost(connected: &mut Option<watch::Receiver<bool>>) {
+/// Any change, back to what it was too: what was under way is connection_changed.
+async fn connection_changed(connected: &mut Option<watch::Receiver<bool>>) {
     if let Some(connected) = connected {
         drop(connected.changed().await);
     } else {

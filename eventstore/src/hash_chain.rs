@@ -7,15 +7,15 @@ use sha2::{Digest, Sha256};
 
 use crate::raw::RawEvent;
 
-/// SHA-256; empty for the place before the first event.
+/// SHA-256; empty for the assigned before the first event.
 pub type EventHash = Vec<u8>;
 
-/// The hash of `event`, given the hash of the one before: of that hash, of the event's place, and
+/// The hash of `event`, given the hash of the one before: of that hash, of the event's assigned, and
 /// of the hash of its content.
 ///
 /// Numbers are big-endian, times are microseconds since the epoch, and every text is preceded by
 /// its length in eight bytes, so that no two events look alike.
-pub fn link(previous: &[u8], event: &RawEvent) -> EventHash {
+pub fn event_hash(previous: &[u8], event: &RawEvent) -> EventHash {
     let content = Content {
         id: event.id.as_bytes(),
         schema_version: event.schema_version,
@@ -24,15 +24,15 @@ pub fn link(previous: &[u8], event: &RawEvent) -> EventHash {
         data: &event.data,
         metadata: &event.metadata,
     };
-    let place = Place {
+    let assigned = Assignment {
         position: event.position,
         version: event.version.0,
         recorded_at: event.recorded_at,
     };
-    place.hash(previous, &content.hash()).to_vec()
+    assigned.hash(previous, &content.hash()).to_vec()
 }
 
-/// What an event says, wherever it stands. Hashed before its place is known.
+/// What an event says, wherever it stands. Hashed before its assigned is known.
 pub(crate) struct Content<'a> {
     pub(crate) id: &'a [u8; 16],
     pub(crate) schema_version: i16,
@@ -56,13 +56,13 @@ impl Content<'_> {
 }
 
 /// Where an event stands.
-pub(crate) struct Place {
+pub(crate) struct Assignment {
     pub(crate) position: Position,
     pub(crate) version: i64,
     pub(crate) recorded_at: DateTime<Utc>,
 }
 
-impl Place {
+impl Assignment {
     pub(crate) fn hash(&self, previous: &[u8], content: &[u8; 32]) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(previous);

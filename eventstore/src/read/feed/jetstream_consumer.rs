@@ -8,7 +8,7 @@ use eventsourcing::Position;
 use futures::{FutureExt, StreamExt};
 
 use crate::bus::{Bus, BusError, STREAM};
-use crate::read::stream_tail::Tail;
+use crate::read::stream_tail::StreamTail;
 use crate::{EventStore, Unavailable};
 
 /// Messages and bytes that may be on their way to us.
@@ -20,13 +20,13 @@ const INACTIVE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// A consumer at the end of the stream.
-pub(crate) struct Live {
+pub(crate) struct JetStreamConsumer {
     messages: pull::Stream,
     /// The last position the stream has delivered.
     pub(crate) position: Position,
 }
 
-impl Live {
+impl JetStreamConsumer {
     /// Joins the stream behind `after`; not if the stream ends before `mark` or tells another
     /// history than the log.
     pub(crate) async fn join(
@@ -38,10 +38,10 @@ impl Live {
         let Some(info) = bus.stream_info().await? else {
             return Ok(None);
         };
-        let Some(tail) = Tail::read(&bus, &info).await? else {
+        let Some(tail) = StreamTail::read(&bus, &info).await? else {
             return Ok(None);
         };
-        if tail.position() < mark || !tail.agrees_with(&store).await? {
+        if tail.position() < mark || !tail.matches_log(&store).await? {
             return Ok(None);
         }
         let from = after.min(tail.position());
