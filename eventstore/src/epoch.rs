@@ -1,9 +1,12 @@
-//! The epoch of the log.
+//! The epoch of the log: which of several histories the positions belong to.
 
 use sqlx::PgConnection;
 
-/// Begins another epoch, after the log was restored from a backup: what was written after the
-/// backup is gone, and its positions will be given to other events. Returns its number.
+/// Increments the epoch after the log was restored from a backup, and returns the new one.
+///
+/// The events after the backup are lost and their positions will be assigned to other events;
+/// consumers outside the database recognise that by the epoch. Needs a role that may update
+/// `log.head`.
 pub async fn begin_epoch(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("update log.head set epoch = epoch + 1 returning epoch")
         .fetch_one(connection)

@@ -1,18 +1,21 @@
-//! Connecting to the database, and bringing its log up to date.
+//! Schema migrations of the log, and the password of the role that uses it.
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Executor, PgConnection};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
-/// Applies what is missing. Needs a role that owns the database; safe to run from several
-/// processes at once.
+/// Applies the pending migrations: creates the schema `log` or brings it up to date.
+///
+/// Needs a role that owns the database and may create roles. Safe to run from several processes at
+/// once.
 pub async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> {
     MIGRATOR.run(connection).await
 }
 
-/// Gives the application's role its password. The migration makes the role without one, so that
-/// no password stands in a file of ours.
+/// Sets the password of the role `tributary_app`, which may append to and read the log.
+///
+/// The migration creates the role without a password, so that no file contains one.
 pub async fn set_application_password(
     connection: &mut PgConnection,
     password: &str,

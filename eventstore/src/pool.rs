@@ -1,15 +1,17 @@
-//! Connections to the database.
+//! The connection pool that the log is read with.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-/// How long a caller waits for a connection before it is told that the database is not reachable.
+/// How long a caller waits for a connection before it gets an error.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A pool of at most `connections`, made when they are first needed. No statement needs statistics
-/// for a good plan: on a young table they are wrong, and the planner would scan it whole.
+/// Returns a pool of at most `connections` connections, which are opened on first use.
+///
+/// Sequential and bitmap scans are off: the statistics of a young table are wrong, and the planner
+/// would scan all of it. Every statement has an index that suits it.
 pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
     let options = options.options([
         ("enable_seqscan", "off"),

@@ -51,7 +51,7 @@ impl App {
         let store = EventStore::open(pool, &log.0, log.1.clone());
         store.delete_expired_receipts(&log.0, log.1.clone());
         let bus = Bus::connect(config.bus.nats_url.expose()).await?;
-        let feed = Feed::start(store.clone(), Some(bus.clone()), &log.0, log.1.clone());
+        let feed = Feed::start(&store, Some(bus.clone()), &log.0, log.1.clone());
         eventstore::announcer(&store, bus.clone(), &log.0, log.1.clone());
         let progress = Progress::default();
         let wait = Waiter::start(store.clone(), progress.clone(), &log.0, shutdown.clone());

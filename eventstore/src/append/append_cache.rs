@@ -1,5 +1,5 @@
-//! What is state of the log before a batch is judged. Most of it need not be asked for: this
-//! process remembers what it wrote, and the log's unique indexes notice the rest.
+//! The state of the log that a batch is checked against. Most of it needs no query: the appender
+//! caches the versions it wrote, and the log's unique indexes detect the rest.
 
 use std::collections::HashMap;
 
@@ -9,26 +9,26 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::append::conflict_check::LogState;
+use crate::append::outcome::{AppendError, Appended, Outcome};
 use crate::append::prepared::Prepared;
 use crate::append::receipt::{self, Receipt};
-use crate::append::{AppendError, Appended, Outcome};
 
 /// Streams whose versions are cached.
 const CACHED_STREAMS: usize = 65_536;
-/// After an index noticed a duplicate, so many batches look everything up beforehand.
+/// Number of batches that look up everything after a unique index detected a duplicate.
 const LOOKUP_BATCHES: u32 = 64;
 
-/// What the appender remembers from batch to batch.
+/// The appender's cache from batch to batch.
 #[derive(Debug)]
 pub(crate) struct AppendCache {
-    /// Versions of streams as this process left them.
+    /// Versions of streams after this process's last append to each.
     versions: Cache<Box<str>, i64>,
-    /// The head as this process left it. If it has moved, somebody else appended, and nothing
-    /// cached is worth anything.
+    /// The head after this process's last append. If the head has moved since, another process
+    /// appended, and the cached versions are stale.
     head: Position,
-    /// Batches that are still to look up what the unique indexes would notice: event ids, and
-    /// streams that are said to be new. Looking costs a descent of an index for each; being
-    /// noticed costs the whole batch again. So it is done only where duplicates were met lately.
+    /// Remaining batches that look up what the unique indexes would detect: event ids, and streams
+    /// that are expected to be new. A look-up costs an index descent for each, a detected
+    /// duplicate costs the whole batch again: look-ups pay only after recent duplicates.
     lookup_batches: u32,
 }
 
@@ -40,8 +40,8 @@ impl Default for AppendCache {
 }
 
 impl AppendCache {
-    /// An index has noticed a duplicate: look beforehand from now on. False if that was already
-    /// so, and looking did not help.
+    /// Makes the next batches look up everything, after a unique index detected a duplicate.
+    /// Returns false if they did already, so that trying again cannot help.
     pub(crate) fn require_lookups(&mut self) -> bool {
         let was_skipping = self.lookup_batches == 0;
         self.lookup_batches = LOOKUP_BATCHES;
@@ -49,14 +49,14 @@ impl AppendCache {
         was_skipping
     }
 
-    /// Nothing that was cached is certain any more.
+    /// Forgets all versions, after a batch whose outcome is unknown.
     pub(crate) fn clear(&mut self) {
         self.versions.clear();
     }
 
-    /// A batch was committed, and left the log like this.
+    /// Stores the versions and the head after a committed batch.
     pub(crate) fn update(&mut self, versions: &HashMap<&str, i64>, head: Position) {
-        // A stream that was said to be new and got no event may well exist: 0 is not knowledge.
+        // 0 may be an assumption: a stream that was expected to be new and got no event may exist.
         for (&stream, &version) in versions.iter().filter(|(_, version)| **version > 0) {
             match self.versions.get_mut(stream) {
                 Some(mut cached) => *cached = version,
@@ -67,7 +67,7 @@ impl AppendCache {
         self.lookup_batches = self.lookup_batches.saturating_sub(1);
     }
 
-    /// Everything the batch is judged against, now that the head is locked at `head`.
+    /// Loads the state that `requests` are checked against. The head must be locked, at `head`.
     pub(crate) async fn load_state<'a>(
         &mut self,
         connection: &mut PgConnection,
@@ -80,8 +80,8 @@ impl AppendCache {
         let skip_lookups = self.lookup_batches == 0;
         let mut state = LogState::default();
         let (mut ids, mut keys) = (Vec::new(), Vec::new());
-        // Whether every request that names a stream says that it is new. If it is not, it has a
-        // version 1 already, and the index notices.
+        // Streams, and whether all requests that name one expect it to be new. If it is not, it has
+        // a version 1, and the unique index detects that.
         let mut all_expect_new: HashMap<&str, bool> = HashMap::new();
         for request in requests {
             keys.extend(request.receipt.as_ref().map(|receipt| receipt.key.as_str()));
@@ -110,8 +110,8 @@ impl AppendCache {
         Ok(state)
     }
 
-    /// A request that is refused because its stream has moved on may have been written before: its
-    /// caller has not heard the answer and asks again. Then it is a duplicate, and no conflict.
+    /// Changes conflicts to duplicates where the log already has an event of the request: its caller
+    /// missed the first outcome and sent it again.
     pub(crate) async fn reclassify_duplicates(
         &self,
         connection: &mut PgConnection,
@@ -136,14 +136,14 @@ impl AppendCache {
     }
 }
 
-/// Versions of `streams`, and where those of `ids` are that are in the log.
+/// Returns the versions of `streams`, and the positions of those `ids` that the log has.
 async fn look_up(
     connection: &mut PgConnection,
     streams: &[&str],
     ids: &[Uuid],
 ) -> Result<(Vec<i64>, HashMap<Uuid, Position>), sqlx::Error> {
-    // Correlated on purpose: each look-up is one descent of one index, whatever the planner
-    // believes about the size of the table.
+    // Correlated subqueries, so that each look-up is one descent of one index, whatever the planner
+    // assumes about the size of the table.
     let row = sqlx::query(
         "select
            array(select (select e.version from log.event e where e.stream_id = s.id

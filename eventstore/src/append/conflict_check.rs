@@ -1,5 +1,5 @@
-//! The judgement: each request of a batch against the log, and against the requests accepted
-//! before it.
+//! The conflict check: tests each request of a batch against the log and against the requests of
+//! the batch accepted before it.
 
 use std::collections::HashMap;
 
@@ -7,22 +7,22 @@ use chrono::{DateTime, Utc};
 use eventsourcing::{Position, Version};
 use uuid::Uuid;
 
+use crate::append::outcome::{AppendError, Appended, Outcome};
 use crate::append::prepared::{COLUMNS, Prepared, PreparedEvent};
 use crate::append::receipt::{NewReceipt, Receipt};
-use crate::append::{AppendError, Appended, Outcome};
 use crate::copy::CopyRows;
 use crate::hash_chain::Assignment;
 
-/// The end of the log, held under lock.
+/// The head of the log, locked until the batch is committed.
 pub(crate) struct LockedHead {
     pub(crate) position: Position,
-    /// The time of this batch; never before that of the last.
+    /// Time of this batch; never before that of the batch before.
     pub(crate) recorded_at: DateTime<Utc>,
     pub(crate) hash: Vec<u8>,
 }
 
 impl LockedHead {
-    /// Gives `event` the next assigned, and adds its row in the order of the statement's columns.
+    /// Assigns the next position to `event` and adds its row, in the column order of `COPY_EVENTS`.
     fn assign(&mut self, event: &PreparedEvent, version: i64, rows: &mut CopyRows) {
         self.position.0 += 1;
         let assigned =
@@ -39,18 +39,18 @@ impl LockedHead {
     }
 }
 
-/// What the log says about everything a batch mentions, and what the batch adds to it.
+/// The state of the log that a batch is checked against, including what the batch added so far.
 #[derive(Debug, Default)]
 pub(crate) struct LogState<'a> {
-    /// Every stream the batch names.
+    /// Version of every stream that the batch names.
     pub(crate) versions: HashMap<&'a str, i64>,
-    /// Those event ids of the batch that are in the log.
+    /// Positions of the batch's event ids that the log has.
     pub(crate) event_ids: HashMap<Uuid, Position>,
-    /// Those idempotency keys of the batch that were used.
+    /// Receipts of the batch's idempotency keys that were used.
     pub(crate) receipts: HashMap<&'a str, Receipt>,
 }
 
-/// Judges request after request, each against the log and what was accepted before it.
+/// Checks requests one after the other and collects the rows of those accepted.
 pub(crate) struct ConflictCheck<'a> {
     pub(crate) head: LockedHead,
     pub(crate) rows: CopyRows,
@@ -59,7 +59,7 @@ pub(crate) struct ConflictCheck<'a> {
 }
 
 impl<'a> ConflictCheck<'a> {
-    /// Refuses the request, or gives it its assigned.
+    /// Accepts the request and assigns its positions, or refuses it.
     pub(crate) fn check(&mut self, request: &'a Prepared) -> Outcome {
         if let Some(new) = &request.receipt
             && let Some(receipt) = self.state.receipts.get(new.key.as_str())

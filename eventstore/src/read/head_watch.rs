@@ -1,5 +1,5 @@
-//! How far the log is said to reach: the wake-up of everybody who follows it. Three voices behind
-//! each other: this process's own commits, `log.head` from the others, and a poll.
+//! Watches the head of the log for the process's feed and relay. Three sources notify of a new
+//! head: this process's own commits, the NATS subject `log.head`, and a poll of Postgres.
 
 use std::time::Duration;
 
@@ -11,53 +11,55 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::bus::{Bus, Heads};
-use crate::{EventStore, Unavailable};
+use crate::bus::connection::{Bus, Heads};
+use crate::error::{ErrorChain, Unavailable};
+use crate::read::log_reader::LogReader;
 
-/// How often the log is asked: what a lost wake-up can cost.
+/// Interval between polls: the longest delay after a lost notification.
 pub(crate) const POLL: Duration = Duration::from_millis(250);
 
-/// What is said of the log's head. A hint: on the bus anybody may say anything. Whoever reads finds
-/// out; the poll corrects.
+/// The head as last notified or polled. May be wrong until the next poll, since any NATS client can
+/// publish to `log.head`; reading the log shows the truth.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct HeadEstimate {
     pub(crate) head: Position,
-    /// How often the log was found to end before what was known to be committed: it was restored.
+    /// Number of polls that found the head before a position known to be committed: the log was
+    /// restored from a backup.
     pub(crate) rewinds: u32,
 }
 
-/// Follows the head for a reader that knows the log to be committed up to `known`.
+/// Starts watching the head, for a task that knows the log to be committed up to `known`.
 pub(crate) fn follow(
-    store: EventStore,
+    reader: &LogReader,
     bus: Option<Bus>,
     known: watch::Receiver<Position>,
     tasks: &TaskTracker,
     shutdown: CancellationToken,
 ) -> watch::Receiver<HeadEstimate> {
     let (estimate, receiver) = watch::channel(HeadEstimate::default());
+    let work = run(reader.clone(), bus, known, estimate);
     tasks.spawn(async move {
-        let work = run(store, bus, known, estimate);
         shutdown.run_until_cancelled(work).await;
     });
     receiver
 }
 
 async fn run(
-    store: EventStore,
+    reader: LogReader,
     bus: Option<Bus>,
     known: watch::Receiver<Position>,
     estimate: watch::Sender<HeadEstimate>,
 ) {
-    let mut committed = store.committed();
+    let mut committed = reader.committed();
     let mut heads = match bus {
         Some(bus) => bus.heads().await.ok(),
         None => None,
     };
     let mut poll = interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Asked beside the rest: a database that does not answer must not hold up a wake-up.
+    // Runs concurrently: a database that does not answer must not delay a notification.
     let mut query: Option<HeadQuery> = None;
-    // The highest estimate since then: the answer may be older.
+    // The highest head notified since the query began, which its result may not include.
     let mut since = Position::START;
     let mut reachable = true;
     loop {
@@ -75,21 +77,21 @@ async fn run(
                 None => heads = None,
             },
             _ = poll.tick(), if query.is_none() => {
-                // All of this is committed before the question is asked.
+                // Everything up to here is committed before the query begins.
                 let floor = *known.borrow();
                 since = Position::START;
-                query = Some(query_head(store.clone(), floor));
+                query = Some(query_head(reader.clone(), floor));
             }
-            (floor, answer) = wait(&mut query) => {
+            (floor, result) = wait(&mut query) => {
                 query = None;
-                match answer {
+                match result {
                     Ok(head) => {
                         correct(&estimate, floor, head, since);
                         reachable = true;
                     }
                     Err(error) => {
                         if std::mem::take(&mut reachable) {
-                            tracing::warn!(error = &error as &dyn std::error::Error, "following the log");
+                            tracing::warn!(error = %ErrorChain(&error), "poll of the log's head failed, retrying");
                         }
                     }
                 }
@@ -100,8 +102,8 @@ async fn run(
 
 type HeadQuery = BoxFuture<'static, (Position, Result<Position, Unavailable>)>;
 
-fn query_head(store: EventStore, floor: Position) -> HeadQuery {
-    async move { (floor, store.head().await) }.boxed()
+fn query_head(reader: LogReader, floor: Position) -> HeadQuery {
+    async move { (floor, reader.head().await) }.boxed()
 }
 
 async fn wait(query: &mut Option<HeadQuery>) -> (Position, Result<Position, Unavailable>) {
@@ -126,7 +128,7 @@ fn raise(estimate: &watch::Sender<HeadEstimate>, position: Position) {
     });
 }
 
-/// The log has spoken: whatever was estimate before it was asked is replaced.
+/// Replaces the estimate by the polled head, except for notifications since the poll began.
 fn correct(
     estimate: &watch::Sender<HeadEstimate>,
     floor: Position,

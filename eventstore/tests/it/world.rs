@@ -125,7 +125,7 @@ impl Process {
 
     pub(crate) fn feed(&self, bus: Option<&Bus>) -> Feed {
         let shutdown = self.shutdown.clone();
-        Feed::start(self.store.clone(), bus.cloned(), &self.tasks, shutdown)
+        Feed::start(&self.store, bus.cloned(), &self.tasks, shutdown)
     }
 
     /// Ends it in good order.

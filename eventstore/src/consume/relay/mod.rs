@@ -62,7 +62,7 @@ impl Relay {
     ) -> Self {
         let (sender, position) = watch::channel(Position::START);
         let estimate = head_watch::follow(
-            store.clone(),
+            &store,
             Some(bus.clone()),
             position.clone(),
             tasks,
