@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use chrono::DateTime;
 use clap::builder::PossibleValuesParser;
 use eventsourcing::{Position, StreamId, Version};
-use eventstore::{EventStore, Finding, Link, RawEvent, Walk};
+use eventstore::{ChainVerifier, EventStore, Finding, HashedEvent, RawEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use projections::Purpose;
 use serde::Serialize;
@@ -96,7 +96,7 @@ impl Findings {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let (mut walk, mut findings) = (Walk::default(), Findings::default());
+    let (mut walk, mut findings) = (ChainVerifier::default(), Findings::default());
     let mut models = None;
     match (&args.dump, &args.database_url) {
         (Some(file), _) => dumped(file, &mut walk, &mut findings)?,
@@ -172,16 +172,16 @@ fn bar(length: i64) -> ProgressBar {
 /// The log of a database, up to where it ends now.
 async fn live(
     options: PgConnectOptions,
-    walk: &mut Walk,
+    walk: &mut ChainVerifier,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let store =
         EventStore::open(eventstore::pool(options, 1), &TaskTracker::new(), shutdown.clone());
-    let (head, hash) = store.end().await.map_err(away)?;
+    let (head, hash) = store.head_and_hash().await.map_err(away)?;
     let bar = bar(head.0);
     'log: while walk.at().0 < head {
-        let links = store.links(walk.at().0, PAGE).await.map_err(away)?;
+        let links = store.hashed_events(walk.at().0, PAGE).await.map_err(away)?;
         if links.is_empty() {
             break;
         }
@@ -189,7 +189,7 @@ async fn live(
             if link.event.position > head {
                 break 'log; // Appended since; or there is a gap before it, which is told below.
             }
-            findings.add(walk.step(link));
+            findings.add(walk.check(link));
         }
         bar.set_position(walk.at().0.0.unsigned_abs());
     }
@@ -202,13 +202,13 @@ async fn live(
         let what = "the end of the log is said to have another hash than its last event".into();
         findings.add([Finding { position: Some(position.0), what }]);
     }
-    findings.add(store.find_loose_ends().await.map_err(away)?);
+    findings.add(store.find_dangling_references().await.map_err(away)?);
     shutdown.cancel();
     Ok(())
 }
 
 /// A dump, line by line.
-fn dumped(file: &Path, walk: &mut Walk, findings: &mut Findings) -> Result<(), Failure> {
+fn dumped(file: &Path, walk: &mut ChainVerifier, findings: &mut Findings) -> Result<(), Failure> {
     let open = File::open(file).with_context(|| file.display().to_string())?;
     let size = open.metadata().map_err(anyhow::Error::from)?.len();
     let bar = bar(i64::try_from(size).unwrap_or(i64::MAX));
@@ -216,7 +216,7 @@ fn dumped(file: &Path, walk: &mut Walk, findings: &mut Findings) -> Result<(), F
         let line = line.map_err(anyhow::Error::from)?;
         let link = link(&line)
             .with_context(|| format!("line {} is not one of a dump: see --help", number + 1))?;
-        findings.add(walk.step(link));
+        findings.add(walk.check(link));
         bar.inc(line.len() as u64 + 1);
     }
     bar.finish_and_clear();
@@ -224,7 +224,7 @@ fn dumped(file: &Path, walk: &mut Walk, findings: &mut Findings) -> Result<(), F
 }
 
 /// A line of a dump, in the text format of Postgres' COPY.
-fn link(line: &str) -> anyhow::Result<Link> {
+fn link(line: &str) -> anyhow::Result<HashedEvent> {
     let fields = line.split('\t').map(unescape).collect::<Option<Vec<_>>>();
     let fields = fields.context("an escape that COPY does not write")?;
     let Ok([position, id, stream, version, event_type, schema, data, metadata, micros, hash]) =
@@ -235,7 +235,7 @@ fn link(line: &str) -> anyhow::Result<Link> {
     let digits = hash.strip_prefix("\\x").context("no hash")?;
     let byte = |at: usize| digits.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
     let hash = (0..digits.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>();
-    Ok(Link {
+    Ok(HashedEvent {
         event: RawEvent {
             position: Position(position.parse()?),
             id: id.parse()?,

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use eventsourcing::{Decider, Kind, Metadata, Position, Reject, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewEvent, NewReceipt, Receipt,
-    StreamAppend, Unavailable, otel, traced,
+    StreamAppend, Unavailable, otel, otel_span,
 };
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
@@ -151,13 +151,13 @@ impl<D: Decider<Command: Clone>> Handler<D> {
     }
 
     fn span(stream: &StreamId, envelope: &Envelope) -> Span {
-        let span = traced!(
+        let span = otel_span!(
             "command",
             otel.name = format_args!("command {}", D::CATEGORY),
             %stream,
             actor = envelope.metadata.actor,
         );
-        otel::follow_if_alone(&span, envelope.metadata.traceparent.as_deref());
+        otel::set_parent_if_root(&span, envelope.metadata.traceparent.as_deref());
         span
     }
 

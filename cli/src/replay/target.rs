@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use eventstore::{RawEvent, retell};
+use eventstore::{RawEvent, replay_message};
 use tokio::sync::watch;
 
 use crate::events;
@@ -90,7 +90,7 @@ impl Target<'_> {
                 };
                 let client = subject.bus.client();
                 let most = client.max_payload();
-                let told = retell(event, context, &subject.prefix, &subject.run, most);
+                let told = replay_message(event, context, &subject.prefix, &subject.run, most);
                 let sent = client.publish_with_headers(told.subject, told.headers, told.body).await;
                 sent.map_err(Failure::not_reachable)?;
                 Ok(true)

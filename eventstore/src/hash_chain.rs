@@ -1,5 +1,5 @@
-//! Tamper evidence: every event carries a hash over itself and the hash before it. Change a byte
-//! of history and every hash after it is wrong.
+//! The hash chain: every event carries a hash over itself and the hash before it, so that changing
+//! one byte of history invalidates every hash after it.
 
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
@@ -7,15 +7,15 @@ use sha2::{Digest, Sha256};
 
 use crate::raw::RawEvent;
 
-/// SHA-256; empty for the place before the first event.
+/// A SHA-256 hash; empty before the first event.
 pub type EventHash = Vec<u8>;
 
-/// The hash of `event`, given the hash of the one before: of that hash, of the event's place, and
-/// of the hash of its content.
+/// Returns the hash of `event`, given the hash of the event before it.
 ///
-/// Numbers are big-endian, times are microseconds since the epoch, and every text is preceded by
-/// its length in eight bytes, so that no two events look alike.
-pub fn link(previous: &[u8], event: &RawEvent) -> EventHash {
+/// It covers the previous hash, the hash of the event's content, and the event's position, version
+/// and time. Numbers are big-endian, times are microseconds since the Unix epoch, and every text is
+/// preceded by its length in eight bytes, so that no two events hash the same input.
+pub fn event_hash(previous: &[u8], event: &RawEvent) -> EventHash {
     let content = Content {
         id: event.id.as_bytes(),
         schema_version: event.schema_version,
@@ -24,15 +24,15 @@ pub fn link(previous: &[u8], event: &RawEvent) -> EventHash {
         data: &event.data,
         metadata: &event.metadata,
     };
-    let place = Place {
+    let assigned = Assignment {
         position: event.position,
         version: event.version.0,
         recorded_at: event.recorded_at,
     };
-    place.hash(previous, &content.hash()).to_vec()
+    assigned.hash(previous, &content.hash()).to_vec()
 }
 
-/// What an event says, wherever it stands. Hashed before its place is known.
+/// The part of an event that its writer chooses. Hashed before the position is known.
 pub(crate) struct Content<'a> {
     pub(crate) id: &'a [u8; 16],
     pub(crate) schema_version: i16,
@@ -55,14 +55,14 @@ impl Content<'_> {
     }
 }
 
-/// Where an event stands.
-pub(crate) struct Place {
+/// The part of an event that the log assigns when it is appended.
+pub(crate) struct Assignment {
     pub(crate) position: Position,
     pub(crate) version: i64,
     pub(crate) recorded_at: DateTime<Utc>,
 }
 
-impl Place {
+impl Assignment {
     pub(crate) fn hash(&self, previous: &[u8], content: &[u8; 32]) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(previous);

@@ -1,5 +1,5 @@
-//! The feed's consumer on the stream. Order and gaps are judged by positions, so the plainest kind
-//! of consumer will do; whatever goes wrong, it is thrown away and another one made.
+//! The feed's JetStream consumer. The feed checks order and gaps by positions, so an ephemeral
+//! consumer without acknowledgements is enough; after any failure a new one is created.
 
 use std::time::Duration;
 
@@ -7,30 +7,33 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use eventsourcing::Position;
 use futures::{FutureExt, StreamExt};
 
-use crate::bus::{Bus, BusError, STREAM};
-use crate::read::stream_tail::Tail;
-use crate::{EventStore, Unavailable};
+use crate::bus::connection::Bus;
+use crate::bus::error::BusError;
+use crate::bus::subjects::STREAM;
+use crate::error::{ErrorChain, Unavailable};
+use crate::read::log_reader::LogReader;
+use crate::read::stream_tail::StreamTail;
 
-/// Messages and bytes that may be on their way to us.
+/// Most messages and bytes in one pull request.
 const PULL_MESSAGES: usize = 1024;
 const PULL_BYTES: usize = 8 * 1024 * 1024;
-/// The server drops the consumer when we have not asked for so long.
+/// The server deletes a consumer without a pull request for this time.
 const INACTIVE: Duration = Duration::from_secs(30);
-/// A consumer that sends neither messages nor this is broken.
+/// Interval of the server's heartbeats; without them the consumer counts as broken.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// A consumer at the end of the stream.
-pub(crate) struct Live {
+/// A consumer at the tail of the stream.
+pub(crate) struct JetStreamConsumer {
     messages: pull::Stream,
-    /// The last position the stream has delivered.
+    /// The last position that the stream delivered.
     pub(crate) position: Position,
 }
 
-impl Live {
-    /// Joins the stream behind `after`; not if the stream ends before `mark` or tells another
-    /// history than the log.
+impl JetStreamConsumer {
+    /// Joins the stream after `after`. None if the stream ends before `mark` or its history differs
+    /// from the log's.
     pub(crate) async fn join(
-        store: EventStore,
+        reader: LogReader,
         bus: Bus,
         mark: Position,
         after: Position,
@@ -38,10 +41,10 @@ impl Live {
         let Some(info) = bus.stream_info().await? else {
             return Ok(None);
         };
-        let Some(tail) = Tail::read(&bus, &info).await? else {
+        let Some(tail) = StreamTail::read(&bus, &info).await? else {
             return Ok(None);
         };
-        if tail.position() < mark || !tail.agrees_with(&store).await? {
+        if tail.position() < mark || !tail.matches_log(&reader).await? {
             return Ok(None);
         }
         let from = after.min(tail.position());
@@ -69,8 +72,8 @@ impl Live {
         Ok(Some(Self { messages, position: from }))
     }
 
-    /// Waits for a message, and takes whatever else has come. None: the consumer is broken.
-    /// Cancel-safe.
+    /// Waits for a message and returns it with all others that have arrived. None if the consumer
+    /// is broken. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Vec<async_nats::Message>> {
         let mut messages = Vec::new();
         let mut next = self.messages.next().await;
@@ -78,7 +81,7 @@ impl Live {
             match next {
                 Some(Ok(message)) => messages.push(message.message),
                 Some(Err(error)) => {
-                    tracing::debug!(%error, "a consumer broke");
+                    tracing::debug!(error = %ErrorChain(&error), "feed lost its JetStream consumer");
                     return None;
                 }
                 None => return None,
@@ -94,7 +97,7 @@ impl Live {
     }
 }
 
-/// Why the stream could not be joined.
+/// Why the feed could not join the stream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JoinError {
     #[error(transparent)]
