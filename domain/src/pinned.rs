@@ -1,0 +1,526 @@
+//! Literal values of what is stored or visible from outside and must survive every rename in the
+//! code: derived ids, stored words, stored state, stream names, codes of rejections. A value here
+//! never changes; a list may grow without being extended here.
+
+use std::fmt::Debug;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::alerts::{Cause, Cleared, Config, InForce, Operator, Outcome, Scope, Severity, Watch};
+use crate::projects::Status;
+use crate::telemetry::presence::{Decision, Presence, Why};
+use crate::telemetry::{Connection, DeviceId, DeviceRef, Reading, UserId};
+use crate::{
+    Role, alerts, context_of, decider_of, documents, host, orders, page_views, projects, telemetry,
+    users, works,
+};
+use eventsourcing::{Kind, Metadata, Position, Reject};
+
+/// Compares each value with its literal, and reports all that differ at once.
+fn assert_pinned(pinned: impl IntoIterator<Item = (String, &'static str)>) {
+    let changed: Vec<_> = pinned.into_iter().filter(|(value, literal)| value != literal).collect();
+    assert!(changed.is_empty(), "(now, pinned): {changed:#?}");
+}
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap()
+}
+
+fn json_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+fn rules(json: &Value) -> Config {
+    Config::parse(json.to_string().as_bytes()).unwrap()
+}
+
+fn in_force(scope: Scope, config: &Config) -> Vec<InForce> {
+    InForce::select(&[(scope, 1, config)], "d")
+}
+
+#[test]
+fn rule_ids() {
+    let minimal = rules(&json!({"temperature_max": 80.5, "rules": [
+        {"key": "battery", "operator": "<", "threshold": 20, "message": "Low", "severity": "major"},
+        {"key": "state", "operator": "==", "threshold": "OFF"},
+        {"key": "open", "operator": "!=", "threshold": true},
+        {"key": "rpm", "operator": "outside", "threshold": [1, 2.5]},
+        {"key": "/engine/rpm", "operator": "is_missing"}]}));
+    let whole = rules(&json!({"rules": [{"key": "battery", "operator": "<=", "threshold": 20,
+        "message": "Low", "severity": "critical", "for": "5m", "times": 3, "clear_threshold": 25,
+        "clear_times": 2, "device_id": "d*"}]}));
+    let user = || Scope::User("u".into());
+    let selected = [in_force(user(), &minimal), in_force(user(), &whole)].concat();
+    let everybody = in_force(Scope::Everybody, &whole);
+    let ids = selected.iter().chain(&everybody).map(|rule| rule.id.to_string());
+    assert_pinned(ids.zip([
+        "00000000-0000-8cb0-b95e-7720bc393230",
+        "00000000-0000-84a4-8bdb-a6dd4e5a9a4c",
+        "00000000-0000-8fbe-b576-832594469a6b",
+        "00000000-0000-8420-b042-2aea2edc3a76",
+        "00000000-0000-80ca-aff5-03b467942f61",
+        "00000000-0000-84a7-8ac4-2f4b720ee650",
+        "00000000-0000-8bda-8719-b0875867fd95",
+        "00000000-0000-8751-aa70-62bd39ded0a0",
+    ]));
+    assert_eq!(selected.len() + everybody.len(), 8);
+}
+
+/// A device's readings, and a change of rules at the end.
+fn watched() -> (Vec<String>, Vec<Outcome>) {
+    let config = rules(&json!({"rules": [
+        {"key": "rpm", "operator": ">", "threshold": 5, "times": 2}]}));
+    let mut watch = Watch::new("u", "d", in_force(Scope::Everybody, &config).into());
+    let (mut outcomes, mut stored) = (Vec::new(), vec![watch.store()]);
+    for (position, rpm) in (1..).zip([1, 6, 7, 9, 1, 8, 8]) {
+        let second = position * 60;
+        let reading = json!({"user_id": "u", "device_id": "d", "time": at(second),
+            "extra_data": {"rpm": rpm}});
+        let reading = serde_json::from_value(reading).unwrap();
+        watch.judge(cause(position), &reading, &mut outcomes);
+        stored.push(watch.store());
+    }
+    watch.change(cause(8), [].into(), &mut outcomes);
+    stored.push(watch.store());
+    (stored, outcomes)
+}
+
+fn cause(position: i64) -> Cause {
+    let id = Uuid::from_u128(u128::try_from(position).unwrap());
+    Cause { position: Position(position), id, recorded_at: at(1_000) }
+}
+
+#[test]
+fn ids_of_alerts_and_of_their_events() {
+    let (_, outcomes) = watched();
+    let ids = outcomes.iter().map(|outcome| {
+        let event = eventsourcing::event::encode(&outcome.event).unwrap();
+        format!("{} {} {}", event.event_type, outcome.alert_id, outcome.event_id)
+    });
+    assert_pinned(ids.zip([
+        "alert_raised 018bcfe8-2720-8f86-aed4-28848c159cc3 018bcfe8-2720-8e48-8d06-738890b3c385",
+        "alert_updated 018bcfe8-2720-8f86-aed4-28848c159cc3 018bcfe9-1180-890a-b28f-0825e58d42a4",
+        "alert_cleared 018bcfe8-2720-8f86-aed4-28848c159cc3 018bcfe9-fbe0-8ee1-8bb2-27b9a3e301f0",
+        "alert_raised 018bcfeb-d0a0-882e-a64e-f888e6f0a168 018bcfeb-d0a0-8818-a6e4-81c20942d8e7",
+        "alert_cleared 018bcfeb-d0a0-882e-a64e-f888e6f0a168 018bcff4-aa40-8a99-9633-33631d39efad",
+    ]));
+    assert_eq!(outcomes.len(), 5);
+}
+
+#[test]
+fn stored_state_of_a_watch() {
+    let (stored, _) = watched();
+    assert_eq!(stored.len(), 9);
+    for text in &stored {
+        assert_eq!(Watch::restore("u", "d", [].into(), text).unwrap().store(), *text);
+    }
+    assert_pinned(stored.into_iter().zip([
+        r#"{"through":0,"tracks":{}}"#,
+        r#"{"through":1,"tracks":{"00000000-0000-8d85-a1bf-b23ff9d89ff0":{"t":1700000060000000}}}"#,
+        r#"{"through":2,"tracks":{"00000000-0000-8d85-a1bf-b23ff9d89ff0":{"t":1700000120000000,"p":{"Breaching":{"since":"2023-11-14T22:15:20Z","count":1,"readings":[2]}}}}}"#,
+        r#"{"through":3,"tracks":{"00000000-0000-8d85-a1bf-b23ff9d89ff0":{"t":1700000180000000,"p":{"Active":{"alert":"018bcfe8-2720-8f86-aed4-28848c159cc3","breaches":2,"worst":7.0,"told":"2023-11-14T22:16:20Z","calm":0}}}}}"#,
+        r#"{"through":4,"tracks":{"00000000-0000-8d85-a1bf-b23ff9d89ff0":{"t":1700000240000000,"p":{"Active":{"alert":"018bcfe8-2720-8f86-aed4-28848c159cc3","breaches":3,"worst":9.0,"told":"2023-11-14T22:17:20Z","calm":0}}}}}"#,
+        r#"{"through":5,"tracks":{"00000000-0000-8d85-a1bf-b23ff9d89ff0":{"t":1700000300000000}}}"#,
+        r#"{"through":6,"tracks":{"00000000-0000-8d85-a1bf-b23ff9d89ff0":{"t":1700000360000000,"p":{"Breaching":{"since":"2023-11-14T22:19:20Z","count":1,"readings":[6]}}}}}"#,
+        r#"{"through":7,"tracks":{"00000000-0000-8d85-a1bf-b23ff9d89ff0":{"t":1700000420000000,"p":{"Active":{"alert":"018bcfeb-d0a0-882e-a64e-f888e6f0a168","breaches":2,"worst":8.0,"told":"2023-11-14T22:20:20Z","calm":0}}}}}"#,
+        r#"{"through":8,"tracks":{}}"#,
+    ]));
+}
+
+#[test]
+fn ids_of_facts() {
+    let (user_id, device_id) = (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap());
+    let device = DeviceRef { user_id: &user_id, device_id: &device_id };
+    let reading = |payload: &str| {
+        Reading::from_message(device, payload.as_bytes(), at(0)).unwrap().0.to_string()
+    };
+    let sample = json!({"time": at(0), "users": 1, "load": [0, 0, 0],
+        "storage": {"total_bytes": 3, "used_bytes": 1, "free_bytes": 1},
+        "memory": {"total_bytes": 3, "used_bytes": 1}});
+    let sample = sample.to_string();
+    let sample =
+        host::Sample::from_message(&"web-1".parse().unwrap(), sample.as_bytes(), at(0)).unwrap();
+    let mut presence = Presence::default();
+    let birth = Connection {
+        user_id: user_id.clone(),
+        device_id: device_id.clone(),
+        session_seq: 7,
+        boot_id: "b7".into(),
+        reason: None,
+        rests_on: None,
+    };
+    presence.connected(&birth, Position(3), at(3));
+    let inactive = Decision::on(device, &presence).unwrap().id;
+    presence.disconnected(&birth, Position(4), at(4));
+    presence.read(Position(5));
+    let heard = Decision::on(device, &presence).unwrap().id;
+    assert_pinned([
+        (reading(r#"{"sequence_id": 42}"#), "00000000-002a-8216-a1f8-f59753d7318c"),
+        (reading(r#"{"sequence_id": 42, "boot_id": 3}"#), "00000000-002a-84e9-abfa-57e864dea553"),
+        (
+            reading(r#"{"sequence_id": 42, "boot_id": "b", "time": 1700000000123}"#),
+            "018bcfe5-687b-88a8-8b09-19bd3e672997",
+        ),
+        (sample.0.to_string(), "018bcfe5-6800-8175-92bc-0cc5340e7c73"),
+        (inactive.to_string(), "00000000-0003-8b58-ba34-8bcec87f191b"),
+        (heard.to_string(), "00000000-0004-87e7-8ba4-4d6c1a406cef"),
+    ]);
+}
+
+#[test]
+fn stored_words() {
+    fn both<T: Serialize>(words: &[T], as_str: fn(&T) -> &'static str) -> String {
+        let words = words.iter().map(|word| {
+            assert_eq!(json_of(word), format!("{:?}", as_str(word)));
+            as_str(word)
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+    use Operator::{Above, AtLeast, AtMost, Below, Between, Equal, IsMissing, NotEqual, Outside};
+    let operators = [Above, Below, AtLeast, AtMost, Equal, NotEqual, Between, Outside, IsMissing];
+    use Severity::{Critical, Info, Major, Minor, Warning};
+    let severities = [Info, Warning, Minor, Major, Critical];
+    let reasons = [telemetry::Reason::Inactive, telemetry::Reason::Heard];
+    assert_pinned([
+        (both(&Role::ALL, |role| role.as_str()), "user operator admin"),
+        (both(&Status::ALL, |status| status.as_str()), "ToDo InProgress Done"),
+        (
+            both(&operators, |operator| operator.as_str()),
+            "> < >= <= == != between outside is_missing",
+        ),
+        (both(&severities, |severity| severity.as_str()), "info warning minor major critical"),
+        (Why::ALL.map(Why::as_str).join(" "), "birth will inactive heard"),
+        (json_of(&reasons), r#"["inactive","heard"]"#),
+        (json_of(&[Cleared::Recovered, Cleared::RuleChanged]), r#"["recovered","rule_changed"]"#),
+        (json_of(&users::session::Reason::Logout), r#""logout""#),
+        (json_of(&users::session::Reason::Reuse), r#""reuse""#),
+        (json_of(&users::session::Reason::PasswordChanged), r#""password_changed""#),
+        (orders::order::Reason::Requested.code().into(), "requested"),
+        (orders::order::Reason::Expired.code().into(), "expired"),
+        (
+            orders::order::Reason::OutOfStock { product_id: Uuid::nil(), wanted: 2, available: 1 }
+                .code()
+                .into(),
+            "out_of_stock",
+        ),
+        (telemetry::MessageRejected::new("t", b"text", "r").encoding, "text"),
+        (telemetry::MessageRejected::new("t", &[0xff], "r").encoding, "hex"),
+        (users::SECRET_MEMBER.into(), "password_hash"),
+        (alerts::READING.into(), "reading_recorded"),
+    ]);
+}
+
+#[test]
+fn streams() {
+    let id = Uuid::from_u128(7);
+    let user = UserId::parse("u").unwrap();
+    let device = DeviceId::parse("d").unwrap();
+    let device = DeviceRef { user_id: &user, device_id: &device };
+    let email = "Ada@example.org".parse().unwrap();
+    let sku = orders::Sku::try_from("HAT-1".to_owned()).unwrap();
+    let schema = documents::SchemaName::parse("order").unwrap();
+    let streams = [
+        (alerts::alert_stream(id), "alert-00000000-0000-0000-0000-000000000007"),
+        (alerts::rules_stream(&Scope::Everybody), "rules-~"),
+        (alerts::rules_stream(&Scope::User("u".into())), "rules-u"),
+        (documents::document_stream(id), "document-00000000-0000-0000-0000-000000000007"),
+        (documents::schema_stream(&schema), "schema-order"),
+        (host::stream(&"web-1".parse().unwrap()), "host-web-1"),
+        (orders::order_stream(id), "order-00000000-0000-0000-0000-000000000007"),
+        (orders::product_stream(id), "product-00000000-0000-0000-0000-000000000007"),
+        (orders::stock_stream(id), "stock-00000000-0000-0000-0000-000000000007"),
+        (orders::sku_stream(&sku), "sku-HAT-1"),
+        (page_views::stream(at(0)), "page_view-2023-11-14"),
+        (projects::project::stream(id), "project-00000000-0000-0000-0000-000000000007"),
+        (projects::task::stream(id), "task-00000000-0000-0000-0000-000000000007"),
+        (telemetry::device_stream(device), "device-u~d"),
+        (telemetry::presence::stream(&user), "presence-u"),
+        (telemetry::rejection_stream("mqtt"), "rejection-mqtt"),
+        (users::user::stream(id), "user-00000000-0000-0000-0000-000000000007"),
+        (
+            users::email_claim::stream(&email),
+            "email-cfe00dde46ef942601ffafb9e2825e802858b460e586b8305b344c1eb826357d",
+        ),
+        (users::session::stream(id), "session-00000000-0000-0000-0000-000000000007"),
+        (works::stream(id), "work-00000000-0000-0000-0000-000000000007"),
+    ];
+    assert_pinned(streams.map(|(stream, literal)| (stream.to_string(), literal)));
+}
+
+#[test]
+fn contexts_and_their_categories() {
+    for (name, categories) in [
+        ("alerts", ["alert", "rules"].as_slice()),
+        ("documents", &["document", "schema"]),
+        ("host", &["host"]),
+        ("orders", &["order", "product", "sku", "stock"]),
+        ("page_views", &["page_view"]),
+        ("projects", &["project", "task"]),
+        ("telemetry", &["device", "presence", "rejection"]),
+        ("users", &["email", "session", "user"]),
+        ("works", &["work"]),
+    ] {
+        for category in categories {
+            let context = context_of(category).unwrap();
+            assert_eq!(context.name, name, "{category}");
+        }
+    }
+}
+
+/// States of deciders as `GET /api/v1/streams/{stream_id}` shows them, after golden events.
+#[test]
+fn states_as_they_are_shown() {
+    let pinned = [
+        ("alert", "", r#""unknown""#),
+        ("alert", "alert_raised.v1", r#""unacknowledged""#),
+        ("alert", "alert_raised.v1 alert_acknowledged.v1", r#""acknowledged""#),
+        ("document", "", r#""unrecorded""#),
+        ("document", "document_recorded.v1", r#""recorded""#),
+        ("email", "", r#""free""#),
+        ("email", "email_claimed.v1", r#"{"taken":{"by":"01890a5d-ac96-774b-bcce-b302099a8057"}}"#),
+        ("order", "", r#""unplaced""#),
+        (
+            "order",
+            "order_placed.v1",
+            r#"{"pending":{"currency":"EUR","customer_id":"00000000-0000-7000-8000-000000000003","lines":[{"name":"Hat","price":"9.90","product_id":"00000000-0000-7000-8000-000000000002","quantity":2,"sku":"HAT-1"}],"reserve_until":"2026-01-01T00:15:00Z","total":"19.80"}}"#,
+        ),
+        (
+            "order",
+            "order_placed.v1 order_confirmed.v1",
+            r#"{"confirmed":{"currency":"EUR","customer_id":"00000000-0000-7000-8000-000000000003","lines":[{"name":"Hat","price":"9.90","product_id":"00000000-0000-7000-8000-000000000002","quantity":2,"sku":"HAT-1"}],"reserve_until":"2026-01-01T00:15:00Z","total":"19.80"}}"#,
+        ),
+        (
+            "order",
+            "order_placed.v1 order_shipped.v1",
+            r#"{"shipped":{"currency":"EUR","customer_id":"00000000-0000-7000-8000-000000000003","lines":[{"name":"Hat","price":"9.90","product_id":"00000000-0000-7000-8000-000000000002","quantity":2,"sku":"HAT-1"}],"reserve_until":"2026-01-01T00:15:00Z","total":"19.80"}}"#,
+        ),
+        (
+            "order",
+            "order_placed.v1 order_cancelled.v1",
+            r#"{"cancelled":{"currency":"EUR","customer_id":"00000000-0000-7000-8000-000000000003","lines":[{"name":"Hat","price":"9.90","product_id":"00000000-0000-7000-8000-000000000002","quantity":2,"sku":"HAT-1"}],"reserve_until":"2026-01-01T00:15:00Z","total":"19.80"}}"#,
+        ),
+        ("presence", "", r#"{"inactive_after_ms":null}"#),
+        ("presence", "presence_configured.v1", r#"{"inactive_after_ms":900000}"#),
+        ("product", "", r#""unknown""#),
+        (
+            "product",
+            "product_added.v1",
+            r#"{"listed":{"currency":"EUR","name":"Hat","price":"9.90","sku":"HAT-1"}}"#,
+        ),
+        ("project", "", r#""uncreated""#),
+        (
+            "project",
+            "project_created.v1 member_added.v1",
+            r#"{"active":{"description":"To the new house","members":["00000000-0000-7000-8000-000000000002"],"name":"Move","owner_id":"00000000-0000-7000-8000-000000000001"}}"#,
+        ),
+        (
+            "project",
+            "project_created.v1 project_archived.v1",
+            r#"{"archived":{"description":"To the new house","members":[],"name":"Move","owner_id":"00000000-0000-7000-8000-000000000001"}}"#,
+        ),
+        ("rules", "", r#"{"config":{"rules":[]}}"#),
+        (
+            "rules",
+            "rules_configured.v1",
+            r#"{"config":{"rules":[{"clear_threshold":25.0,"clear_times":2,"device_id":"pump-*","enabled":false,"for":"5m","key":"battery","message":"Critical Battery Level!","operator":"<","severity":"critical","threshold":20.0,"times":3}],"temperature_max":80.0}}"#,
+        ),
+        ("schema", "", r#""unregistered""#),
+        (
+            "schema",
+            "schema_registered.v1",
+            r#"{"registered":{"schema":{"required":["id"],"type":"object"},"version":2}}"#,
+        ),
+        ("session", "", r#""not_begun""#),
+        (
+            "session",
+            "logged_in.v1 session_refreshed.v1",
+            r#"{"live":{"expires_at":"2026-02-01T03:04:05.678901Z","generation":1,"password_number":1,"user_id":"01890a5d-ac96-774b-bcce-b302099a8057"}}"#,
+        ),
+        ("session", "logged_in.v1 session_revoked.v1", r#""revoked""#),
+        (
+            "stock",
+            "stock_received.v1 stock_reserved.v1",
+            r#"{"available":48,"reserved":{"00000000-0000-7000-8000-000000000001":2},"shipped":0}"#,
+        ),
+        ("task", "", r#""uncreated""#),
+        (
+            "task",
+            "task_created.v1 task_status_changed.v1",
+            r#"{"open":{"assignee_id":"00000000-0000-7000-8000-000000000002","description":null,"due_at":"2026-01-02T03:04:05.678Z","project_id":"00000000-0000-7000-8000-000000000003","status":"InProgress","title":"Pack"}}"#,
+        ),
+        (
+            "task",
+            "task_created.v1 task_deleted.v1",
+            r#"{"deleted":{"project_id":"00000000-0000-7000-8000-000000000003"}}"#,
+        ),
+        ("user", "", r#""nobody""#),
+        (
+            "user",
+            "registered.v1",
+            r#"{"registered":{"password_number":1,"personal":{"email":"ada@example.org","full_name":"Ada Lovelace"},"registered_at":"2026-01-02T03:04:05.678901Z","role":"user"}}"#,
+        ),
+        ("work", "", r#""undemanded""#),
+        (
+            "work",
+            "work_demanded.v1",
+            r#"{"demanded":{"add_up_to":4,"work_code":"api-bjq8euwsEA"}}"#,
+        ),
+        (
+            "work",
+            "work_demanded.v1 work_claimed.v1",
+            r#"{"claimed":{"add_up_to":4,"attempt":1,"lease_until":"2026-01-01T00:00:30Z","started":false}}"#,
+        ),
+        (
+            "work",
+            "work_demanded.v1 work_claimed.v1 work_failed.v1",
+            r#"{"failed":{"add_up_to":4,"attempt":1,"retry_at":"2026-01-01T00:00:01Z"}}"#,
+        ),
+        (
+            "work",
+            "work_demanded.v1 work_claimed.v1 work_completed.v1",
+            r#"{"completed":{"attempt":1,"result":10}}"#,
+        ),
+        ("work", "work_demanded.v1 work_given_up.v1", r#""given_up""#),
+    ];
+    for (category, events, literal) in pinned {
+        let literal: Value = serde_json::from_str(literal).unwrap();
+        assert_eq!(shown(category, events), literal, "{category} after {events}");
+    }
+}
+
+fn shown(category: &str, events: &str) -> Value {
+    let context = context_of(category).unwrap();
+    let mut state = (decider_of(category).unwrap().begin)();
+    for event in events.split_whitespace() {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let file = format!("{root}/golden/{}/{event}.json", context.name);
+        let data = std::fs::read_to_string(file).unwrap();
+        let (event_type, _) = event.split_once('.').unwrap();
+        state.fold(event_type, 1, data.trim()).unwrap();
+    }
+    state.show().unwrap()
+}
+
+#[test]
+fn codes_of_rejections() {
+    fn all<R: Reject + Debug>(rejections: &[R]) -> String {
+        let words = rejections.iter().map(|rejection| {
+            let status = match rejection.kind() {
+                Kind::Invalid => 422,
+                Kind::NotFound => 404,
+                Kind::Forbidden => 403,
+                Kind::Conflict => 409,
+            };
+            let pointer = rejection.pointer().unwrap_or_default();
+            format!("{} {status} {pointer}", rejection.code()).trim_end().to_owned()
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+    let order = {
+        use orders::order::Rejection::{
+            AlreadyPlaced, Cancelled, Empty, MixedCurrencies, NotConfirmed, NotDue, NotFound,
+            NotPending, Shipped,
+        };
+        let mixed = MixedCurrencies { line: 2 };
+        all(&[
+            NotFound,
+            AlreadyPlaced,
+            Empty,
+            mixed,
+            NotConfirmed,
+            NotPending,
+            NotDue,
+            Shipped,
+            Cancelled,
+        ])
+    };
+    let product = {
+        use orders::product::Rejection::{AlreadyAdded, NotFound, SkuTaken};
+        all(&[NotFound, AlreadyAdded, SkuTaken])
+    };
+    let stock = {
+        use orders::stock_item::Rejection::{BelowZero, NoProduct};
+        all(&[BelowZero { available: 1 }, NoProduct])
+    };
+    let project = {
+        use projects::Rejection::{
+            AssigneeNotAMember, NotAMember, NotTheOwner, OwnerStays, ProjectAlreadyCreated,
+            ProjectArchived, ProjectNotFound, StatusMoveRefused, TaskAlreadyCreated, TaskNotFound,
+            TooManyMembers,
+        };
+        let moved = StatusMoveRefused { from: Status::ToDo, to: Status::Done };
+        all(&[
+            ProjectNotFound,
+            TaskNotFound,
+            ProjectAlreadyCreated,
+            TaskAlreadyCreated,
+            NotTheOwner,
+            NotAMember,
+            ProjectArchived,
+            OwnerStays,
+            TooManyMembers,
+            AssigneeNotAMember,
+            moved,
+        ])
+    };
+    let user = {
+        use users::user::Rejection::{
+            AlreadyRegistered, NotAdministrator, NotRegistered, OwnRole, PasswordChanged,
+        };
+        all(&[AlreadyRegistered, NotRegistered, PasswordChanged, NotAdministrator, OwnRole])
+    };
+    let session = {
+        use users::session::Rejection::{AlreadyBegun, Ended, Unknown};
+        all(&[AlreadyBegun, Unknown, Ended])
+    };
+    let work = {
+        use works::Rejection::{
+            AlreadyDemanded, Finished, Leased, NotDemanded, NotDue, Superseded,
+        };
+        all(&[AlreadyDemanded, NotDemanded, Leased, NotDue, Superseded, Finished])
+    };
+    assert_pinned([
+        (all(&[alerts::alert::Rejection::Unknown]), "alert_not_found 404"),
+        (all(&[documents::document::Rejection::AlreadyRecorded]), "document_already_recorded 409"),
+        (all(&[users::email_claim::Rejection::Taken]), "email_taken 409 /email"),
+        (
+            order,
+            "order_not_found 404, order_already_placed 409, order_empty 422 /items, mixed_currencies 422 /items/2/product_id, order_not_confirmed 409, order_not_pending 409, order_not_due 409, order_shipped 409, order_cancelled 409",
+        ),
+        (product, "product_not_found 404, product_already_added 409, sku_taken 409 /sku"),
+        (stock, "stock_below_zero 409 /quantity, product_not_found 404"),
+        (
+            project,
+            "project_not_found 404, task_not_found 404, project_already_created 409, task_already_created 409, not_the_owner 403, not_a_member 403, project_archived 409, owner_stays 409, too_many_members 409, assignee_not_a_member 422 /assignee_id, status_move_refused 409 /status",
+        ),
+        (
+            user,
+            "user_already_registered 409, user_not_found 404, password_changed 409, forbidden 403, own_role 403",
+        ),
+        (session, "session_already_begun 409, session_not_found 404, session_ended 409"),
+        (
+            work,
+            "work_already_demanded 409, work_not_found 404, work_leased 409, work_not_due 409, work_superseded 409, work_finished 409",
+        ),
+    ]);
+}
+
+#[test]
+fn metadata_of_an_event() {
+    let id = Uuid::from_u128;
+    let whole = Metadata {
+        correlation_id: Some(id(5)),
+        causation_id: Some(id(6)),
+        actor: Some("somebody".into()),
+        traceparent: Some("00-1-2-01".into()),
+    };
+    let pinned = concat!(
+        r#"{"correlation_id":"00000000-0000-0000-0000-000000000005","#,
+        r#""causation_id":"00000000-0000-0000-0000-000000000006","#,
+        r#""actor":"somebody","traceparent":"00-1-2-01"}"#
+    );
+    assert_pinned([(json_of(&whole), pinned), (json_of(&Metadata::default()), "{}")]);
+}
