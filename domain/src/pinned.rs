@@ -9,9 +9,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::alerts::{Cause, Cleared, Config, InForce, Operator, Outcome, Scope, Severity, Watch};
+use crate::alerts::{
+    Cause, ClearReason, Config, EffectiveRule, Operator, Outcome, Scope, Severity, Watch,
+};
 use crate::projects::Status;
-use crate::telemetry::presence::{Decision, Presence, Why};
+use crate::telemetry::presence::{Decision, Presence, StatusReason};
 use crate::telemetry::{Connection, DeviceId, DeviceRef, Reading, UserId};
 use crate::{
     Role, alerts, context_of, decider_of, documents, host, orders, page_views, projects, telemetry,
@@ -37,8 +39,8 @@ fn rules(json: &Value) -> Config {
     Config::parse(json.to_string().as_bytes()).unwrap()
 }
 
-fn in_force(scope: Scope, config: &Config) -> Vec<InForce> {
-    InForce::select(&[(scope, 1, config)], "d")
+fn effective_rules(scope: Scope, config: &Config) -> Vec<EffectiveRule> {
+    EffectiveRule::select(&[(scope, 1, config)], "d")
 }
 
 #[test]
@@ -53,8 +55,8 @@ fn rule_ids() {
         "message": "Low", "severity": "critical", "for": "5m", "times": 3, "clear_threshold": 25,
         "clear_times": 2, "device_id": "d*"}]}));
     let user = || Scope::User("u".into());
-    let selected = [in_force(user(), &minimal), in_force(user(), &whole)].concat();
-    let everybody = in_force(Scope::Everybody, &whole);
+    let selected = [effective_rules(user(), &minimal), effective_rules(user(), &whole)].concat();
+    let everybody = effective_rules(Scope::Everybody, &whole);
     let ids = selected.iter().chain(&everybody).map(|rule| rule.id.to_string());
     assert_pinned(ids.zip([
         "00000000-0000-8cb0-b95e-7720bc393230",
@@ -73,17 +75,17 @@ fn rule_ids() {
 fn watched() -> (Vec<String>, Vec<Outcome>) {
     let config = rules(&json!({"rules": [
         {"key": "rpm", "operator": ">", "threshold": 5, "times": 2}]}));
-    let mut watch = Watch::new("u", "d", in_force(Scope::Everybody, &config).into());
+    let mut watch = Watch::new("u", "d", effective_rules(Scope::Everybody, &config).into());
     let (mut outcomes, mut stored) = (Vec::new(), vec![watch.store()]);
     for (position, rpm) in (1..).zip([1, 6, 7, 9, 1, 8, 8]) {
         let second = position * 60;
         let reading = json!({"user_id": "u", "device_id": "d", "time": at(second),
             "extra_data": {"rpm": rpm}});
         let reading = serde_json::from_value(reading).unwrap();
-        watch.judge(cause(position), &reading, &mut outcomes);
+        watch.evaluate(cause(position), &reading, &mut outcomes);
         stored.push(watch.store());
     }
-    watch.change(cause(8), [].into(), &mut outcomes);
+    watch.change_rules(cause(8), [].into(), &mut outcomes);
     stored.push(watch.store());
     (stored, outcomes)
 }
@@ -155,7 +157,7 @@ fn ids_of_facts() {
     presence.connected(&birth, Position(3), at(3));
     let inactive = Decision::on(device, &presence).unwrap().id;
     presence.disconnected(&birth, Position(4), at(4));
-    presence.read(Position(5));
+    presence.record_reading(Position(5));
     let heard = Decision::on(device, &presence).unwrap().id;
     assert_pinned([
         (reading(r#"{"sequence_id": 42}"#), "00000000-002a-8216-a1f8-f59753d7318c"),
@@ -192,9 +194,12 @@ fn stored_words() {
             "> < >= <= == != between outside is_missing",
         ),
         (both(&severities, |severity| severity.as_str()), "info warning minor major critical"),
-        (Why::ALL.map(Why::as_str).join(" "), "birth will inactive heard"),
+        (StatusReason::ALL.map(StatusReason::as_str).join(" "), "birth will inactive heard"),
         (json_of(&reasons), r#"["inactive","heard"]"#),
-        (json_of(&[Cleared::Recovered, Cleared::RuleChanged]), r#"["recovered","rule_changed"]"#),
+        (
+            json_of(&[ClearReason::Recovered, ClearReason::RuleChanged]),
+            r#"["recovered","rule_changed"]"#,
+        ),
         (json_of(&users::session::Reason::Logout), r#""logout""#),
         (json_of(&users::session::Reason::Reuse), r#""reuse""#),
         (json_of(&users::session::Reason::PasswordChanged), r#""password_changed""#),
@@ -393,7 +398,7 @@ fn states_as_they_are_shown() {
 
 fn shown(category: &str, events: &str) -> Value {
     let context = context_of(category).unwrap();
-    let mut state = (decider_of(category).unwrap().begin)();
+    let mut state = (decider_of(category).unwrap().initial_state)();
     for event in events.split_whitespace() {
         let root = env!("CARGO_MANIFEST_DIR");
         let file = format!("{root}/golden/{}/{event}.json", context.name);
@@ -401,7 +406,7 @@ fn shown(category: &str, events: &str) -> Value {
         let (event_type, _) = event.split_once('.').unwrap();
         state.fold(event_type, 1, data.trim()).unwrap();
     }
-    state.show().unwrap()
+    state.to_json().unwrap()
 }
 
 #[test]
