@@ -154,7 +154,7 @@ mod upcasting {
     #[test]
     fn an_event_of_a_newer_build_is_not_guessed_at() {
         let error = decode::<Sample>("measured", 4, "{}").unwrap_err();
-        assert!(matches!(error, CodecError::FromTheFuture { .. }), "{error}");
+        assert!(matches!(error, CodecError::NewerSchema { .. }), "{error}");
         let error = decode::<Sample>("weighed", 1, "{}").unwrap_err();
         assert!(matches!(error, CodecError::UnknownType(_)), "{error}");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::alerts::{
-    Cause, Config, InForce, Outcome, READING, Reading, Scope, Watch, alert::Event,
+    Cause, Config, EffectiveRule, Outcome, READING, Reading, Scope, Watch, alert::Event,
 };
 use eventsourcing::{StreamId, Version};
 use eventstore::EventStore;
@@ -55,7 +55,8 @@ pub async fn dry_run(
 ) -> Result<(), LoadError> {
     let (_, device_id) = super::watches::halves(stream.key());
     let scope = Scope::User(run.user_id.as_str().into());
-    let rules: Arc<[InForce]> = InForce::select(&[(scope, 0, &run.config)], device_id).into();
+    let rules: Arc<[EffectiveRule]> =
+        EffectiveRule::select(&[(scope, 0, &run.config)], device_id).into();
     let mut watch = Watch::new(&run.user_id, device_id, rules);
     let mut version = Version::NONE;
     loop {
@@ -77,7 +78,7 @@ pub async fn dry_run(
             tried.readings += 1;
             let cause = Cause { position: raw.position, id: raw.id, recorded_at: raw.recorded_at };
             let mut outcomes = Vec::new();
-            watch.judge(cause, &reading, &mut outcomes);
+            watch.evaluate(cause, &reading, &mut outcomes);
             for outcome in outcomes {
                 let steps = match &outcome.event {
                     Event::AlertRaised(raised) => explained(store, raised).await?,

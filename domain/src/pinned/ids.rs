@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{assert_pinned, at};
-use crate::alerts::{Cause, Config, InForce, Outcome, Scope, Watch};
+use crate::alerts::{Cause, Config, EffectiveRule, Outcome, Scope, Watch};
 use crate::host;
 use crate::telemetry::presence::{Decision, Presence};
 use crate::telemetry::{Connection, DeviceId, DeviceRef, Reading, UserId};
@@ -19,8 +19,8 @@ fn rules(json: &Value) -> Config {
     Config::parse(json.to_string().as_bytes()).unwrap()
 }
 
-fn in_force(scope: Scope, config: &Config) -> Vec<InForce> {
-    InForce::select(&[(scope, 1, config)], "d")
+fn effective_rules(scope: Scope, config: &Config) -> Vec<EffectiveRule> {
+    EffectiveRule::select(&[(scope, 1, config)], "d")
 }
 
 #[test]
@@ -35,8 +35,8 @@ fn rule_ids() {
         "message": "Low", "severity": "critical", "for": "5m", "times": 3, "clear_threshold": 25,
         "clear_times": 2, "device_id": "d*"}]}));
     let user = || Scope::User("u".into());
-    let selected = [in_force(user(), &minimal), in_force(user(), &whole)].concat();
-    let everybody = in_force(Scope::Everybody, &whole);
+    let selected = [effective_rules(user(), &minimal), effective_rules(user(), &whole)].concat();
+    let everybody = effective_rules(Scope::Everybody, &whole);
     let ids = selected.iter().chain(&everybody).map(|rule| rule.id.to_string());
     assert_pinned(ids.zip([
         "00000000-0000-8cb0-b95e-7720bc393230",
@@ -55,17 +55,17 @@ fn rule_ids() {
 fn watched() -> (Vec<String>, Vec<Outcome>) {
     let config = rules(&json!({"rules": [
         {"key": "rpm", "operator": ">", "threshold": 5, "times": 2}]}));
-    let mut watch = Watch::new("u", "d", in_force(Scope::Everybody, &config).into());
+    let mut watch = Watch::new("u", "d", effective_rules(Scope::Everybody, &config).into());
     let (mut outcomes, mut stored) = (Vec::new(), vec![watch.store()]);
     for (position, rpm) in (1..).zip([1, 6, 7, 9, 1, 8, 8]) {
         let second = position * 60;
         let reading = json!({"user_id": "u", "device_id": "d", "time": at(second),
             "extra_data": {"rpm": rpm}});
         let reading = serde_json::from_value(reading).unwrap();
-        watch.judge(cause(position), &reading, &mut outcomes);
+        watch.evaluate(cause(position), &reading, &mut outcomes);
         stored.push(watch.store());
     }
-    watch.change(cause(8), [].into(), &mut outcomes);
+    watch.change_rules(cause(8), [].into(), &mut outcomes);
     stored.push(watch.store());
     (stored, outcomes)
 }
@@ -132,7 +132,7 @@ fn ids_of_facts() {
     presence.connected(&birth, Position(3), at(3));
     let inactive = Decision::on(device, &presence).unwrap().id;
     presence.disconnected(&birth, Position(4), at(4));
-    presence.read(Position(5));
+    presence.record_reading(Position(5));
     let heard = Decision::on(device, &presence).unwrap().id;
     assert_pinned([
         (reading(r#"{"sequence_id": 42}"#), "00000000-002a-8216-a1f8-f59753d7318c"),

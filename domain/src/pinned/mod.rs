@@ -10,9 +10,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::Role;
-use crate::alerts::{Cleared, Operator, Scope, Severity};
+use crate::alerts::{ClearReason, Operator, Scope, Severity};
 use crate::projects::Status;
-use crate::telemetry::presence::Why;
+use crate::telemetry::presence::StatusReason;
 use crate::telemetry::{DeviceId, DeviceRef, UserId};
 use crate::{alerts, documents, host, orders, page_views, projects, telemetry, users, works};
 use eventsourcing::Metadata;
@@ -53,9 +53,9 @@ fn stored_words() {
             "> < >= <= == != between outside is_missing",
         ),
         (both(&severities, |severity| severity.as_str()), "info warning minor major critical"),
-        (Why::ALL.map(Why::as_str).join(" "), "birth will inactive heard"),
+        (StatusReason::ALL.map(StatusReason::as_str).join(" "), "birth will inactive heard"),
         (json_of(&reasons), r#"["inactive","heard"]"#),
-        (json_of(&[Cleared::Recovered, Cleared::RuleChanged]), r#"["recovered","rule_changed"]"#),
+        (json_of(&[ClearReason::Recovered, ClearReason::RuleChanged]), r#"["recovered","rule_changed"]"#),
         (json_of(&users::session::Reason::Logout), r#""logout""#),
         (json_of(&users::session::Reason::Reuse), r#""reuse""#),
         (json_of(&users::session::Reason::PasswordChanged), r#""password_changed""#),

@@ -133,7 +133,7 @@ fn states_as_they_are_shown() {
 
 fn shown(category: &str, events: &str) -> Value {
     let context = crate::context_of(category).unwrap();
-    let mut state = (crate::decider_of(category).unwrap().begin)();
+    let mut state = (crate::decider_of(category).unwrap().initial_state)();
     for event in events.split_whitespace() {
         let root = env!("CARGO_MANIFEST_DIR");
         let file = format!("{root}/golden/{}/{event}.json", context.name);
@@ -141,7 +141,7 @@ fn shown(category: &str, events: &str) -> Value {
         let (event_type, _) = event.split_once('.').unwrap();
         state.fold(event_type, 1, data.trim()).unwrap();
     }
-    state.show().unwrap()
+    state.to_json().unwrap()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::alerts::alert::Event as AlertEvent;
-use domain::alerts::{Alert, Cleared, Config, Event, Notice, Raised, Rules, RulesEvent};
+use domain::alerts::{Alert, ClearReason, Config, Event, Notice, Raised, Rules, RulesEvent};
 use eventsourcing::{Decider, Recorded};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
@@ -39,7 +39,7 @@ struct New {
 struct Update {
     notice: Option<Notice>,
     breaches: Option<i64>,
-    cleared: Option<(DateTime<Utc>, Cleared)>,
+    cleared: Option<(DateTime<Utc>, ClearReason)>,
     acknowledged: Option<(String, DateTime<Utc>)>,
     position: i64,
     version: i64,
@@ -117,10 +117,10 @@ impl Changes {
     }
 }
 
-fn why(cleared: Cleared) -> &'static str {
+fn why(cleared: ClearReason) -> &'static str {
     match cleared {
-        Cleared::Recovered => "recovered",
-        Cleared::RuleChanged => "rule_changed",
+        ClearReason::Recovered => "recovered",
+        ClearReason::RuleChanged => "rule_changed",
     }
 }
 

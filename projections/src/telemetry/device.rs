@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::telemetry::presence::{Session, Told};
+use domain::telemetry::presence::{Session, Status};
 use domain::telemetry::{Connection, DeviceRef, Reading};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::PgConnection;
@@ -73,14 +73,14 @@ impl DeviceChange {
     }
 
     /// What is to be written of its presence: how it ends, if the batch says anything of it.
-    fn presence(&mut self, known: Option<Known>) -> Option<(Told, Known)> {
+    fn presence(&mut self, known: Option<Known>) -> Option<(Status, Known)> {
         let mut known = known.unwrap_or_default();
         self.last_seen_at = self.last_seen_at.or(known.last_seen_at);
-        let before = known.presence.told;
+        let before = known.presence.status;
         for sign in std::mem::take(&mut self.signs) {
             sign.tell(&mut known.presence);
         }
-        let told = known.presence.told.filter(|told| Some(told) != before.as_ref())?;
+        let told = known.presence.status.filter(|told| Some(told) != before.as_ref())?;
         Some((told, known))
     }
 }
@@ -96,7 +96,7 @@ pub(super) async fn write(
     fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
         rows.iter().map(of).collect()
     }
-    fn session(of: Option<&(Told, Known)>) -> Option<&Session> {
+    fn session(of: Option<&(Status, Known)>) -> Option<&Session> {
         of.and_then(|(_, known)| known.presence.session.as_ref())
     }
     let spoken_of = devices.iter().filter(|device| !device.signs.is_empty());
@@ -109,7 +109,7 @@ pub(super) async fn write(
             device.presence(known.remove(&key))
         })
         .collect();
-    let told = |of: &Option<(Told, Known)>| of.as_ref().map(|(told, _)| *told);
+    let told = |of: &Option<(Status, Known)>| of.as_ref().map(|(told, _)| *told);
     fn last(device: &DeviceChange) -> Option<&Reading> {
         device.last.as_ref().map(|(_, reading)| reading)
     }
@@ -166,8 +166,8 @@ pub(super) async fn write(
     .bind(column(&devices, |device| last(device).and_then(super::readings::extra_json)))
     .bind(column(&devices, |device| device.read.map(|(position, _)| position.0)))
     .bind(column(&devices, |device| device.read.map(|(_, at)| at)))
-    .bind(column(&presences, |of| told(of).map(|told| told.why.online())))
-    .bind(column(&presences, |of| told(of).map(|told| told.why.as_str())))
+    .bind(column(&presences, |of| told(of).map(|told| told.reason.is_online())))
+    .bind(column(&presences, |of| told(of).map(|told| told.reason.as_str())))
     .bind(column(&presences, |of| told(of).map(|told| told.since)))
     .bind(column(&presences, |of| told(of).map(|told| told.position.0)))
     .bind(column(&presences, |of| told(of).map(|told| told.at)))

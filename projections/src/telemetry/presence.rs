@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::telemetry::presence::{self, Decision, Presence, Session, Told, WILL_GRACE, Why};
+use domain::telemetry::presence::{
+    self, Decision, Presence, Session, Status, StatusReason, WILL_GRACE,
+};
 use domain::telemetry::{Connection, DeviceId, DeviceRef, UserId};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::postgres::PgRow;
@@ -31,7 +33,7 @@ pub(super) struct Sign {
 impl Sign {
     pub(super) fn tell(&self, presence: &mut Presence) {
         if let Some(read) = self.read {
-            presence.read(read);
+            presence.record_reading(read);
         }
         if self.online {
             presence.connected(&self.said, self.position, self.at);
@@ -76,11 +78,12 @@ pub(super) async fn load(
 
 fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
     let reason: Option<String> = row.try_get("reason")?;
-    let why = reason.and_then(|name| Why::ALL.into_iter().find(|why| why.as_str() == name));
-    let told = match why {
+    let reason = reason
+        .and_then(|name| StatusReason::ALL.into_iter().find(|reason| reason.as_str() == name));
+    let status = match reason {
         None => None,
-        Some(why) => Some(Told {
-            why,
+        Some(reason) => Some(Status {
+            reason,
             position: Position(row.try_get("told_position")?),
             at: row.try_get("told_at")?,
             since: row.try_get("online_since")?,
@@ -95,7 +98,7 @@ fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
         }),
     };
     let read: Option<i64> = row.try_get("read_position")?;
-    Ok(Presence { session, told, read: read.map(Position) })
+    Ok(Presence { session, status, last_reading: read.map(Position) })
 }
 
 /// A decision that is due, as far as the read model knows.

@@ -14,7 +14,7 @@ use eventsourcing::fact;
 
 /// A rule that is in force for a device.
 #[derive(Debug, Clone, PartialEq)]
-pub struct InForce {
+pub struct EffectiveRule {
     /// Names what the rule judges, whose it is, and for which devices.
     pub id: Uuid,
     pub rule: Rule,
@@ -30,7 +30,7 @@ type Specificity = (bool, usize);
 /// A name fits before any pattern does.
 const NAMED: usize = usize::MAX;
 
-impl InForce {
+impl EffectiveRule {
     /// The rules in force for `device_id`, out of everybody's and those of its user, each with the
     /// version it has.
     pub fn select(configs: &[(Scope, i64, &Config)], device_id: &str) -> Vec<Self> {
@@ -40,8 +40,8 @@ impl InForce {
             for rule in config.all() {
                 let Some(fit) = specificity(rule.device_id.as_deref(), device_id) else { continue };
                 let id = rule_id(scope, &rule);
-                let in_force = Self { id, rule, of_everybody, version: *version };
-                candidates.push(((!of_everybody, fit), in_force));
+                let effective = Self { id, rule, of_everybody, version: *version };
+                candidates.push(((!of_everybody, fit), effective));
             }
         }
         let question = |rule: &Rule| (rule.key.clone(), rule.operator);
@@ -104,7 +104,7 @@ fn rule_id(scope: &Scope, rule: &Rule) -> Uuid {
         Scope::Everybody => "~",
         Scope::User(user_id) => user_id,
     };
-    fact::id(&["rule", scope, &rule.judged()], &[], 0)
+    fact::id(&["rule", scope, &rule.identity()], &[], 0)
 }
 
 #[cfg(test)]
@@ -117,24 +117,24 @@ mod tests {
         Rule { device_id: device_id.map(str::to_owned), ..rule }
     }
 
-    fn in_force(everybody: Vec<Rule>, own: Vec<Rule>, device: &str) -> Vec<String> {
+    fn effective_rules(everybody: Vec<Rule>, own: Vec<Rule>, device: &str) -> Vec<String> {
         let everybody = Config { temperature_max: None, rules: everybody };
         let own = Config { temperature_max: None, rules: own };
         let configs = [(Scope::Everybody, 3, &everybody), (Scope::User("u".into()), 5, &own)];
-        InForce::select(&configs, device).iter().map(|rule| rule.rule.label()).collect()
+        EffectiveRule::select(&configs, device).iter().map(|rule| rule.rule.label()).collect()
     }
 
     #[test]
     fn the_most_specific_rules_answer_a_question() {
         let everybody = vec![rule(1.0, None), rule(2.0, Some("d-1"))];
         let own = vec![rule(3.0, None), rule(4.0, Some("d-*")), rule(5.0, Some("d-1"))];
-        assert_eq!(in_force(everybody.clone(), own.clone(), "d-1"), ["t > 5"]);
-        assert_eq!(in_force(everybody.clone(), own.clone(), "d-2"), ["t > 4"]);
-        assert_eq!(in_force(everybody.clone(), own, "e"), ["t > 3"]);
-        assert_eq!(in_force(everybody.clone(), vec![], "d-1"), ["t > 2"]);
-        assert_eq!(in_force(everybody, vec![], "e"), ["t > 1"]);
+        assert_eq!(effective_rules(everybody.clone(), own.clone(), "d-1"), ["t > 5"]);
+        assert_eq!(effective_rules(everybody.clone(), own.clone(), "d-2"), ["t > 4"]);
+        assert_eq!(effective_rules(everybody.clone(), own, "e"), ["t > 3"]);
+        assert_eq!(effective_rules(everybody.clone(), vec![], "d-1"), ["t > 2"]);
+        assert_eq!(effective_rules(everybody, vec![], "e"), ["t > 1"]);
         let longer = vec![rule(1.0, Some("d-*")), rule(2.0, Some("d-1*"))];
-        assert_eq!(in_force(longer, vec![], "d-11"), ["t > 2"]);
+        assert_eq!(effective_rules(longer, vec![], "d-11"), ["t > 2"]);
     }
 
     #[test]
@@ -142,13 +142,13 @@ mod tests {
         let mut other = rule(9.0, None);
         other.operator = Operator::Below;
         let own = vec![rule(3.0, None), rule(4.0, None), other];
-        assert_eq!(in_force(vec![rule(1.0, None)], own, "d"), ["t > 3", "t > 4", "t < 9"]);
+        assert_eq!(effective_rules(vec![rule(1.0, None)], own, "d"), ["t > 3", "t > 4", "t < 9"]);
     }
 
     #[test]
     fn a_rule_that_is_switched_off_keeps_others_away() {
         let off = Rule { enabled: false, ..rule(5.0, Some("d")) };
-        assert!(in_force(vec![rule(1.0, None)], vec![rule(2.0, None), off], "d").is_empty());
+        assert!(effective_rules(vec![rule(1.0, None)], vec![rule(2.0, None), off], "d").is_empty());
     }
 
     #[test]

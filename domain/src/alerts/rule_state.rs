@@ -22,11 +22,11 @@ use eventsourcing::event::Position;
 /// An alert that gets worse says so at most this often, by the time of the readings.
 pub(super) const UPDATE_EVERY: Duration = Duration::from_mins(1);
 /// Positions of breaching readings that are remembered: so many of the first, so many of the last.
-const REMEMBERED: usize = 8;
+const KEPT_POSITIONS: usize = 8;
 
 /// What a rule remembers of a device.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Track {
+pub(super) struct RuleState {
     /// Time of the newest reading it judged.
     #[serde(rename = "t", with = "chrono::serde::ts_microseconds_option")]
     last: Option<DateTime<Utc>>,
@@ -45,7 +45,8 @@ enum Phase {
         /// Worst value so far, where values can be worse.
         worst: Option<f64>,
         /// Time of the last reading people were told of.
-        told: DateTime<Utc>,
+        #[serde(rename = "told")]
+        notified_at: DateTime<Utc>,
         /// Calm readings in a row.
         calm: u32,
     },
@@ -67,8 +68,8 @@ pub(super) struct Breaches {
 
 /// What follows from a reading.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Turn {
-    /// An alert is due; its id has to be remembered with [`Track::raised`].
+pub(super) enum Transition {
+    /// An alert is due; its id has to be remembered with [`RuleState::raised`].
     Raise(Breaches),
     Update {
         alert: Uuid,
@@ -79,16 +80,16 @@ pub(super) enum Turn {
     },
 }
 
-impl Track {
+impl RuleState {
     /// Judges what a reading has in the rule's field. `value` is the number there, if it is one.
-    pub(super) fn judge(
+    pub(super) fn evaluate(
         &mut self,
         rule: &Rule,
         verdict: Verdict,
         value: Option<f64>,
         time: DateTime<Utc>,
         position: Position,
-    ) -> Option<Turn> {
+    ) -> Option<Transition> {
         if self.last.is_some_and(|last| time < last) {
             return None;
         }
@@ -103,12 +104,12 @@ impl Track {
                 let breaches = breaches.clone();
                 self.breach(rule, breaches, time)
             }
-            (Phase::Calm, Verdict::Between | Verdict::Calm) => None,
-            (Phase::Breaching(_), Verdict::Between | Verdict::Calm) => {
+            (Phase::Calm, Verdict::Hysteresis | Verdict::Calm) => None,
+            (Phase::Breaching(_), Verdict::Hysteresis | Verdict::Calm) => {
                 self.phase = Phase::Calm;
                 None
             }
-            (Phase::Active { calm, .. }, Verdict::Between) => {
+            (Phase::Active { calm, .. }, Verdict::Hysteresis) => {
                 *calm = 0;
                 None
             }
@@ -117,10 +118,10 @@ impl Track {
                 let (alert, enough) = (*alert, *calm >= rule.clear_times);
                 enough.then(|| {
                     self.phase = Phase::Calm;
-                    Turn::Clear { alert }
+                    Transition::Clear { alert }
                 })
             }
-            (Phase::Active { alert, breaches, worst, told, calm }, Verdict::Breach) => {
+            (Phase::Active { alert, breaches, worst, notified_at, calm }, Verdict::Breach) => {
                 *calm = 0;
                 *breaches += 1;
                 let worse = is_worse(rule, value, *worst);
@@ -128,26 +129,31 @@ impl Track {
                     *worst = value;
                 }
                 let wait = chrono::TimeDelta::from_std(UPDATE_EVERY).unwrap_or_default();
-                (worse && time - *told >= wait).then(|| {
-                    *told = time;
-                    Turn::Update { alert: *alert, breaches: *breaches }
+                (worse && time - *notified_at >= wait).then(|| {
+                    *notified_at = time;
+                    Transition::Update { alert: *alert, breaches: *breaches }
                 })
             }
         }
     }
 
-    fn breach(&mut self, rule: &Rule, breaches: Breaches, time: DateTime<Utc>) -> Option<Turn> {
+    fn breach(
+        &mut self,
+        rule: &Rule,
+        breaches: Breaches,
+        time: DateTime<Utc>,
+    ) -> Option<Transition> {
         let held = (time - breaches.since).to_std().unwrap_or_default();
         let due = breaches.count >= u64::from(rule.times)
             && rule.held_for.is_none_or(|least| held >= least.0);
         self.phase = Phase::Breaching(breaches.clone());
-        due.then_some(Turn::Raise(breaches))
+        due.then_some(Transition::Raise(breaches))
     }
 
     /// Remembers the alert that was raised.
     pub(super) fn raised(&mut self, alert: Uuid, value: Option<f64>, breaches: u64) {
-        if let Some(told) = self.last {
-            self.phase = Phase::Active { alert, breaches, worst: value, told, calm: 0 };
+        if let Some(notified_at) = self.last {
+            self.phase = Phase::Active { alert, breaches, worst: value, notified_at, calm: 0 };
         }
     }
 
@@ -161,7 +167,7 @@ impl Track {
 }
 
 fn is_worse(rule: &Rule, value: Option<f64>, worst: Option<f64>) -> bool {
-    match (rule.operator.worse_is(), value, worst) {
+    match (rule.operator.worse_direction(), value, worst) {
         (Some(order), Some(value), Some(worst)) => value.partial_cmp(&worst) == Some(order),
         _ => false,
     }
@@ -170,8 +176,8 @@ fn is_worse(rule: &Rule, value: Option<f64>, worst: Option<f64>) -> bool {
 impl Breaches {
     fn add(&mut self, position: Position) {
         self.count += 1;
-        if self.readings.len() >= 2 * REMEMBERED {
-            self.readings.remove(REMEMBERED);
+        if self.readings.len() >= 2 * KEPT_POSITIONS {
+            self.readings.remove(KEPT_POSITIONS);
         }
         self.readings.push(position);
     }

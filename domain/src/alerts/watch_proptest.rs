@@ -6,13 +6,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::tests::{at, cause, config, in_force, reading};
+use super::tests::{at, cause, config, effective_rules, reading};
 use super::*;
 use eventsourcing::event::{Position, encode};
 
 /// Rules of every kind there is.
-fn rules() -> Arc<[InForce]> {
-    in_force(&config(json!({"temperature_max": 3, "rules": [
+fn rules() -> Arc<[EffectiveRule]> {
+    effective_rules(&config(json!({"temperature_max": 3, "rules": [
         {"key": "x", "operator": ">", "threshold": 2},
         {"key": "x", "operator": ">", "threshold": 1, "for": "3s", "clear_threshold": 0},
         {"key": "x", "operator": "<", "threshold": 1, "times": 3, "clear_times": 2},
@@ -51,7 +51,7 @@ fn watched(readings: &[(i64, Reading)]) -> Vec<Outcome> {
     let mut watch = Watch::new("u", "d", rules());
     let mut outcomes = Vec::new();
     for (position, (_, reading)) in (1..).zip(readings) {
-        watch.judge(cause(position, 1000), reading, &mut outcomes);
+        watch.evaluate(cause(position, 1000), reading, &mut outcomes);
     }
     outcomes
 }
@@ -82,7 +82,7 @@ proptest! {
             }
             let mut outcomes = Vec::new();
             let position = i64::try_from(next).expect("few") + 1;
-            watch.judge(cause(position, 1000), &readings[next].1, &mut outcomes);
+            watch.evaluate(cause(position, 1000), &readings[next].1, &mut outcomes);
             // The log knows each event by its id.
             for outcome in outcomes {
                 if !found.iter().any(|known| known.event_id == outcome.event_id) {
@@ -97,13 +97,13 @@ proptest! {
     #[test]
     fn what_comes_too_late_might_as_well_not_have_come(readings in readings()) {
         // For one rule that every reading has to do with: those at least as new as all before.
-        let rule = in_force(&config(json!({"rules": [
+        let rule = effective_rules(&config(json!({"rules": [
             {"key": "x", "operator": ">", "threshold": 2, "times": 2, "clear_times": 2}]})));
         let told = |readings: &[(Position, Reading)]| {
             let mut watch = Watch::new("u", "d", Arc::clone(&rule));
             let mut outcomes = Vec::new();
             for (position, reading) in readings {
-                watch.judge(cause(position.0, 1000), reading, &mut outcomes);
+                watch.evaluate(cause(position.0, 1000), reading, &mut outcomes);
             }
             letters(&outcomes)
         };
