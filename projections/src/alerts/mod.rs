@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::projection::Projection;
 
-pub use query::{Filter, Row, STATES, configured, get, list};
+pub use query::{Filter, Row, STATES, get, list, rule_config};
 
 /// The read model of alerts.
 #[derive(Debug)]
@@ -22,13 +22,13 @@ pub struct Alerts;
 /// What a batch of events comes to.
 #[derive(Debug, Default)]
 pub struct Changes {
-    raised: Vec<New>,
+    raised: Vec<NewAlert>,
     updates: HashMap<Uuid, Update>,
     configs: HashMap<String, Configured>,
 }
 
 #[derive(Debug)]
-struct New {
+struct NewAlert {
     id: Uuid,
     raised: Raised,
     position: i64,
@@ -95,7 +95,7 @@ impl Changes {
         };
         if let AlertEvent::AlertRaised(raised) = event {
             let position = around.position.0;
-            self.raised.push(New { id, raised: Raised::clone(raised), position });
+            self.raised.push(NewAlert { id, raised: Raised::clone(raised), position });
             return;
         }
         let update = self.updates.entry(id).or_default();
@@ -124,8 +124,8 @@ fn why(cleared: ClearReason) -> &'static str {
     }
 }
 
-async fn insert(alerts: &[New], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    fn column<'a, T>(alerts: &'a [New], of: impl Fn(&'a New) -> T) -> Vec<T> {
+async fn insert(alerts: &[NewAlert], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    fn column<'a, T>(alerts: &'a [NewAlert], of: impl Fn(&'a NewAlert) -> T) -> Vec<T> {
         alerts.iter().map(of).collect()
     }
     sqlx::query(

@@ -8,7 +8,7 @@ use domain::telemetry::{Connection, DeviceRef, Reading};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::PgConnection;
 
-use super::presence::{Known, Sign, load};
+use super::presence::{ConnectionChange, Known, load};
 
 /// What a batch says about one device.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct DeviceChange {
     read: Option<(Position, DateTime<Utc>)>,
     /// What was said of its connection. Most batches have none, and then need not know what the
     /// device's presence was.
-    signs: Vec<Sign>,
+    changes: Vec<ConnectionChange>,
 }
 
 impl DeviceChange {
@@ -43,7 +43,7 @@ impl DeviceChange {
             readings: 0,
             last: None,
             read: None,
-            signs: Vec::new(),
+            changes: Vec::new(),
         }
     }
 
@@ -58,12 +58,12 @@ impl DeviceChange {
         }
     }
 
-    pub(super) fn said(&mut self, recorded: &Recorded<()>, said: Connection, online: bool) {
+    pub(super) fn connection(&mut self, recorded: &Recorded<()>, said: Connection, online: bool) {
         self.version = recorded.version;
         if said.rests_on.is_none() {
             self.last_seen_at = Some(recorded.recorded_at);
         }
-        self.signs.push(Sign {
+        self.changes.push(ConnectionChange {
             read: self.read.map(|(position, _)| position),
             position: recorded.position,
             at: recorded.recorded_at,
@@ -77,8 +77,8 @@ impl DeviceChange {
         let mut known = known.unwrap_or_default();
         self.last_seen_at = self.last_seen_at.or(known.last_seen_at);
         let before = known.presence.status;
-        for sign in std::mem::take(&mut self.signs) {
-            sign.tell(&mut known.presence);
+        for change in std::mem::take(&mut self.changes) {
+            change.apply(&mut known.presence);
         }
         let told = known.presence.status.filter(|told| Some(told) != before.as_ref())?;
         Some((told, known))
@@ -99,7 +99,7 @@ pub(super) async fn write(
     fn session(of: Option<&(Status, Known)>) -> Option<&Session> {
         of.and_then(|(_, known)| known.presence.session.as_ref())
     }
-    let spoken_of = devices.iter().filter(|device| !device.signs.is_empty());
+    let spoken_of = devices.iter().filter(|device| !device.changes.is_empty());
     let keys = spoken_of.map(|device| (device.user_id.as_str(), device.device_id.as_str()));
     let mut known = load(keys, connection).await?;
     let presences: Vec<_> = devices

@@ -17,11 +17,11 @@ use super::DeviceCursor;
 
 /// A device that was heard is decided on until it has been silent for so much longer than it may:
 /// who looks late still says what happened, but not what happened long ago.
-const HEARD_WITHIN: Duration = Duration::from_mins(1);
+const RECENT_READING: Duration = Duration::from_mins(1);
 
 /// Something said of a device's connection.
 #[derive(Debug)]
-pub(super) struct Sign {
+pub(super) struct ConnectionChange {
     /// The batch's last reading of the device before it.
     pub(super) read: Option<Position>,
     pub(super) position: Position,
@@ -30,8 +30,8 @@ pub(super) struct Sign {
     pub(super) said: Connection,
 }
 
-impl Sign {
-    pub(super) fn tell(&self, presence: &mut Presence) {
+impl ConnectionChange {
+    pub(super) fn apply(&self, presence: &mut Presence) {
         if let Some(read) = self.read {
             presence.record_reading(read);
         }
@@ -103,7 +103,7 @@ fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
 
 /// A decision that is due, as far as the read model knows.
 #[derive(Debug)]
-pub struct Due {
+pub struct DueDecision {
     pub user_id: UserId,
     pub device_id: DeviceId,
     /// Of the device's stream, as the read model knows it.
@@ -113,12 +113,12 @@ pub struct Due {
 
 /// Devices after `cursor` that are online and were silent for too long, and devices that are not
 /// online and were heard; by user and name, at most `limit`.
-pub async fn due(
+pub async fn due_decisions(
     pool: &PgPool,
     default: Duration,
     cursor: &DeviceCursor,
     limit: i64,
-) -> Result<Vec<Due>, sqlx::Error> {
+) -> Result<Vec<DueDecision>, sqlx::Error> {
     let rows = sqlx::query(
         "select d.*
          from telemetry.device d
@@ -138,15 +138,15 @@ pub async fn due(
     .bind(&cursor.user_id)
     .bind(&cursor.device_id)
     .bind(default.as_secs_f64())
-    .bind(HEARD_WITHIN.as_secs_f64())
+    .bind(RECENT_READING.as_secs_f64())
     .bind(WILL_GRACE.as_secs_f64())
     .bind(limit)
     .fetch_all(pool)
     .await?;
-    rows.iter().filter_map(|row| due_of(row).transpose()).collect()
+    rows.iter().filter_map(|row| due_decision(row).transpose()).collect()
 }
 
-fn due_of(row: &PgRow) -> Result<Option<Due>, sqlx::Error> {
+fn due_decision(row: &PgRow) -> Result<Option<DueDecision>, sqlx::Error> {
     let decode = |error| sqlx::Error::Decode(Box::new(error));
     let user_id = UserId::parse(row.try_get("user_id")?).map_err(decode)?;
     let device_id = DeviceId::parse(row.try_get("device_id")?).map_err(decode)?;
@@ -155,7 +155,7 @@ fn due_of(row: &PgRow) -> Result<Option<Due>, sqlx::Error> {
         return Ok(None);
     };
     let version = Version(row.try_get("version")?);
-    Ok(Some(Due { user_id, device_id, version, decision }))
+    Ok(Some(DueDecision { user_id, device_id, version, decision }))
 }
 
 /// What a user chose last.
@@ -208,7 +208,7 @@ impl Settings {
 
 /// A user's setting: how long the devices may be silent, and the version of its stream. Missing if
 /// nothing was ever chosen.
-pub async fn setting(
+pub async fn presence_setting(
     pool: &PgPool,
     user_id: &str,
 ) -> Result<Option<(Option<Duration>, Version)>, sqlx::Error> {

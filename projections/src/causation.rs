@@ -1,4 +1,4 @@
-//! Which events belong together: those that follow from one request, and what follows from what.
+//! Which events belong by_correlation: those that follow from one request, and what follows from what.
 //! It reads every context, and of each event only what surrounds it.
 
 use eventsourcing::event::{CodecError, EventSet};
@@ -10,13 +10,13 @@ use crate::projection::Projection;
 
 /// The read model of causes and effects.
 #[derive(Debug)]
-pub struct Trace;
+pub struct Causation;
 
 /// Whatever happened.
 #[derive(Debug)]
-pub struct Anything;
+pub struct AnyEvent;
 
-impl EventSet for Anything {
+impl EventSet for AnyEvent {
     fn read(_: &str, _: i16, _: &str) -> Result<Self, CodecError> {
         Ok(Self)
     }
@@ -24,29 +24,29 @@ impl EventSet for Anything {
 
 /// What a batch of events comes to. Facts that nobody asked for and nothing led to are not in it.
 #[derive(Debug, Default)]
-pub struct Changes(Vec<Link>);
+pub struct Changes(Vec<NewLink>);
 
 #[derive(Debug)]
-struct Link {
+struct NewLink {
     position: Position,
     id: Uuid,
     correlation: Option<Uuid>,
     causation: Option<Uuid>,
 }
 
-impl Projection for Trace {
+impl Projection for Causation {
     const NAME: &'static str = "trace";
     /// All.
     const CATEGORIES: &'static [&'static str] = &[];
-    const DDL: &'static str = include_str!("trace.sql");
-    type Event = Anything;
+    const DDL: &'static str = include_str!("causation.sql");
+    type Event = AnyEvent;
     type Changes = Changes;
 
-    fn project(changes: &mut Changes, event: Recorded<Anything>) {
+    fn project(changes: &mut Changes, event: Recorded<AnyEvent>) {
         let (correlation, causation) = (event.metadata.correlation_id, event.metadata.causation_id);
         if correlation.is_some() || causation.is_some() {
             let (position, id) = (event.position, event.id);
-            changes.0.push(Link { position, id, correlation, causation });
+            changes.0.push(NewLink { position, id, correlation, causation });
         }
     }
 
@@ -71,18 +71,18 @@ impl Projection for Trace {
 
 /// An event, and the one it follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
-pub struct Traced {
+pub struct Link {
     pub position: i64,
     pub event_id: Uuid,
     pub causation_id: Option<Uuid>,
 }
 
 /// What belongs to `correlation`, in order; at most `limit`.
-pub async fn together(
+pub async fn by_correlation(
     pool: &PgPool,
     correlation: Uuid,
     limit: i64,
-) -> Result<Vec<Traced>, sqlx::Error> {
+) -> Result<Vec<Link>, sqlx::Error> {
     sqlx::query_as(
         "select position, event_id, causation_id from trace.link
          where correlation_id = $1 order by position limit $2",
