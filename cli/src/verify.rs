@@ -19,15 +19,15 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::events::away;
+use super::events::unavailable;
 use super::outcome::Failure;
 use super::{output, rebuild};
 use gateway::config::ServerUrl;
 
 /// Events read at once.
 const PAGE: i64 = 2_000;
-/// Findings that are told one by one; of more there is only the number.
-const TOLD: usize = 100;
+/// Findings that are reported one by one; of more there is only the number.
+const REPORTED: usize = 100;
 /// Models built anew at a time.
 const MODELS_AT_ONCE: u8 = 2;
 
@@ -77,19 +77,19 @@ struct Report {
     projections: Option<Vec<rebuild::Outcome>>,
 }
 
-/// Keeps what is found, as much as can be told.
+/// Keeps what is found, as much as can be reported.
 #[derive(Debug, Default)]
 struct Findings {
     count: usize,
-    told: Vec<Finding>,
+    reported: Vec<Finding>,
 }
 
 impl Findings {
     fn add(&mut self, finding: impl IntoIterator<Item = Finding>) {
         for finding in finding {
             self.count += 1;
-            if self.told.len() < TOLD {
-                self.told.push(finding);
+            if self.reported.len() < REPORTED {
+                self.reported.push(finding);
             }
         }
     }
@@ -99,12 +99,12 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (mut walk, mut findings) = (ChainVerifier::default(), Findings::default());
     let mut models = None;
     match (&args.dump, &args.database_url) {
-        (Some(file), _) => dumped(file, &mut walk, &mut findings)?,
+        (Some(file), _) => verify_dump(file, &mut walk, &mut findings)?,
         (None, Some(url)) => {
             let options = url.expose().parse::<PgConnectOptions>()?;
-            live(options.clone(), &mut walk, &mut findings).await?;
+            verify_log(options.clone(), &mut walk, &mut findings).await?;
             models = match args.projections {
-                Some(names) => Some(compared(options, names).await?),
+                Some(names) => Some(compare(options, names).await?),
                 None => None,
             };
         }
@@ -115,7 +115,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     for byte in hash {
         write!(hex, "{byte:02x}").map_err(anyhow::Error::from)?;
     }
-    let Findings { count, told } = findings;
+    let Findings { count, reported } = findings;
     let log = if count == 0 {
         Ok(())
     } else {
@@ -132,7 +132,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         position,
         hash: hex,
         count,
-        findings: told,
+        findings: reported,
         projections: models.as_ref().map(rebuild::outcomes),
     };
     if args.json {
@@ -145,16 +145,16 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         output::line(&format!("{place}{}", finding.what));
     }
     if let Some(models) = &models {
-        rebuild::show(models);
+        rebuild::print(models);
     }
     verdict
 }
 
 /// The models of these names, all if there are none, beside what the log says they should be.
-async fn compared(
+async fn compare(
     options: PgConnectOptions,
     mut names: Vec<String>,
-) -> Result<rebuild::Ended, Failure> {
+) -> Result<rebuild::Results, Failure> {
     if names.is_empty() {
         names = projections::names().into_iter().map(str::to_owned).collect();
     }
@@ -170,7 +170,7 @@ fn bar(length: i64) -> ProgressBar {
 }
 
 /// The log of a database, up to where it ends now.
-async fn live(
+async fn verify_log(
     options: PgConnectOptions,
     walk: &mut ChainVerifier,
     findings: &mut Findings,
@@ -178,16 +178,16 @@ async fn live(
     let shutdown = CancellationToken::new();
     let store =
         EventStore::open(eventstore::pool(options, 1), &TaskTracker::new(), shutdown.clone());
-    let (head, hash) = store.head_and_hash().await.map_err(away)?;
+    let (head, hash) = store.head_and_hash().await.map_err(unavailable)?;
     let bar = bar(head.0);
     'log: while walk.at().0 < head {
-        let links = store.hashed_events(walk.at().0, PAGE).await.map_err(away)?;
+        let links = store.hashed_events(walk.at().0, PAGE).await.map_err(unavailable)?;
         if links.is_empty() {
             break;
         }
         for link in links {
             if link.event.position > head {
-                break 'log; // Appended since; or there is a gap before it, which is told below.
+                break 'log; // Appended since; or there is a gap before it, which is reported below.
             }
             findings.add(walk.check(link));
         }
@@ -202,13 +202,13 @@ async fn live(
         let what = "the end of the log is said to have another hash than its last event".into();
         findings.add([Finding { position: Some(position.0), what }]);
     }
-    findings.add(store.find_dangling_references().await.map_err(away)?);
+    findings.add(store.find_dangling_references().await.map_err(unavailable)?);
     shutdown.cancel();
     Ok(())
 }
 
 /// A dump, line by line.
-fn dumped(file: &Path, walk: &mut ChainVerifier, findings: &mut Findings) -> Result<(), Failure> {
+fn verify_dump(file: &Path, walk: &mut ChainVerifier, findings: &mut Findings) -> Result<(), Failure> {
     let open = File::open(file).with_context(|| file.display().to_string())?;
     let size = open.metadata().map_err(anyhow::Error::from)?.len();
     let bar = bar(i64::try_from(size).unwrap_or(i64::MAX));

@@ -103,7 +103,7 @@ impl App {
     }
 
     /// Runs something beside the roles, until they are told to end.
-    pub fn beside<F>(&self, running: impl FnOnce(CancellationToken) -> F)
+    pub fn spawn<F>(&self, running: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -9,24 +9,26 @@ use anyhow::{Context, Result};
 use eventsourcing::Position;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct ResumeFile {
     /// Everything up to here has arrived.
     pub(super) position: Position,
     pub(super) run: String,
 }
 
-impl Kept {
+impl ResumeFile {
     /// None if there is no such file yet.
     pub(super) fn read(file: &Path) -> Result<Option<Self>> {
         let text = match fs::read_to_string(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| file.display().to_string())?,
         };
-        let kept = text.trim().split_once(' ').and_then(|(position, run)| {
+        let saved = text.trim().split_once(' ').and_then(|(position, run)| {
             let position = position.parse().ok().filter(|position| *position >= 0)?;
             Some(Self { position: Position(position), run: run.to_owned() })
         });
-        kept.with_context(|| format!("{} is not what a replay has kept", file.display())).map(Some)
+        saved
+            .with_context(|| format!("{} is not what a replay has saved", file.display()))
+            .map(Some)
     }
 
     pub(super) fn write(&self, file: &Path) -> Result<()> {
@@ -45,13 +47,13 @@ mod tests {
 
     #[test]
     fn it_is_read_as_it_was_written() {
-        let file = std::env::temp_dir().join(format!("tributary-kept-{}", std::process::id()));
-        assert_eq!(Kept::read(&file).unwrap(), None);
-        let kept = Kept { position: Position(7), run: "a-run".into() };
-        kept.write(&file).unwrap();
-        assert_eq!(Kept::read(&file).unwrap(), Some(kept));
+        let file = std::env::temp_dir().join(format!("tributary-saved-{}", std::process::id()));
+        assert_eq!(ResumeFile::read(&file).unwrap(), None);
+        let saved = ResumeFile { position: Position(7), run: "a-run".into() };
+        saved.write(&file).unwrap();
+        assert_eq!(ResumeFile::read(&file).unwrap(), Some(saved));
         fs::write(&file, "seven a-run").unwrap();
-        assert!(Kept::read(&file).is_err());
+        assert!(ResumeFile::read(&file).is_err());
         fs::remove_file(&file).unwrap();
     }
 }

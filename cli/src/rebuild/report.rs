@@ -7,7 +7,7 @@ use super::super::outcome::Failure;
 use super::super::output;
 
 /// How each of them ended.
-pub(in super::super) type Ended = Vec<(String, Result<Rebuilt, RebuildError>)>;
+pub(in super::super) type Results = Vec<(String, Result<Rebuilt, RebuildError>)>;
 
 /// What became of one of them.
 #[derive(Debug, Serialize)]
@@ -19,7 +19,7 @@ pub(in super::super) struct Outcome {
 }
 
 /// For programs.
-pub(in super::super) fn outcomes(ended: &Ended) -> Vec<Outcome> {
+pub(in super::super) fn outcomes(ended: &Results) -> Vec<Outcome> {
     let outcome = |(name, ended): &(String, Result<Rebuilt, RebuildError>)| Outcome {
         name: name.clone(),
         rebuilt: ended.as_ref().ok().cloned(),
@@ -29,7 +29,7 @@ pub(in super::super) fn outcomes(ended: &Ended) -> Vec<Outcome> {
 }
 
 /// For people: a table, and some of the rows that differ.
-pub(in super::super) fn show(ended: &Ended) {
+pub(in super::super) fn print(ended: &Results) {
     let heads = ["PROJECTION", "OUTCOME", "POSITION", "EVENTS", "SECONDS", "EVENTS/S", "PARKED"];
     let done = ended.iter().filter_map(|(_, ended)| ended.as_ref().ok());
     output::table(&heads, &done.clone().map(row).collect::<Vec<_>>());
@@ -48,7 +48,7 @@ pub(in super::super) fn show(ended: &Ended) {
 }
 
 /// Whether all of them ended well, and else what did not.
-pub(in super::super) fn verdict(ended: &Ended) -> Result<(), Failure> {
+pub(in super::super) fn verdict(ended: &Results) -> Result<(), Failure> {
     let (mut failed, mut different) = (Vec::new(), Vec::new());
     for (name, ended) in ended {
         match ended {

@@ -19,14 +19,14 @@ const TEMPLATE: &str =
 
 /// A place on stderr for the bars of several rebuilds.
 #[derive(Debug)]
-pub(super) struct Bars {
+pub(super) struct Progress {
     together: MultiProgress,
     /// On a terminal.
     drawn: bool,
     widest: usize,
 }
 
-impl Bars {
+impl Progress {
     pub(super) fn new(names: &[String]) -> Self {
         let together = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let widest = names.iter().map(String::len).max().unwrap_or_default();
