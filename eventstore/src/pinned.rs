@@ -86,7 +86,7 @@ fn a_published_message() {
 
 #[test]
 fn a_replayed_message() {
-    let replayed = retell::retell(event("{}"), "things", "again", "run-1", 1 << 20);
+    let replayed = retell(event("{}"), "things", "again", "run-1", 1 << 20);
     assert_eq!(replayed.subject, "again.things.thing.a%20b.thing_happened");
     assert_eq!(
         lines(&replayed.headers),
