@@ -208,7 +208,11 @@ async fn verify_log(
 }
 
 /// A dump, line by line.
-fn verify_dump(file: &Path, walk: &mut ChainVerifier, findings: &mut Findings) -> Result<(), Failure> {
+fn verify_dump(
+    file: &Path,
+    walk: &mut ChainVerifier,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
     let open = File::open(file).with_context(|| file.display().to_string())?;
     let size = open.metadata().map_err(anyhow::Error::from)?.len();
     let bar = bar(i64::try_from(size).unwrap_or(i64::MAX));

@@ -55,7 +55,10 @@ fn stored_words() {
         (both(&severities, |severity| severity.as_str()), "info warning minor major critical"),
         (StatusReason::ALL.map(StatusReason::as_str).join(" "), "birth will inactive heard"),
         (json_of(&reasons), r#"["inactive","heard"]"#),
-        (json_of(&[ClearReason::Recovered, ClearReason::RuleChanged]), r#"["recovered","rule_changed"]"#),
+        (
+            json_of(&[ClearReason::Recovered, ClearReason::RuleChanged]),
+            r#"["recovered","rule_changed"]"#,
+        ),
         (json_of(&users::session::Reason::Logout), r#""logout""#),
         (json_of(&users::session::Reason::Reuse), r#""reuse""#),
         (json_of(&users::session::Reason::PasswordChanged), r#""password_changed""#),
