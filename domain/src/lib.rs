@@ -3,8 +3,8 @@
 //! The crate is pure: it performs no I/O, reads no clock and draws no random numbers; times and ids
 //! arrive on the command. Folding the same log therefore always yields the same state.
 //!
-//! Shared types come first, then one module for each context. A context uses another context's
-//! `published` module at most.
+//! Shared types come first, then one module for each context. Contexts use nothing of each other but
+//! their `published` modules.
 
 #![warn(missing_docs)]
 #![warn(clippy::wildcard_enum_match_arm)]

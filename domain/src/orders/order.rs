@@ -84,7 +84,7 @@ pub enum Reason {
     },
     /// The customer, or an operator on the customer's behalf, cancelled it.
     Requested,
-    /// It was not confirmed in time.
+    /// The order was not confirmed before its deadline.
     Expired,
 }
 

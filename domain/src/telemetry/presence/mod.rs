@@ -14,8 +14,8 @@
 //!    once; after a will when [`WILL_GRACE`] is over. Births and wills between the reading and the
 //!    decision invalidate it; further readings do not.
 //!
-//! So a device without a counter, or whose counter starts again without a `boot_id`, is followed by
-//! its readings alone.
+//! The presence of a device without a session counter, or whose counter restarts without a `boot_id`,
+//! therefore follows from its readings alone.
 
 mod decision;
 mod setting;
@@ -98,7 +98,7 @@ pub struct Status {
     pub since: DateTime<Utc>,
 }
 
-/// A device's presence, folded from its events in the log's order.
+/// The presence of a device, folded from its events in the order of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Presence {
     /// Newest session; `None` if no birth or will was received.
