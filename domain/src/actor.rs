@@ -1,4 +1,4 @@
-//! Who asks: what every context knows of the one behind a command.
+//! The actor of a command: the user who sends it, and the user's role.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,25 +6,26 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What somebody may do, from least to most.
+/// The role of a user, from fewest to most permissions.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Reads and changes the user's own data.
     #[default]
     User,
-    /// Runs the system: sees everybody's data, keeps the shop.
+    /// Operates the system: reads the data of all users, manages products and stock.
     Operator,
-    /// Says who is what.
+    /// Assigns roles, and acts on behalf of any user.
     Admin,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles, from fewest to most permissions.
     pub const ALL: [Self; 3] = [Self::User, Self::Operator, Self::Admin];
 
-    /// Its stable name.
+    /// Returns the stable name, as stored in events and tokens.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -48,24 +49,27 @@ impl FromStr for Role {
     }
 }
 
+/// The text is not the name of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a role is user, operator or admin")]
 pub struct UnknownRole;
 
-/// A user, and what the user may do.
+/// The user who sends a command, with the user's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
+    /// Id of the user.
     pub id: Uuid,
+    /// Role of the user.
     pub role: Role,
 }
 
 impl Actor {
-    /// Whether everybody's data is this one's business.
+    /// Returns whether the actor may read the data of all users: operators and administrators.
     pub fn sees_all(self) -> bool {
         self.role >= Role::Operator
     }
 
-    /// Whether what belongs to `owner` may be touched: one's own, or anything as administrator.
+    /// Returns whether the actor may change what belongs to `owner`: the owner and administrators.
     pub fn may_act_for(self, owner: Uuid) -> bool {
         self.id == owner || self.role == Role::Admin
     }

@@ -1,9 +1,13 @@
-//! The business, and nothing else: what may happen, and what it means that it happened.
+//! The business contexts: their events, deciders, facts and value types.
 //!
-//! Nothing here performs I/O, reads a clock or draws a random number; times and ids arrive on the
-//! command. That is what lets the log be played again, years later, to the same end.
+//! The crate is pure: it performs no I/O, reads no clock and draws no random numbers; times and ids
+//! arrive on the command. Folding the same log therefore always yields the same state.
 //!
-//! Reading order: the words every context shares come first, then the contexts themselves.
+//! Shared types come first, then one module for each context. Contexts use nothing of each other but
+//! their `published` modules.
+
+#![warn(missing_docs)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod actor;
 mod span;
@@ -28,8 +32,8 @@ pub use span::{InvalidSpan, Span};
 use eventsourcing::Context;
 use eventsourcing::decider::AnyDecider;
 
-/// Every business context, in alphabetical order: the one list. A context that is not in it has no
-/// subject on the bus, no filter in the feed and no golden files.
+/// Every business context, in alphabetical order. A context that is missing here has no subjects on
+/// the bus, no filter in the feed and no golden files.
 pub const CONTEXTS: &[Context] = &[
     alerts::CONTEXT,
     documents::CONTEXT,
@@ -42,17 +46,18 @@ pub const CONTEXTS: &[Context] = &[
     works::CONTEXT,
 ];
 
-/// Returns the context that a stream category belongs to.
+/// Returns the context of a stream category, or `None` if the category is unknown.
 pub fn context_of(category: &str) -> Option<&'static Context> {
     CONTEXTS.iter().find(|context| context.categories.contains(&category))
 }
 
-/// Returns the context of this name.
+/// Returns the context named `name`, or `None` if there is none.
 pub fn context_named(name: &str) -> Option<&'static Context> {
     CONTEXTS.iter().find(|context| context.name == name)
 }
 
-/// Returns the decider of the streams of `category`. Streams of facts have none.
+/// Returns the decider of the streams of `category`, or `None` if the category holds facts or is
+/// unknown.
 pub fn decider_of(category: &str) -> Option<AnyDecider> {
     context_of(category)?.decider(category)
 }

@@ -1,7 +1,7 @@
-//! Page views: who looked at which page, and when. They are facts, like readings: nobody decides
-//! whether they happened, so there is no decider, only validation at the door.
+//! Page views: which page a visitor opened, and when. Page views are facts, like readings: they are
+//! validated and recorded, and have no decider.
 //!
-//! Streams: `page_view-{UTC day}` holds what arrived on a day.
+//! Streams: `page_view-{UTC day}` holds the views received on a day.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,18 +9,20 @@ use serde::{Deserialize, Serialize};
 use eventsourcing::Context;
 use eventsourcing::StreamId;
 
-/// Category of the streams of page views.
+/// Category of the streams of page views. Published: other contexts may match it.
 pub const PAGE_VIEW: &str = "page_view";
 
 const TYPES: &[(&str, i16)] = &[("page_viewed", 1)];
 
+/// The context of page views.
 pub const CONTEXT: Context =
     Context { name: "page_views", categories: &[PAGE_VIEW], events: &[TYPES], deciders: &[] };
 
-/// What visitors did.
+/// Events of visitors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
+    /// A visitor opened a page.
     PageViewed(PageView),
 }
 
@@ -28,44 +30,46 @@ impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// The stream of what arrived on the day of `received_at`.
+/// Returns the stream of the views received on the UTC day of `received_at`.
 pub fn stream(received_at: DateTime<Utc>) -> StreamId {
     StreamId::new(PAGE_VIEW, received_at.date_naive())
 }
 
-/// One look at one page.
+/// One view of one page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageView {
-    /// Begins with a slash.
+    /// Path of the page; begins with a slash, 1 to [`Self::MAX_PATH`] characters.
     pub path: String,
-    /// Where the visitor came from.
+    /// Page the visitor came from, 1 to [`Self::MAX_PATH`] characters; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub referrer: Option<String>,
-    /// What the visitor's program calls itself.
+    /// `User-Agent` of the visitor, 1 to [`Self::MAX_USER_AGENT`] characters; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// The same for all views of one visit; without one a view counts towards no session.
+    /// Id shared by all views of one visit, 1 to [`Self::MAX_SESSION_ID`] characters; a view without
+    /// one is not counted in sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    /// By the visitor's clock; when it arrived, if the visitor did not say.
+    /// Time of the view by the visitor's clock; the time of receipt if the visitor sent none.
     pub viewed_at: DateTime<Utc>,
 }
 
 impl PageView {
-    /// Longest path and longest referrer, in characters.
+    /// Maximum length of a path and of a referrer, in characters.
     pub const MAX_PATH: usize = 2048;
-    /// Longest name of a program, in characters.
+    /// Maximum length of a user agent, in characters.
     pub const MAX_USER_AGENT: usize = 1024;
-    /// Longest session id, in characters.
+    /// Maximum length of a session id, in characters.
     pub const MAX_SESSION_ID: usize = 128;
-    /// Most views in one request.
+    /// Maximum number of views in one request.
     pub const MAX_ITEMS: usize = 1000;
-    /// How far a visitor's clock may run ahead of ours, in hours.
+    /// Maximum time a view may lie after its receipt, in hours.
     pub const MAX_HOURS_AHEAD: i64 = 24;
-    /// Views before this second of the epoch (2000-01-01) come from a clock that was never set.
+    /// Earliest accepted time of a view in epoch seconds (2000-01-01); an earlier one comes from a
+    /// clock that was never set.
     pub const EARLIEST: i64 = 946_684_800;
 
-    /// Everything that is wrong with it, given when it arrived.
+    /// Validates the view, received at `received_at`, and returns every fault.
     pub fn faults(&self, received_at: DateTime<Utc>) -> Vec<InvalidView> {
         let texts = [
             ("path", Some(&self.path), Self::MAX_PATH),
@@ -93,21 +97,33 @@ impl PageView {
     }
 }
 
-/// What is wrong with a view.
+/// A fault of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidView {
-    #[error("1 to {most} characters")]
-    Length { member: &'static str, most: usize },
-    #[error("text with \\u0000 cannot be kept")]
-    Nul { member: &'static str },
-    #[error("a path begins with a slash")]
+    /// A text is empty or too long.
+    #[error("must have 1 to {most} characters")]
+    Length {
+        /// Member of the view.
+        member: &'static str,
+        /// Maximum length in characters.
+        most: usize,
+    },
+    /// A text contains a NUL character, which Postgres cannot store.
+    #[error("must not contain \\u0000")]
+    Nul {
+        /// Member of the view.
+        member: &'static str,
+    },
+    /// The path does not begin with a slash.
+    #[error("must begin with a slash")]
     NoSlash,
-    #[error("more than {} hours ahead, or before the year 2000", PageView::MAX_HOURS_AHEAD)]
+    /// The time is too early or too late.
+    #[error("must be after the year 2000 and at most {} hours ahead", PageView::MAX_HOURS_AHEAD)]
     Time,
 }
 
 impl InvalidView {
-    /// Which member of the view is at fault.
+    /// Returns the name of the invalid member.
     pub fn member(&self) -> &'static str {
         match self {
             Self::Length { member, .. } | Self::Nul { member } => member,
@@ -140,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_names_a_path() {
+    fn a_view_has_a_path_that_begins_with_a_slash() {
         for path in ["/", "/a?b=c", &format!("/{}", "é".repeat(2047))] {
             assert_eq!(view(path).faults(at(0)), [], "{path}");
         }
@@ -150,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
+    fn all_faults_are_returned_at_once() {
         let wrong = PageView {
             referrer: Some(String::new()),
             user_agent: Some("x".repeat(1025)),
@@ -163,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_may_run_a_day_ahead_but_not_be_unset() {
+    fn a_clock_may_run_a_day_ahead_but_must_be_set() {
         let viewed = |seconds| PageView { viewed_at: at(seconds), ..view("/") };
         assert_eq!(members(&viewed(24 * 3600)), [""; 0]);
         assert_eq!(members(&viewed(24 * 3600 + 1)), ["viewed_at"]);
@@ -171,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_has_a_stream() {
+    fn each_day_has_its_own_stream() {
         assert_eq!(stream(at(0)).as_str(), "page_view-2023-11-14");
     }
 }

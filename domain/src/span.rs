@@ -1,4 +1,4 @@
-//! A length of time as people write it: `250ms`, `30s`, `5m`, `12h`, `7d`.
+//! Durations as text: `250ms`, `30s`, `5m`, `12h`, `7d`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time, written `250ms`, `30s`, `5m`, `12h` or `7d`. In JSON also a whole number of
-/// seconds.
+/// A duration, written `250ms`, `30s`, `5m`, `12h` or `7d`; in JSON also a whole number of seconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
 impl Span {
-    /// Longest text: all milliseconds a `u64` can sensibly count have fewer digits.
+    /// Maximum length of the text in bytes.
     pub const MAX_BYTES: usize = 16;
 }
 
@@ -42,9 +41,9 @@ impl FromStr for Span {
     }
 }
 
-/// Why a text is not a length of time.
+/// The text is not a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a length of time is a whole number with a unit: 250ms, 30s, 5m, 12h or 7d")]
+#[error("a duration is a whole number with a unit: 250ms, 30s, 5m, 12h or 7d")]
 pub struct InvalidSpan;
 
 impl fmt::Display for Span {
@@ -75,7 +74,7 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a length of time: `30s`, `5m`, or a number of seconds")]
+        #[serde(untagged, expecting = "a duration: `30s`, `5m`, or a number of seconds")]
         enum Form {
             Seconds(u32),
             Text(String),
@@ -92,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_read_as_they_show() {
+    fn a_span_is_parsed_from_its_own_text() {
         for text in ["0ms", "250ms", "30s", "5m", "12h", "7d"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }

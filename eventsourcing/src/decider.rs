@@ -1,4 +1,5 @@
-//! The decider: a state, what it says to a command, and how an event changes it.
+//! Deciders: pure business rules that turn a command and a state into events, and an event and a
+//! state into the next state.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,26 +7,35 @@ use serde_json::Value;
 use crate::event::{CodecError, Event, decode};
 use crate::rejection::Reject;
 
-/// What a decider says: the events that follow, or why nothing may.
+/// The result of a command: the events to append, or the rejection.
 pub type Decision<D> = Result<Vec<<D as Decider>::Event>, <D as Decider>::Rejection>;
 
-/// One stream's rules. The `Default` is the state of a stream without events.
+/// The business rules of one stream. `Default` is the initial state, before the first event.
+///
+/// Implementations are pure: times and ids arrive on the command, so folding the same events always
+/// yields the same state.
 pub trait Decider: Default + Clone + Serialize + Send + Sync + 'static {
-    /// Category of the streams it decides for.
+    /// Category of the decider's streams.
     const CATEGORY: &'static str;
+    /// Requests to change the stream.
     type Command: Send;
+    /// Events of the stream.
     type Event: Event;
+    /// Reasons to refuse a command.
     type Rejection: Reject;
 
-    /// What follows from `command`, given everything that happened before. A request that is
-    /// already true returns no events.
+    /// Decides `command` in this state and returns the events to append. A request that is already
+    /// fulfilled returns no events.
+    ///
+    /// # Errors
+    /// Returns the rejection if the command is not allowed in this state.
     fn decide(&self, command: Self::Command) -> Decision<Self>;
 
-    /// The state after `event`. Total: what happened is not questioned.
+    /// Returns the state after `event`. Total: a recorded event is never refused.
     #[must_use]
     fn evolve(self, event: &Self::Event) -> Self;
 
-    /// The state after all of `events`.
+    /// Returns the state after all of `events`, starting from the initial state.
     fn fold<'a>(events: impl IntoIterator<Item = &'a Self::Event>) -> Self
     where
         Self::Event: 'a,
@@ -34,27 +44,34 @@ pub trait Decider: Default + Clone + Serialize + Send + Sync + 'static {
     }
 }
 
-/// A decider whose type nobody has to know: for looking at the past of any stream.
+/// A type-erased decider, used to fold a stream of any category.
 #[derive(Debug, Clone, Copy)]
 pub struct AnyDecider {
-    /// Category of the streams it decides for.
+    /// Category of the decider's streams.
     pub category: &'static str,
-    /// The state of a stream without events.
+    /// Returns the initial state: that of a stream without events.
     pub initial_state: fn() -> Box<dyn State>,
 }
 
 impl AnyDecider {
-    /// `D`, without its type.
+    /// Erases the type of the decider `D`.
     pub const fn of<D: Decider>() -> Self {
         Self { category: D::CATEGORY, initial_state: || Box::new(D::default()) }
     }
 }
 
-/// The state of a stream, folded from events as they are stored.
+/// A type-erased state of a stream, folded from stored events.
 pub trait State: Send {
+    /// Decodes one stored event and applies it.
+    ///
+    /// # Errors
+    /// Returns an error, and leaves the state unchanged, if the event cannot be decoded.
     fn fold(&mut self, event_type: &str, version: i16, data: &str) -> Result<(), CodecError>;
 
-    /// As people and programs see it.
+    /// Serializes the state to the JSON that the API shows.
+    ///
+    /// # Errors
+    /// Returns an error if the state cannot be serialized.
     fn to_json(&self) -> serde_json::Result<Value>;
 }
 
@@ -70,17 +87,17 @@ impl<D: Decider> State for D {
     }
 }
 
-/// One event follows.
+/// Accepts a command with one event.
 pub fn accept<E, R>(event: E) -> Result<Vec<E>, R> {
     Ok(vec![event])
 }
 
-/// Nothing follows: what was asked is already so.
+/// Accepts a command without an event: the request is already fulfilled.
 pub fn nothing<E, R>() -> Result<Vec<E>, R> {
     Ok(Vec::new())
 }
 
-/// The command is refused.
+/// Rejects a command.
 pub fn reject<E, R>(rejection: R) -> Result<Vec<E>, R> {
     Err(rejection)
 }

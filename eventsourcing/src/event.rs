@@ -1,4 +1,4 @@
-//! The words of the log: stream, version, position, event; and the one form events are stored in.
+//! Streams, versions, positions and events, and the encoding of events in the log.
 
 use std::fmt;
 
@@ -10,20 +10,24 @@ use uuid::Uuid;
 
 use crate::tagged::Tagged;
 
-/// A set of facts that can happen to one kind of stream.
+/// The event set of one kind of stream.
 ///
 /// Implemented by an enum with `#[serde(tag = "type", content = "data", rename_all =
-/// "snake_case")]`; the store splits that form into its columns. Every variant carries data.
+/// "snake_case")]`; the log stores the two parts in separate columns. Every variant carries data: a
+/// variant without fields is written `Variant {}`.
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Every event type of the set with the schema version written today.
+    /// Every event type of the set with its current schema version.
     const TYPES: &'static [(&'static str, i16)];
-    /// How older schema versions become today's, one step each.
+    /// Upcasts from older schema versions to the current one, one version each.
     const UPCASTS: &'static [Upcast] = &[];
 }
 
-/// What a reader of the log understands: one [`Event`] set, or several side by side.
+/// The events that a consumer decodes: one [`Event`] set, or a [`union!`](crate::union) of several.
 pub trait EventSet: Sized + Send + Sync + 'static {
-    /// Reads an event from its stored form, upcasting it to today's schema.
+    /// Decodes a stored event and upcasts it to the current schema version.
+    ///
+    /// # Errors
+    /// As for [`decode`].
     fn read(event_type: &str, schema_version: i16, data: &str) -> Result<Self, CodecError>;
 }
 
@@ -33,7 +37,8 @@ impl<E: Event> EventSet for E {
     }
 }
 
-/// Several event sets of a context as one enum, for those who read more than one of its streams.
+/// Combines several event sets of a context into one enum, for consumers of more than one of its
+/// categories.
 ///
 /// `eventsourcing::union!(pub enum Event { Product(product::Event), Stock(stock_item::Event) })`
 #[macro_export]
@@ -42,7 +47,10 @@ macro_rules! union {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
         pub enum $name {
-            $($variant($set),)+
+            $(
+                #[doc = concat!("An event of [`", stringify!($set), "`].")]
+                $variant($set),
+            )+
         }
 
         impl $crate::event::EventSet for $name {
@@ -63,18 +71,20 @@ macro_rules! union {
     };
 }
 
-/// One step from a schema version of an event type to the next. Events are never rewritten; they
-/// are brought up to date each time they are read.
+/// An upcast: converts the data of one event type from one schema version to the next. Stored events
+/// are never rewritten; they are upcast each time they are decoded.
 #[derive(Debug, Clone, Copy)]
 pub struct Upcast {
+    /// Event type to convert.
     pub event_type: &'static str,
-    /// The version this step starts from; it ends at `from + 1`.
+    /// Schema version to convert from; the result has version `from + 1`.
     pub from: i16,
+    /// Changes the members of the event's data in place.
     pub apply: fn(&mut Map<String, Value>),
 }
 
-/// A place in the log. The first event has position 1; 0 is before it. Positions have no gaps and
-/// follow the order of commits.
+/// The position of an event in the log. The first event has position 1; 0 is before it. Positions
+/// have no gaps and follow the order of commits.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -82,7 +92,7 @@ pub struct Upcast {
 pub struct Position(pub i64);
 
 impl Position {
-    /// Before the first event.
+    /// The position before the first event.
     pub const START: Self = Self(0);
 }
 
@@ -92,7 +102,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// How many events a stream holds: its first event makes it version 1.
+/// The version of a stream: the number of its events. The first event has version 1.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -100,7 +110,7 @@ impl fmt::Display for Position {
 pub struct Version(pub i64);
 
 impl Version {
-    /// A stream that does not exist yet.
+    /// The version of a stream that does not exist yet.
     pub const NONE: Self = Self(0);
 }
 
@@ -110,21 +120,26 @@ impl fmt::Display for Version {
     }
 }
 
-/// The name of a stream: `category-key`. The category holds no `-`; the key may.
+/// The id of a stream: `category-key`. The category holds no `-`; the key may.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct StreamId(Box<str>);
 
 impl StreamId {
-    /// Longest stream id in bytes: it stands in two indexes of the log.
+    /// Maximum length of a stream id in bytes. It is part of two indexes of the log.
     pub const MAX_BYTES: usize = 256;
 
-    /// The stream of `key` in a category known at compile time.
+    /// Builds the id of the stream of `key` in `category`. The caller ensures that `category` holds
+    /// no `-` and that the id is at most [`Self::MAX_BYTES`] long.
     pub fn new(category: &'static str, key: impl fmt::Display) -> Self {
         Self(format!("{category}-{key}").into())
     }
 
-    /// Reads a stream id that came from outside.
+    /// Parses a stream id, such as one from a request.
+    ///
+    /// # Errors
+    /// Returns an error if the category or the key is empty, or the text is longer than
+    /// [`Self::MAX_BYTES`] or contains a NUL character.
     pub fn parse(text: &str) -> Result<Self, InvalidStreamId> {
         let well_formed = text
             .split_once('-')
@@ -136,14 +151,17 @@ impl StreamId {
         }
     }
 
+    /// Returns the whole id, `category-key`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// Returns the part before the first `-`.
     pub fn category(&self) -> &str {
         self.0.split_once('-').map_or(&*self.0, |(category, _)| category)
     }
 
+    /// Returns the part after the first `-`.
     pub fn key(&self) -> &str {
         self.0.split_once('-').map_or("", |(_, key)| key)
     }
@@ -169,58 +187,71 @@ impl From<StreamId> for String {
     }
 }
 
+/// The text is not a stream id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a stream id is `category-key`, at most {} bytes", StreamId::MAX_BYTES)]
+#[error("a stream id is `category-key`, at most {} bytes, without NUL", StreamId::MAX_BYTES)]
 pub struct InvalidStreamId;
 
-/// What surrounds an event: who asked, and what it follows from.
+/// Metadata of an event: who caused it, and the request and event it follows from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// Shared by everything that follows from one request.
+    /// Id shared by all events that follow from one request; `None` if the request has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<Uuid>,
-    /// The event that led to this one.
+    /// Id of the event that caused this one; `None` if a request caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<Uuid>,
-    /// The subject of the token, or the name of the process that acted.
+    /// Subject of the caller's token, or name of the process that appended the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// W3C trace context of the request.
+    /// W3C trace context of the request (`traceparent` header); `None` if it is not traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
 }
 
-/// An event as it stands in the log.
+/// An event with its place in the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded<E> {
+    /// Position in the log.
     pub position: Position,
+    /// Unique id. Appending an event whose id is in the log is a duplicate.
     pub id: Uuid,
+    /// Stream the event belongs to.
     pub stream: StreamId,
+    /// Version of the stream after the event.
     pub version: Version,
-    /// When the store wrote it: its own clock, microseconds, never decreasing.
+    /// Time of the append by the event store's clock, in microseconds; never decreasing.
     pub recorded_at: DateTime<Utc>,
+    /// Who caused the event, and what it follows from.
     pub metadata: Metadata,
+    /// The decoded event.
     pub event: E,
 }
 
 impl<E> Recorded<E> {
-    /// What happened, apart from when and where it was recorded.
+    /// Separates the event from its place in the log.
     pub fn split(self) -> (Recorded<()>, E) {
         let Self { position, id, stream, version, recorded_at, metadata, event } = self;
         (Recorded { position, id, stream, version, recorded_at, metadata, event: () }, event)
     }
 }
 
-/// An event in its stored form.
+/// An event in the form the log stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
+    /// Event type, in `snake_case`.
     pub event_type: Box<str>,
+    /// Current schema version of the event type.
     pub schema_version: i16,
-    /// JSON text.
+    /// Data of the event as JSON text.
     pub data: Box<str>,
 }
 
-/// Brings an event into its stored form.
+/// Encodes an event with the current schema version of its type.
+///
+/// # Errors
+/// Returns an error if `E` is not tagged as [`Event`] requires, does not list the type in
+/// [`Event::TYPES`], or cannot be serialized.
 pub fn encode<E: Event>(event: &E) -> Result<Encoded, CodecError> {
     let tagged = serde_json::to_string(event).map_err(CodecError::Json)?;
     // Adjacent tagging always writes `{"type":"…","data":…}` in this order.
@@ -231,7 +262,11 @@ pub fn encode<E: Event>(event: &E) -> Result<Encoded, CodecError> {
     Ok(Encoded { event_type: event_type.into(), schema_version, data: data.into() })
 }
 
-/// Reads an event from its stored form, upcasting it to today's schema.
+/// Decodes a stored event and upcasts it to the current schema version.
+///
+/// # Errors
+/// Returns an error if the type is not one of the set, its schema version is newer than this build
+/// or lacks an upcast, or the data does not fit the type.
 pub fn decode<E: Event>(
     event_type: &str,
     schema_version: i16,
@@ -267,17 +302,84 @@ fn current_version<E: Event>(event_type: &str) -> Result<i16, CodecError> {
         .ok_or_else(|| CodecError::UnknownType(event_type.into()))
 }
 
-/// Why an event could not be brought into, or read from, its stored form.
+/// Why an event cannot be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
-    #[error("the event is not valid JSON of its type")]
+    /// The data is not valid JSON, or does not fit the event type.
+    #[error("the data does not fit the event type")]
     Json(#[source] serde_json::Error),
+    /// The event set does not serialize to `{"type": …, "data": …}`.
     #[error("the event set is not tagged with `type` and `data`")]
     NotTagged,
-    #[error("event type `{0}` is not known to this reader")]
+    /// The event set has no event of this type.
+    #[error("event type `{0}` is unknown to this event set")]
     UnknownType(Box<str>),
-    #[error("event type `{event_type}` has schema version {schema_version}, newer than this build")]
-    NewerSchema { event_type: Box<str>, schema_version: i16 },
+    /// A newer build wrote the event.
+    #[error(
+        "event type `{event_type}` has schema version {schema_version}, newer than this build; upgrade"
+    )]
+    NewerSchema {
+        /// Type of the event.
+        event_type: Box<str>,
+        /// Schema version of the event.
+        schema_version: i16,
+    },
+    /// An upcast is missing from [`Event::UPCASTS`].
     #[error("event type `{event_type}` has no upcast from schema version {from}")]
-    NoUpcast { event_type: Box<str>, from: i16 },
+    NoUpcast {
+        /// Type of the event.
+        event_type: Box<str>,
+        /// Schema version that has no upcast.
+        from: i16,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::{CodecError, Event, Upcast, decode};
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type", content = "data", rename_all = "snake_case")]
+    enum Sample {
+        Measured { celsius: f64, by: String },
+    }
+
+    impl Event for Sample {
+        const TYPES: &'static [(&'static str, i16)] = &[("measured", 3)];
+        const UPCASTS: &'static [Upcast] = &[
+            Upcast {
+                event_type: "measured",
+                from: 1,
+                apply: |fields| {
+                    let degrees = fields.remove("degrees").unwrap_or_default();
+                    fields.insert("celsius".into(), degrees);
+                },
+            },
+            Upcast {
+                event_type: "measured",
+                from: 2,
+                apply: |fields| {
+                    fields.insert("by".into(), "unknown".into());
+                },
+            },
+        ];
+    }
+
+    #[test]
+    fn an_event_is_upcast_one_schema_version_at_a_time() {
+        let event: Sample = decode("measured", 1, r#"{"degrees": 21.5}"#).unwrap();
+        assert_eq!(event, Sample::Measured { celsius: 21.5, by: "unknown".into() });
+        let event: Sample = decode("measured", 2, r#"{"celsius": 21.5}"#).unwrap();
+        assert_eq!(event, Sample::Measured { celsius: 21.5, by: "unknown".into() });
+    }
+
+    #[test]
+    fn an_event_of_a_newer_build_is_refused() {
+        let error = decode::<Sample>("measured", 4, "{}").unwrap_err();
+        assert!(matches!(error, CodecError::NewerSchema { .. }), "{error}");
+        let error = decode::<Sample>("weighed", 1, "{}").unwrap_err();
+        assert!(matches!(error, CodecError::UnknownType(_)), "{error}");
+    }
 }

@@ -1,14 +1,16 @@
-//! The identity of facts: things that happened whether or not we agree, and that may be reported
-//! to us more than once.
+//! Ids of facts. A fact, such as a sensor reading, is recorded without a decision and may be
+//! delivered more than once; an id derived from its content makes every delivery the same event.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// Names a fact after what identifies it: the same fact is the same event, however often it is
-/// delivered. 48 bits of a number that `ordered_by` with time stand in front, so that the log's index
-/// of ids is written at its end; a hash of `texts` and `numbers` stands behind.
+/// Derives the id of a fact (a version 8 UUID) from what identifies it.
 ///
-/// Ids stand in logs: what goes into one, and in which order, is for ever.
+/// The first 48 bits are the low bits of `ordered_by`, a number that increases with time, so that
+/// inserts go to the end of the log's index of ids. The remaining bits are a SHA-256 hash of `texts`
+/// and `numbers`.
+///
+/// Ids are stored: the inputs of an id and their order must never change.
 pub fn id(texts: &[&str], numbers: &[i64], ordered_by: i64) -> Uuid {
     let mut hash = Sha256::new();
     for text in texts {
@@ -29,14 +31,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_never_changes_its_form() {
-        // The reading 42 of device `d` of `u`, as it stands in logs.
+    fn an_id_never_changes() {
+        // Reading 42 of device `d` of user `u`, as stored in existing logs.
         let id = id(&["u", "d", ""], &[42, 1_700_000_000_000_000], 1_700_000_000_000);
         assert_eq!(id.to_string(), "018bcfe5-6800-852b-b2e2-81c9d1b2307a");
     }
 
     #[test]
-    fn texts_do_not_run_into_each_other() {
+    fn texts_are_hashed_with_their_lengths() {
         assert_ne!(id(&["ab", "c"], &[], 0), id(&["a", "bc"], &[], 0));
     }
 }

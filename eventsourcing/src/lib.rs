@@ -1,8 +1,10 @@
-//! The vocabulary of event sourcing: events and their stored form, streams, positions, deciders,
-//! facts, rejections, and helpers for tests of all of them.
+//! The vocabulary of event sourcing: events and their encoding, streams, positions, deciders, facts,
+//! rejections, and test helpers for all of them.
 //!
-//! The crate performs no I/O, reads no clock and knows no business context. `domain` writes its
-//! contexts in these words; `eventstore` stores them.
+//! The crate performs no I/O outside the test helper [`golden`], reads no clock and knows no business
+//! context. `domain` writes its contexts with these types; `eventstore` stores their events.
+
+#![warn(missing_docs)]
 
 pub mod event;
 pub mod decider;
@@ -11,6 +13,7 @@ pub mod context;
 pub mod fact;
 mod tagged;
 pub mod given;
+pub mod golden;
 
 pub use context::Context;
 pub use decider::{Decider, Decision};

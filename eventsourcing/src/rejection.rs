@@ -1,24 +1,26 @@
-//! Why a command is refused, in a form the edge can answer with.
+//! Rejections: why a command is refused, with the kind and the code that the API answers with.
 
-/// The kinds of refusal; the gateway maps each to one HTTP status.
+/// The kind of a rejection. The gateway maps each kind to one HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The command itself makes no sense.
+    /// The command is invalid in every state.
     Invalid,
-    /// What it speaks of does not exist, or not for this caller.
+    /// The target does not exist, or is not visible to the caller.
     NotFound,
-    /// The caller may not do this.
+    /// The caller is not allowed to execute the command.
     Forbidden,
-    /// It would have been fine in another state.
+    /// The current state does not allow the command.
     Conflict,
 }
 
-/// A business refusal: an error with a kind and a stable code.
+/// A rejection of a command: an error with a kind and a stable code.
 pub trait Reject: std::error::Error + Send + Sync + 'static {
+    /// Returns the kind, which determines the HTTP status.
     fn kind(&self) -> Kind;
-    /// Stable `snake_case` code that programs may rely on.
+    /// Returns the stable `snake_case` code that clients match on.
     fn code(&self) -> &'static str;
-    /// JSON pointer to the member of the request that is at fault, where one is.
+    /// Returns the JSON pointer to the invalid member of the request body; `None` if no single member
+    /// is the cause.
     fn pointer(&self) -> Option<String> {
         None
     }

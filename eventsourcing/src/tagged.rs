@@ -1,15 +1,16 @@
-//! `{"type": …, "data": …}` without writing it down: an event's type and the text of its data, read
-//! as if they stood in one object.
+//! A deserializer over an event's type and the JSON text of its data, which reads them as the object
+//! `{"type": …, "data": …}` without building its text.
 
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Error;
 
+/// An event type and its data as one adjacently tagged object.
 pub(crate) struct Tagged<'de> {
     event_type: &'de str,
     data: &'de str,
-    /// Keys that were read.
+    /// Number of keys read: 0 to 3.
     read: usize,
 }
 

@@ -1,46 +1,47 @@
-//! An alert: one device, one rule, from the reading that raised it to the one that cleared it.
+//! An alert of one device and one rule, from the reading that raised it to the one that cleared it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::published::ALERT;
 use super::rule::{Rule, Severity, Threshold};
 use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
-use eventsourcing::event::{Position, StreamId};
+use eventsourcing::event::Position;
 use eventsourcing::rejection::{Kind, Reject};
-
-pub(super) const CATEGORY: &str = "alert";
 
 pub(super) const TYPES: &[(&str, i16)] =
     &[("alert_raised", 1), ("alert_updated", 1), ("alert_cleared", 1), ("alert_acknowledged", 1)];
 
-/// The stream of one alert.
-pub fn alert_stream(id: Uuid) -> StreamId {
-    StreamId::new(CATEGORY, id)
-}
-
-/// What happened to an alert. All but the acknowledgement follow from a reading, or from a change
-/// of rules: that is their causation.
+/// Events of an alert. All but the acknowledgement are caused by a reading or a change of rules,
+/// which is their causation id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
+    /// The rule's condition held, and the alert was raised.
     AlertRaised(Box<Raised>),
-    /// It got worse. At most once a minute, by the time of the readings.
+    /// The value got worse. Recorded at most once a minute, by the time of the readings.
     AlertUpdated {
+        /// Device, rule and value.
         #[serde(flatten)]
         notice: Notice,
-        /// Readings that breached so far.
+        /// Number of breaching readings so far.
         breaches: u64,
     },
+    /// The alert ended.
     AlertCleared {
+        /// Device, rule and value.
         #[serde(flatten)]
         notice: Notice,
+        /// Why it ended.
         why: ClearReason,
     },
+    /// A user acknowledged the alert.
     AlertAcknowledged {
-        /// Subject of the token it was asked with.
+        /// Subject of the user's token.
         by: String,
+        /// Time of the request by the clock of the gateway.
         at: DateTime<Utc>,
     },
 }
@@ -49,44 +50,52 @@ impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// What everybody who is told of an alert wants to know.
+/// The data shared by all events of an alert that follow from a reading: device, rule and value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
+    /// Id of the user.
     pub user_id: String,
+    /// Id of the device.
     pub device_id: String,
+    /// Id of the rule, derived from its condition, scope and devices.
     pub rule_id: Uuid,
-    /// The rule in a few words: `battery < 20`.
+    /// Condition of the rule as text, such as `battery < 20`.
     pub rule: String,
+    /// Severity of the rule.
     pub severity: Severity,
+    /// Message of the rule.
     pub message: String,
-    /// What stood in the field; none if nothing did.
+    /// Value of the rule's field; `None` if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
+    /// Threshold of the rule; `None` if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<Threshold>,
-    /// Of the reading, by the device's clock; but never later than its receipt.
+    /// Time of the reading by the device's clock, at most its time of receipt; for a change of rules,
+    /// the time it was recorded.
     pub time: DateTime<Utc>,
-    /// Position of the reading, or of the change of rules, that led to this.
+    /// Position of the reading or the change of rules that caused the event.
     pub because: Position,
 }
 
-/// An alert was raised.
+/// The data of a raised alert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Raised {
+    /// Device, rule and value.
     #[serde(flatten)]
     pub notice: Notice,
-    /// The rule, as it was then.
+    /// The rule at that time.
     pub definition: Rule,
-    /// Version of the rules it stood in.
+    /// Version of the config that held the rule.
     pub rules_version: i64,
-    /// Whether the rule is everybody's, rather than the user's own.
+    /// Whether the rule is a default rule, rather than the user's own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_everybody: bool,
-    /// Time of the first reading in a row that breached.
+    /// Time of the first of the consecutive breaching readings.
     pub since: DateTime<Utc>,
-    /// Readings in a row that breached.
+    /// Number of consecutive breaching readings.
     pub breaches: u64,
-    /// Their positions; of many, the first and the last few.
+    /// Positions of the breaching readings; of more than 16, the first 8 and the last 8.
     pub readings: Vec<Position>,
 }
 
@@ -94,31 +103,42 @@ pub struct Raised {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClearReason {
-    /// The condition ended.
+    /// The condition of the rule does not hold any more.
     Recovered,
-    /// The rule is not in force for the device any more.
+    /// The rule is not effective for the device any more.
     RuleChanged,
 }
 
-/// An alert, as it is.
+/// The state of an alert.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Alert {
+    /// The alert does not exist yet.
     #[default]
     Unknown,
-    /// Raised, perhaps cleared: for acknowledging it, that is the same.
+    /// The alert is raised or cleared; both can be acknowledged.
     Unacknowledged,
+    /// The alert is acknowledged.
     Acknowledged,
 }
 
+/// Commands of an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Acknowledge { by: String, at: DateTime<Utc> },
+    /// Acknowledges the alert; does nothing if it is acknowledged already.
+    Acknowledge {
+        /// Subject of the user's token.
+        by: String,
+        /// Current time.
+        at: DateTime<Utc>,
+    },
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    #[error("there is no such alert")]
+    /// The alert does not exist.
+    #[error("the alert does not exist")]
     Unknown,
 }
 
@@ -137,7 +157,7 @@ impl Reject for Rejection {
 }
 
 impl Decider for Alert {
-    const CATEGORY: &'static str = CATEGORY;
+    const CATEGORY: &'static str = ALERT;
     type Command = Command;
     type Event = Event;
     type Rejection = Rejection;
@@ -147,7 +167,7 @@ impl Decider for Alert {
             (Command::Acknowledge { by, at }, Self::Unacknowledged) => {
                 accept(Event::AlertAcknowledged { by, at })
             }
-            (Command::Acknowledge { .. }, Self::Acknowledged) => nothing(), // The first one counts.
+            (Command::Acknowledge { .. }, Self::Acknowledged) => nothing(), // The first acknowledgement counts.
             (Command::Acknowledge { .. }, Self::Unknown) => reject(Rejection::Unknown),
         }
     }

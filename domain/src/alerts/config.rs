@@ -1,5 +1,5 @@
-//! The rules of one user, or of everybody: seed 003's `{"temperature_max", "rules"}`. Each change
-//! of them is an event, and the stream's version is theirs.
+//! A config: the rules of one user, or the default rules, as `{"temperature_max", "rules"}`. Each
+//! change is an event; the version of the stream is the version of the config.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,58 +7,30 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::published::{RULES, RULES_CONFIGURED, Scope};
 use super::rule::{Operator, Rule, Severity, Threshold};
-use eventsourcing::StreamId;
 use eventsourcing::decider::{Decider, Decision, accept, nothing};
 use eventsourcing::rejection::{Kind, Reject};
 
-pub(super) const CATEGORY: &str = "rules";
+pub(super) const TYPES: &[(&str, i16)] = &[(RULES_CONFIGURED, 1)];
 
-pub(super) const TYPES: &[(&str, i16)] = &[("rules_configured", 1)];
-
-/// Whose rules they are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
-    /// Of everybody who has none more specific.
-    Everybody,
-    User(Box<str>),
-}
-
-impl Scope {
-    /// Key of everybody's stream; no user id holds a `~`.
-    const EVERYBODY: &'static str = "~";
-
-    /// The scope of a stream of this category.
-    pub fn of_stream(stream: &StreamId) -> Self {
-        match stream.key() {
-            Self::EVERYBODY => Self::Everybody,
-            user_id => Self::User(user_id.into()),
-        }
-    }
-}
-
-/// The stream of the rules of `scope`.
-pub fn rules_stream(scope: &Scope) -> StreamId {
-    match scope {
-        Scope::Everybody => StreamId::new(CATEGORY, Scope::EVERYBODY),
-        Scope::User(user_id) => StreamId::new(CATEGORY, user_id),
-    }
-}
-
-/// Rules as they are unparsed, kept and shown.
+/// The rules of one scope, in the form in which they are sent, stored and shown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Short for a rule `temperature > …`.
+    /// Shorthand for a rule `temperature > …`; `None` for no such rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature_max: Option<f64>,
+    /// The rules, at most [`Self::MAX_RULES`].
     #[serde(default)]
     pub rules: Vec<Rule>,
 }
 
-/// One thing that is wrong with a config, and where: a JSON pointer.
+/// A fault of a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// JSON pointer to the invalid value; empty for the whole config.
     pub pointer: String,
+    /// What is wrong, for people.
     pub reason: String,
 }
 
@@ -69,19 +41,22 @@ impl fmt::Display for Fault {
 }
 
 impl Config {
-    /// Most rules in one config.
+    /// Maximum number of rules in one config.
     pub const MAX_RULES: usize = 100;
-    /// Largest config, in bytes.
+    /// Maximum size of a config in bytes.
     pub const MAX_BYTES: usize = 64 * 1024;
 
-    /// Reads a config, and says everything that is wrong with it.
+    /// Parses and validates a config.
+    ///
+    /// # Errors
+    /// Returns all faults, at least one.
     pub fn parse(bytes: &[u8]) -> Result<Self, Vec<Fault>> {
         let fault = |pointer: String, reason: String| Fault { pointer, reason };
         let whole = |reason: String| vec![fault(String::new(), reason)];
         if bytes.len() > Self::MAX_BYTES {
             return Err(whole(format!("a config is at most {} bytes", Self::MAX_BYTES)));
         }
-        // serde would read a list into a struct, member by member.
+        // serde accepts an array as a struct, member by member.
         let is_object = |text: &[u8]| text.trim_ascii_start().starts_with(b"{");
         if !is_object(bytes) {
             return Err(whole("must be an object".to_owned()));
@@ -113,14 +88,14 @@ impl Config {
         let config = Self { temperature_max: unparsed.temperature_max, rules };
         if faults.is_empty() {
             faults.extend(config.duplicates().map(|(index, first)| {
-                let reason = format!("judges the same as the rule at /rules/{first}");
+                let reason = format!("duplicate of the rule at /rules/{first}");
                 fault(format!("/rules/{index}"), reason)
             }));
         }
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 
-    /// Every rule, `temperature_max` among them.
+    /// Returns all rules, including the one that `temperature_max` stands for.
     pub fn all(&self) -> impl Iterator<Item = Rule> + '_ {
         let shorthand = self.temperature_max.map(|max| {
             let message = format!("Temperature above {max}");
@@ -129,7 +104,8 @@ impl Config {
         shorthand.into_iter().chain(self.rules.iter().cloned())
     }
 
-    /// Rules that judge just what another does, each with the index of that one.
+    /// Returns the index of each rule with the same identity as an earlier rule, with the index of the
+    /// earlier one.
     fn duplicates(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let mut first: HashMap<String, usize> = HashMap::new();
         self.rules.iter().enumerate().filter_map(move |(index, rule)| {
@@ -139,7 +115,7 @@ impl Config {
     }
 }
 
-/// A config with its rules unread, so that each is answered for on its own.
+/// A config whose rules are not parsed yet, so that the faults of each are reported separately.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnparsedConfig {
@@ -150,10 +126,13 @@ struct UnparsedConfig {
 }
 
 impl Rule {
-    /// A rule with nothing but seed 003's four members.
+    /// Creates a rule with default values for all other members.
+    ///
+    /// # Panics
+    /// Panics if `key` is not a valid [`Key`](super::Key).
     pub fn new(key: &str, operator: Operator, threshold: Threshold, message: String) -> Self {
         Self {
-            key: super::Key::parse(key).expect("the caller knows the key"),
+            key: super::Key::parse(key).expect("the key is valid"),
             operator,
             threshold: Some(threshold),
             message,
@@ -167,7 +146,8 @@ impl Rule {
         }
     }
 
-    /// What makes it the rule it is: all but what people are told and how loud.
+    /// Serializes what identifies the rule: all members but message, severity and `enabled`. Rule ids
+    /// are derived from it, so it must not change.
     pub(super) fn identity(&self) -> String {
         let judged = Self {
             message: String::new(),
@@ -175,10 +155,10 @@ impl Rule {
             enabled: true,
             ..self.clone()
         };
-        serde_json::to_string(&judged).expect("a rule is always JSON")
+        serde_json::to_string(&judged).expect("a rule is serializable")
     }
 
-    /// What is wrong with it: the member, and why.
+    /// Validates the rule and returns every fault with the name of its member.
     fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
         let mut check = |holds: bool, member, reason: &dyn Fn() -> String| {
@@ -208,14 +188,16 @@ impl Rule {
             _ => false,
         };
         check(fits, "threshold", &|| match self.operator {
-            Operator::IsMissing => format!("`{operator}` is compared with nothing"),
+            Operator::IsMissing => format!("`{operator}` has no threshold"),
             Operator::Between | Operator::Outside => {
                 format!("`{operator}` needs `[low, high]`, the lower bound first")
             }
             Operator::Equal | Operator::NotEqual => {
                 format!("`{operator}` needs a number, a text, or true or false")
             }
-            _ => format!("`{operator}` needs a number"),
+            Operator::Above | Operator::Below | Operator::AtLeast | Operator::AtMost => {
+                format!("`{operator}` needs a number")
+            }
         });
         if let Some(Threshold::Text(text)) = &self.threshold {
             let fits = text.chars().count() <= Self::MAX_TEXT && !text.contains('\0');
@@ -259,19 +241,21 @@ fn text_limit(most: usize) -> String {
     format!("at most {most} characters, and no NUL")
 }
 
-/// Somebody's rules changed.
+/// Events of the rules of a scope.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
+    /// The rules of a scope were replaced.
     RulesConfigured(Configured),
 }
 
-/// The rules as they are from here on; all of them, not what changed.
+/// The data of `rules_configured`: the complete rules of a scope, not the difference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Configured {
-    /// Whose they are; everybody's if nobody is named.
+    /// Id of the user; `None` for the default rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
+    /// The rules.
     #[serde(flatten)]
     pub config: Config,
 }
@@ -281,7 +265,7 @@ impl eventsourcing::Event for Event {
 }
 
 impl Event {
-    /// The rules of `scope` are `config` now.
+    /// Returns the event that makes `config` the rules of `scope`.
     pub fn configured(scope: &Scope, config: Config) -> Self {
         let user_id = match scope {
             Scope::Everybody => None,
@@ -291,19 +275,26 @@ impl Event {
     }
 }
 
-/// The rules of one scope, as they are.
+/// The state of the rules of one scope.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Rules {
+    /// Current config; initially empty.
     pub config: Config,
 }
 
-/// What can be asked of rules.
+/// Commands of rules.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    Configure { scope: Scope, config: Config },
+    /// Replaces the rules; does nothing if they are the same.
+    Configure {
+        /// User the rules belong to, or the default rules.
+        scope: Scope,
+        /// The new rules.
+        config: Config,
+    },
 }
 
-/// Nothing that can be read as a config is refused.
+/// No command is refused: [`Config::parse`] validates the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {}
 
@@ -318,7 +309,7 @@ impl Reject for Rejection {
 }
 
 impl Decider for Rules {
-    const CATEGORY: &'static str = CATEGORY;
+    const CATEGORY: &'static str = RULES;
     type Command = Command;
     type Event = Event;
     type Rejection = Rejection;

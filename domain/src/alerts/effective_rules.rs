@@ -1,38 +1,39 @@
-//! Which rules are in force for a device: the most specific first.
+//! The effective rules of a device: which of the configured rules apply to it.
 //!
-//! Rules about the same field with the same operator are one **question**. A question is answered
-//! by the most specific rules that ask it: those of the user that name the device, then those whose
-//! pattern fits (the more letters it has, the more specific), then those for all of the user's
-//! devices, and then everybody's, in the same order. A rule that is switched off answers too, by
-//! silence.
+//! Rules with the same key and operator form a group. Of each group only the most specific rules are
+//! effective: the user's rules before the default rules; within each, rules that name the device, then
+//! rules whose pattern matches (the more characters besides `*`, the more specific), then rules for
+//! all devices. A disabled rule takes part in the selection and hides less specific ones.
 
 use uuid::Uuid;
 
-use super::config::{Config, Scope};
+use super::config::Config;
+use super::published::Scope;
 use super::rule::Rule;
 use eventsourcing::fact;
 
-/// A rule that is in force for a device.
+/// A rule that is effective for a device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EffectiveRule {
-    /// Names what the rule judges, whose it is, and for which devices.
+    /// Id derived from the rule's condition, scope and devices.
     pub id: Uuid,
+    /// The rule.
     pub rule: Rule,
-    /// Whether it is everybody's.
+    /// Whether it is a default rule, rather than the user's own.
     pub of_everybody: bool,
-    /// Version of the rules it stands in.
+    /// Version of the config that holds it.
     pub version: i64,
 }
 
-/// How specific a rule is: the user's own before everybody's, then by pattern.
+/// How specific a rule is: whether it is the user's own, then how specific its pattern is.
 type Specificity = (bool, usize);
 
-/// A name fits before any pattern does.
+/// The specificity of a rule that names the device; higher than that of any pattern.
 const NAMED: usize = usize::MAX;
 
 impl EffectiveRule {
-    /// The rules in force for `device_id`, out of everybody's and those of its user, each with the
-    /// version it has.
+    /// Selects the rules that are effective for `device_id` from the default config and the config of
+    /// its user, each given with its scope and version.
     pub fn select(configs: &[(Scope, i64, &Config)], device_id: &str) -> Vec<Self> {
         let mut candidates: Vec<(Specificity, Self)> = Vec::new();
         for (scope, version, config) in configs {
@@ -44,28 +45,28 @@ impl EffectiveRule {
                 candidates.push(((!of_everybody, fit), effective));
             }
         }
-        let question = |rule: &Rule| (rule.key.clone(), rule.operator);
-        let answers = |candidate: &(Specificity, Self)| {
-            let asked = question(&candidate.1.rule);
+        let group = |rule: &Rule| (rule.key.clone(), rule.operator);
+        let is_effective = |candidate: &(Specificity, Self)| {
+            let own = group(&candidate.1.rule);
             candidate.1.rule.enabled
                 && !candidates
                     .iter()
-                    .any(|other| other.0 > candidate.0 && question(&other.1.rule) == asked)
+                    .any(|other| other.0 > candidate.0 && group(&other.1.rule) == own)
         };
-        let chosen: Vec<bool> = candidates.iter().map(answers).collect();
+        let chosen: Vec<bool> = candidates.iter().map(is_effective).collect();
         let mut chosen: Vec<_> = candidates
             .into_iter()
             .zip(chosen)
             .filter_map(|((_, rule), chosen)| chosen.then_some(rule))
             .collect();
-        // `temperature_max` may say what a rule says.
+        // `temperature_max` may be equal to a rule.
         let mut seen = std::collections::HashSet::new();
         chosen.retain(|rule| seen.insert(rule.id));
         chosen
     }
 }
 
-/// How well a rule fits a device; None if it does not.
+/// Returns how specific a pattern is for a device, or `None` if it does not match.
 fn specificity(pattern: Option<&str>, device_id: &str) -> Option<usize> {
     match pattern {
         None => Some(0),
@@ -77,8 +78,8 @@ fn specificity(pattern: Option<&str>, device_id: &str) -> Option<usize> {
     }
 }
 
-/// Whether `text` fits `pattern`, in which `*` stands for any number of characters. Goes back only
-/// to the last `*`, so a long pattern costs no more than its length times the text's.
+/// Returns whether `text` matches `pattern`, in which `*` matches any number of characters. It
+/// backtracks to the last `*` only, so the cost is at most the product of both lengths.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -98,7 +99,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
-/// Ids stand in alerts: what goes into one is for ever.
+/// Derives the id of a rule. Ids are stored in alerts: the inputs must never change.
 fn rule_id(scope: &Scope, rule: &Rule) -> Uuid {
     let scope = match scope {
         Scope::Everybody => "~",
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_rules_answer_a_question() {
+    fn only_the_most_specific_rules_of_a_group_are_effective() {
         let everybody = vec![rule(1.0, None), rule(2.0, Some("d-1"))];
         let own = vec![rule(3.0, None), rule(4.0, Some("d-*")), rule(5.0, Some("d-1"))];
         assert_eq!(effective_rules(everybody.clone(), own.clone(), "d-1"), ["t > 5"]);
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn several_rules_as_specific_answer_together() {
+    fn equally_specific_rules_are_all_effective() {
         let mut other = rule(9.0, None);
         other.operator = Operator::Below;
         let own = vec![rule(3.0, None), rule(4.0, None), other];
@@ -146,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_is_switched_off_keeps_others_away() {
+    fn a_disabled_rule_hides_less_specific_rules() {
         let off = Rule { enabled: false, ..rule(5.0, Some("d")) };
         assert!(effective_rules(vec![rule(1.0, None)], vec![rule(2.0, None), off], "d").is_empty());
     }
 
     #[test]
-    fn a_pattern_stands_for_any_number_of_characters() {
+    fn a_star_matches_any_number_of_characters() {
         for (pattern, text, fits) in [
             ("*", "", true),
             ("*", "anything", true),
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_stays_itself_when_only_its_words_change() {
+    fn the_id_of_a_rule_does_not_depend_on_its_message() {
         let scope = Scope::User("u".into());
         let one = rule(1.0, None);
         let louder = Rule { message: "Hot!".into(), ..one.clone() };

@@ -1,4 +1,4 @@
-//! Why an alert was raised, step by step: the readings, and what the rule made of each.
+//! The explanation of an alert: the readings that led to it, and how the rule evaluated each.
 
 use chrono::{DateTime, Utc};
 
@@ -7,24 +7,27 @@ use super::reading::{FieldValue, Reading};
 use crate::span::Span;
 use eventsourcing::event::Position;
 
-/// A reading that led to an alert.
+/// A reading that led to an alert, with its evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
+    /// Position of the reading.
     pub position: Position,
+    /// Time of the reading by the device's clock, at most its time of receipt.
     pub time: DateTime<Utc>,
-    /// What stood in the rule's field.
+    /// Value of the rule's field; `None` if it is missing.
     pub value: Option<serde_json::Value>,
-    /// What the rule made of it.
+    /// How the rule evaluated it, for people.
     pub verdict: String,
 }
 
-/// The steps that led to `raised`. `readings` are those whose positions it names.
+/// Returns the steps that led to `raised`. `readings` holds the readings at the positions it lists,
+/// each with position and time of receipt.
 pub fn explain(raised: &Raised, readings: &[(Position, DateTime<Utc>, Reading)]) -> Vec<Step> {
     let rule = &raised.definition;
     let all = raised.readings.len();
     let steps = readings.iter().filter_map(|(position, recorded_at, reading)| {
         let index = raised.readings.iter().position(|known| known == position)?;
-        // Of many, the first and the last are named: the second half counts from the end.
+        // Of many readings only the first and last are listed: the second half counts from the end.
         let from_end = u64::try_from(all - index).unwrap_or(u64::MAX);
         let number = if index < all / 2 {
             u64::try_from(index).unwrap_or(u64::MAX) + 1
@@ -32,12 +35,11 @@ pub fn explain(raised: &Raised, readings: &[(Position, DateTime<Utc>, Reading)])
             raised.breaches + 1 - from_end
         };
         let time = reading.time.min(*recorded_at);
-        let mut verdict = vec![match reading.get(&rule.key) {
-            FieldValue::Missing => format!("`{}` is missing", rule.key),
-            value => {
-                let value = value.to_json().unwrap_or_default();
-                format!("{value} breaches `{}`", rule.label())
-            }
+        let value = reading.get(&rule.key);
+        let mut verdict = vec![if value == FieldValue::Missing {
+            format!("`{}` is missing", rule.key)
+        } else {
+            format!("{} breaches `{}`", value.to_json().unwrap_or_default(), rule.label())
         }];
         if rule.times > 1 {
             verdict.push(format!("breach {number} of {} in a row", rule.times));
@@ -49,8 +51,8 @@ pub fn explain(raised: &Raised, readings: &[(Position, DateTime<Utc>, Reading)])
         if *position == raised.notice.because {
             verdict.push("the alert is raised".to_owned());
         }
-        let value = reading.get(&rule.key).to_json();
-        Some(Step { position: *position, time, value, verdict: verdict.join("; ") })
+        let (value, verdict) = (value.to_json(), verdict.join("; "));
+        Some(Step { position: *position, time, value, verdict })
     });
     steps.collect()
 }

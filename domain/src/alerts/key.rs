@@ -1,11 +1,11 @@
-//! Which field of a reading a rule looks at.
+//! The key of a rule: which field of a reading it evaluates.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A field of a reading: a name, a dotted path (`engine.pressure`) or a JSON pointer
-/// (`/engine/pressure`). A field whose own name has the dots in it goes first.
+/// The key of a field of a reading: a name, a dotted path (`engine.pressure`) or a JSON pointer
+/// (`/engine/pressure`). A field whose own name contains the dots takes precedence over a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Key {
@@ -14,11 +14,16 @@ pub struct Key {
 }
 
 impl Key {
-    /// Longest key, in bytes.
+    /// Maximum length in bytes.
     pub const MAX_BYTES: usize = 200;
-    /// Deepest field a key reaches.
+    /// Maximum number of steps of a path.
     pub const MAX_STEPS: usize = 8;
 
+    /// Parses a key.
+    ///
+    /// # Errors
+    /// Returns an error if the text is too long, has too many steps or an empty one, or contains a NUL
+    /// character.
     pub fn parse(text: &str) -> Result<Self, InvalidKey> {
         let steps: Box<[Box<str>]> = match text.strip_prefix('/') {
             // RFC 6901: `~1` is a slash, `~0` a tilde.
@@ -35,11 +40,12 @@ impl Key {
         if fits { Ok(Self { text: text.into(), steps }) } else { Err(InvalidKey) }
     }
 
+    /// Returns the key as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The way to the field, outermost first; at least one step.
+    /// Returns the path to the field, outermost step first; never empty.
     pub(super) fn steps(&self) -> &[Box<str>] {
         &self.steps
     }
@@ -65,9 +71,10 @@ impl fmt::Display for Key {
     }
 }
 
+/// The text is not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a field's name, a dotted path or a JSON pointer: at most {} bytes and {} steps, none empty",
+    "a key is a field name, a dotted path or a JSON pointer: at most {} bytes and {} steps, none empty",
     Key::MAX_BYTES,
     Key::MAX_STEPS
 )]

@@ -1,15 +1,15 @@
-//! Alerts: rules over readings, and what came of them.
+//! Alerts: rules over readings, and the alerts they raise.
 //!
-//! A **rule** says when a device's readings are wrong; a **config** is the rules of one user, or
-//! those of everybody who has none more specific. A **watch** holds what the rules need to remember
-//! of one device. An **alert** is raised once for a device and a rule, updated while it lasts, and
-//! cleared when the condition ends; somebody may acknowledge it at any time.
+//! A **rule** is a condition on the readings of a device. A **config** holds the rules of one user, or
+//! the default rules that apply to all users. A **watch** is the state of the rules of one device. An
+//! **alert** is raised once for a device and a rule, updated while the condition lasts and gets worse,
+//! and cleared when it ends; a user may acknowledge it at any time.
 //!
-//! Watching is a fold of the log: readings and configs in, alerts out, with ids made of what led to
-//! them. Whoever folds the same log finds the same alerts, to the letter; telling the log of one
-//! again changes nothing. Alerts themselves are not looked at, so nobody has to wait for them.
+//! Evaluation is a fold of the log: readings and configs in, alert events out, with ids derived from
+//! the events they follow from. Every fold of the same log yields the same events, so appending them
+//! again is a duplicate. The fold does not read alerts, so it never waits for its own output.
 //!
-//! Streams: `rules-{user_id}` (`rules-~` for everybody), `alert-{alert_id}`.
+//! Streams: `rules-{user_id}` (`rules-~` for the default rules), `alert-{alert_id}`.
 
 mod key;
 mod rule;
@@ -19,17 +19,19 @@ mod effective_rules;
 mod rule_state;
 mod watch;
 pub mod alert;
+pub mod published;
 mod explanation;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod watch_proptest;
 
-pub use alert::{Alert, ClearReason, Notice, Raised, alert_stream};
-pub use config::{Command, Config, Configured, Fault, Rejection, Rules, Scope, rules_stream};
+pub use alert::{Alert, ClearReason, Notice, Raised};
+pub use config::{Command, Config, Configured, Event as RulesEvent, Fault, Rejection, Rules};
 pub use effective_rules::EffectiveRule;
 pub use explanation::{Step, explain};
 pub use key::{InvalidKey, Key};
+pub use published::{Scope, alert_stream, rules_stream};
 pub use reading::{FieldValue, READING, Reading};
 pub use rule::{Operator, Rule, Severity, Threshold};
 pub use watch::{Cause, Outcome, Watch};
@@ -38,16 +40,15 @@ use eventsourcing::Context;
 use eventsourcing::decider::AnyDecider;
 use eventsourcing::union;
 
+/// The context of alerts and their rules.
 pub const CONTEXT: Context = Context {
     name: "alerts",
-    categories: &[config::CATEGORY, alert::CATEGORY],
+    categories: &[published::RULES, published::ALERT],
     events: &[config::TYPES, alert::TYPES],
     deciders: &[AnyDecider::of::<Rules>(), AnyDecider::of::<Alert>()],
 };
 
 union! {
-    /// Everything that happens in this context.
+    /// Events of rules and alerts.
     pub enum Event { Rules(config::Event), Alert(alert::Event) }
 }
-
-pub use config::Event as RulesEvent;

@@ -1,42 +1,48 @@
-//! What rules see of a reading. It is another context's event: we read what we need of it, and
-//! know nothing else of where it comes from.
+//! The part of a reading that rules evaluate. Readings are events of the context telemetry; this
+//! context decodes only the members it needs.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::key::Key;
+pub use crate::telemetry::published::READING_RECORDED as READING;
 
-/// Type of the event that holds a reading.
-pub const READING: &str = "reading_recorded";
-
-/// A device's reading, as its event has it.
+/// A reading of a device, decoded from the event `reading_recorded`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Reading {
+    /// Id of the user.
     pub user_id: Box<str>,
+    /// Id of the device.
     pub device_id: Box<str>,
-    /// When it was field_value, by the device's clock.
+    /// Time of the measurement by the device's clock.
     pub time: DateTime<Utc>,
+    /// Temperature in degrees; `None` if not measured.
     pub temperature: Option<f64>,
+    /// Battery level in per cent; `None` if not measured.
     pub battery: Option<f64>,
+    /// All other fields.
     #[serde(default)]
     pub extra_data: Map<String, Value>,
 }
 
-/// What stands in a field.
+/// The value of a field of a reading.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FieldValue<'a> {
+    /// A number.
     Number(f64),
+    /// A text.
     Text(&'a str),
+    /// `true` or `false`.
     Flag(bool),
-    /// The field is not there, or is `null`.
+    /// The field is absent or `null`.
     Missing,
-    /// A list or an object: nothing a rule can compare.
+    /// An array or an object, which rules cannot compare.
     Other,
 }
 
 impl FieldValue<'_> {
-    /// As JSON, for people to see.
+    /// Returns the value as JSON; `None` if it is missing or cannot be compared.
     pub fn to_json(self) -> Option<Value> {
         match self {
             Self::Number(number) => Some(number.into()),
@@ -48,7 +54,7 @@ impl FieldValue<'_> {
 }
 
 impl Reading {
-    /// What stands in the field that `key` names.
+    /// Returns the value of the field named by `key`.
     pub fn get(&self, key: &Key) -> FieldValue<'_> {
         let known = match key.as_str() {
             "temperature" => Some(self.temperature),

@@ -1,4 +1,4 @@
-//! One rule: which field, compared how and with what, for how long; and what to say then.
+//! A rule: a condition on one field of a reading, and the alert it raises.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,36 +10,42 @@ use super::key::Key;
 use super::reading::FieldValue;
 use crate::span::Span;
 
-/// A rule. Seed 003's four members (`key`, `operator`, `threshold`, `message`) are enough.
+/// A rule. The members `key`, `operator` and `threshold` are enough; the others have defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
+    /// Field to evaluate.
     pub key: Key,
+    /// How the field is compared with the threshold.
     pub operator: Operator,
-    /// What the field is compared with; none for `is_missing`.
+    /// Value the field is compared with; `None` for `is_missing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<Threshold>,
-    /// What people are told; the rule itself, if left out.
+    /// Message of the alert, at most [`Self::MAX_MESSAGE`] characters; if empty, the rule itself.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// Severity of the alert.
     #[serde(default, skip_serializing_if = "is_default")]
     pub severity: Severity,
-    /// How long the condition must have held, by the time of the readings.
+    /// How long the condition must hold before the alert is raised, by the time of the readings, at
+    /// most [`Self::MAX_FOR`]; `None` raises it at once. `for` in JSON.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub held_for: Option<Span>,
-    /// How many readings in a row must breach.
+    /// Number of consecutive breaching readings before the alert is raised, 1 to
+    /// [`Self::MAX_TIMES`].
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub times: u32,
-    /// The alert clears on this side of here, rather than of `threshold`.
+    /// Threshold for clearing the alert, on the calm side of `threshold` (hysteresis); `None` clears
+    /// it at `threshold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clear_threshold: Option<f64>,
-    /// How many readings in a row must be calm for the alert to clear.
+    /// Number of consecutive calm readings before the alert is cleared, 1 to [`Self::MAX_TIMES`].
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub clear_times: u32,
-    /// Which devices: a name, or a pattern with `*`; all if left out.
+    /// Devices the rule applies to: an id, or a pattern with `*`; `None` for all devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
-    /// A rule that is switched off still takes the place of less specific ones.
+    /// Whether the rule raises alerts. A disabled rule hides less specific rules.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub enabled: bool,
 }
@@ -66,32 +72,40 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// How a field is compared.
+/// How a field is compared with the threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Operator {
+    /// Greater than.
     #[serde(rename = ">")]
     Above,
+    /// Less than.
     #[serde(rename = "<")]
     Below,
+    /// Greater than or equal to.
     #[serde(rename = ">=")]
     AtLeast,
+    /// Less than or equal to.
     #[serde(rename = "<=")]
     AtMost,
+    /// Equal to.
     #[serde(rename = "==")]
     Equal,
+    /// Not equal to.
     #[serde(rename = "!=")]
     NotEqual,
-    /// From the lower bound to the upper, both included.
+    /// In the range, both bounds included.
     #[serde(rename = "between")]
     Between,
+    /// Outside the range; the bounds are inside.
     #[serde(rename = "outside")]
     Outside,
-    /// The reading does not have the field, or has `null` there.
+    /// The field is absent or `null`.
     #[serde(rename = "is_missing")]
     IsMissing,
 }
 
 impl Operator {
+    /// Returns the operator as written in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Above => ">",
@@ -106,7 +120,7 @@ impl Operator {
         }
     }
 
-    /// Whether larger values are worse, where one direction is.
+    /// Returns the direction in which values get worse, or `None` if the operator has none.
     pub(super) fn worse_direction(self) -> Option<Ordering> {
         match self {
             Self::Above | Self::AtLeast => Some(Ordering::Greater),
@@ -116,13 +130,17 @@ impl Operator {
     }
 }
 
-/// What a field is compared with.
+/// The value a field is compared with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a number, `[low, high]`, a text, or true or false")]
 pub enum Threshold {
+    /// A number, for all operators but `between`, `outside` and `is_missing`.
     Number(f64),
+    /// Lower and upper bound, for `between` and `outside`.
     Range([f64; 2]),
+    /// `true` or `false`, for `==` and `!=`.
     Flag(bool),
+    /// A text of at most [`Rule::MAX_TEXT`] characters, for `==` and `!=`.
     Text(String),
 }
 
@@ -137,21 +155,27 @@ impl fmt::Display for Threshold {
     }
 }
 
-/// How bad it is, worst last.
+/// The severity of an alert, in increasing order.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
+    /// Informational.
     Info,
+    /// May need attention; the default.
     #[default]
     Warning,
+    /// A minor problem.
     Minor,
+    /// A major problem.
     Major,
+    /// Needs attention at once.
     Critical,
 }
 
 impl Severity {
+    /// Returns the stable name, as stored and shown by the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -163,28 +187,30 @@ impl Severity {
     }
 }
 
-/// What a rule says of one value.
+/// The evaluation of one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
+    /// The condition holds.
     Breach,
-    /// Neither: past the threshold on the way back, not yet past the one to clear.
+    /// The condition does not hold, but the value has not passed the clear threshold.
     Hysteresis,
+    /// The condition does not hold.
     Calm,
 }
 
 impl Rule {
-    /// Longest message, in characters.
+    /// Maximum length of a message in characters.
     pub const MAX_MESSAGE: usize = 500;
-    /// Longest text compared with, in characters.
+    /// Maximum length of a text threshold in characters.
     pub const MAX_TEXT: usize = 200;
-    /// Most readings in a row that can be asked for.
+    /// Maximum of `times` and `clear_times`.
     pub const MAX_TIMES: u32 = 1_000;
-    /// Longest time a condition can be asked to hold: 7 days.
+    /// Maximum of `for`: 7 days.
     pub const MAX_FOR: Duration = Duration::from_hours(7 * 24);
-    /// Longest device name or pattern, in bytes.
+    /// Maximum length of a device id or pattern in bytes.
     pub const MAX_PATTERN_BYTES: usize = 64;
 
-    /// The rule in a few words: `battery < 20`.
+    /// Returns the condition as text, such as `battery < 20`.
     pub fn label(&self) -> String {
         match &self.threshold {
             Some(threshold) => format!("{} {} {threshold}", self.key, self.operator.as_str()),
@@ -192,13 +218,13 @@ impl Rule {
         }
     }
 
-    /// What people are told.
+    /// Returns the message of the alert: the configured one, or the condition.
     pub fn message(&self) -> String {
         if self.message.is_empty() { self.label() } else { self.message.clone() }
     }
 
-    /// What the rule says of `value`. None if it says nothing: the reading does not have the field,
-    /// or has something in it that cannot be compared.
+    /// Evaluates `value`. Returns `None` if the value is missing or cannot be compared with the
+    /// threshold.
     pub(super) fn evaluate(&self, value: &FieldValue<'_>) -> Option<Verdict> {
         let breach = match (self.operator, value, &self.threshold) {
             (Operator::IsMissing, value, _) => *value == FieldValue::Missing,

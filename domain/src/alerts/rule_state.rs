@@ -1,14 +1,12 @@
-//! What one rule remembers of one device, and what the next reading makes of it.
+//! The state of one rule for one device, and its transitions.
 //!
 //! ```text
 //! calm ──► breaching ──► active ──► calm
 //!   ▲          │ calm      │ ▲
 //!   └──────────┘           └─┘ worse
 //! ```
-//! Readings are judged in the order of the log. Time is that of the readings. One that is older
-//! than the newest judged already comes too late for this rule: it is kept, and not judged, so
-//! whatever order readings arrive in, the alerts are those of the readings that were new when they
-//! came.
+//! Readings are evaluated in the order of the log; durations are measured by the time of the readings.
+//! A reading older than the newest evaluated one is late and is not evaluated for this rule.
 
 use std::time::Duration;
 
@@ -19,15 +17,15 @@ use uuid::Uuid;
 use super::rule::{Rule, Verdict};
 use eventsourcing::event::Position;
 
-/// An alert that gets worse says so at most this often, by the time of the readings.
+/// Minimum time between two updates of an alert, by the time of the readings.
 pub(super) const UPDATE_EVERY: Duration = Duration::from_mins(1);
-/// Positions of breaching readings that are remembered: so many of the first, so many of the last.
+/// How many positions of breaching readings are kept: this many of the first and of the last.
 const KEPT_POSITIONS: usize = 8;
 
-/// What a rule remembers of a device.
+/// The state of a rule for a device. Its JSON is stored; member names must not change.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct RuleState {
-    /// Time of the newest reading it judged.
+    /// Time of the newest evaluated reading; `None` if there is none.
     #[serde(rename = "t", with = "chrono::serde::ts_microseconds_option")]
     last: Option<DateTime<Utc>>,
     #[serde(rename = "p", default, skip_serializing_if = "Phase::is_calm")]
@@ -42,12 +40,12 @@ enum Phase {
     Active {
         alert: Uuid,
         breaches: u64,
-        /// Worst value so far, where values can be worse.
+        /// Worst value so far; `None` if values of the rule have no order.
         worst: Option<f64>,
-        /// Time of the last reading people were told of.
+        /// Time of the reading of the last event of the alert.
         #[serde(rename = "told")]
         notified_at: DateTime<Utc>,
-        /// Calm readings in a row.
+        /// Number of consecutive calm readings.
         calm: u32,
     },
 }
@@ -58,7 +56,7 @@ impl Phase {
     }
 }
 
-/// Readings in a row that breached.
+/// Consecutive breaching readings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Breaches {
     pub(super) since: DateTime<Utc>,
@@ -66,10 +64,10 @@ pub(super) struct Breaches {
     pub(super) readings: Vec<Position>,
 }
 
-/// What follows from a reading.
+/// The transition that a reading causes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Transition {
-    /// An alert is due; its id has to be remembered with [`RuleState::raised`].
+    /// An alert is due. The caller derives its id and stores it with [`RuleState::raised`].
     Raise(Breaches),
     Update {
         alert: Uuid,
@@ -81,7 +79,8 @@ pub(super) enum Transition {
 }
 
 impl RuleState {
-    /// Judges what a reading has in the rule's field. `value` is the number there, if it is one.
+    /// Applies the verdict on a reading and returns the transition it causes, if any. `value` is the
+    /// value of the rule's field if it is a number.
     pub(super) fn evaluate(
         &mut self,
         rule: &Rule,
@@ -150,14 +149,14 @@ impl RuleState {
         due.then_some(Transition::Raise(breaches))
     }
 
-    /// Remembers the alert that was raised.
+    /// Stores the alert that was raised.
     pub(super) fn raised(&mut self, alert: Uuid, value: Option<f64>, breaches: u64) {
         if let Some(notified_at) = self.last {
             self.phase = Phase::Active { alert, breaches, worst: value, notified_at, calm: 0 };
         }
     }
 
-    /// The alert that is active, if one is.
+    /// Returns the id of the active alert, or `None` if none is active.
     pub(super) fn active(&self) -> Option<Uuid> {
         match &self.phase {
             Phase::Active { alert, .. } => Some(*alert),

@@ -1,4 +1,4 @@
-//! Specifications of the alerts: rules as they are read, and what a device's readings make of them.
+//! Specifications of alerts: configs, and the evaluation of a device's readings.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use eventsourcing::event::{Position, decode, encode};
 use eventsourcing::given::given;
 
 pub(super) fn config(rules: Value) -> Config {
-    Config::parse(rules.to_string().as_bytes()).expect("the rules are right")
+    Config::parse(rules.to_string().as_bytes()).expect("the rules are valid")
 }
 
-/// The rules of `config` in force for the device `d` of `u`.
+/// Returns the rules of `config` that are effective for the device `d` of the user `u`.
 pub(super) fn effective_rules(config: &Config) -> Arc<[EffectiveRule]> {
     EffectiveRule::select(&[(Scope::User("u".into()), 1, config)], "d").into()
 }
@@ -41,17 +41,18 @@ pub(super) fn cause(position: i64, received: i64) -> Cause {
     Cause { position: Position(position), id, recorded_at: at(received) }
 }
 
-/// What a device's readings, a second apart or at the seconds given, lead to: in a few words each.
-fn told(rules: Value, readings: &[(i64, Value)]) -> Vec<String> {
+/// Evaluates readings of a device, each with its time in seconds, and summarizes the events they
+/// cause.
+fn summaries(rules: Value, readings: &[(i64, Value)]) -> Vec<String> {
     let mut watch = Watch::new("u", "d", effective_rules(&config(rules)));
     let mut outcomes = Vec::new();
     for (position, (second, fields)) in (1..).zip(readings) {
         watch.evaluate(cause(position, 1_000_000), &reading(*second, fields), &mut outcomes);
     }
-    outcomes.iter().map(|outcome| in_words(&outcome.event)).collect()
+    outcomes.iter().map(|outcome| summary(&outcome.event)).collect()
 }
 
-pub(super) fn in_words(event: &Event) -> String {
+fn summary(event: &Event) -> String {
     let of = |notice: &Notice| {
         let value = notice.value.as_ref().map(Value::to_string).unwrap_or_default();
         format!("{} {value} @{}", notice.rule, notice.time.timestamp() - 1_700_000_000)
@@ -69,7 +70,7 @@ fn one(rule: Value) -> Value {
 }
 
 #[test]
-fn seed_003s_rules_raise_once_and_clear() {
+fn an_alert_is_raised_once_and_cleared() {
     let rules = json!({"temperature_max": 80.0, "rules": [
         {"key": "battery", "operator": "<", "threshold": 20.0, "message": "Critical Battery Level!"},
         {"key": "pressure", "operator": ">", "threshold": 105.5, "message": "Overpressure detected"},
@@ -81,7 +82,7 @@ fn seed_003s_rules_raise_once_and_clear() {
         (3, json!({"battery": 20, "pressure": 105.5, "vibration": 5.1, "temperature": 80})),
     ];
     assert_eq!(
-        told(rules, &readings),
+        summaries(rules, &readings),
         [
             "raised temperature > 80 80.5 @1",
             "raised battery < 20 19.0 @1",
@@ -95,17 +96,17 @@ fn seed_003s_rules_raise_once_and_clear() {
 }
 
 #[test]
-fn a_field_may_be_nested_or_have_dots_in_its_name() {
+fn a_key_finds_nested_fields_and_names_with_dots() {
     for key in ["engine.pressure", "/engine/pressure"] {
         let rule = one(json!({"key": key, "operator": ">", "threshold": 1}));
         let nested = json!({"engine": {"pressure": 2}});
-        assert_eq!(told(rule, &[(0, nested)]).len(), 1, "{key}");
+        assert_eq!(summaries(rule, &[(0, nested)]).len(), 1, "{key}");
     }
     let rule = json!({"key": "engine.pressure", "operator": ">", "threshold": 1});
     let flat = json!({"engine.pressure": 2, "engine": {"pressure": 0}});
-    assert_eq!(told(one(rule), &[(0, flat)]).len(), 1);
+    assert_eq!(summaries(one(rule), &[(0, flat)]).len(), 1);
     let rule = json!({"key": "axes.1", "operator": ">", "threshold": 1});
-    assert_eq!(told(one(rule), &[(0, json!({"axes": [0, 5]}))]).len(), 1);
+    assert_eq!(summaries(one(rule), &[(0, json!({"axes": [0, 5]}))]).len(), 1);
 }
 
 #[test]
@@ -125,22 +126,26 @@ fn every_operator_compares() {
         let rule = one(json!({"key": "x", "operator": operator, "threshold": threshold}));
         let readings =
             [(0, json!({"x": calm})), (1, json!({"x": breaches})), (2, json!({"x": calm}))];
-        let told = told(rule, &readings);
-        assert_eq!(told.len(), 2, "{operator} {threshold}: {told:?}");
+        let found = summaries(rule, &readings);
+        assert_eq!(found.len(), 2, "{operator} {threshold}: {found:?}");
     }
 }
 
 #[test]
-fn what_is_missing_is_judged_only_by_a_rule_about_that() {
+fn a_missing_field_is_evaluated_by_is_missing_only() {
     let above = one(json!({"key": "x", "operator": ">", "threshold": 1}));
     let readings =
         [(0, json!({"x": 2})), (1, json!({})), (2, json!({"x": null})), (3, json!({"x": "n/a"}))];
-    assert_eq!(told(above, &readings).len(), 1, "neither another breach nor calm");
+    assert_eq!(
+        summaries(above, &readings).len(),
+        1,
+        "a missing field is neither a breach nor calm"
+    );
     let missing = one(json!({"key": "x", "operator": "is_missing"}));
     let readings =
         [(0, json!({"x": 2})), (1, json!({})), (2, json!({"x": null})), (3, json!({"x": 0}))];
     assert_eq!(
-        told(missing, &readings),
+        summaries(missing, &readings),
         ["raised x is_missing  @1", "cleared x is_missing 0.0 @3"]
     );
 }
@@ -150,33 +155,33 @@ fn a_condition_must_hold_by_the_time_of_the_readings() {
     let rule = json!({"key": "x", "operator": ">", "threshold": 1, "for": "5m"});
     let x = |x: i64| json!({ "x": x });
     let readings = [(0, x(2)), (299, x(2)), (300, x(3)), (301, x(2))];
-    assert_eq!(told(one(rule.clone()), &readings), ["raised x > 1 3.0 @300"]);
+    assert_eq!(summaries(one(rule.clone()), &readings), ["raised x > 1 3.0 @300"]);
     let readings = [(0, x(2)), (200, x(0)), (300, x(3)), (599, x(2))];
-    assert!(told(one(rule), &readings).is_empty(), "it began anew");
+    assert!(summaries(one(rule), &readings).is_empty(), "a calm reading restarts the duration");
     let seconds = json!({"key": "x", "operator": ">", "threshold": 1, "for": 10});
-    assert_eq!(told(one(seconds), &[(0, x(2)), (10, x(2))]).len(), 1);
+    assert_eq!(summaries(one(seconds), &[(0, x(2)), (10, x(2))]).len(), 1);
 }
 
 #[test]
-fn so_many_in_a_row_must_breach_and_so_many_be_calm() {
+fn consecutive_readings_raise_and_clear_an_alert() {
     let rule = json!({"key": "x", "operator": ">", "threshold": 1, "times": 3, "clear_times": 2});
     let x = |values: &[i64]| -> Vec<_> {
         (0..).zip(values.iter().map(|x| json!({ "x": x }))).collect()
     };
-    assert!(told(one(rule.clone()), &x(&[2, 2, 0, 2, 2])).is_empty());
-    let told = told(one(rule), &x(&[2, 2, 2, 0, 2, 0, 0]));
-    assert_eq!(told, ["raised x > 1 2.0 @2", "cleared x > 1 0.0 @6"]);
+    assert!(summaries(one(rule.clone()), &x(&[2, 2, 0, 2, 2])).is_empty());
+    let found = summaries(one(rule), &x(&[2, 2, 2, 0, 2, 0, 0]));
+    assert_eq!(found, ["raised x > 1 2.0 @2", "cleared x > 1 0.0 @6"]);
 }
 
 #[test]
-fn an_alert_clears_only_well_on_the_calm_side() {
+fn an_alert_is_cleared_at_its_clear_threshold() {
     let rule = json!({"key": "x", "operator": ">", "threshold": 10, "clear_threshold": 8});
     let readings: Vec<_> = (0..).zip([11, 9, 11, 9, 8].map(|x| json!({ "x": x }))).collect();
-    assert_eq!(told(one(rule), &readings), ["raised x > 10 11.0 @0", "cleared x > 10 8.0 @4"]);
+    assert_eq!(summaries(one(rule), &readings), ["raised x > 10 11.0 @0", "cleared x > 10 8.0 @4"]);
 }
 
 #[test]
-fn an_alert_that_gets_worse_says_so_once_a_minute() {
+fn a_worsening_alert_is_updated_at_most_once_a_minute() {
     let rule = json!({"key": "x", "operator": "<", "threshold": 10});
     let x = |x: i64| json!({ "x": x });
     let readings = [
@@ -190,28 +195,28 @@ fn an_alert_that_gets_worse_says_so_once_a_minute() {
         (201, x(4)),
     ];
     assert_eq!(
-        told(one(rule), &readings),
+        summaries(one(rule), &readings),
         ["raised x < 10 9.0 @0", "updated x < 10 6.0 @61", "updated x < 10 4.0 @201"]
     );
 }
 
 #[test]
-fn a_reading_that_comes_too_late_is_not_judged() {
+fn a_late_reading_is_not_evaluated() {
     let rule = json!({"key": "x", "operator": ">", "threshold": 1});
     let readings =
         [(10, json!({"x": 0})), (9, json!({"x": 5})), (10, json!({"x": 6})), (8, json!({"x": 0}))];
-    assert_eq!(told(one(rule), &readings), ["raised x > 1 6.0 @10"]);
-    // A field that comes in messages of its own has a time of its own.
+    assert_eq!(summaries(one(rule), &readings), ["raised x > 1 6.0 @10"]);
+    // Each rule has its own newest reading.
     let rules = json!({"rules": [{"key": "x", "operator": ">", "threshold": 1},
         {"key": "y", "operator": ">", "threshold": 1}]});
     assert_eq!(
-        told(rules, &[(10, json!({"x": 0})), (9, json!({"y": 5}))]),
+        summaries(rules, &[(10, json!({"x": 0})), (9, json!({"y": 5}))]),
         ["raised y > 1 5.0 @9"]
     );
 }
 
 #[test]
-fn a_clock_that_runs_ahead_does_not_silence_its_device() {
+fn a_clock_that_ran_ahead_does_not_make_later_readings_late() {
     let mut watch = Watch::new(
         "u",
         "d",
@@ -224,7 +229,7 @@ fn a_clock_that_runs_ahead_does_not_silence_its_device() {
 }
 
 #[test]
-fn other_rules_clear_the_alerts_of_those_that_are_gone() {
+fn a_change_of_rules_clears_the_alerts_of_removed_rules() {
     let both = config(json!({"rules": [{"key": "x", "operator": ">", "threshold": 1},
         {"key": "y", "operator": ">", "threshold": 1}]}));
     let mut watch = Watch::new("u", "d", effective_rules(&both));
@@ -236,15 +241,15 @@ fn other_rules_clear_the_alerts_of_those_that_are_gone() {
         {"key": "x", "operator": ">", "threshold": 1, "severity": "critical", "message": "!"}]}));
     watch.change_rules(cause(2, 2), effective_rules(&louder), &mut outcomes);
     assert_eq!(
-        outcomes.iter().map(|o| in_words(&o.event)).collect::<Vec<_>>(),
+        outcomes.iter().map(|o| summary(&o.event)).collect::<Vec<_>>(),
         ["cleared y > 1  @2"]
     );
     assert!(matches!(outcomes[0].event, Event::AlertCleared { why: ClearReason::RuleChanged, .. }));
-    assert!(watch.is_alerting(), "the other rule is still itself");
+    assert!(watch.is_alerting(), "the other rule is unchanged");
 }
 
 #[test]
-fn what_was_folded_already_is_passed_over() {
+fn an_applied_reading_is_ignored_after_a_restore() {
     let rules = effective_rules(&config(one(json!({"key": "x", "operator": ">", "threshold": 1}))));
     let mut watch = Watch::new("u", "d", Arc::clone(&rules));
     let (mut first, mut again) = (Vec::new(), Vec::new());
@@ -258,7 +263,8 @@ fn what_was_folded_already_is_passed_over() {
 #[test]
 fn faults_point_at_the_rule() {
     let faults = |rules: Value| -> Vec<String> {
-        let faults = Config::parse(rules.to_string().as_bytes()).expect_err("something is wrong");
+        let faults =
+            Config::parse(rules.to_string().as_bytes()).expect_err("the rules are invalid");
         faults.iter().map(ToString::to_string).collect()
     };
     let ok = json!({"key": "x", "operator": ">", "threshold": 1});
@@ -285,18 +291,15 @@ fn faults_point_at_the_rule() {
         let found = with(member, value);
         assert!(found[0].starts_with("/rules/1: "), "{found:?}");
     }
-    assert_eq!(
-        faults(json!({"rules": [ok, ok]})),
-        ["/rules/1: judges the same as the rule at /rules/0"]
-    );
+    assert_eq!(faults(json!({"rules": [ok, ok]})), ["/rules/1: duplicate of the rule at /rules/0"]);
     assert!(faults(json!({"rules": vec![&ok; 101]}))[0].starts_with("/rules: at most 100"));
     assert!(faults(json!({"colour": 1}))[0].starts_with("/: unknown field"));
     let two = json!({"rules": [{"key": "", "operator": ">", "threshold": 1}, {"operator": ">"}]});
-    assert_eq!(faults(two).len(), 2, "all of them are told at once");
+    assert_eq!(faults(two).len(), 2, "all faults are returned at once");
 }
 
 #[test]
-fn the_same_rules_again_change_nothing() {
+fn configuring_the_same_rules_returns_no_event() {
     let config = config(one(json!({"key": "x", "operator": ">", "threshold": 1})));
     let scope = Scope::User("u".into());
     let command = config::Command::Configure { scope: scope.clone(), config: config.clone() };

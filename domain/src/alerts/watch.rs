@@ -1,5 +1,5 @@
-//! A watch: what the rules in force remember of one device, and the alerts that follow from each
-//! of its readings.
+//! A watch: the state of the effective rules of one device, and the alert events that its readings
+//! cause.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,25 +15,31 @@ use super::rule_state::{RuleState, Transition};
 use eventsourcing::event::Position;
 use eventsourcing::fact;
 
-/// The event that something follows from.
+/// The event that causes an outcome: a reading or a change of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cause {
+    /// Position of the event.
     pub position: Position,
+    /// Id of the event.
     pub id: Uuid,
+    /// Time at which the event was recorded.
     pub recorded_at: DateTime<Utc>,
 }
 
-/// An alert's next event, with the id it has for ever.
+/// An event of an alert to append, with derived ids.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
+    /// Id of the alert, the key of its stream.
     pub alert_id: Uuid,
+    /// Id of the event.
     pub event_id: Uuid,
+    /// The event.
     pub event: Event,
-    /// What it follows from.
+    /// Id of the event that caused it.
     pub cause: Uuid,
 }
 
-/// One device under watch.
+/// The watch of one device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watch {
     user_id: Arc<str>,
@@ -42,23 +48,27 @@ pub struct Watch {
     state: WatchState,
 }
 
-/// What is kept of a watch: all that the past says about the future.
+/// The stored state of a watch. Its member names in JSON must not change.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct WatchState {
-    /// Everything up to here is in it.
+    /// Position of the last applied event.
     through: Position,
     #[serde(rename = "tracks")]
     rule_states: BTreeMap<Uuid, RuleState>,
 }
 
 impl Watch {
-    /// A device nothing is known of.
+    /// Creates the watch of a device without history.
     pub fn new(user_id: &str, device_id: &str, rules: Arc<[EffectiveRule]>) -> Self {
         let state = WatchState::default();
         Self { user_id: user_id.into(), device_id: device_id.into(), rules, state }
     }
 
-    /// The device as it was stored. `rules` are those in force at the event that is folded next.
+    /// Restores a watch from `stored`, the result of [`Self::store`]. `rules` are the effective rules
+    /// at the next event.
+    ///
+    /// # Errors
+    /// Returns an error if `stored` is not the state of a watch.
     pub fn restore(
         user_id: &str,
         device_id: &str,
@@ -69,33 +79,36 @@ impl Watch {
         Ok(Self { state, ..Self::new(user_id, device_id, rules) })
     }
 
-    /// All that has to be kept of it, as JSON text.
+    /// Returns the state as JSON text, without the rules.
+    ///
+    /// # Panics
+    /// Never: the state is always serializable.
     pub fn store(&self) -> String {
-        serde_json::to_string(&self.state).expect("a watch is always JSON")
+        serde_json::to_string(&self.state).expect("the state of a watch is serializable")
     }
 
-    /// Everything up to here has been folded; what comes again is passed over.
+    /// Returns the position of the last applied event. Events up to it are ignored.
     pub fn through(&self) -> Position {
         self.state.through
     }
 
-    /// Whether any rule is in force for the device.
+    /// Returns whether any rule is effective for the device.
     pub fn has_rules(&self) -> bool {
         !self.rules.is_empty()
     }
 
-    /// Whether an alert of the device is active.
+    /// Returns whether an alert of the device is active.
     pub fn is_alerting(&self) -> bool {
         self.state.rule_states.values().any(|rule_state| rule_state.active().is_some())
     }
 
-    /// Folds a reading; what follows from it goes to `outcomes`.
+    /// Evaluates a reading and pushes the events it causes to `outcomes`.
     pub fn evaluate(&mut self, cause: Cause, reading: &Reading, outcomes: &mut Vec<Outcome>) {
         if cause.position <= self.state.through {
             return;
         }
         self.state.through = cause.position;
-        // A clock that runs ahead would make all that is right come too late.
+        // A clock that once ran ahead would make all correct readings late.
         let time = reading.time.min(cause.recorded_at);
         let rules = Arc::clone(&self.rules);
         for effective in &*rules {
@@ -141,8 +154,8 @@ impl Watch {
         }
     }
 
-    /// Other rules are in force from here on. What those that are gone remember is forgotten, and
-    /// their alerts are cleared.
+    /// Replaces the effective rules. The state of removed rules is dropped, and the events that clear
+    /// their alerts are pushed to `outcomes`.
     pub fn change_rules(
         &mut self,
         cause: Cause,
@@ -188,7 +201,7 @@ impl Watch {
         }
     }
 
-    /// Names the alert after the device, the rule, and the reading that raised it.
+    /// Derives the id of an alert from the device, the rule and the reading that raised it.
     fn alert_id(&self, effective: &EffectiveRule, cause: Cause, time: DateTime<Utc>) -> Uuid {
         let (rule, reading) = (effective.id.to_string(), cause.id.to_string());
         let texts = ["alert", &self.user_id, &self.device_id, &rule, &reading];

@@ -1,5 +1,4 @@
-//! Watching is a fold: however the log is cut, whoever starts again, and whatever order readings
-//! come in, the alerts are what the rule of order says.
+//! Property tests of watches: the alerts do not depend on restarts, redelivery and late readings.
 
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use super::tests::{at, cause, config, effective_rules, reading};
 use super::*;
 use eventsourcing::event::{Position, encode};
 
-/// Rules of every kind there is.
+/// Rules of every kind.
 fn rules() -> Arc<[EffectiveRule]> {
     effective_rules(&config(json!({"temperature_max": 3, "rules": [
         {"key": "x", "operator": ">", "threshold": 2},
@@ -21,7 +20,7 @@ fn rules() -> Arc<[EffectiveRule]> {
         {"key": "y", "operator": "==", "threshold": 4}]})))
 }
 
-/// A reading: its second, and its fields.
+/// Random readings, each with its time in seconds.
 fn readings() -> impl Strategy<Value = Vec<(i64, Reading)>> {
     let one = (0..60_i64, 0..5_i64, proptest::option::of(0..5_i64), proptest::option::of(0..5_i64));
     let one = one.prop_map(|(second, x, y, temperature)| {
@@ -37,10 +36,10 @@ fn readings() -> impl Strategy<Value = Vec<(i64, Reading)>> {
     prop::collection::vec(one, 0..60)
 }
 
-/// Every event, to the letter, with its id.
-fn letters(outcomes: &[Outcome]) -> Vec<String> {
+/// Serializes every outcome with its ids.
+fn serialized(outcomes: &[Outcome]) -> Vec<String> {
     let line = |outcome: &Outcome| {
-        let stored = encode(&outcome.event).expect("an event can be stored");
+        let stored = encode(&outcome.event).expect("the event is encodable");
         let (alert, event, cause) = (outcome.alert_id, outcome.event_id, outcome.cause);
         format!("{alert} {event} {cause} {} {}", stored.event_type, stored.data)
     };
@@ -58,9 +57,9 @@ fn watched(readings: &[(i64, Reading)]) -> Vec<Outcome> {
 
 proptest! {
     #[test]
-    fn starting_again_anywhere_changes_nothing(
+    fn restarts_do_not_change_the_alerts(
         readings in readings(),
-        // At each reading: go on, start again from what was stored, or go back as far as that.
+        // At each reading: 0 stores the state, 1 restarts from the stored state, others continue.
         starts in prop::collection::vec(0..4_u8, 60),
     ) {
         let whole = watched(&readings);
@@ -83,7 +82,7 @@ proptest! {
             let mut outcomes = Vec::new();
             let position = i64::try_from(next).expect("few") + 1;
             watch.evaluate(cause(position, 1000), &readings[next].1, &mut outcomes);
-            // The log knows each event by its id.
+            // The event store ignores a known event id.
             for outcome in outcomes {
                 if !found.iter().any(|known| known.event_id == outcome.event_id) {
                     found.push(outcome);
@@ -91,21 +90,22 @@ proptest! {
             }
             next += 1;
         }
-        prop_assert_eq!(letters(&found), letters(&whole));
+        prop_assert_eq!(serialized(&found), serialized(&whole));
     }
 
     #[test]
-    fn what_comes_too_late_might_as_well_not_have_come(readings in readings()) {
-        // For one rule that every reading has to do with: those at least as new as all before.
+    fn late_readings_do_not_change_the_alerts(readings in readings()) {
+        // One rule whose field is in every reading, so a reading is late for it if any earlier one is
+        // newer.
         let rule = effective_rules(&config(json!({"rules": [
             {"key": "x", "operator": ">", "threshold": 2, "times": 2, "clear_times": 2}]})));
-        let told = |readings: &[(Position, Reading)]| {
+        let alerts = |readings: &[(Position, Reading)]| {
             let mut watch = Watch::new("u", "d", Arc::clone(&rule));
             let mut outcomes = Vec::new();
             for (position, reading) in readings {
                 watch.evaluate(cause(position.0, 1000), reading, &mut outcomes);
             }
-            letters(&outcomes)
+            serialized(&outcomes)
         };
         let all: Vec<_> = (1..).map(Position).zip(readings.into_iter().map(|(_, it)| it)).collect();
         let mut newest = at(-1);
@@ -118,7 +118,7 @@ proptest! {
             })
             .cloned()
             .collect();
-        prop_assert_eq!(told(&all), told(&in_order));
+        prop_assert_eq!(alerts(&all), alerts(&in_order));
     }
 
     #[test]
@@ -128,7 +128,7 @@ proptest! {
             match &outcome.event {
                 alert::Event::AlertRaised(raised) => {
                     let rule = raised.notice.rule_id;
-                    prop_assert_eq!(active.insert(rule, outcome.alert_id), None, "one a rule");
+                    prop_assert_eq!(active.insert(rule, outcome.alert_id), None, "a rule has one active alert");
                 }
                 alert::Event::AlertUpdated { notice, .. } => {
                     prop_assert_eq!(active.get(&notice.rule_id), Some(&outcome.alert_id));
@@ -136,7 +136,7 @@ proptest! {
                 alert::Event::AlertCleared { notice, .. } => {
                     prop_assert_eq!(active.remove(&notice.rule_id), Some(outcome.alert_id));
                 }
-                alert::Event::AlertAcknowledged { .. } => prop_assert!(false, "nobody did"),
+                alert::Event::AlertAcknowledged { .. } => prop_assert!(false, "not acknowledged"),
             }
         }
     }

@@ -1,6 +1,6 @@
-//! A JSON object as somebody wrote it: digits, order of members and white space stay.
+//! A JSON object kept as the client wrote it: digits, order of members and white space are unchanged.
 //!
-//! It is looked through once at the door, so that nobody behind it has to fear what it holds.
+//! It is validated once when it is received, so that projections and validators accept it later.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,19 +10,24 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A JSON object, kept to the letter. Two are equal when they are written alike.
+/// A JSON object with its original text. Two bodies are equal if their texts are equal.
 #[derive(Clone)]
 pub struct Body(Arc<RawValue>);
 
 impl Body {
-    /// Deepest nesting of objects and arrays.
+    /// Maximum nesting depth of objects and arrays.
     pub const MAX_DEPTH: usize = 100;
 
-    /// Looks through a JSON value: it must be an object that every reader reads alike.
+    /// Validates a JSON value.
+    ///
+    /// # Errors
+    /// Returns an error if the value is not an object, is nested deeper than [`Self::MAX_DEPTH`], or
+    /// holds what parsers disagree on or Postgres cannot store: duplicate members, NUL characters,
+    /// numbers out of range.
     pub fn new(json: Box<RawValue>) -> Result<Self, InvalidBody> {
         let at_root = |detail: &str| InvalidBody { pointer: String::new(), detail: detail.into() };
         if !json.get().starts_with('{') {
-            return Err(at_root("it must be an object"));
+            return Err(at_root("must be an object"));
         }
         let mut walk = Walk::default();
         let mut reader = serde_json::Deserializer::from_str(json.get());
@@ -35,7 +40,7 @@ impl Body {
         }
     }
 
-    /// Its text.
+    /// Returns the original text.
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
@@ -61,23 +66,24 @@ impl Serialize for Body {
     }
 }
 
-/// Out of the log, where it was looked through before.
+/// Decodes a body from the log; [`Body::new`] validated it before it was recorded.
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(deserializer).map(|json| Self(json.into()))
     }
 }
 
-/// Why a JSON value is not taken as a document.
+/// Why a JSON value is not accepted as a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct InvalidBody {
-    /// JSON pointer to what is at fault.
+    /// JSON pointer to the invalid value; empty for the whole document.
     pub pointer: String,
+    /// What is wrong, for people.
     pub detail: String,
 }
 
-/// Where the walk is, and why it stopped.
+/// The position of the validation, and its first fault.
 #[derive(Default)]
 struct Walk {
     /// Tokens of the JSON pointer, each with its slash.
@@ -94,20 +100,22 @@ impl Walk {
 
     fn text<E: Error>(&mut self, text: &str) -> Result<(), E> {
         if text.contains('\0') {
-            return Err(self.stop("text with \\u0000 cannot be kept".into()));
+            return Err(self.stop("must not contain \\u0000".into()));
         }
         Ok(())
     }
 
     fn enter<E: Error>(&mut self) -> Result<(), E> {
         if self.path.len() >= Body::MAX_DEPTH {
-            return Err(self.stop(format!("nested deeper than {} levels", Body::MAX_DEPTH)));
+            return Err(
+                self.stop(format!("must not be nested deeper than {} levels", Body::MAX_DEPTH))
+            );
         }
         Ok(())
     }
 }
 
-/// One value on the walk.
+/// Validates one value and all values inside it.
 struct Value<'a>(&'a mut Walk);
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {
@@ -171,12 +179,12 @@ impl<'de> Visitor<'de> for Value<'_> {
             walk.path.push(format!("/{}", name.replace('~', "~0").replace('/', "~1")));
             walk.text(&name)?;
             if name.starts_with("$serde_json::private::") {
-                // Read as a value, it would turn into what it names: not what is kept.
-                return Err(walk.stop("this name is taken".into()));
+                // serde_json replaces such a member by its value, which differs from the stored text.
+                return Err(walk.stop("this name is reserved".into()));
             }
             if names.contains(&name) {
-                // Readers disagree on which of the two counts, validators among them.
-                return Err(walk.stop("a member of this name was there before".into()));
+                // Parsers and validators disagree on which of the two counts.
+                return Err(walk.stop("duplicate member".into()));
             }
             names.insert(name);
             members.next_value_seed(Value(&mut *walk))?;

@@ -1,4 +1,4 @@
-//! A document: recorded once, and never changed.
+//! A document: recorded once, never changed.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,18 +10,20 @@ use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[("document_recorded", 1)];
 
-/// What happened to a document.
+/// Events of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// Somebody handed it in.
+    /// A user submitted a document.
     DocumentRecorded {
+        /// Id of the user who submitted it.
         owner_id: Uuid,
-        /// When it was handed in, by the clock of the process that took it.
+        /// Time of receipt by the clock of the gateway.
         created_at: DateTime<Utc>,
-        /// What it was found valid against, if it was held against anything.
+        /// Schema version it was validated against; `None` if it was not validated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         schema: Option<SchemaRef>,
+        /// The document.
         data: Body,
     },
 }
@@ -30,14 +32,27 @@ impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
+/// Commands of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Record { owner_id: Uuid, created_at: DateTime<Utc>, schema: Option<SchemaRef>, data: Body },
+    /// Records a document, which the caller has validated against `schema`.
+    Record {
+        /// Id of the user who submits it.
+        owner_id: Uuid,
+        /// Time of receipt.
+        created_at: DateTime<Utc>,
+        /// Schema version it was validated against; `None` if it was not validated.
+        schema: Option<SchemaRef>,
+        /// The document.
+        data: Body,
+    },
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    #[error("there is a document with this id")]
+    /// The document is recorded already.
+    #[error("a document with this id exists already")]
     AlreadyRecorded,
 }
 
@@ -55,12 +70,14 @@ impl Reject for Rejection {
     }
 }
 
-/// A document. What it says is not needed to decide anything.
+/// The state of a document. No decision depends on its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Document {
+    /// The document does not exist yet.
     #[default]
     Unrecorded,
+    /// The document is recorded.
     Recorded,
 }
 

@@ -1,8 +1,8 @@
-//! Documents: any JSON object, kept to the letter, and the JSON Schemas it may be held against.
+//! Documents: JSON objects stored with their original text, and the JSON Schemas that validate them.
 //!
-//! Streams: `document-{id}` holds one document, which never changes; `schema-{name}` the versions
-//! of a schema. Whether a document is valid is found out beside the decider; what it was valid
-//! against stands in its event.
+//! Streams: `document-{id}` holds one document, which never changes; `schema-{name}` holds the
+//! versions of a schema. The write side validates a document before the decider records it; the event
+//! names the schema version it was validated against.
 
 mod body;
 pub mod document;
@@ -21,6 +21,7 @@ use eventsourcing::union;
 
 pub use body::{Body, InvalidBody};
 
+/// The context of documents and schemas.
 pub const CONTEXT: Context = Context {
     name: "documents",
     categories: &[document::Document::CATEGORY, schema::Schema::CATEGORY],
@@ -29,36 +30,41 @@ pub const CONTEXT: Context = Context {
 };
 
 union! {
-    /// What happened to documents and to their schemas.
+    /// Events of documents and schemas.
     pub enum Event {
         Document(document::Event),
         Schema(schema::Event),
     }
 }
 
-/// The stream of one document.
+/// Returns the stream of a document.
 pub fn document_stream(id: Uuid) -> StreamId {
     StreamId::new(document::Document::CATEGORY, id)
 }
 
-/// The stream of one schema.
+/// Returns the stream of a schema.
 pub fn schema_stream(name: &SchemaName) -> StreamId {
     StreamId::new(schema::Schema::CATEGORY, name)
 }
 
-/// What a schema is called.
+/// The name of a schema: 1 to [`Self::MAX_BYTES`] lower-case letters, digits, `.`, `_` or `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Box<str>", into = "String")]
 pub struct SchemaName(Box<str>);
 
 impl SchemaName {
-    /// Longest name, in bytes.
+    /// Maximum length in bytes.
     pub const MAX_BYTES: usize = 64;
 
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// Returns an error if the text is empty, too long, or holds another character.
     pub fn parse(text: &str) -> Result<Self, InvalidSchemaName> {
         Self::try_from(Box::from(text))
     }
 
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -87,15 +93,17 @@ impl fmt::Display for SchemaName {
     }
 }
 
+/// The text is not the name of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the name of a schema is 1 to {} of a-z, 0-9 and . _ -", SchemaName::MAX_BYTES)]
+#[error("a schema name is 1 to {} characters of a-z, 0-9 and . _ -", SchemaName::MAX_BYTES)]
 pub struct InvalidSchemaName;
 
-/// One version of a schema.
+/// A reference to one version of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SchemaRef {
+    /// Name of the schema.
     pub name: SchemaName,
-    /// Counted from 1.
+    /// Version of the schema, counted from 1.
     pub version: u32,
 }
 

@@ -1,5 +1,5 @@
-//! A JSON Schema under a name. Registering another text makes the next version; documents keep
-//! the version they were held against.
+//! A named JSON Schema. Registering a different text creates the next version; documents keep the
+//! version they were validated against.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,16 +10,17 @@ use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[("schema_registered", 1)];
 
-/// What happened to a schema.
+/// Events of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// A version of it was registered, having been found to be a schema.
+    /// A version was registered. The write side has checked that the text is a JSON Schema.
     SchemaRegistered {
-        /// Counted from 1.
+        /// Version, counted from 1.
         version: u32,
-        /// When, by the clock of the process that took it.
+        /// Time of receipt by the clock of the gateway.
         created_at: DateTime<Utc>,
+        /// The JSON Schema.
         schema: Body,
     },
 }
@@ -28,12 +29,19 @@ impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
+/// Commands of a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Register { created_at: DateTime<Utc>, schema: Body },
+    /// Registers the next version; does nothing if the text equals the latest version.
+    Register {
+        /// Time of receipt.
+        created_at: DateTime<Utc>,
+        /// The JSON Schema.
+        schema: Body,
+    },
 }
 
-/// Nothing is refused here: whether a text is a schema is found out beforehand.
+/// No command is refused: the write side checks the schema before it sends the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {}
 
@@ -47,14 +55,20 @@ impl Reject for Rejection {
     }
 }
 
-/// A schema as its history leaves it.
+/// The state of a schema.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schema {
+    /// No version is registered.
     #[default]
     Unregistered,
-    /// Its latest version.
-    Registered { version: u32, schema: Body },
+    /// At least one version is registered.
+    Registered {
+        /// Latest version, counted from 1.
+        version: u32,
+        /// JSON Schema of the latest version.
+        schema: Body,
+    },
 }
 
 impl Decider for Schema {

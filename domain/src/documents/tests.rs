@@ -1,4 +1,4 @@
-//! What documents and schemas do, in sentences.
+//! Specifications of documents and schemas.
 
 use chrono::DateTime;
 
@@ -15,7 +15,7 @@ fn body(text: &str) -> Body {
     read(text).unwrap()
 }
 
-/// Digits, order and white space that a JSON library would not bring back.
+/// Digits, order of members and white space that parsing and serializing would change.
 const AWKWARD: &str =
     "{ \"z\": 123456789012345678901234567890.10, \"a\":1E2,\n \"é\":\"\\u00e9\" }";
 
@@ -47,7 +47,7 @@ fn register(text: &str) -> schema::Command {
 }
 
 #[test]
-fn a_document_is_recorded_once_and_to_the_letter() {
+fn a_document_is_recorded_once_with_its_original_text() {
     let schema = Some(SchemaRef { name: SchemaName::parse("order").unwrap(), version: 3 });
     given::<Document>([]).when(record(None)).then([recorded(None)]);
     given::<Document>([]).when(record(schema.clone())).then([recorded(schema)]);
@@ -57,7 +57,7 @@ fn a_document_is_recorded_once_and_to_the_letter() {
 }
 
 #[test]
-fn another_text_is_the_next_version_of_a_schema() {
+fn a_different_text_is_the_next_version_of_a_schema() {
     let (first, second) = (r#"{"type":"object"}"#, r#"{ "type":"object" }"#);
     given::<Schema>([]).when(register(first)).then([registered(1, first)]);
     given::<Schema>([registered(1, first)]).when(register(first)).then_nothing();
@@ -68,14 +68,18 @@ fn another_text_is_the_next_version_of_a_schema() {
 }
 
 #[test]
-fn what_a_document_may_not_hold_is_pointed_at() {
+fn an_invalid_document_is_refused_with_a_pointer_to_the_fault() {
     for (text, pointer, detail) in [
         ("[]", "", "must be an object"),
         ("1", "", "must be an object"),
         (r#"{"a":["x","\u0000"]}"#, "/a/1", "u0000"),
         (r#"{"a/b":{"\u0000":1}}"#, "/a~1b/\0", "u0000"),
-        (r#"{"a":{"b":1,"c":2,"b":3}}"#, "/a/b", "there before"),
-        (r#"{"$serde_json::private::RawValue":"{}"}"#, "/$serde_json::private::RawValue", "taken"),
+        (r#"{"a":{"b":1,"c":2,"b":3}}"#, "/a/b", "duplicate"),
+        (
+            r#"{"$serde_json::private::RawValue":"{}"}"#,
+            "/$serde_json::private::RawValue",
+            "reserved",
+        ),
         (r#"{"a":{"n":1e999}}"#, "/a/n", "out of range"),
         (r#"{"a":"\ud800"}"#, "/a", "hex escape"),
     ] {
@@ -86,7 +90,7 @@ fn what_a_document_may_not_hold_is_pointed_at() {
 }
 
 #[test]
-fn nesting_is_bounded() {
+fn the_nesting_depth_is_limited() {
     let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
     assert!(read(&nested(Body::MAX_DEPTH)).is_ok());
     let error = read(&nested(Body::MAX_DEPTH + 1)).unwrap_err();
@@ -95,7 +99,7 @@ fn nesting_is_bounded() {
 }
 
 #[test]
-fn names_of_schemas_are_short_and_plain() {
+fn a_schema_name_is_short_and_lower_case() {
     for name in ["a", "order-v2.draft_1", &"x".repeat(64)] {
         assert!(SchemaName::parse(name).is_ok(), "{name}");
     }

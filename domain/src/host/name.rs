@@ -1,19 +1,21 @@
-//! Names of hosts, as they stand in MQTT topics.
+//! Names of hosts, as used in MQTT topics.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The name of a host: `web-1`, `web-1.example.org`.
+/// The name of a host, such as `web-1.example.org`: 1 to [`Self::MAX_BYTES`] letters, digits, `.`,
+/// `_` or `-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Box<str>", into = "String")]
 pub struct HostName(Box<str>);
 
 impl HostName {
-    /// Longest name, in bytes.
+    /// Maximum length in bytes.
     pub const MAX_BYTES: usize = 64;
 
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -49,6 +51,7 @@ impl fmt::Display for HostName {
     }
 }
 
+/// The text is not the name of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a host name is 1 to {} letters, digits or . _ -", HostName::MAX_BYTES)]
 pub struct InvalidHostName;

@@ -1,4 +1,4 @@
-//! A sample of a host, what makes it valid, and what makes it the same sample.
+//! A sample of a host: its validation and its id.
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,48 +6,59 @@ use uuid::Uuid;
 
 use super::name::HostName;
 
-/// What a host amounted to at one moment.
+/// Metrics of a host at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
+    /// Name of the host.
     pub host: HostName,
-    /// When it was taken, by the host's clock, to the microsecond.
+    /// Time of the sample by the host's clock, in microseconds.
     pub time: DateTime<Utc>,
-    /// Accounts of people.
+    /// Number of user accounts that belong to people.
     pub users: u32,
+    /// Usage of the root file system.
     pub storage: Storage,
+    /// Usage of main memory.
     pub memory: Memory,
     /// Load averages over the last 1, 5 and 15 minutes.
     pub load: [f64; 3],
 }
 
-/// The file system that holds `/`, in bytes. What is kept for the administrator is neither used nor
+/// Usage of the file system that holds `/`. Blocks reserved for the superuser are neither used nor
 /// free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
+    /// Size of the file system in bytes.
     pub total_bytes: u64,
+    /// Used space in bytes.
     pub used_bytes: u64,
-    /// Free for everybody.
+    /// Space available to unprivileged users, in bytes.
     pub free_bytes: u64,
 }
 
-/// Main memory, in bytes.
+/// Usage of main memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
+    /// Size of main memory in bytes.
     pub total_bytes: u64,
-    /// What could not be had by another program: caches are not in use.
+    /// Memory that is not available to other programs, in bytes; caches count as available.
     pub used_bytes: u64,
 }
 
 impl Sample {
-    /// How far a host's clock may run ahead of ours, in hours.
+    /// Maximum time a sample may lie after its receipt, in hours.
     pub const MAX_HOURS_AHEAD: i64 = 24;
-    /// Samples before this second of the epoch (2000-01-01) come from a clock that was never set.
+    /// Earliest accepted time of a sample in epoch seconds (2000-01-01); an earlier one comes from a
+    /// clock that was never set.
     pub const EARLIEST: i64 = 946_684_800;
-    /// No amount is larger: read models keep signed numbers.
+    /// Maximum size of storage and memory in bytes; read models store signed integers.
     pub const MAX_BYTES: u64 = i64::MAX as u64;
 
-    /// Reads the payload of a host's own topic. It may name the host once more; what it says beyond
-    /// a sample is passed over.
+    /// Parses the payload of a message on the topic of `host`, and returns the sample with its event
+    /// id. The payload may name the host; unknown members are ignored.
+    ///
+    /// # Errors
+    /// Returns an error if the payload is not a sample, names another host, or a value is out of
+    /// range.
     pub fn from_message(
         host: &HostName,
         payload: &[u8],
@@ -82,10 +93,10 @@ impl Sample {
             return Err(InvalidSample::TooLarge);
         }
         if used_bytes.checked_add(free_bytes).is_none_or(|sum| sum > total_bytes) {
-            return Err(InvalidSample::MoreThanThereIs("storage"));
+            return Err(InvalidSample::ExceedsTotal("storage"));
         }
         if self.memory.used_bytes > self.memory.total_bytes {
-            return Err(InvalidSample::MoreThanThereIs("memory"));
+            return Err(InvalidSample::ExceedsTotal("memory"));
         }
         if self.load.iter().any(|load| *load < 0.0) {
             return Err(InvalidSample::Load);
@@ -93,14 +104,14 @@ impl Sample {
         Ok(())
     }
 
-    /// A host has one sample of one moment.
+    /// Derives the event id: a host has one sample for each microsecond.
     fn id(&self) -> Uuid {
         let (micros, millis) = (self.time.timestamp_micros(), self.time.timestamp_millis());
         eventsourcing::fact::id(&["host_sampled", self.host.as_str()], &[micros], millis)
     }
 }
 
-/// A sample as it comes.
+/// The members of a sample message.
 #[derive(Deserialize)]
 #[serde(expecting = "a JSON object with the fields of a sample")]
 struct Fields {
@@ -115,16 +126,22 @@ struct Fields {
 /// Why a message is not a sample.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSample {
+    /// The payload is not JSON, or a member is missing or of the wrong type.
     #[error("not a host sample: {0}")]
     NotASample(serde_json::Error),
+    /// The payload names another host than the topic.
     #[error("`host` names another host than the topic")]
     OtherHost,
+    /// The time is too early or too late.
     #[error("`time` is more than {} hours ahead, or before the year 2000", Sample::MAX_HOURS_AHEAD)]
     Time,
-    #[error("an amount is at most {} bytes", Sample::MAX_BYTES)]
+    /// A size is over [`Sample::MAX_BYTES`].
+    #[error("a size is at most {} bytes", Sample::MAX_BYTES)]
     TooLarge,
-    #[error("`{0}`: more is used or free than there is")]
-    MoreThanThereIs(&'static str),
-    #[error("`load` is not below zero")]
+    /// Used and free bytes exceed the total of the named member.
+    #[error("`{0}`: used and free bytes exceed the total")]
+    ExceedsTotal(&'static str),
+    /// A load average is negative.
+    #[error("`load` must not be negative")]
     Load,
 }

@@ -1,4 +1,4 @@
-//! What is a sample, what is not, and which are the same.
+//! Specifications of host samples: validation and identity.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn payload() -> Value {
     })
 }
 
-/// The payload with the members of `change` in the place of its own.
+/// Returns the payload with the members of `change` replaced.
 fn changed(change: Value) -> Value {
     let mut payload = payload();
     payload.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
@@ -36,7 +36,7 @@ fn read(name: &str, payload: &Value) -> Result<(Uuid, Sample), InvalidSample> {
 }
 
 #[test]
-fn a_sample_says_what_its_message_said() {
+fn a_sample_holds_the_values_of_its_message() {
     let (_, sample) = read("web-1", &payload()).unwrap();
     assert_eq!((sample.host.as_str(), sample.users), ("web-1", 5));
     assert_eq!((sample.storage.used_bytes, sample.memory.used_bytes), (30, 4));
@@ -45,12 +45,12 @@ fn a_sample_says_what_its_message_said() {
 }
 
 #[test]
-fn a_sample_survives_being_stored_and_being_sent() {
+fn a_sample_is_unchanged_by_storage_and_transport() {
     let (id, sample) = read("web-1", &payload()).unwrap();
     let event = super::Event::HostSampled(sample.clone());
     let stored = encode(&event).unwrap();
     assert_eq!(event, decode(&stored.event_type, stored.schema_version, &stored.data).unwrap());
-    // An agent sends the sample itself.
+    // The agent sends a serialized sample.
     let sent = serde_json::to_vec(&sample).unwrap();
     assert_eq!(Sample::from_message(&sample.host, &sent, now()).unwrap(), (id, sample));
 }
@@ -62,14 +62,14 @@ fn the_same_host_at_the_same_moment_is_the_same_sample() {
     assert_eq!(first, id("a", json!({})));
     let later = now() + TimeDelta::hours(1);
     let again = Sample::from_message(&host("a"), payload().to_string().as_bytes(), later);
-    assert_eq!(first, again.unwrap().0, "whenever it is received");
+    assert_eq!(first, again.unwrap().0, "the time of receipt is not part of the id");
     assert_eq!(first, id("a", json!({"time": "2023-11-14T23:13:20.123456789+01:00"})));
     assert_ne!(first, id("b", json!({})));
     assert_ne!(first, id("a", json!({"time": "2023-11-14T22:13:20.123457Z"})));
 }
 
 #[test]
-fn what_a_newer_agent_says_beyond_it_is_passed_over() {
+fn unknown_members_are_ignored() {
     assert_eq!(
         read("a", &changed(json!({"gpu": {"total": 1}, "host": "a"}))).unwrap(),
         read("a", &payload()).unwrap()
@@ -77,7 +77,7 @@ fn what_a_newer_agent_says_beyond_it_is_passed_over() {
 }
 
 #[test]
-fn what_is_not_a_sample_says_why() {
+fn an_invalid_sample_is_refused_with_the_reason() {
     for (change, reason) in [
         (json!({"host": "b"}), "another host"),
         (json!({"host": "b/c"}), "1 to 64 letters"),
@@ -89,7 +89,7 @@ fn what_is_not_a_sample_says_why() {
         (json!({"users": 4_294_967_296_u64}), "not a host sample"),
         (json!({"load": [0, 0]}), "not a host sample"),
         (json!({"load": [0, 0, -0.1]}), "`load`"),
-        (json!({"memory": {"total_bytes": 1, "used_bytes": 2}}), "`memory`: more"),
+        (json!({"memory": {"total_bytes": 1, "used_bytes": 2}}), "`memory`: used"),
         (json!({"memory": {"total_bytes": 1}}), "used_bytes"),
         (json!({"memory": {"total_bytes": u64::MAX, "used_bytes": 2}}), "at most 92233720"),
         (json!({"storage": {"total_bytes": 1, "used_bytes": 1, "free_bytes": 1}}), "`storage`"),

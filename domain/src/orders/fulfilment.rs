@@ -1,27 +1,27 @@
-//! Fulfilment: the process manager that moves an order along. It reserves line by line, confirms
-//! when all are reserved, and releases what was reserved when the order is cancelled, for whatever
-//! reason.
+//! Fulfilment: the process manager of orders. It reserves stock line by line, confirms the order when
+//! all lines are reserved, and releases the reservations of a cancelled order.
 //!
-//! It keeps nothing of its own. What follows from an event depends on the event and on the order as
-//! it is now, so an event that comes again, or late, leads to the same end. Reserving twice is the
-//! one thing that state cannot rule out once a reservation is gone again; each command therefore
-//! carries a key made of the event it follows from, and is done once.
+//! It has no state of its own: the commands depend on the event and the current state of the order,
+//! so redelivered and late events lead to the same result. State alone cannot prevent a second
+//! reservation after the first was released or shipped; each command therefore carries an idempotency
+//! key derived from the event it follows from.
 
 use uuid::Uuid;
 
 use super::order::{self, Order, Placed};
 use super::{Event, stock_item};
 
-/// A command that follows, and the stream it goes to.
+/// A command to execute, and the stream it is addressed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dispatch {
-    /// To the order itself.
+    /// A command to the order.
     Order(order::Command),
-    /// To the stock of this product.
+    /// A command to the stock of the product with this id.
     Stock(Uuid, stock_item::Command),
 }
 
-/// The order an event concerns: for events of orders the key of their stream.
+/// Returns the id of the order that an event concerns, or `None` if it concerns none. For events of
+/// orders it is the key of their stream.
 pub fn order_of(event: &Event, stream_key: &str) -> Option<Uuid> {
     match event {
         Event::Order(_) => Uuid::parse_str(stream_key).ok(),
@@ -30,8 +30,8 @@ pub fn order_of(event: &Event, stream_key: &str) -> Option<Uuid> {
     }
 }
 
-/// What follows from `event`, which concerns the order `id` that is now `order`. `product` is the
-/// key of a stock event's stream.
+/// Returns the commands that follow from `event`, which concerns the order `id` in state `order`.
+/// `product` is the key of the stream of a stock event.
 pub fn react(event: &Event, id: Uuid, product: Option<Uuid>, order: &Order) -> Vec<Dispatch> {
     match (event, order) {
         (Event::Order(event), order) => react_to_order(event, id, order),
@@ -67,7 +67,7 @@ fn react_to_stock(
             let line = placed.lines.iter().position(|line| line.product_id == product);
             line.map(|line| reserve(id, placed, line + 1)).unwrap_or_default()
         }
-        // It was cancelled while the reservation was under way.
+        // The order was cancelled before the reservation was recorded.
         (stock_item::Event::StockReserved { .. }, Order::Cancelled(_)) => {
             vec![Dispatch::Stock(product, stock_item::Command::Release { order_id: id })]
         }
@@ -93,7 +93,8 @@ fn react_to_stock(
     }
 }
 
-/// Reserves line number `line`; behind the last one, everything is reserved.
+/// Returns the command that reserves line number `line`, counted from 0; after the last line, the
+/// command that confirms the order.
 fn reserve(id: Uuid, placed: &Placed, line: usize) -> Vec<Dispatch> {
     vec![match placed.lines.get(line) {
         Some(line) => {

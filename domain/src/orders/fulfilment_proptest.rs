@@ -1,6 +1,6 @@
-//! Random schedules of orders, cancellations, corrections, shipments, crashes and redeliveries,
-//! played by two fulfilment runners that know nothing of each other. Whatever the order of things:
-//! no piece is lost or sold twice, and nothing stays reserved for an order that is over.
+//! Property tests of fulfilment: random schedules of orders, cancellations, corrections, shipments,
+//! crashes and redeliveries, executed by two independent runners. In every schedule no piece is lost
+//! or sold twice, and no reservation outlives its order.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -17,22 +17,22 @@ use eventsourcing::decider::Decider;
 const PRODUCTS: u128 = 3;
 const RUNNERS: usize = 2;
 
-/// One thing that happens next.
+/// One step of a schedule.
 #[derive(Debug, Clone)]
 enum Step {
-    /// An order of so many of each of these products.
+    /// Places an order of these products and quantities.
     Place(Vec<(u128, u32)>),
     Cancel(usize),
     Ship(usize),
     Expire(usize),
     Receive(u128, u32),
     Correct(u128, u32),
-    /// A runner takes its next event and decides what follows.
+    /// A runner reads its next event and queues the commands that follow.
     React(usize),
-    /// A runner carries out the oldest command that follows, however old the order it looked at.
+    /// A runner executes its oldest queued command, even if the order has changed since.
     Act(usize),
-    /// A runner dies: what it was about to do is forgotten, and it starts again from a checkpoint
-    /// so many events back.
+    /// A runner crashes: its queue is lost, and it restarts from a checkpoint the given number of
+    /// events back.
     Crash(usize, usize),
 }
 
@@ -53,16 +53,16 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A command on its way. Place in the log and number are the key that makes it done once.
+/// A queued command. Position and number form its idempotency key.
 #[derive(Debug, Clone)]
-struct Under {
+struct Queued {
     position: usize,
     number: usize,
     order_id: Uuid,
     dispatch: Dispatch,
 }
 
-/// The log, and all that is folded from it.
+/// The log and the state folded from it.
 #[derive(Default)]
 struct World {
     /// Stream key and event, by position.
@@ -72,7 +72,7 @@ struct World {
     received: BTreeMap<Uuid, u64>,
     receipts: HashSet<(usize, usize)>,
     positions: [usize; RUNNERS],
-    under_way: [VecDeque<Under>; RUNNERS],
+    queues: [VecDeque<Queued>; RUNNERS],
 }
 
 fn product(n: u128) -> Uuid {
@@ -105,7 +105,7 @@ impl World {
                 | stock_item::Event::StockShipped { .. } => {}
             }
             state = state.evolve(&event);
-            // At every event, not in the end only.
+            // The invariant holds after every event, not only at the end.
             assert_eq!(*received, state.available + state.reserved() + state.shipped);
             self.log.push((id, Event::Stock(event)));
         }
@@ -121,20 +121,19 @@ impl World {
         if let Some(id) = order_of(&event, &key.to_string()) {
             let order = self.orders.get(&id).cloned().unwrap_or_default();
             let follows = react(&event, id, Some(key), &order).into_iter().enumerate();
-            let under_way = follows.map(|(number, dispatch)| Under {
+            let queued = follows.map(|(number, dispatch)| Queued {
                 position,
                 number,
                 order_id: id,
                 dispatch,
             });
-            self.under_way[runner].extend(under_way);
+            self.queues[runner].extend(queued);
         }
         true
     }
 
     fn act(&mut self, runner: usize) -> bool {
-        let Some(Under { position, number, order_id, dispatch }) =
-            self.under_way[runner].pop_front()
+        let Some(Queued { position, number, order_id, dispatch }) = self.queues[runner].pop_front()
         else {
             return false;
         };
@@ -173,18 +172,18 @@ impl World {
             Step::React(runner) => drop(self.react(runner)),
             Step::Act(runner) => drop(self.act(runner)),
             Step::Crash(runner, back) => {
-                // Its checkpoint never passed an event whose commands were not all done.
-                let first = self.under_way[runner].front().map(|under| under.position);
+                // A checkpoint never passes an event whose commands are not all executed.
+                let first = self.queues[runner].front().map(|queued| queued.position);
                 let done = first.unwrap_or(self.positions[runner]);
-                self.under_way[runner].clear();
+                self.queues[runner].clear();
                 self.positions[runner] = done.saturating_sub(back);
             }
         }
-        // An order that was never placed is not one.
+        // A refused command leaves an unplaced order; it does not exist.
         self.orders.retain(|_, order| *order != Order::Unplaced);
     }
 
-    /// Everybody finishes what there is to do.
+    /// Runs all runners until no event and no command is left.
     fn settle(&mut self) {
         loop {
             let mut busy = false;
@@ -211,21 +210,21 @@ fn placed(lines: &[(u128, u32)]) -> Placed {
     Placed::new(Uuid::nil(), lines.collect(), DateTime::UNIX_EPOCH).unwrap()
 }
 
-/// Why each command has a key: state alone would let a runner that slept through an order's whole
-/// life reserve for it once more.
+/// State alone would let a runner that is delayed past the shipment reserve for the order again; the
+/// idempotency key of the command prevents it.
 #[test]
-fn a_runner_that_wakes_up_late_reserves_nothing_again() {
+fn a_delayed_runner_does_not_reserve_twice() {
     let mut world = World::default();
     world.take(Step::Receive(0, 5));
     world.take(Step::Place(vec![(0, 2)]));
-    world.take(Step::React(0)); // The delivery: nothing follows.
-    world.take(Step::React(0)); // The order is pending, so it is to reserve; then it falls asleep.
-    let asleep = std::mem::take(&mut world.under_way[0]);
-    assert_eq!(asleep.len(), 1);
+    world.take(Step::React(0)); // The receipt of stock: no command follows.
+    world.take(Step::React(0)); // The pending order: the reservation is queued, then delayed.
+    let delayed = std::mem::take(&mut world.queues[0]);
+    assert_eq!(delayed.len(), 1);
     world.settle();
     world.take(Step::Ship(0));
     world.settle();
-    world.under_way[0] = asleep;
+    world.queues[0] = delayed;
     world.settle();
     let stock = &world.stock[&product(0)];
     assert_eq!((stock.available, stock.reserved(), stock.shipped), (3, 0, 2));
@@ -235,7 +234,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_sold_twice_or_kept(steps in prop::collection::vec(step(), 1..250)) {
+    fn no_piece_is_lost_sold_twice_or_left_reserved(steps in prop::collection::vec(step(), 1..250)) {
         let mut world = World::default();
         for step in steps {
             world.take(step);
@@ -249,11 +248,11 @@ proptest! {
                 let expected = matches!(order, Order::Confirmed(_)).then_some(line.quantity);
                 prop_assert_eq!(reserved, expected, "order {} is {:?}", id, order);
             }
-            prop_assert!(!matches!(order, Order::Pending(_)), "order {} was left pending", id);
+            prop_assert!(!matches!(order, Order::Pending(_)), "order {} stayed pending", id);
         }
         for stock in world.stock.values() {
             for id in stock.reserved.keys() {
-                prop_assert!(world.orders.contains_key(id), "reserved for nobody");
+                prop_assert!(world.orders.contains_key(id), "reserved for an unknown order");
             }
         }
     }

@@ -1,14 +1,14 @@
-//! A shop: products at a price, their stock, and orders that reserve it.
+//! A shop: products, their stock, and orders that reserve it.
 //!
-//! - A **product** has a price today; an order keeps the price of its day.
-//! - A **stock item** is what there is of one product: available, reserved for an order, shipped.
-//!   What came in is always the sum of the three.
-//! - An **order** is pending until all its lines are reserved, then confirmed, then shipped; or it
-//!   is cancelled, and what was reserved for it is released.
-//! - **Fulfilment** moves an order along: it reads what happened and says what follows, one stream
-//!   at a time.
+//! - A **product** has a current price; an order keeps the price at the time it was placed.
+//! - A **stock item** counts the pieces of one product: available, reserved, shipped. Their sum is
+//!   always the number of pieces received.
+//! - An **order** is pending until all its lines are reserved, then confirmed, then shipped; a
+//!   cancelled order releases its reservations.
+//! - **Fulfilment** is the process manager that reserves stock for orders and confirms them.
 //!
-//! Streams: `product-{id}`, `sku-{sku}` (whose it is), `stock-{product id}`, `order-{id}`.
+//! Streams: `product-{id}`, `sku-{sku}` (the product that owns the SKU), `stock-{product id}`,
+//! `order-{id}`.
 
 pub mod money;
 pub mod product;
@@ -33,6 +33,7 @@ pub use order::Order;
 pub use product::{Product, Sku, SkuOwner};
 pub use stock_item::StockItem;
 
+/// The context of products, stock and orders.
 pub const CONTEXT: Context = Context {
     name: "orders",
     categories: &[Order::CATEGORY, Product::CATEGORY, SkuOwner::CATEGORY, StockItem::CATEGORY],
@@ -45,7 +46,7 @@ pub const CONTEXT: Context = Context {
 };
 
 union! {
-    /// What happens in the shop.
+    /// Events of the shop.
     pub enum Event {
         Order(order::Event),
         Product(product::Event),
@@ -54,22 +55,22 @@ union! {
     }
 }
 
-/// The stream of one order.
+/// Returns the stream of an order.
 pub fn order_stream(id: Uuid) -> StreamId {
     StreamId::new(Order::CATEGORY, id)
 }
 
-/// The stream of one product.
+/// Returns the stream of a product.
 pub fn product_stream(id: Uuid) -> StreamId {
     StreamId::new(Product::CATEGORY, id)
 }
 
-/// The stream of one product's stock.
+/// Returns the stream of a product's stock.
 pub fn stock_stream(product_id: Uuid) -> StreamId {
     StreamId::new(StockItem::CATEGORY, product_id)
 }
 
-/// The stream that says whose a SKU is.
+/// Returns the stream that records the owner of a SKU.
 pub fn sku_stream(sku: &Sku) -> StreamId {
     StreamId::new(SkuOwner::CATEGORY, sku)
 }

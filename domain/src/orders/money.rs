@@ -1,43 +1,50 @@
-//! Amounts of money: exact decimals with a currency, written as text so that no reader makes a
-//! binary fraction of them.
+//! Amounts of money: exact decimals, serialized as text so that no client parses them into binary
+//! floating point.
 
 use std::fmt;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-/// Most digits before the point.
+/// Maximum number of digits before the point.
 const MAX_WHOLE: usize = 9;
-/// Most digits behind it; currencies have at most three, unit prices sometimes one more.
+/// Maximum number of digits after the point. Currencies have up to three; unit prices may need one
+/// more.
 const MAX_FRACTION: usize = 4;
 
-/// The price of one piece: at most 9 digits before the point and 4 behind it.
+/// A unit price: a decimal with at most 9 digits before the point and 4 after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Price(Decimal);
 
-/// An ISO 4217 code: three capital letters.
+/// A currency: an ISO 4217 code of three capital letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
-/// A sum in some currency; a sum is never rounded.
+/// A sum of prices in one currency; exact, never rounded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Money(Decimal);
 
+/// The text is not a price or not a currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMoney {
+    /// The text is not a price.
     #[error(
-        "a price has 1 to {MAX_WHOLE} digits, and 1 to {MAX_FRACTION} behind a point if there is one"
+        "a price has 1 to {MAX_WHOLE} digits, optionally followed by a point and 1 to {MAX_FRACTION} digits"
     )]
     Price,
+    /// The text is not a currency code.
     #[error("a currency is three capital letters (ISO 4217)")]
     Currency,
 }
 
 impl Price {
-    /// Reads `12`, `12.5` or `12.50`; no sign, no exponent, no grouping.
+    /// Parses a price such as `12`, `12.5` or `12.50`, without sign, exponent or grouping.
+    ///
+    /// # Errors
+    /// Returns [`InvalidMoney::Price`] if the text has another form or too many digits.
     pub fn parse(text: &str) -> Result<Self, InvalidMoney> {
         let digits = |part: &str, most: usize| {
             (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
@@ -50,13 +57,14 @@ impl Price {
         amount.map(Self).ok_or(InvalidMoney::Price)
     }
 
-    /// What so many pieces cost.
+    /// Returns the price of `quantity` pieces.
     pub fn times(self, quantity: u32) -> Money {
         Money(self.0.saturating_mul(Decimal::from(quantity)))
     }
 }
 
 impl Money {
+    /// Returns the sum of both amounts.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
@@ -64,6 +72,10 @@ impl Money {
 }
 
 impl Currency {
+    /// Parses a currency code.
+    ///
+    /// # Errors
+    /// Returns [`InvalidMoney::Currency`] if the text is not three capital letters.
     pub fn parse(text: &str) -> Result<Self, InvalidMoney> {
         let code: [u8; 3] = text.as_bytes().try_into().map_err(|_length| InvalidMoney::Currency)?;
         if code.iter().all(u8::is_ascii_uppercase) {
@@ -73,6 +85,7 @@ impl Currency {
         }
     }
 
+    /// Returns the code.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -155,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_exact_and_keep_their_cents() {
+    fn sums_are_exact_and_keep_their_scale() {
         let price = |text| Price::parse(text).unwrap();
         let sum = price("0.10").times(3).plus(price("9.90").times(1));
         assert_eq!(sum.to_string(), "10.20");
@@ -163,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_currency_is_three_capitals() {
+    fn a_currency_is_three_capital_letters() {
         assert_eq!(Currency::parse("EUR").unwrap().as_str(), "EUR");
         for text in ["", "eur", "EURO", "E1R", "€"] {
             assert!(Currency::parse(text).is_err(), "{text}");

@@ -1,4 +1,4 @@
-//! An order, from being placed to leaving the house.
+//! An order, from placement to shipment.
 //!
 //! ```text
 //! pending ──► confirmed ──► shipped
@@ -18,17 +18,20 @@ use eventsourcing::rejection::{Kind, Reject};
 pub(super) const TYPES: &[(&str, i16)] =
     &[("order_placed", 1), ("order_confirmed", 1), ("order_cancelled", 1), ("order_shipped", 1)];
 
-/// What happened to an order.
+/// Events of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// Somebody wants these.
+    /// A customer placed the order.
     OrderPlaced(Placed),
-    /// Everything is set aside for it.
+    /// Stock is reserved for every line.
     OrderConfirmed {},
-    /// It will not be delivered; what was set aside is released.
-    OrderCancelled { reason: Reason },
-    /// It left the house.
+    /// The order was cancelled; its reservations are released.
+    OrderCancelled {
+        /// Why the order was cancelled.
+        reason: Reason,
+    },
+    /// The order was shipped.
     OrderShipped {},
 }
 
@@ -36,27 +39,33 @@ impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// An order as it was placed.
+/// The content of an order, unchanged after it was placed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
+    /// Id of the user who placed the order.
     pub customer_id: Uuid,
-    /// Each product once, in the order they are reserved in.
+    /// Lines in the order in which they are reserved; at least one, each with a different product.
     pub lines: Vec<Line>,
+    /// Currency of all prices.
     pub currency: Currency,
-    /// Of all lines.
+    /// Total price of all lines.
     pub total: Money,
-    /// If it is not confirmed by then, it is cancelled.
+    /// Time after which the order is cancelled if it is not confirmed.
     pub reserve_until: DateTime<Utc>,
 }
 
-/// So many pieces of a product, as it was called and priced when the order was placed.
+/// A line of an order: a quantity of one product, with its name and price when the order was placed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
+    /// Id of the product.
     pub product_id: Uuid,
+    /// SKU of the product.
     pub sku: Sku,
+    /// Name of the product.
     pub name: String,
+    /// Number of pieces.
     pub quantity: u32,
-    /// Of one piece.
+    /// Unit price, decimal.
     pub price: Price,
 }
 
@@ -64,16 +73,23 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Reason {
-    /// There was not enough of this product.
-    OutOfStock { product_id: Uuid, wanted: u32, available: u64 },
-    /// The customer, or an operator for them, did not want it any more.
+    /// The stock of a product was too low.
+    OutOfStock {
+        /// Id of the product.
+        product_id: Uuid,
+        /// Pieces that were ordered.
+        wanted: u32,
+        /// Pieces that were available.
+        available: u64,
+    },
+    /// The customer, or an operator on the customer's behalf, cancelled it.
     Requested,
-    /// It could not be confirmed in time.
+    /// The order was not confirmed before its deadline.
     Expired,
 }
 
 impl Reason {
-    /// Stable name, for programs.
+    /// Returns the stable code, as stored and shown by the API.
     pub fn code(&self) -> &'static str {
         match self {
             Self::OutOfStock { .. } => "out_of_stock",
@@ -84,7 +100,11 @@ impl Reason {
 }
 
 impl Placed {
-    /// An order of these lines; what they have in common must be so.
+    /// Builds an order of `lines`, each with the currency of its product, and adds up the total.
+    ///
+    /// # Errors
+    /// Returns [`Rejection::Empty`] without lines, and [`Rejection::MixedCurrencies`] if the
+    /// currencies differ.
     pub fn new(
         customer_id: Uuid,
         lines: Vec<(Line, Currency)>,
@@ -102,45 +122,67 @@ impl Placed {
     }
 }
 
+/// Commands of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
+    /// Places the order.
     Place(Placed),
-    /// All lines are reserved.
+    /// Confirms the order; sent by fulfilment when all lines are reserved.
     Confirm,
-    /// A line could not be reserved.
+    /// Cancels the order; sent by fulfilment when a line cannot be reserved.
     Refuse {
+        /// Id of the product.
         product_id: Uuid,
+        /// Pieces that were ordered.
         wanted: u32,
+        /// Pieces that are available.
         available: u64,
     },
-    /// It was not confirmed in time.
+    /// Cancels an order that was not confirmed in time.
     Expire {
+        /// Current time.
         now: DateTime<Utc>,
     },
+    /// Cancels the order on request.
     Cancel {
+        /// User who asks for it: the customer or an operator.
         by: Actor,
     },
+    /// Records that the order was shipped.
     Ship,
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    #[error("there is no such order")]
+    /// The order does not exist, or belongs to another customer.
+    #[error("the order does not exist")]
     NotFound,
-    #[error("this order was placed before")]
+    /// An order with this id is placed already.
+    #[error("the order was placed already")]
     AlreadyPlaced,
+    /// The order has no lines.
     #[error("an order has at least one line")]
     Empty,
-    #[error("all lines of an order are in one currency")]
-    MixedCurrencies { line: usize },
+    /// The lines are in different currencies.
+    #[error("all lines of an order must be in one currency")]
+    MixedCurrencies {
+        /// Index of the first line in another currency than line 0.
+        line: usize,
+    },
+    /// A pending order cannot be shipped.
     #[error("the order is not confirmed yet")]
     NotConfirmed,
-    #[error("the order is not to be confirmed any more")]
+    /// The order is confirmed, shipped or cancelled already.
+    #[error("the order is no longer pending")]
     NotPending,
-    #[error("the order may still be confirmed")]
+    /// The order has not expired yet.
+    #[error("the time to confirm the order is not over")]
     NotDue,
-    #[error("the order has left the house")]
+    /// A shipped order cannot be cancelled.
+    #[error("the order was shipped")]
     Shipped,
+    /// A cancelled order cannot be shipped.
     #[error("the order is cancelled")]
     Cancelled,
 }
@@ -188,20 +230,25 @@ impl Reject for Rejection {
     }
 }
 
-/// An order as its history leaves it.
+/// The state of an order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
+    /// The order does not exist yet.
     #[default]
     Unplaced,
+    /// Placed; fulfilment reserves its lines.
     Pending(Placed),
+    /// All lines are reserved.
     Confirmed(Placed),
+    /// Shipped; cannot be cancelled any more.
     Shipped(Placed),
+    /// Cancelled; its reservations are released.
     Cancelled(Placed),
 }
 
 impl Order {
-    /// What was ordered.
+    /// Returns the content of the order, or `None` if it does not exist.
     pub fn placed(&self) -> Option<&Placed> {
         match self {
             Self::Unplaced => None,
@@ -219,7 +266,7 @@ impl Decider for Order {
     type Event = Event;
     type Rejection = Rejection;
 
-    #[expect(clippy::match_same_arms, reason = "command by command: who asks what, and when")]
+    #[expect(clippy::match_same_arms, reason = "arms are grouped by command")]
     fn decide(&self, command: Command) -> Decision<Self> {
         match (command, self) {
             (Command::Place(placed), Self::Unplaced) => accept(Event::OrderPlaced(placed)),

@@ -1,4 +1,4 @@
-//! Products: what can be ordered, at which price today; and whose a SKU is.
+//! Products: what can be ordered, at which current price; and the owner of each SKU.
 
 use std::fmt;
 
@@ -12,22 +12,27 @@ use eventsourcing::rejection::{Kind, Reject};
 pub(super) const TYPES: &[(&str, i16)] = &[("product_added", 1), ("product_changed", 1)];
 pub(super) const SKU_TYPES: &[(&str, i16)] = &[("sku_claimed", 1)];
 
-/// What happened to a product.
+/// Events of a product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// It can be ordered from now on.
+    /// The product was added and can be ordered.
     ProductAdded {
+        /// SKU of the product; never changes.
         sku: Sku,
+        /// Name shown to customers.
         name: String,
-        /// Of one piece.
+        /// Unit price, decimal.
         price: Price,
+        /// Currency of the price; never changes.
         currency: Currency,
     },
-    /// What is left out stayed as it was. Orders placed before keep their price.
+    /// Name or price changed. Orders placed earlier keep their price.
     ProductChanged {
+        /// New name; `None` if unchanged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+        /// New unit price, decimal; `None` if unchanged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         price: Option<Price>,
     },
@@ -37,28 +42,34 @@ impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// What happened to a SKU.
+/// Events of a SKU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum SkuEvent {
-    /// It belongs to this product, for ever; written together with `product_added`.
-    SkuClaimed { product_id: Uuid },
+    /// A product claimed the SKU permanently; appended together with `product_added`.
+    SkuClaimed {
+        /// Id of the product.
+        product_id: Uuid,
+    },
 }
 
 impl eventsourcing::Event for SkuEvent {
     const TYPES: &'static [(&'static str, i16)] = SKU_TYPES;
 }
 
-/// The shop's own name of a product: 1 to 64 letters, digits or `. _ -`.
+/// A stock keeping unit: the shop's unique code of a product, 1 to 64 letters, digits, `.`, `_` or
+/// `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sku(String);
 
+/// The text is not a SKU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a SKU is 1 to 64 letters, digits or . _ -")]
 pub struct InvalidSku;
 
 impl Sku {
+    /// Returns the code.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -86,18 +97,39 @@ impl fmt::Display for Sku {
     }
 }
 
+/// Commands of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Add { sku: Sku, name: String, price: Price, currency: Currency },
-    Change { name: Option<String>, price: Option<Price> },
+    /// Adds the product.
+    Add {
+        /// SKU of the product.
+        sku: Sku,
+        /// Name shown to customers.
+        name: String,
+        /// Unit price.
+        price: Price,
+        /// Currency of the price.
+        currency: Currency,
+    },
+    /// Changes name or price.
+    Change {
+        /// New name; `None` leaves it unchanged.
+        name: Option<String>,
+        /// New unit price; `None` leaves it unchanged.
+        price: Option<Price>,
+    },
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    #[error("there is no such product")]
+    /// The product does not exist.
+    #[error("the product does not exist")]
     NotFound,
-    #[error("this product was added before")]
+    /// A product with this id exists already.
+    #[error("the product was added already")]
     AlreadyAdded,
+    /// The SKU belongs to another product.
     #[error("another product has this SKU")]
     SkuTaken,
 }
@@ -126,16 +158,22 @@ impl Reject for Rejection {
     }
 }
 
-/// A product as its history leaves it.
+/// The state of a product.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Product {
+    /// The product does not exist yet.
     #[default]
     Unknown,
+    /// The product can be ordered.
     Listed {
+        /// SKU of the product.
         sku: Sku,
+        /// Current name.
         name: String,
+        /// Current unit price.
         price: Price,
+        /// Currency of the price.
         currency: Currency,
     },
 }
@@ -183,10 +221,12 @@ impl Decider for Product {
     }
 }
 
-/// Who has a SKU. Nobody decides here: the stream must be new when a product claims it.
+/// The owner of a SKU. It has no decider: a claim is appended on the condition that the stream is
+/// new.
 #[derive(Debug, Clone, Copy)]
 pub struct SkuOwner;
 
 impl SkuOwner {
+    /// Category of the streams of SKUs.
     pub const CATEGORY: &'static str = "sku";
 }

@@ -1,5 +1,5 @@
-//! What there is of one product. Every piece that came in is available, reserved or shipped:
-//! `received = available + reserved + shipped`, at every event.
+//! The stock of one product. Every received piece is available, reserved or shipped:
+//! `received = available + reserved + shipped` after every event.
 
 use std::collections::BTreeMap;
 
@@ -18,26 +18,54 @@ pub(super) const TYPES: &[(&str, i16)] = &[
     ("stock_shipped", 1),
 ];
 
-/// What happened to the stock of a product. Quantities are pieces.
+/// Events of the stock of a product. Quantities are numbers of pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// Pieces came in.
-    StockReceived { quantity: u32, reason: String },
-    /// Pieces were found to be missing, broken or gone.
-    StockCorrected {
-        /// How many fewer there are.
+    /// Pieces were received.
+    StockReceived {
+        /// Pieces added to the available stock.
         quantity: u32,
+        /// Why they were received, for people.
         reason: String,
     },
-    /// Set aside for an order.
-    StockReserved { order_id: Uuid, quantity: u32 },
-    /// There was not enough for an order.
-    StockRefused { order_id: Uuid, quantity: u32, available: u64 },
-    /// An order was cancelled: what was set aside for it is available again.
-    StockReleased { order_id: Uuid, quantity: u32 },
-    /// What was set aside for an order left the house.
-    StockShipped { order_id: Uuid, quantity: u32 },
+    /// Pieces were written off: missing, broken or lost.
+    StockCorrected {
+        /// Pieces removed from the available stock.
+        quantity: u32,
+        /// Why they were written off, for people.
+        reason: String,
+    },
+    /// Available pieces were reserved for an order.
+    StockReserved {
+        /// Id of the order.
+        order_id: Uuid,
+        /// Reserved pieces.
+        quantity: u32,
+    },
+    /// The stock was too low to reserve pieces for an order.
+    StockRefused {
+        /// Id of the order.
+        order_id: Uuid,
+        /// Pieces that were ordered.
+        quantity: u32,
+        /// Pieces that were available.
+        available: u64,
+    },
+    /// The reservation of a cancelled order was released; its pieces are available again.
+    StockReleased {
+        /// Id of the order.
+        order_id: Uuid,
+        /// Released pieces.
+        quantity: u32,
+    },
+    /// The reserved pieces of an order were shipped.
+    StockShipped {
+        /// Id of the order.
+        order_id: Uuid,
+        /// Shipped pieces.
+        quantity: u32,
+    },
 }
 
 impl eventsourcing::Event for Event {
@@ -45,7 +73,7 @@ impl eventsourcing::Event for Event {
 }
 
 impl Event {
-    /// The order it concerns, if any.
+    /// Returns the id of the order that the event concerns, or `None` if it concerns none.
     pub fn order_id(&self) -> Option<Uuid> {
         match self {
             Self::StockReceived { .. } | Self::StockCorrected { .. } => None,
@@ -57,35 +85,54 @@ impl Event {
     }
 }
 
+/// Commands of the stock of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
+    /// Adds received pieces.
     Receive {
+        /// Number of pieces.
         quantity: u32,
+        /// Why they were received, for people.
         reason: String,
     },
-    /// So many fewer.
+    /// Writes off available pieces.
     Correct {
+        /// Number of pieces.
         quantity: u32,
+        /// Why they are written off, for people.
         reason: String,
     },
-    /// Always answered with an event: reserved, or refused.
+    /// Reserves pieces for an order, or records that the stock is too low. Does nothing if the order
+    /// has a reservation.
     Reserve {
+        /// Id of the order.
         order_id: Uuid,
+        /// Number of pieces.
         quantity: u32,
     },
+    /// Releases the reservation of an order, if it has one.
     Release {
+        /// Id of the order.
         order_id: Uuid,
     },
+    /// Ships the reserved pieces of an order, if it has a reservation.
     Ship {
+        /// Id of the order.
         order_id: Uuid,
     },
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    #[error("only {available} are available; what is reserved cannot be corrected away")]
-    BelowZero { available: u64 },
-    #[error("there is no such product")]
+    /// A correction would remove more pieces than are available.
+    #[error("only {available} pieces are available; reserved pieces cannot be written off")]
+    BelowZero {
+        /// Pieces that are available.
+        available: u64,
+    },
+    /// The product does not exist. Returned by the write side, which checks the product's stream.
+    #[error("the product does not exist")]
     NoProduct,
 }
 
@@ -112,18 +159,20 @@ impl Reject for Rejection {
     }
 }
 
-/// The stock of a product as its history leaves it. Only live reservations are kept, so it is as
-/// small as the orders under way.
+/// The stock of a product. It holds open reservations only, so its size is bounded by the number of
+/// open orders.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct StockItem {
+    /// Pieces that can be reserved.
     pub available: u64,
-    /// By order.
+    /// Reserved pieces by the id of the order.
     pub reserved: BTreeMap<Uuid, u32>,
+    /// Pieces shipped so far.
     pub shipped: u64,
 }
 
 impl StockItem {
-    /// Pieces set aside for orders.
+    /// Returns the number of pieces reserved for all orders.
     pub fn reserved(&self) -> u64 {
         self.reserved.values().copied().map(u64::from).sum()
     }

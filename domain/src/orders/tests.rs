@@ -1,4 +1,4 @@
-//! What products, stock, orders and fulfilment do, in sentences.
+//! Specifications of products, stock, orders and fulfilment.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -76,7 +76,7 @@ mod products {
     }
 
     #[test]
-    fn only_what_is_different_is_changed() {
+    fn a_change_holds_only_different_values() {
         let change = |name: &str, price: &str| Command::Change {
             name: Some(name.into()),
             price: Some(Price::parse(price).unwrap()),
@@ -101,7 +101,7 @@ mod stock {
     }
 
     #[test]
-    fn what_there_is_can_be_reserved_and_no_more() {
+    fn only_available_pieces_are_reserved() {
         let reserve = |quantity| Command::Reserve { order_id: ORDER, quantity };
         given::<StockItem>([received(5)]).when(reserve(5)).then([reserved(5)]);
         given::<StockItem>([received(5), reserved(5)]).when(reserve(5)).then_nothing();
@@ -126,7 +126,7 @@ mod stock {
     }
 
     #[test]
-    fn a_correction_never_takes_what_is_reserved() {
+    fn a_correction_never_removes_reserved_pieces() {
         let correct = |quantity| Command::Correct { quantity, reason: "broken".into() };
         given::<StockItem>([received(5), reserved(3)])
             .when(correct(2))
@@ -142,7 +142,7 @@ mod orders {
     use order::{Command, Rejection};
 
     #[test]
-    fn an_order_is_placed_once_and_adds_up() {
+    fn an_order_is_placed_once_with_the_total_of_its_lines() {
         assert_eq!(two_lines().total.to_string(), "69.80");
         given::<Order>([]).when(Command::Place(two_lines())).then([placed()]);
         given::<Order>([placed()])
@@ -225,7 +225,7 @@ mod fulfilment {
     }
 
     #[test]
-    fn lines_are_reserved_one_after_the_other_and_then_confirmed() {
+    fn lines_are_reserved_one_after_the_other_and_then_the_order_is_confirmed() {
         let pending = state(&[placed()]);
         let reserved = |quantity| stock_item::Event::StockReserved { order_id: ORDER, quantity };
         assert_eq!(of(placed(), &pending), [reserve(HAT, 2)]);
@@ -235,7 +235,7 @@ mod fulfilment {
     }
 
     #[test]
-    fn a_line_that_is_refused_cancels_the_order_and_that_releases_the_others() {
+    fn a_refused_line_cancels_the_order_and_the_cancellation_releases_all_lines() {
         let refused =
             stock_item::Event::StockRefused { order_id: ORDER, quantity: 1, available: 0 };
         let refuse = order::Command::Refuse { product_id: SHOE, wanted: 1, available: 0 };
@@ -247,7 +247,7 @@ mod fulfilment {
     }
 
     #[test]
-    fn a_reservation_that_comes_after_the_cancellation_is_released() {
+    fn a_reservation_recorded_after_the_cancellation_is_released() {
         let reserved = stock_item::Event::StockReserved { order_id: ORDER, quantity: 2 };
         let over = state(&[placed(), cancelled(Reason::Requested)]);
         assert_eq!(of_stock(reserved, HAT, &over), [release(HAT)]);
@@ -255,7 +255,7 @@ mod fulfilment {
     }
 
     #[test]
-    fn a_shipped_order_takes_its_pieces_along() {
+    fn a_shipped_order_ships_its_reserved_pieces() {
         let gone = state(&[placed(), confirmed(), shipped()]);
         let ship =
             |product| Dispatch::Stock(product, stock_item::Command::Ship { order_id: ORDER });

@@ -1,8 +1,8 @@
-//! Projects and their tasks: who belongs to a project, and how far its tasks are.
+//! Projects and their tasks: the members of a project and the status of its tasks.
 //!
-//! A task's command rests on its project: who may work on it, who may be assigned, whether it is
-//! archived. So it is decided together with the project's state, and written on the condition that
-//! the project is still as it was.
+//! A command on a task depends on its project: who may work on it, who may be assigned, whether it is
+//! archived. It is therefore decided together with the project's state, and appended on the condition
+//! that the project has not changed.
 
 mod rejection;
 mod text;
@@ -20,6 +20,7 @@ use eventsourcing::Decider;
 use eventsourcing::decider::AnyDecider;
 use eventsourcing::union;
 
+/// The context of projects and tasks.
 pub const CONTEXT: Context = Context {
     name: "projects",
     categories: &[Project::CATEGORY, Task::CATEGORY],
@@ -28,7 +29,7 @@ pub const CONTEXT: Context = Context {
 };
 
 union! {
-    /// What happened to a project or to a task.
+    /// Events of projects and tasks.
     pub enum Event { Project(project::Event), Task(task::Event) }
 }
 

@@ -1,13 +1,13 @@
-//! A project: its owner, its members, and who of all people may do what with it.
+//! A project: its owner, its members, and the permissions on it.
 //!
-//! | | owner, administrator | member | operator | anybody else |
+//! | | owner, administrator | member | operator | other users |
 //! |---|---|---|---|---|
 //! | read it and its tasks | yes | yes | yes | not found |
 //! | work on its tasks | yes | yes | forbidden | not found |
 //! | change or archive it, add and remove members | yes | forbidden | forbidden | not found |
 //!
-//! Once archived it can only be read. A member who is removed stays the assignee of the tasks that
-//! were assigned before: they are still to be done, and it is for the others to assign them anew.
+//! An archived project is read-only. A removed member stays the assignee of tasks assigned earlier,
+//! until another member reassigns them.
 
 use std::collections::BTreeSet;
 
@@ -27,83 +27,121 @@ pub(super) const TYPES: &[(&str, i16)] = &[
     ("member_removed", 1),
 ];
 
-/// Most members of a project besides its owner.
+/// Maximum number of members of a project, not counting its owner.
 pub const MAX_MEMBERS: usize = 1_000;
 
-/// The stream of one project.
+/// Returns the stream of a project.
 pub fn stream(id: Uuid) -> StreamId {
     StreamId::new(Project::CATEGORY, id)
 }
 
-/// What happened to a project.
+/// Events of a project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// Whoever creates it owns it.
-    ProjectCreated { name: String, description: Option<String>, owner_id: Uuid },
-    /// Holds what is different now, and nothing else.
+    /// A user created the project and owns it.
+    ProjectCreated {
+        /// Name of the project.
+        name: String,
+        /// Description of the project; `None` if it has none.
+        description: Option<String>,
+        /// Id of the user who created it.
+        owner_id: Uuid,
+    },
+    /// Name or description changed. The event holds only what changed.
     ProjectChanged {
+        /// New name; `None` if unchanged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+        /// New description.
         #[serde(default, skip_serializing_if = "Change::is_same")]
         description: Change<String>,
     },
-    /// It can only be read from now on.
+    /// The project was archived and is read-only.
     ProjectArchived {},
-    /// This user may read the project and work on its tasks.
-    MemberAdded { user_id: Uuid },
-    /// This user may no longer. Tasks keep the assignee they have.
-    MemberRemoved { user_id: Uuid },
+    /// A user became a member: may read the project and work on its tasks.
+    MemberAdded {
+        /// Id of the new member.
+        user_id: Uuid,
+    },
+    /// A user is no longer a member. Tasks keep their assignees.
+    MemberRemoved {
+        /// Id of the former member.
+        user_id: Uuid,
+    },
 }
 
 impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// What somebody wants of a project.
+/// A command on a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
+    /// User who sends the command.
     pub by: Actor,
+    /// What to do.
     pub act: Act,
 }
 
+/// The action of a command on a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    Create { name: Name, description: Option<Description> },
-    Change { name: Option<Name>, description: Change<Description> },
+    /// Creates the project; the sender owns it.
+    Create {
+        /// Name of the project.
+        name: Name,
+        /// Description of the project; `None` for none.
+        description: Option<Description>,
+    },
+    /// Changes name or description.
+    Change {
+        /// New name; `None` leaves it unchanged.
+        name: Option<Name>,
+        /// New description.
+        description: Change<Description>,
+    },
+    /// Archives the project.
     Archive,
+    /// Adds the user with this id as a member.
     AddMember(Uuid),
+    /// Removes the member with this id.
     RemoveMember(Uuid),
 }
 
-/// A project as its history leaves it.
+/// The state of a project.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Project {
+    /// The project does not exist yet.
     #[default]
     Uncreated,
+    /// The project can be changed.
     Active(Details),
+    /// The project is read-only.
     Archived(Details),
 }
 
+/// The data of an existing project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Details {
     name: String,
     description: Option<String>,
     owner_id: Uuid,
-    /// The owner is not among them, and counts as one.
+    /// Ids of the members. The owner is a member without being listed.
     members: BTreeSet<Uuid>,
 }
 
-/// What a project lets somebody do with its tasks.
+/// The access of a user to the tasks of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It does not exist, as far as this one is concerned.
+    /// The project is not visible to the user.
     Hidden,
-    /// As one who runs the system.
+    /// Read-only: the user is an operator, not a member.
     Read,
-    /// It is archived, for members too.
+    /// Read-only: the project is archived.
     Archived,
+    /// Read and write.
     Work,
 }
 
@@ -116,7 +154,7 @@ impl Details {
         actor.sees_all() || self.includes(actor.id)
     }
 
-    /// Refuses whoever is not the owner, or acts as one.
+    /// Returns an error unless the actor is the owner or an administrator.
     fn check_owner(&self, actor: Actor) -> Result<(), Rejection> {
         match (self.is_visible_to(actor), actor.may_act_for(self.owner_id)) {
             (false, _) => Err(Rejection::ProjectNotFound),
@@ -127,12 +165,12 @@ impl Details {
 }
 
 impl Project {
-    /// Whether tasks may be assigned to this user.
+    /// Returns whether the user is the owner or a member, to whom tasks may be assigned.
     pub fn includes(&self, user: Uuid) -> bool {
         self.details().is_some_and(|details| details.includes(user))
     }
 
-    /// What `actor` may do with the tasks.
+    /// Returns the access of `actor` to the project's tasks.
     pub fn access(&self, actor: Actor) -> Access {
         let Some(details) = self.details().filter(|details| details.is_visible_to(actor)) else {
             return Access::Hidden;

@@ -1,35 +1,51 @@
-//! Why a command about a project or one of its tasks is refused. One set for both: a task is
-//! refused in the words of its project.
+//! Rejections of commands on projects and tasks. Both share one enum, because a command on a task can
+//! be refused by its project.
 
 use super::project::MAX_MEMBERS;
 use super::task::Status;
 use eventsourcing::rejection::{Kind, Reject};
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// Or there is, but not for this caller.
-    #[error("there is no such project")]
+    /// The project does not exist, or is not visible to the user.
+    #[error("the project does not exist")]
     ProjectNotFound,
-    #[error("there is no such task")]
+    /// The task does not exist, or is not visible to the user.
+    #[error("the task does not exist")]
     TaskNotFound,
-    #[error("this project was created before")]
+    /// A project with this id exists already.
+    #[error("the project was created already")]
     ProjectAlreadyCreated,
-    #[error("this task was created before")]
+    /// A task with this id exists already.
+    #[error("the task was created already")]
     TaskAlreadyCreated,
+    /// The user is neither the owner nor an administrator.
     #[error("only the owner of the project may do this")]
     NotTheOwner,
+    /// The user is neither a member nor an administrator.
     #[error("only members of the project may do this")]
     NotAMember,
-    #[error("the project is archived: it can be read, not changed")]
+    /// The project is archived.
+    #[error("the project is archived and read-only")]
     ProjectArchived,
+    /// The owner cannot be removed from the members.
     #[error("the owner of a project is always a member of it")]
     OwnerStays,
+    /// The project has [`MAX_MEMBERS`] members.
     #[error("a project has at most {MAX_MEMBERS} members")]
     TooManyMembers,
+    /// Tasks are assigned to members only.
     #[error("the assignee is not a member of the project")]
     AssigneeNotAMember,
-    #[error("a task does not move from {from} to {to}")]
-    StatusMoveRefused { from: Status, to: Status },
+    /// The transition between the two statuses is not allowed.
+    #[error("the status of a task cannot change from {from} to {to}")]
+    StatusMoveRefused {
+        /// Current status.
+        from: Status,
+        /// Requested status.
+        to: Status,
+    },
 }
 
 impl Reject for Rejection {

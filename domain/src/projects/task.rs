@@ -1,11 +1,11 @@
-//! A task: something to be done in a project, by somebody, until some time.
+//! A task of a project, with a status, an optional assignee and an optional due date.
 //!
 //! ```text
 //! ToDo ──► InProgress ──► Done
 //!   ▲        │    ▲        │
 //!   └────────┘    └────────┘
 //! ```
-//! Nothing is done that nobody worked on: a task does not go from `ToDo` to `Done`, nor back.
+//! A task cannot go from `ToDo` to `Done` directly, nor back.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,26 +29,29 @@ pub(super) const TYPES: &[(&str, i16)] = &[
     ("task_deleted", 1),
 ];
 
-/// The stream of one task.
+/// Returns the stream of a task.
 pub fn stream(id: Uuid) -> StreamId {
     StreamId::new(Task::CATEGORY, id)
 }
 
-/// How far a task is.
+/// The status of a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String")] // As an enum, a `null` would be a mistake in the JSON itself.
+#[serde(try_from = "String")] // A derived enum would report `null` as invalid JSON.
 pub enum Status {
+    /// Not started.
     #[default]
     ToDo,
+    /// Being worked on.
     InProgress,
+    /// Finished.
     Done,
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 3] = [Self::ToDo, Self::InProgress, Self::Done];
 
-    /// Its stable name.
+    /// Returns the stable name, as stored and shown by the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ToDo => "ToDo",
@@ -87,39 +90,53 @@ impl TryFrom<String> for Status {
     }
 }
 
+/// The text is not a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a status is ToDo, InProgress or Done")]
 pub struct UnknownStatus;
 
-/// What happened to a task.
+/// Events of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// It is to be done.
+    /// A task was created with the status `ToDo`.
     TaskCreated {
+        /// Id of the project it belongs to.
         project_id: Uuid,
+        /// Title of the task.
         title: String,
+        /// Description of the task; `None` if it has none.
         description: Option<String>,
+        /// Id of the assignee; `None` if unassigned.
         assignee_id: Option<Uuid>,
+        /// Due date; `None` if it has none.
         due_at: Option<DateTime<Utc>>,
     },
-    /// Holds what is different now, and nothing else.
+    /// Title, description or due date changed. The event holds only what changed.
     TaskChanged {
+        /// New title; `None` if unchanged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         title: Option<String>,
+        /// New description.
         #[serde(default, skip_serializing_if = "Change::is_same")]
         description: Change<String>,
+        /// New due date.
         #[serde(default, skip_serializing_if = "Change::is_same")]
         due_at: Change<DateTime<Utc>>,
     },
-    /// It is this member's now, or nobody's. Who was a member then may be none later.
+    /// The task was assigned to a member, or unassigned. The assignee may leave the project later.
     TaskAssigned {
+        /// Id of the assignee; `None` if unassigned.
         assignee_id: Option<Uuid>,
     },
+    /// The status changed.
     TaskStatusChanged {
+        /// Previous status.
         from: Status,
+        /// New status.
         to: Status,
     },
+    /// The task was deleted.
     TaskDeleted {},
 }
 
@@ -127,53 +144,75 @@ impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// What somebody wants of a task.
+/// A command on a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
+    /// User who sends the command.
     pub by: Actor,
-    /// Its project, as it stands.
+    /// Current state of the task's project.
     pub within: Arc<Project>,
+    /// What to do.
     pub act: Act,
 }
 
+/// The action of a command on a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
+    /// Creates the task.
     Create(New),
+    /// Changes the task.
     Change(Changes),
+    /// Deletes the task.
     Delete,
 }
 
+/// The data of a new task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct New {
+    /// Id of the project it belongs to.
     pub project_id: Uuid,
+    /// Title of the task.
     pub title: Name,
+    /// Description of the task; `None` for none.
     pub description: Option<Description>,
+    /// Id of the assignee, a member of the project; `None` for an unassigned task.
     pub assignee_id: Option<Uuid>,
+    /// Due date; `None` for none.
     pub due_at: Option<DateTime<Utc>>,
 }
 
-/// All of it happens, or nothing.
+/// Changes of a task. Either all of them are applied, or none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
+    /// New title; `None` leaves it unchanged.
     pub title: Option<Name>,
+    /// New description.
     pub description: Change<Description>,
+    /// New assignee, a member of the project.
     pub assignee_id: Change<Uuid>,
+    /// New status; `None` leaves it unchanged.
     pub status: Option<Status>,
+    /// New due date.
     pub due_at: Change<DateTime<Utc>>,
 }
 
-/// A task as its history leaves it.
+/// The state of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
+    /// The task does not exist yet.
     #[default]
     Uncreated,
+    /// The task exists, with any status.
     Open(Details),
+    /// The task was deleted.
     Deleted {
+        /// Id of the project it belonged to.
         project_id: Uuid,
     },
 }
 
+/// The data of an existing task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Details {
     project_id: Uuid,
@@ -185,7 +224,8 @@ pub struct Details {
 }
 
 impl Task {
-    /// The project it belongs, or belonged, to.
+    /// Returns the id of the project the task belongs or belonged to, or `None` if the task never
+    /// existed.
     pub fn project_id(&self) -> Option<Uuid> {
         match self {
             Self::Uncreated => None,

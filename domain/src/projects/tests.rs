@@ -1,4 +1,4 @@
-//! What a project and its tasks do, in sentences.
+//! Specifications of projects and tasks.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ mod projects {
     }
 
     #[test]
-    fn whoever_creates_it_owns_it() {
+    fn the_user_who_creates_a_project_owns_it() {
         let create = || by(user(OWNER), Act::Create { name: name("Move"), description: None });
         given::<Project>([]).when(create()).then([created()]);
         given::<Project>([created()])
@@ -65,7 +65,7 @@ mod projects {
     }
 
     #[test]
-    fn a_change_says_only_what_is_different() {
+    fn a_change_holds_only_different_values() {
         let change = |name, description| by(user(OWNER), Act::Change { name, description });
         let text = || Description::try_from("To the hills".to_owned()).unwrap();
         given::<Project>([created()])
@@ -87,7 +87,7 @@ mod projects {
     }
 
     #[test]
-    fn members_come_and_go_once() {
+    fn a_member_is_added_once_and_removed_once() {
         let add = |id| by(user(OWNER), Act::AddMember(id));
         let remove = |id| by(user(OWNER), Act::RemoveMember(id));
         let left = Event::MemberRemoved { user_id: MEMBER };
@@ -99,7 +99,7 @@ mod projects {
     }
 
     #[test]
-    fn the_owner_is_a_member_for_good() {
+    fn the_owner_cannot_be_added_or_removed_as_a_member() {
         given::<Project>([created()]).when(by(user(OWNER), Act::AddMember(OWNER))).then_nothing();
         given::<Project>([created()])
             .when(by(user(OWNER), Act::RemoveMember(OWNER)))
@@ -107,7 +107,7 @@ mod projects {
     }
 
     #[test]
-    fn there_is_room_for_so_many_members() {
+    fn the_number_of_members_is_limited() {
         let member = |n: usize| Uuid::from_u128(1_000 + n as u128);
         let mut history = vec![created()];
         history.extend((0..MAX_MEMBERS).map(|n| Event::MemberAdded { user_id: member(n) }));
@@ -118,7 +118,7 @@ mod projects {
     }
 
     #[test]
-    fn only_the_owner_and_administrators_rule_and_strangers_see_nothing() {
+    fn only_the_owner_and_administrators_change_a_project_and_others_do_not_see_it() {
         for act in
             [rename("Stay"), Act::Archive, Act::AddMember(STRANGER), Act::RemoveMember(OWNER)]
         {
@@ -135,7 +135,7 @@ mod projects {
     }
 
     #[test]
-    fn an_archived_project_is_only_read() {
+    fn an_archived_project_is_read_only() {
         for act in [rename("Stay"), Act::AddMember(STRANGER), Act::RemoveMember(MEMBER)] {
             given::<Project>([created(), joined(), archived()])
                 .when(by(user(OWNER), act))
@@ -212,7 +212,7 @@ mod tasks {
     }
 
     #[test]
-    fn a_change_says_only_what_is_different_and_all_of_it_at_once() {
+    fn a_command_with_several_changes_returns_one_event_for_each_difference() {
         let changes = Changes {
             title: Some(name("Pack")),
             due_at: Change::To(Some(noon())),
@@ -243,7 +243,7 @@ mod tasks {
     }
 
     #[test]
-    fn a_task_moves_step_by_step() {
+    fn a_status_changes_only_along_the_diagram() {
         use Status::{Done, InProgress, ToDo};
         for from in Status::ALL {
             let history = match from {
@@ -269,7 +269,7 @@ mod tasks {
     }
 
     #[test]
-    fn a_task_is_assigned_to_members_and_a_former_one_keeps_it() {
+    fn a_task_is_assigned_to_members_and_a_former_member_keeps_it() {
         given::<Task>([pack(None)])
             .when(within(user(MEMBER), assign(Some(STRANGER))))
             .then_rejected(Rejection::AssigneeNotAMember);
@@ -288,7 +288,7 @@ mod tasks {
     }
 
     #[test]
-    fn a_deleted_task_is_gone() {
+    fn a_deleted_task_cannot_be_changed() {
         let history = || [pack(None), Event::TaskDeleted {}];
         given::<Task>([pack(None)])
             .when(within(user(MEMBER), Act::Delete))
@@ -303,7 +303,7 @@ mod tasks {
     }
 
     #[test]
-    fn nobody_but_members_and_administrators_works_on_tasks() {
+    fn only_members_and_administrators_change_tasks() {
         for act in [move_to(Status::InProgress), assign(None), Act::Delete] {
             for (actor, refused) in [
                 (user(STRANGER), Rejection::TaskNotFound),
@@ -321,7 +321,7 @@ mod tasks {
     }
 
     #[test]
-    fn tasks_of_an_archived_project_are_only_read() {
+    fn tasks_of_an_archived_project_are_read_only() {
         let archived = house(&[project::Event::ProjectArchived {}]);
         for (actor, refused) in [
             (user(MEMBER), Rejection::ProjectArchived),

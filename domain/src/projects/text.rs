@@ -1,25 +1,25 @@
-//! What people write on projects and tasks, within limits; and what a change says of a field that
-//! may be empty.
+//! Texts of limited length for projects and tasks, and changes of optional fields.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Text of `MIN` to `MAX` characters. Events hold plain text: what was written under other limits
-/// can still be read.
+/// A text of `MIN` to `MAX` characters without NUL. Events store a plain string, so texts recorded
+/// under earlier limits can be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Text<const MIN: usize, const MAX: usize>(String);
 
 /// The name of a project, or the title of a task.
 pub type Name = Text<1, 200>;
-/// What a project or a task is about.
+/// The description of a project or a task.
 pub type Description = Text<0, 10_000>;
 
 impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
-    /// Fewest characters.
+    /// Minimum number of characters.
     pub const MIN: usize = MIN;
-    /// Most characters.
+    /// Maximum number of characters.
     pub const MAX: usize = MAX;
 
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -40,26 +40,29 @@ impl<const MIN: usize, const MAX: usize> From<Text<MIN, MAX>> for String {
     }
 }
 
+/// The text is too short, too long, or contains a NUL character. Holds minimum and maximum length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} to {1} characters, and no NUL")]
+#[error("must have {0} to {1} characters, and no NUL")]
 pub struct InvalidText(usize, usize);
 
-/// What a change says of a field that may be empty. In JSON, a member that is left out says
-/// nothing, and `null` empties the field.
+/// A change of an optional field. In JSON, an absent member leaves the field unchanged, and `null`
+/// clears it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Change<T> {
-    /// It stays as it is.
+    /// The field is unchanged.
     #[default]
     Same,
+    /// The field gets this value; `None` clears it.
     To(Option<T>),
 }
 
 impl<T> Change<T> {
+    /// Returns whether the field is unchanged.
     pub fn is_same(&self) -> bool {
         matches!(self, Self::Same)
     }
 
-    /// What the field holds afterwards, if it changes and is not emptied.
+    /// Returns the new value, or `None` if the field is unchanged or cleared.
     pub fn value(&self) -> Option<&T> {
         match self {
             Self::Same => None,
@@ -67,6 +70,7 @@ impl<T> Change<T> {
         }
     }
 
+    /// Converts the new value, if there is one.
     pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Change<U> {
         match self {
             Self::Same => Change::Same,
@@ -74,19 +78,19 @@ impl<T> Change<T> {
         }
     }
 
-    /// What is left to change where the field holds `current`.
+    /// Returns [`Change::Same`] if the field holds the new value already, otherwise the change.
     #[must_use]
     pub fn against(self, current: &Option<T>) -> Self
     where
         T: PartialEq,
     {
-        match self {
-            Self::To(value) if value == *current => Self::Same,
-            change => change,
+        match &self {
+            Self::To(value) if value == current => Self::Same,
+            Self::Same | Self::To(_) => self,
         }
     }
 
-    /// Makes the change.
+    /// Applies the change to `field`.
     pub fn apply(&self, field: &mut Option<T>)
     where
         T: Clone,
@@ -98,7 +102,7 @@ impl<T> Change<T> {
 }
 
 impl<T: Serialize> Serialize for Change<T> {
-    /// For a field with `skip_serializing_if = "Change::is_same"`.
+    /// Serializes the new value. The field must have `skip_serializing_if = "Change::is_same"`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Same => serializer.serialize_none(),
@@ -108,7 +112,7 @@ impl<T: Serialize> Serialize for Change<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
-    /// For a field with `default`.
+    /// Deserializes a present member. The field must have `default` for an absent one.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(Self::To)
     }

@@ -1,19 +1,20 @@
-//! Names of users and devices, as they stand in MQTT topics.
+//! Ids of users and devices, as used in MQTT topics.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Longest user or device id in bytes.
+/// Maximum length of a user or device id in bytes.
 pub(super) const MAX_BYTES: usize = 64;
 
-/// Letters, digits and `. _ : @ -`: safe in topics, URLs and stream ids alike. `~` is left out, so
-/// that it can part the two in a stream id.
+/// Accepts letters, digits and `. _ : @ -`, which are safe in topics, URLs and stream ids. `~` is
+/// excluded because it separates user and device in a stream id.
 fn is_valid(text: &str) -> bool {
     (1..=MAX_BYTES).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte))
 }
 
+/// The text is not a user or device id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a user or device id is 1 to {MAX_BYTES} letters, digits or . _ : @ -")]
 pub struct InvalidId;
@@ -26,10 +27,15 @@ macro_rules! id {
         pub struct $name(Box<str>);
 
         impl $name {
+            /// Parses an id.
+            ///
+            /// # Errors
+            /// Returns an error unless the text is 1 to 64 letters, digits or `. _ : @ -`.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 Self::try_from(Box::from(text))
             }
 
+            /// Returns the id.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -58,18 +64,21 @@ macro_rules! id {
 }
 
 id! {
-    /// Owner of devices, as named in topics: `users/{user_id}/…`.
+    /// The id of a user who owns devices, as in the topic `users/{user_id}/…`: 1 to 64 letters,
+    /// digits or `. _ : @ -`.
     UserId
 }
 id! {
-    /// A device of a user; unique with the user only.
+    /// The id of a device, unique within its user: 1 to 64 letters, digits or `. _ : @ -`.
     DeviceId
 }
 
-/// One device of one user; displays as `user~device`.
+/// A device, identified by user and device id. Its `Display` form is `user~device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceRef<'a> {
+    /// Id of the user.
     pub user_id: &'a UserId,
+    /// Id of the device.
     pub device_id: &'a DeviceId,
 }
 

@@ -1,13 +1,13 @@
-//! Telemetry: what devices report. Readings are facts: nobody decides whether they happened, so
-//! there is no decider here, only validation at the edge and an identity that makes the same
-//! reading the same event.
+//! Telemetry: readings and presence of devices. Readings are facts: they are validated and recorded,
+//! and have no decider. The event id of a reading is derived from what identifies it, so a repeated
+//! delivery is a duplicate.
 //!
 //! Streams: `device-{user_id}~{device_id}` holds a device's readings and presence,
-//! `presence-{user_id}` how long the user's devices may be silent, `rejection-{source}` what could
-//! not be understood.
+//! `presence-{user_id}` a user's presence setting, `rejection-{source}` refused messages.
 
 mod id;
 pub mod presence;
+pub mod published;
 mod reading;
 mod rejected;
 
@@ -15,25 +15,24 @@ use serde::{Deserialize, Serialize};
 
 use eventsourcing::Context;
 use eventsourcing::decider::AnyDecider;
-use eventsourcing::event::{Position, StreamId};
+use eventsourcing::event::Position;
 use eventsourcing::union;
 
-pub use id::{DeviceId, DeviceRef, InvalidId, UserId};
+pub use published::{
+    DEVICE, DeviceId, DeviceRef, InvalidId, READING_RECORDED, REJECTION, UserId, device_stream,
+    rejection_stream,
+};
 pub use reading::{Batch, BootId, InvalidReading, Reading};
 pub use rejected::MessageRejected;
 
-/// Category of the streams of devices.
-pub const DEVICE: &str = "device";
-/// Category of the streams of messages nobody could read.
-pub const REJECTION: &str = "rejection";
-
 const TYPES: &[(&str, i16)] = &[
-    ("reading_recorded", 1),
+    (READING_RECORDED, 1),
     ("device_connected", 1),
     ("device_disconnected", 1),
     ("message_rejected", 1),
 ];
 
+/// The context of devices.
 pub const CONTEXT: Context = Context {
     name: "telemetry",
     categories: &[DEVICE, presence::CATEGORY, REJECTION],
@@ -41,15 +40,17 @@ pub const CONTEXT: Context = Context {
     deciders: &[AnyDecider::of::<presence::Setting>()],
 };
 
-/// What devices did.
+/// Events of a device, and refused messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
+    /// A device sent a reading.
     ReadingRecorded(Reading),
-    /// A device announced itself, or was heard of after all.
+    /// A device sent its birth message, or the presence watcher found it online (see [`Reason`]).
     DeviceConnected(Connection),
-    /// A device left, its broker noticed that it had gone, or it was silent for too long.
+    /// The device's will was published, or the presence watcher found it inactive.
     DeviceDisconnected(Connection),
+    /// A message was refused because it is not valid.
     MessageRejected(MessageRejected),
 }
 
@@ -57,56 +58,48 @@ impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// What was said of a device's connection: by itself, by its broker, or by us.
+/// A change of a device's connection: a birth, a will, or a decision of the presence watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
+    /// Id of the user.
     pub user_id: UserId,
+    /// Id of the device.
     pub device_id: DeviceId,
-    /// Grows with each of the device's sessions. In a decision of ours: the last one known, 0 where
-    /// none is.
+    /// Number of the MQTT session, increased by the device with each session. In a decision: the
+    /// last known number, 0 if none is known.
     pub session_seq: i64,
-    /// Tells a restarted counter of sessions from the one before; empty when the device does not
-    /// say.
+    /// Id of the device's boot, which distinguishes a restarted session counter from the previous
+    /// one; empty if the device sends none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
-    /// StatusReason we decided it; missing in a birth and in a will.
+    /// Why the presence watcher decided; `None` in a birth and in a will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The device's last event that our decision rests on; missing in a birth and in a will. What
-    /// came between it and the decision may have overtaken the decision.
+    /// Position of the device's last event that the decision is based on; `None` in a birth and in a
+    /// will. Events between this position and the decision may invalidate the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_on: Option<Position>,
 }
 
 impl Connection {
-    /// Whose it is.
+    /// Returns the device.
     pub fn device(&self) -> DeviceRef<'_> {
         DeviceRef { user_id: &self.user_id, device_id: &self.device_id }
     }
 }
 
-/// StatusReason we decided on our own that a device is there, or is not.
+/// Why the presence watcher decided that a device is online or offline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// It was silent for longer than its user allows.
+    /// The device sent nothing for longer than its user's presence setting allows.
     Inactive,
-    /// It sent a reading although it was not known to be there.
+    /// The device sent a reading while it was offline or unknown.
     Heard,
 }
 
 union! {
-    /// What is told of devices and of how long they may be silent.
-    #[expect(unused_qualifications, reason = "beside the trait of the same name, in the macro")]
+    /// Events of devices and of presence settings.
+    #[expect(unused_qualifications, reason = "the macro imports a trait of the same name")]
     pub enum AnyEvent { Device(self::Event), Presence(presence::Event) }
-}
-
-/// The stream of one device.
-pub fn device_stream(device: DeviceRef<'_>) -> StreamId {
-    StreamId::new(DEVICE, device)
-}
-
-/// The stream of what one source (`mqtt`, `http`) sent and nobody could read.
-pub fn rejection_stream(source: &str) -> StreamId {
-    StreamId::new(REJECTION, source)
 }

@@ -1,4 +1,4 @@
-//! A reading, what makes it valid, and what makes it the same reading.
+//! A reading: its validation and its id.
 
 use std::fmt;
 
@@ -11,42 +11,52 @@ use uuid::Uuid;
 use super::id::{DeviceId, DeviceRef, InvalidId, UserId};
 use eventsourcing::fact;
 
-/// What a device measured.
+/// A reading: the values a device measured at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
+    /// Id of the user.
     pub user_id: UserId,
+    /// Id of the device.
     pub device_id: DeviceId,
-    /// The device's own counter.
+    /// Sequence number, counted by the device.
     pub sequence_id: i64,
-    /// Tells a restarted counter from the one before; empty when the device does not say.
+    /// Id of the device's boot, which distinguishes a restarted sequence from the previous one; empty
+    /// if the device sends none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
-    /// When it was measured, by the device's clock; when it arrived, if the device has none.
+    /// Time of the measurement by the device's clock, in microseconds; the time of receipt if the
+    /// device sends none.
     pub time: DateTime<Utc>,
-    /// Degrees, in whatever scale the owner uses.
+    /// Temperature in degrees, in the scale the owner uses; `None` if not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// Per cent.
+    /// Battery level in per cent; `None` if not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub battery: Option<i32>,
-    /// Every further field, as it came.
+    /// All other fields, unchanged; at most [`Self::MAX_EXTRA_FIELDS`].
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra_data: Map<String, Value>,
 }
 
 impl Reading {
-    /// Largest payload of one reading, in bytes.
+    /// Maximum payload of one reading in bytes.
     pub const MAX_BYTES: usize = 64 * 1024;
-    /// Most further fields in one reading.
+    /// Maximum number of fields in `extra_data`.
     pub const MAX_EXTRA_FIELDS: usize = 64;
-    /// Longest boot id, in bytes.
+    /// Maximum length of a boot id in bytes.
     pub const MAX_BOOT_ID_BYTES: usize = 64;
-    /// How far a device's clock may run ahead of ours, in hours. Partitions are made by time.
+    /// Maximum time a reading may lie after its receipt, in hours. Partitions are created by time.
     pub const MAX_HOURS_AHEAD: i64 = 24;
-    /// Readings before this second of the epoch (2000-01-01) come from a clock that was never set.
+    /// Earliest accepted time of a reading in epoch seconds (2000-01-01); an earlier one comes from a
+    /// clock that was never set.
     pub const EARLIEST: i64 = 946_684_800;
 
-    /// Reads the payload of a device's own topic.
+    /// Parses the payload of a message on the topic of `device`, and returns the reading with its event
+    /// id. The payload may name user and device.
+    ///
+    /// # Errors
+    /// Returns an error if the payload is too large, is not a reading, names another device, or a
+    /// value is out of range.
     pub fn from_message(
         device: DeviceRef<'_>,
         payload: &[u8],
@@ -60,33 +70,37 @@ impl Reading {
         fields.into_reading(Some(device), received_at)
     }
 
-    /// Whose reading it is.
+    /// Returns the device.
     pub fn device(&self) -> DeviceRef<'_> {
         DeviceRef { user_id: &self.user_id, device_id: &self.device_id }
     }
 
-    /// Names the reading after what identifies it.
+    /// Derives the event id: user, device, boot, sequence number and, if the device sent one, time.
     fn id(&self, time_is_given: bool) -> Uuid {
         let texts = [self.user_id.as_str(), self.device_id.as_str(), &self.boot_id];
         if time_is_given {
             let (micros, millis) = (self.time.timestamp_micros(), self.time.timestamp_millis());
             fact::id(&texts, &[self.sequence_id, micros], millis)
         } else {
-            // Only the counter grows, and will be the same next time.
+            // The time of receipt differs with each delivery; the sequence number does not.
             fact::id(&texts, &[self.sequence_id], self.sequence_id)
         }
     }
 }
 
-/// Readings that came together, each with its own verdict.
+/// The items of a batch of readings: each a reading with its event id, or the reason it is refused.
 #[derive(Debug)]
 pub struct Batch(pub Vec<Result<(Uuid, Reading), InvalidReading>>);
 
 impl Batch {
-    /// Most readings in one batch.
+    /// Maximum number of readings in one batch.
     pub const MAX_ITEMS: usize = 1000;
 
-    /// Reads an array of readings that name their device themselves.
+    /// Parses a JSON array of readings that name user and device.
+    ///
+    /// # Errors
+    /// Returns an error if the payload is not an array or has more than [`Self::MAX_ITEMS`] items. An
+    /// invalid item does not affect the others.
     pub fn from_json(payload: &[u8], received_at: DateTime<Utc>) -> Result<Self, InvalidReading> {
         let items: Items = serde_json::from_slice(payload).map_err(InvalidReading::NotAReading)?;
         let readings = items.0.into_iter().map(|item| {
@@ -98,29 +112,36 @@ impl Batch {
     }
 }
 
-/// StatusReason a message is not a reading.
+/// Why a message is not a reading.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidReading {
+    /// The payload is larger than [`Reading::MAX_BYTES`].
     #[error("a reading is at most {} bytes", Reading::MAX_BYTES)]
     TooLarge,
+    /// The payload is not JSON, or a field has the wrong type.
     #[error("not a reading: {0}")]
     NotAReading(serde_json::Error),
+    /// The named field is missing.
     #[error("`{0}` is missing")]
     Missing(&'static str),
+    /// The user or device id is invalid.
     #[error("{0}")]
     Id(#[from] InvalidId),
+    /// The time is too early or too late.
     #[error(
         "`time` is more than {} hours ahead, or before the year 2000",
         Reading::MAX_HOURS_AHEAD
     )]
     Time,
+    /// The named field differs from the topic.
     #[error("`{0}` names another device than the topic")]
     OtherDevice(&'static str),
+    /// The boot id is longer than [`Reading::MAX_BOOT_ID_BYTES`].
     #[error("`boot_id` is at most {} bytes", Reading::MAX_BOOT_ID_BYTES)]
     BootId,
 }
 
-/// A reading's fields as they come: known ones by name, all others together.
+/// The fields of a reading message: the known ones, and all others together.
 #[derive(Default)]
 struct Fields {
     user_id: Option<Box<str>>,
@@ -177,7 +198,7 @@ impl Fields {
     }
 }
 
-/// Written by hand: `#[serde(flatten)]` buffers every field first and costs three times as much.
+/// Implemented by hand because `#[serde(flatten)]` buffers every field and is three times slower.
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FieldsVisitor;
@@ -219,7 +240,7 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// The items of a batch, unread, so that one bad item does not spoil the others.
+/// The items of a batch, not yet parsed, so that an invalid item does not affect the others.
 struct Items(Vec<Box<serde_json::value::RawValue>>);
 
 impl<'de> Deserialize<'de> for Items {
@@ -252,7 +273,7 @@ impl<'de> Deserialize<'de> for Items {
     }
 }
 
-/// RFC 3339 text, or milliseconds since the epoch; kept to the microsecond, as Postgres does.
+/// A time: RFC 3339 text or epoch milliseconds. Truncated to microseconds, the precision of Postgres.
 struct Time(DateTime<Utc>);
 
 impl<'de> Deserialize<'de> for Time {
@@ -273,9 +294,12 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// Text or a number; both are common for boot counters.
+/// A boot id: text, or a whole number that is converted to text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BootId(pub String);
+pub struct BootId(
+    /// The id as text.
+    pub String,
+);
 
 impl<'de> Deserialize<'de> for BootId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -308,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn further_fields_are_kept() {
+    fn unknown_fields_are_kept_in_extra_data() {
         let (_, reading) =
             read(r#"{"sequence_id": 42, "temperature": 21.5, "battery": 87, "gps": {"lat": 1}}"#)
                 .unwrap();
@@ -318,16 +342,16 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_time_mean_the_same_reading() {
+    fn both_formats_of_time_give_the_same_reading() {
         let text = read(r#"{"sequence_id": 1, "time": "2023-11-14T22:13:20Z"}"#).unwrap();
         let millis = read(r#"{"sequence_id": 1, "time": 1700000000000}"#).unwrap();
         assert_eq!(text, millis);
         let untimed = read(r#"{"sequence_id": 1}"#).unwrap();
-        assert_ne!(text.0, untimed.0, "a time given is part of the identity");
+        assert_ne!(text.0, untimed.0, "a time sent by the device is part of the id");
     }
 
     #[test]
-    fn what_is_not_a_reading_says_why() {
+    fn an_invalid_reading_is_refused_with_the_reason() {
         for (payload, reason) in [
             ("nonsense", "not a reading"),
             (r#"{"temperature": 1}"#, "`sequence_id` is missing"),
@@ -344,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_item_does_not_spoil_its_batch() {
+    fn an_invalid_item_does_not_affect_its_batch() {
         let items = r#"[{"user_id":"u","device_id":"d","sequence_id":1}, 7, {"user_id":"u"}]"#;
         let Batch(verdicts) = Batch::from_json(items.as_bytes(), now()).unwrap();
         assert_eq!(verdicts.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false]);

@@ -1,28 +1,30 @@
-//! Messages nobody could read are kept: what arrived, where, and why it was refused.
+//! Refused messages: where a message arrived, its payload, and why it was refused.
 
 use serde::{Deserialize, Serialize};
 
-/// A message that was received and refused.
+/// A message that was received and refused because it is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageRejected {
-    /// MQTT topic or HTTP path it came in on.
+    /// MQTT topic, NATS subject or HTTP path it arrived on.
     pub topic: String,
+    /// Why it was refused, for people.
     pub reason: String,
     /// Size of the whole payload in bytes.
     pub size: u64,
-    /// The payload's first [`Self::MAX_PAYLOAD_BYTES`]: as text when it is text, else in hexadecimal.
+    /// The first [`Self::MAX_PAYLOAD_BYTES`] of the payload, as text or in hexadecimal.
     pub payload: String,
-    /// `text` or `hex`.
+    /// Encoding of `payload`: `text` or `hex`.
     pub encoding: String,
 }
 
 impl MessageRejected {
-    /// How much of a refused payload is kept.
+    /// Maximum number of bytes kept of a refused payload.
     pub const MAX_PAYLOAD_BYTES: usize = 4096;
 
+    /// Builds the record of a refused message. Payloads that are UTF-8 without NUL are kept as text.
     pub fn new(topic: &str, payload: &[u8], reason: impl std::fmt::Display) -> Self {
         let kept = &payload[..payload.len().min(Self::MAX_PAYLOAD_BYTES)];
-        // A cut through the middle of a character would make text look binary.
+        // Truncation inside a character must not turn text into binary.
         let text = match std::str::from_utf8(kept) {
             Ok(text) => Some(text),
             Err(error) if error.error_len().is_none() => {
@@ -64,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_payload_is_cut_between_characters() {
+    fn a_large_payload_is_truncated_between_characters() {
         let payload = "é".repeat(MessageRejected::MAX_PAYLOAD_BYTES);
         let rejected = MessageRejected::new("t", &payload.as_bytes()[1..], "r");
         assert_eq!(rejected.size, 2 * MessageRejected::MAX_PAYLOAD_BYTES as u64 - 1);

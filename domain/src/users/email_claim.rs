@@ -1,5 +1,5 @@
-//! Whose an e-mail address is. The stream's key is a hash of the address, so that the log can be
-//! asked who has it without the address standing in the log once more.
+//! The claim of a user on an e-mail address. The key of the stream is a hash of the address, so the
+//! owner of an address can be looked up without storing the address a second time.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,30 +11,40 @@ use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[("email_claimed", 1)];
 
-/// The stream of one address.
+/// Returns the stream of an address.
 pub fn stream(email: &EmailAddress) -> StreamId {
     StreamId::new(EmailClaim::CATEGORY, email.fingerprint())
 }
 
-/// What happened to an address.
+/// Events of an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// A user registered with it.
-    EmailClaimed { user_id: Uuid },
+    /// A user registered with the address.
+    EmailClaimed {
+        /// Id of the user.
+        user_id: Uuid,
+    },
 }
 
 impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
+/// Commands of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    Claim { user_id: Uuid },
+    /// Claims the address; does nothing if the user has it already.
+    Claim {
+        /// Id of the user.
+        user_id: Uuid,
+    },
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
+    /// Another user has the address.
     #[error("a user with this e-mail address is registered")]
     Taken,
 }
@@ -57,13 +67,16 @@ impl Reject for Rejection {
     }
 }
 
-/// An address as its history leaves it.
+/// The state of an address.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmailClaim {
+    /// No user has the address.
     #[default]
     Free,
+    /// A user has the address.
     Taken {
+        /// Id of the user.
         by: Uuid,
     },
 }

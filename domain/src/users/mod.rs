@@ -1,8 +1,8 @@
-//! Users and how they sign in.
+//! Users: registration, roles, passwords and sessions.
 //!
-//! Streams: `user-{uuid}` holds a user's registration, role and passwords, `email-{sha256}` says
-//! whose an e-mail address is, and `session-{uuid}` what became of one sign-in. Personal data stands
-//! in `registered` alone: whoever refers to a user does so by id.
+//! Streams: `user-{uuid}` holds a user's registration, role and passwords, `email-{sha256}` the claim
+//! on an e-mail address, and `session-{uuid}` one sign-in with its refreshes. Only the event
+//! `registered` holds personal data; all other events refer to a user by id.
 
 pub mod email_claim;
 mod password;
@@ -20,6 +20,7 @@ use eventsourcing::Context;
 use eventsourcing::decider::AnyDecider;
 use eventsourcing::decider::Decider;
 
+/// The context of users and sessions.
 pub const CONTEXT: Context = Context {
     name: "users",
     categories: &[User::CATEGORY, EmailClaim::CATEGORY, Session::CATEGORY],
@@ -31,8 +32,8 @@ pub const CONTEXT: Context = Context {
     ],
 };
 
-/// Member of the events' data that never leaves through the API, though it is no password but a
-/// slow hash of one: whoever has it can guess at leisure.
+/// Member of event data that the API must not return: the password hash, which allows offline
+/// guessing. Published: the API removes it from every event.
 pub const SECRET_MEMBER: &str = "password_hash";
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! Password hashes, which no log line and no error may show.
+//! Password hashes, which must not appear in log lines and errors.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A password as it is kept: an argon2id PHC string, salt and parameters included.
+/// A password hash: an argon2id string in PHC format, with salt and parameters. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// Takes what the hash function gave.
+    /// Wraps a PHC string, which is not validated.
     pub fn new(phc: String) -> Self {
         Self(phc)
     }
 
-    /// The hash itself, for the one place that checks passwords.
+    /// Returns the PHC string, to verify a password.
     pub fn expose(&self) -> &str {
         &self.0
     }

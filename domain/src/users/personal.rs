@@ -1,4 +1,4 @@
-//! Personal data: all of it in one type, so that erasing it is a matter of this type alone.
+//! Personal data of a user, in one type so that it can be erased in one place.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,10 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What is known of the person behind a user. Its `Debug` shows nothing.
+/// The personal data of a user. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Personal {
+    /// E-mail address, with which the user signs in.
     pub email: EmailAddress,
+    /// Full name.
     pub full_name: FullName,
 }
 
@@ -19,23 +21,25 @@ impl fmt::Debug for Personal {
     }
 }
 
-/// An e-mail address as its owner writes it. Two that differ in case only are the same one.
+/// An e-mail address as its owner writes it. Addresses that differ in case only belong to the same
+/// user. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EmailAddress(String);
 
 impl EmailAddress {
-    /// Longest address, in characters (RFC 5321, without its brackets).
+    /// Maximum length in characters (RFC 5321, without the brackets).
     pub const MAX_CHARS: usize = 254;
-    /// Longest part before the `@`, in characters.
+    /// Maximum length of the part before the `@`, in characters.
     const MAX_LOCAL_CHARS: usize = 64;
 
+    /// Returns the address.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Names the address where it must not stand itself: the SHA-256 of its lower-cased form, in
-    /// hexadecimal.
+    /// Returns the SHA-256 of the lower-case address in hexadecimal, which identifies the address
+    /// where it must not be stored itself.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::digest(self.0.to_ascii_lowercase());
         digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
@@ -45,9 +49,9 @@ impl EmailAddress {
 impl FromStr for EmailAddress {
     type Err = InvalidEmail;
 
-    /// White space around it is not part of it. Quoted local parts and addresses of numbers are
-    /// legal and nobody's; they are refused, and so is what is not ASCII, which has more than one
-    /// spelling.
+    /// Parses an address, without surrounding white space. Quoted local parts and IP address literals
+    /// are refused because they are not in use; non-ASCII text is refused because it has more than
+    /// one encoding.
     fn from_str(text: &str) -> Result<Self, InvalidEmail> {
         let text = text.trim();
         let (local, domain) = text.split_once('@').ok_or(InvalidEmail)?;
@@ -70,20 +74,21 @@ impl FromStr for EmailAddress {
     }
 }
 
-/// Says what is wrong without repeating the address.
+/// The text is not an e-mail address. The message does not repeat the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an e-mail address of at most {} characters", EmailAddress::MAX_CHARS)]
 pub struct InvalidEmail;
 
-/// What a person is called.
+/// The full name of a person. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FullName(String);
 
 impl FullName {
-    /// Longest name, in characters.
+    /// Maximum length in characters.
     pub const MAX_CHARS: usize = 200;
 
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -102,6 +107,7 @@ impl FromStr for FullName {
     }
 }
 
+/// The text is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a name has 1 to {} characters, not all of them blank", FullName::MAX_CHARS)]
 pub struct InvalidName;
@@ -136,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_two_sides_and_no_white_space() {
+    fn an_address_has_a_local_part_and_a_domain() {
         for text in ["ada@example.org", " Ada.L+x@sub.example.org ", "a@localhost", "!#$%@x-y.org"]
         {
             assert!(text.parse::<EmailAddress>().is_ok(), "{text}");
@@ -169,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn case_does_not_make_another_address() {
+    fn addresses_that_differ_in_case_have_one_fingerprint() {
         let fingerprint = |text: &str| text.parse::<EmailAddress>().unwrap().fingerprint();
         assert_eq!(fingerprint("Ada@Example.org"), fingerprint(" ada@example.ORG"));
         assert_ne!(fingerprint("ada@example.org"), fingerprint("ada@example.com"));
@@ -177,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_can_be_seen() {
+    fn a_name_has_a_visible_character() {
         assert!("Ada".parse::<FullName>().is_ok() && "ä".repeat(200).parse::<FullName>().is_ok());
         for text in ["", "  ", "\n", "a\0", &"ä".repeat(201)] {
             assert!(text.parse::<FullName>().is_err(), "{text:?}");
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_it_shows() {
+    fn debug_hides_personal_data() {
         let personal = Personal {
             email: "ada@example.org".parse().unwrap(),
             full_name: "Ada Lovelace".parse().unwrap(),

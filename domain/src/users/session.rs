@@ -1,5 +1,6 @@
-//! A session: what follows from one sign-in, until its end. Each refresh makes a new generation, and
-//! a token of an older one can only be a copy: somebody else has it, so the session ends for both.
+//! A session: one sign-in with its refreshes. Each refresh issues a refresh token of the next
+//! generation. A token of an earlier generation is a copy, so its use ends the session for its owner
+//! and for the thief.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -15,68 +16,93 @@ use eventsourcing::rejection::{Kind, Reject};
 pub(super) const TYPES: &[(&str, i16)] =
     &[("logged_in", 1), ("session_refreshed", 1), ("session_revoked", 1)];
 
-/// How long a session lasts, however often it is refreshed.
+/// Lifetime of a session: 30 days from the sign-in, not extended by refreshes.
 pub const LIFETIME: Duration = Duration::from_hours(24 * 30);
 
-/// The stream of one session.
+/// Returns the stream of a session.
 pub fn stream(id: Uuid) -> StreamId {
     StreamId::new(Session::CATEGORY, id)
 }
 
-/// What happened to a session.
+/// Events of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// A user signed in, with the password of that number.
-    LoggedIn { user_id: Uuid, password_number: u32, expires_at: DateTime<Utc> },
-    /// The refresh token of the generation before was used, for the first time.
-    SessionRefreshed { generation: u32 },
-    /// It ended before its time.
-    SessionRevoked { reason: Reason },
+    /// A user signed in.
+    LoggedIn {
+        /// Id of the user.
+        user_id: Uuid,
+        /// Number of the password the user signed in with, counted from 1.
+        password_number: u32,
+        /// Time at which the session ends.
+        expires_at: DateTime<Utc>,
+    },
+    /// The current refresh token was used and replaced.
+    SessionRefreshed {
+        /// Generation of the new refresh token.
+        generation: u32,
+    },
+    /// The session ended before it expired.
+    SessionRevoked {
+        /// Why it ended.
+        reason: Reason,
+    },
 }
 
 impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// Why a session ended before its time.
+/// Why a session ended before it expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The user said so.
+    /// The user signed out.
     Logout,
     /// A refresh token was used a second time.
     Reuse,
-    /// It was begun with a password that no longer holds.
+    /// The user's password changed after the sign-in.
     PasswordChanged,
 }
 
+/// Commands of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// The password of that number was checked.
+    /// Begins the session. The caller has verified the password.
     Begin {
+        /// Id of the user.
         user_id: Uuid,
+        /// Number of the verified password.
         password_number: u32,
+        /// Current time.
         now: DateTime<Utc>,
     },
+    /// Replaces the refresh token.
     Refresh {
-        /// Of the token that was shown.
+        /// Generation of the presented refresh token.
         generation: u32,
-        /// Of the user's password now.
+        /// Number of the user's current password.
         password_number: u32,
+        /// Current time.
         now: DateTime<Utc>,
     },
+    /// Ends the session.
     Revoke {
+        /// Why it ends.
         reason: Reason,
     },
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    #[error("this session was begun before")]
+    /// A session with this id exists already.
+    #[error("the session was begun already")]
     AlreadyBegun,
-    #[error("there is no such session")]
+    /// The session does not exist, or the token's generation was never issued.
+    #[error("the session does not exist")]
     Unknown,
+    /// The session expired or was revoked.
     #[error("the session has ended")]
     Ended,
 }
@@ -98,23 +124,29 @@ impl Reject for Rejection {
     }
 }
 
-/// A session as its history leaves it.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Session {
+    /// The session does not exist yet.
     #[default]
     NotBegun,
+    /// The session was not revoked; it may have expired.
     Live(Live),
+    /// The session was revoked.
     Revoked,
 }
 
-/// A session that was not revoked.
+/// The data of a session that was not revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Live {
+    /// Id of the user.
     pub user_id: Uuid,
+    /// Number of the password the user signed in with.
     pub password_number: u32,
-    /// Of the one refresh token that may be used; the first is 0.
+    /// Generation of the current refresh token, counted from 0.
     pub generation: u32,
+    /// Time at which the session ends.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -145,7 +177,7 @@ impl Decider for Session {
                         accept(Event::SessionRefreshed { generation: generation.saturating_add(1) })
                     }
                     Ordering::Less => accept(Event::SessionRevoked { reason: Reason::Reuse }),
-                    // Of a history that a restore from backup has undone.
+                    // A restore from backup lost the refresh that issued this token.
                     Ordering::Greater => reject(Rejection::Unknown),
                 }
             }

@@ -1,4 +1,4 @@
-//! What users, their addresses and their sessions do, in sentences.
+//! Specifications of users, e-mail addresses and sessions.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -68,7 +68,7 @@ mod users {
     }
 
     #[test]
-    fn nobody_else_changes_roles_and_an_administrator_not_their_own() {
+    fn only_administrators_change_roles_and_never_their_own() {
         for role in [Role::User, Role::Operator] {
             given::<User>([registered(Role::User)])
                 .when(change_role(Role::Admin, 2, role))
@@ -83,7 +83,7 @@ mod users {
     }
 
     #[test]
-    fn of_two_changes_of_one_password_the_second_is_refused() {
+    fn the_second_of_two_concurrent_password_changes_is_refused() {
         let change = |number| Command::ChangePassword { number, password_hash: hash("two") };
         let changed = || Event::PasswordChanged { password_hash: hash("two") };
         given::<User>([registered(Role::User)]).when(change(1)).then([changed()]);
@@ -95,7 +95,7 @@ mod users {
     }
 
     #[test]
-    fn neither_the_person_nor_the_password_shows() {
+    fn debug_hides_the_person_and_the_password() {
         let state = User::default().evolve(&registered(Role::User));
         let shown = format!("{state:?} {:?}", registered(Role::User));
         for secret in ["ada", "Lovelace", "one"] {
@@ -143,7 +143,7 @@ mod sessions {
     }
 
     #[test]
-    fn each_refresh_makes_a_new_generation() {
+    fn each_refresh_starts_a_new_generation() {
         given::<Session>([logged_in()]).when(refresh(0)).then([refreshed(1)]);
         given::<Session>([logged_in(), refreshed(1)]).when(refresh(1)).then([refreshed(2)]);
         given::<Session>([logged_in()]).when(refresh(1)).then_rejected(Rejection::Unknown);
@@ -151,7 +151,7 @@ mod sessions {
     }
 
     #[test]
-    fn a_token_used_twice_ends_the_session() {
+    fn a_refresh_token_used_twice_ends_the_session() {
         let reused = || revoked(Reason::Reuse);
         given::<Session>([logged_in(), refreshed(1)]).when(refresh(0)).then([reused()]);
         given::<Session>([logged_in(), refreshed(1), reused()])
@@ -160,14 +160,14 @@ mod sessions {
     }
 
     #[test]
-    fn a_new_password_ends_older_sessions() {
+    fn a_password_change_ends_earlier_sessions() {
         given::<Session>([logged_in()])
             .when(Command::Refresh { generation: 0, password_number: 2, now: at(60) })
             .then([revoked(Reason::PasswordChanged)]);
     }
 
     #[test]
-    fn a_session_ends_after_its_lifetime() {
+    fn a_session_cannot_be_refreshed_after_its_lifetime() {
         given::<Session>([logged_in()])
             .when(Command::Refresh { generation: 0, password_number: 1, now: at(0) + LIFETIME })
             .then_rejected(Rejection::Ended);

@@ -1,4 +1,4 @@
-//! A user: registered once; then roles and passwords change.
+//! A user: registered once, with a role and a password that can change.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,64 +13,91 @@ use eventsourcing::rejection::{Kind, Reject};
 pub(super) const TYPES: &[(&str, i16)] =
     &[("registered", 1), ("password_changed", 1), ("role_changed", 1)];
 
-/// The stream of one user.
+/// Returns the stream of a user.
 pub fn stream(id: Uuid) -> StreamId {
     StreamId::new(User::CATEGORY, id)
 }
 
-/// What happened to a user.
+/// Events of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// Somebody became a user. The only event with personal data in it.
+    /// A user registered. The only event with personal data.
     Registered {
+        /// E-mail address and name.
         personal: Personal,
+        /// Hash of password number 1.
         password_hash: PasswordHash,
+        /// Initial role.
         role: Role,
+        /// Time of the registration by the clock of the gateway.
         registered_at: DateTime<Utc>,
     },
-    /// Sessions that were begun with an earlier password end at their next refresh.
-    PasswordChanged { password_hash: PasswordHash },
-    /// An administrator said what the user may do from now on.
-    RoleChanged { role: Role },
+    /// The user changed the password. Earlier sessions end at their next refresh.
+    PasswordChanged {
+        /// Hash of the new password.
+        password_hash: PasswordHash,
+    },
+    /// An administrator changed the user's role.
+    RoleChanged {
+        /// New role.
+        role: Role,
+    },
 }
 
 impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
+/// Commands of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
+    /// Registers the user.
     Register {
+        /// E-mail address and name.
         personal: Personal,
+        /// Hash of the password.
         password_hash: PasswordHash,
+        /// Initial role.
         role: Role,
+        /// Current time.
         now: DateTime<Utc>,
     },
-    /// The old password was checked; it was the one of this number.
+    /// Changes the password. The caller has verified the old password.
     ChangePassword {
+        /// Number of the verified password, counted from 1.
         number: u32,
+        /// Hash of the new password.
         password_hash: PasswordHash,
     },
+    /// Changes the role.
     ChangeRole {
-        /// The user whose role it is.
+        /// Id of the user whose role changes.
         id: Uuid,
+        /// New role.
         role: Role,
+        /// User who sends the command; must be another administrator.
         by: Actor,
     },
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    #[error("this user is registered already")]
+    /// A user with this id is registered already.
+    #[error("the user is registered already")]
     AlreadyRegistered,
-    #[error("there is no such user")]
+    /// The user does not exist.
+    #[error("the user does not exist")]
     NotRegistered,
-    #[error("the password was changed in between")]
+    /// The password changed after it was verified.
+    #[error("the password was changed concurrently; try again with the current password")]
     PasswordChanged,
-    #[error("only an administrator says who is what")]
+    /// Only administrators change roles.
+    #[error("only an administrator may change roles")]
     NotAdministrator,
-    #[error("administrators do not change their own role, so that one is always left")]
+    /// Administrators cannot change their own role.
+    #[error("administrators cannot change their own role, so that one always remains")]
     OwnRole,
 }
 
@@ -94,29 +121,36 @@ impl Reject for Rejection {
     }
 }
 
-/// A user as its history leaves it.
+/// The state of a user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum User {
+    /// The user is not registered. (The variant is named after the word that the API shows.)
     #[default]
     Nobody,
+    /// The user is registered.
     Registered(Account),
 }
 
-/// Somebody who is registered.
+/// The account of a registered user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Account {
+    /// E-mail address and name.
     pub personal: Personal,
+    /// Hash of the current password; not serialized.
     #[serde(skip_serializing)]
     pub password_hash: PasswordHash,
-    /// The first password is number 1. Tells a session which password it was begun with.
+    /// Number of the current password, counted from 1. A session records the number it was begun
+    /// with.
     pub password_number: u32,
+    /// Current role.
     pub role: Role,
+    /// Time of the registration.
     pub registered_at: DateTime<Utc>,
 }
 
 impl User {
-    /// The account of somebody who registered.
+    /// Returns the account, or `None` if the user is not registered.
     pub fn account(self) -> Option<Account> {
         match self {
             Self::Nobody => None,
@@ -137,7 +171,7 @@ impl Decider for User {
                 accept(Event::Registered { personal, password_hash, role, registered_at: now })
             }
             (Command::Register { .. }, Self::Registered(_)) => reject(Rejection::AlreadyRegistered),
-            // Said first, so that nobody learns from the refusal who is registered.
+            // Checked first, so that the rejection does not reveal whether the user exists.
             (Command::ChangeRole { by, .. }, _) if by.role != Role::Admin => {
                 reject(Rejection::NotAdministrator)
             }

@@ -1,5 +1,5 @@
-//! Works: add the numbers up to a bound. Small on purpose; what matters is that each is done once,
-//! whatever dies in between.
+//! Works: a work queue whose jobs add the numbers up to a bound. The job is small on purpose; the
+//! context shows that each work is completed exactly once although workers crash.
 //!
 //! ```text
 //! demanded ──► claimed ──► started ──► completed
@@ -7,82 +7,107 @@
 //!    │            ▼              ▼
 //!    └──────── failed ◄──────────┘ ──► given up
 //! ```
-//! A claim carries a lease. When it ends, another worker may claim; the attempt number tells a
-//! late answer of the first from that of the second.
+//! A claim carries a lease. When the lease ends, another worker may claim the work. The attempt number
+//! distinguishes a late result of the first worker from that of the second.
+
+pub mod published;
+mod sum;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use eventsourcing::Context;
-use eventsourcing::StreamId;
 use eventsourcing::decider::{AnyDecider, Decider, Decision, accept, nothing, reject};
 use eventsourcing::rejection::{Kind, Reject};
 
+pub use published::{WORK, WORK_DEMANDED, WORK_FAILED, stream};
+pub use sum::add_up_to;
+
 const TYPES: &[(&str, i16)] = &[
-    ("work_demanded", 1),
+    (WORK_DEMANDED, 1),
     ("work_claimed", 1),
     ("work_started", 1),
     ("work_completed", 1),
-    ("work_failed", 1),
+    (WORK_FAILED, 1),
     ("work_given_up", 1),
 ];
 
+/// The context of works.
 pub const CONTEXT: Context = Context {
     name: "works",
-    categories: &[Work::CATEGORY],
+    categories: &[WORK],
     events: &[TYPES],
     deciders: &[AnyDecider::of::<Work>()],
 };
 
-/// The stream of one work.
-pub fn stream(id: Uuid) -> StreamId {
-    StreamId::new(Work::CATEGORY, id)
-}
-
-/// What happened to a work.
+/// Events of a work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// Somebody asked for the numbers up to `add_up_to` to be added.
+    /// A client requested the sum of the numbers from 0 to `add_up_to`.
     WorkDemanded {
-        /// `api-…` when it came over HTTP, `consumer-…` when it came over the bus.
+        /// Code for people: `api-…` if requested over HTTP, `consumer-…` if requested over NATS.
         work_code: String,
+        /// Upper bound, included in the sum.
         add_up_to: u32,
     },
-    /// A worker took it, alone, until `lease_until`.
+    /// A worker claimed the work exclusively until the lease ends.
     WorkClaimed {
+        /// Name of the worker.
         worker: String,
-        /// Counted from 1.
+        /// Number of the attempt, counted from 1.
         attempt: u32,
+        /// Time at which the lease ends.
         lease_until: DateTime<Utc>,
     },
-    /// The worker began to add.
-    WorkStarted { attempt: u32 },
-    /// Done. `result` is the sum of 0 to `add_up_to`, both included.
-    WorkCompleted { attempt: u32, result: u64 },
-    /// This attempt failed; the next may be claimed at `retry_at`.
-    WorkFailed { attempt: u32, reason: String, retry_at: DateTime<Utc> },
-    /// No attempt is left.
-    WorkGivenUp { attempts: u32, reason: String },
+    /// The worker started the computation.
+    WorkStarted {
+        /// Number of the attempt.
+        attempt: u32,
+    },
+    /// The work is done.
+    WorkCompleted {
+        /// Number of the attempt.
+        attempt: u32,
+        /// Sum of the numbers from 0 to `add_up_to`, both included.
+        result: u64,
+    },
+    /// The attempt failed.
+    WorkFailed {
+        /// Number of the attempt.
+        attempt: u32,
+        /// Why it failed, for people.
+        reason: String,
+        /// Earliest time of the next attempt.
+        retry_at: DateTime<Utc>,
+    },
+    /// The last attempt failed or its lease ended; the work is not retried.
+    WorkGivenUp {
+        /// Number of attempts made.
+        attempts: u32,
+        /// Why the last attempt failed, for people.
+        reason: String,
+    },
 }
 
 impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// How often, and how patiently, a failing work is tried again.
+/// How often a failed work is retried, and with which backoff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
+    /// Maximum number of attempts, the first one included.
     pub max_attempts: u32,
-    /// Wait after the first failure; it doubles with each further one.
+    /// Delay after the first failure; doubles with each further failure up to
+    /// [`Self::MAX_BACKOFF`].
     pub backoff: Duration,
 }
 
 impl RetryPolicy {
-    /// No wait is longer than this.
+    /// Maximum delay between two attempts.
     pub const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
     fn retry_at(self, attempt: u32, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -91,28 +116,72 @@ impl RetryPolicy {
     }
 }
 
+/// Commands of a work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Demand { work_code: String, add_up_to: u32 },
-    Claim { worker: String, now: DateTime<Utc>, lease: Duration, retry: RetryPolicy },
-    Start { attempt: u32 },
-    Complete { attempt: u32, result: u64 },
-    Fail { attempt: u32, reason: String, now: DateTime<Utc>, retry: RetryPolicy },
+    /// Requests the sum of the numbers from 0 to `add_up_to`.
+    Demand {
+        /// Code for people.
+        work_code: String,
+        /// Upper bound, included in the sum.
+        add_up_to: u32,
+    },
+    /// Claims the work for its next attempt, or gives it up if no attempt is left.
+    Claim {
+        /// Name of the worker.
+        worker: String,
+        /// Current time.
+        now: DateTime<Utc>,
+        /// Length of the lease.
+        lease: Duration,
+        /// Limits of the retries.
+        retry: RetryPolicy,
+    },
+    /// Records that the claimed attempt started.
+    Start {
+        /// Number of the attempt.
+        attempt: u32,
+    },
+    /// Completes the work.
+    Complete {
+        /// Number of the attempt.
+        attempt: u32,
+        /// The sum.
+        result: u64,
+    },
+    /// Records that the attempt failed, and gives the work up after the last one.
+    Fail {
+        /// Number of the attempt.
+        attempt: u32,
+        /// Why it failed, for people.
+        reason: String,
+        /// Current time.
+        now: DateTime<Utc>,
+        /// Limits of the retries.
+        retry: RetryPolicy,
+    },
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    #[error("this work was demanded before, with another bound or code")]
+    /// A work with this id exists already, with other content or a later status.
+    #[error("the work was demanded already, with another bound or code, or is in progress")]
     AlreadyDemanded,
-    #[error("nobody demanded this work")]
+    /// The work does not exist.
+    #[error("the work does not exist")]
     NotDemanded,
-    #[error("another worker holds the lease on this work")]
+    /// The lease of another attempt has not ended.
+    #[error("another worker holds the lease of the work")]
     Leased,
+    /// The backoff after a failure is not over.
     #[error("the next attempt is not due yet")]
     NotDue,
-    #[error("another attempt has taken over")]
+    /// The attempt is not the current one.
+    #[error("the attempt was superseded by another one")]
     Superseded,
-    #[error("this work is finished")]
+    /// The work is completed or given up.
+    #[error("the work is finished")]
     Finished,
 }
 
@@ -140,39 +209,53 @@ impl Reject for Rejection {
     }
 }
 
-/// A work as its history leaves it.
+/// The state of a work.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
+    /// The work does not exist yet.
     #[default]
     Undemanded,
-    /// Waiting for its first attempt.
+    /// Waits for its first attempt.
     Demanded {
+        /// Code for people.
         work_code: String,
+        /// Upper bound.
         add_up_to: u32,
     },
     /// An attempt holds the lease.
     Claimed {
+        /// Upper bound.
         add_up_to: u32,
+        /// Number of the attempt.
         attempt: u32,
+        /// Time at which the lease ends.
         lease_until: DateTime<Utc>,
+        /// Whether the worker started the computation.
         started: bool,
     },
-    /// Waiting for its next attempt.
+    /// Waits for its next attempt.
     Failed {
+        /// Upper bound.
         add_up_to: u32,
+        /// Number of the failed attempt.
         attempt: u32,
+        /// Earliest time of the next attempt.
         retry_at: DateTime<Utc>,
     },
+    /// Done.
     Completed {
+        /// Number of the attempt.
         attempt: u32,
+        /// The sum.
         result: u64,
     },
+    /// No attempt is left.
     GivenUp,
 }
 
 impl Decider for Work {
-    const CATEGORY: &'static str = "work";
+    const CATEGORY: &'static str = WORK;
     type Command = Command;
     type Event = Event;
     type Rejection = Rejection;
@@ -291,7 +374,7 @@ impl Decider for Work {
 }
 
 impl Work {
-    /// The bound an open work was demanded with; 0 for one that is not open.
+    /// Returns the upper bound of an open work; 0 if the work does not exist or is finished.
     pub fn add_up_to(&self) -> u32 {
         match self {
             Self::Demanded { add_up_to, .. }
@@ -300,24 +383,6 @@ impl Work {
             Self::Undemanded | Self::Completed { .. } | Self::GivenUp => 0,
         }
     }
-}
-
-/// Numbers added between two looks at `stop`.
-const CHUNK: u64 = 1 << 12;
-
-/// Adds the numbers 0 to `bound`, one by one, asking `stop` every few thousand; `None` when told to.
-pub fn add_up_to(bound: u32, stop: &mut dyn FnMut() -> bool) -> Option<u64> {
-    let mut sum = 0;
-    let mut next = 0;
-    while next <= u64::from(bound) {
-        if stop() {
-            return None;
-        }
-        let end = (next + CHUNK).min(u64::from(bound) + 1);
-        sum += (next..end).sum::<u64>();
-        next = end;
-    }
-    Some(sum)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a work does, in sentences.
+//! Specifications of works.
 
 use super::*;
 use eventsourcing::given::given;
@@ -37,14 +37,14 @@ fn a_work_is_demanded_once() {
 }
 
 #[test]
-fn a_lease_keeps_other_workers_out_until_it_ends() {
+fn a_lease_excludes_other_workers_until_it_ends() {
     given::<Work>([demanded()]).when(claim(0)).then([claimed(1, 30)]);
     given::<Work>([demanded(), claimed(1, 30)]).when(claim(29)).then_rejected(Rejection::Leased);
     given::<Work>([demanded(), claimed(1, 30)]).when(claim(30)).then([claimed(2, 60)]);
 }
 
 #[test]
-fn a_late_answer_of_a_superseded_attempt_is_refused() {
+fn a_late_result_of_a_superseded_attempt_is_refused() {
     given::<Work>([demanded(), claimed(1, 30), claimed(2, 60)])
         .when(Command::Complete { attempt: 1, result: 10 })
         .then_rejected(Rejection::Superseded);
@@ -85,7 +85,7 @@ fn a_failure_is_retried_with_backoff_and_given_up_after_the_limit() {
 }
 
 #[test]
-fn the_numbers_are_added() {
+fn the_sum_includes_the_bound() {
     assert_eq!(add_up_to(0, &mut || false), Some(0));
     assert_eq!(add_up_to(4, &mut || false), Some(10));
     assert_eq!(add_up_to(u32::MAX, &mut || false), Some(9_223_372_034_707_292_160));

@@ -1,5 +1,6 @@
-//! Decisions: what is said of a device's presence by whoever watches it. Their ids are derived, so
-//! that of two who watch, or of one who was interrupted, each says it once.
+//! Presence decisions: events that the presence watcher appends when readings, or their absence,
+//! contradict the known presence. Event ids are derived, so two watchers, or a restarted one, append
+//! each decision once.
 
 use uuid::Uuid;
 
@@ -8,16 +9,20 @@ use super::Presence;
 use eventsourcing::event::Position;
 use eventsourcing::fact;
 
-/// A decision, and the name of the transition it makes.
+/// A decision, with an event id that identifies the transition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
+    /// Event id.
     pub id: Uuid,
+    /// `DeviceConnected` or `DeviceDisconnected` with a reason.
     pub event: Event,
 }
 
 impl Decision {
-    /// What to say of a device that is silent for too long, if it is online; of one that was heard,
-    /// if it is not.
+    /// Returns the decision that reverses `presence`: *inactive* for an online device, *heard* for an
+    /// offline one with a reading since its presence changed. Returns `None` if it has no such reading.
+    /// The caller checks that the device has been silent long enough, or that [`super::WILL_GRACE`] is
+    /// over.
     pub fn on(device: DeviceRef<'_>, presence: &Presence) -> Option<Self> {
         if presence.is_online() {
             let last = presence.last_position();
@@ -25,7 +30,7 @@ impl Decision {
         }
         let changed = presence.status.map(|status| status.position).unwrap_or_default();
         let read = presence.last_reading.filter(|read| *read > changed)?;
-        // Named after what it ends: whoever knows of a later reading means the same transition.
+        // The id is derived from the status it ends, so watchers with different readings agree on it.
         Some(Self::new(device, presence, Reason::Heard, read, changed))
     }
 

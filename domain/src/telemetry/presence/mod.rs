@@ -1,20 +1,21 @@
-//! Presence: whether a device is there. Its births and wills say so, in any order; where they are
-//! silent, or wrong, readings and the lack of them do.
+//! Presence: whether a device is online. It follows from births and wills, which may arrive in any
+//! order; where they are missing or wrong, from readings and their absence.
 //!
-//! 1. A session is named by `boot_id` and `session_seq`. The newest session speaks for the device:
-//!    a birth or a will of an older one is ignored.
-//! 2. Within a boot the greater `session_seq` is the newer session. Across boots nothing but the
-//!    log's order tells: a birth with another `boot_id` begins the newer session, a will with
-//!    another `boot_id` is of an older one.
-//! 3. A will ends its session for good, also when it comes before the session's birth.
-//! 4. A device that is online and silent for longer than its user allows is offline (`inactive`).
-//!    Any event of the device between what this rests on and itself overtakes it.
-//! 5. A device that is not online and sends a reading is online (`heard`): after `inactive` at
-//!    once; after a will once the reading cannot be one that the will has overtaken. Births and
-//!    wills between the reading and the decision overtake it; further readings confirm it.
+//! 1. A session is identified by `boot_id` and `session_seq`. Only the newest session counts: births
+//!    and wills of earlier sessions are ignored.
+//! 2. Within a boot, the greater `session_seq` is the newer session. Across boots the order of the
+//!    log decides: a birth with another `boot_id` starts the newest session, a will with another
+//!    `boot_id` belongs to an earlier one.
+//! 3. A will ends its session permanently, also if it arrives before the session's birth.
+//! 4. An online device that sends nothing for longer than its user's setting goes offline
+//!    (`inactive`). Any event of the device between the position the decision rests on and the
+//!    decision invalidates it.
+//! 5. A device that is not online and sends a reading goes online (`heard`): after `inactive` at
+//!    once; after a will when [`WILL_GRACE`] is over. Births and wills between the reading and the
+//!    decision invalidate it; further readings do not.
 //!
-//! So a device without a counter, or whose counter starts again without a `boot_id`, is followed by
-//! its readings alone.
+//! The presence of a device without a session counter, or whose counter restarts without a `boot_id`,
+//! therefore follows from its readings alone.
 
 mod decision;
 mod setting;
@@ -33,33 +34,39 @@ pub use setting::{
     CATEGORY, Command, Event, InactiveAfter, InvalidSpan, Rejection, Setting, stream,
 };
 
-/// A reading that arrives so soon after a will may have been sent before it: by two bridges, say,
-/// each on its own way. It does not bring the device back.
+/// How long after a will a reading is ignored, because it may have been sent before the will and
+/// delayed by another bridge.
 pub const WILL_GRACE: Duration = Duration::from_secs(5);
 
-/// A session of a device.
+/// An MQTT session of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
+    /// Boot id of the device; empty if it sends none.
     pub boot_id: String,
+    /// Number of the session within the boot.
     pub seq: i64,
-    /// Its will was heard.
+    /// Whether its will was received.
     pub ended: bool,
 }
 
-/// StatusReason a device is what it is.
+/// The reason of a device's status: the kind of the event that set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusReason {
+    /// Online: the device sent its birth message.
     Birth,
+    /// Offline: the device's will was published.
     Will,
+    /// Offline: the device sent nothing for too long.
     Inactive,
+    /// Online: the device sent a reading.
     Heard,
 }
 
 impl StatusReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 4] = [Self::Birth, Self::Will, Self::Inactive, Self::Heard];
 
-    /// Its stable name.
+    /// Returns the stable name, as stored in the read model.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Birth => "birth",
@@ -69,7 +76,7 @@ impl StatusReason {
         }
     }
 
-    /// Whether it speaks for the device being there.
+    /// Returns whether a device is online for this reason.
     pub fn is_online(self) -> bool {
         match self {
             Self::Birth | Self::Heard => true,
@@ -78,28 +85,31 @@ impl StatusReason {
     }
 }
 
-/// What was told last, with effect.
+/// The status of a device: the last event that took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
+    /// Kind of the event; decides whether the device is online.
     pub reason: StatusReason,
+    /// Position of the event.
     pub position: Position,
+    /// Time at which the event was recorded.
     pub at: DateTime<Utc>,
-    /// When the device became what it is: what is told again changes nothing.
+    /// Time since when the device has been online or offline; unchanged by events that confirm it.
     pub since: DateTime<Utc>,
 }
 
-/// A device's presence, folded from its events in the log's order.
+/// The presence of a device, folded from its events in the order of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Presence {
-    /// The newest session there was.
+    /// Newest session; `None` if no birth or will was received.
     pub session: Option<Session>,
-    /// Missing until anything was told.
+    /// Current status; `None` if no birth, will or decision took effect yet.
     pub status: Option<Status>,
-    /// The last reading.
+    /// Position of the last reading; `None` if there is none.
     pub last_reading: Option<Position>,
 }
 
-/// How a session that is spoken of stands to the newest one known.
+/// The age of a session compared with the newest known one.
 enum Age {
     Older,
     Same,
@@ -107,29 +117,30 @@ enum Age {
 }
 
 impl Presence {
+    /// Returns whether the device is online; false if its presence is unknown.
     pub fn is_online(&self) -> bool {
         self.status.is_some_and(|status| status.reason.is_online())
     }
 
-    /// A reading came.
+    /// Applies a reading.
     pub fn record_reading(&mut self, position: Position) {
         self.last_reading = Some(position);
     }
 
-    /// The device connected, or so it is said.
+    /// Applies a `DeviceConnected` event: a birth, or a decision.
     pub fn connected(&mut self, connection: &Connection, position: Position, at: DateTime<Utc>) {
         match connection.rests_on {
             None => self.birth(connection, position, at),
             Some(read) => {
-                let overtaken = self.status.is_some_and(|status| status.position >= read);
-                if !self.is_online() && !overtaken {
+                let invalidated = self.status.is_some_and(|status| status.position >= read);
+                if !self.is_online() && !invalidated {
                     self.set_status(StatusReason::Heard, position, at);
                 }
             }
         }
     }
 
-    /// The device went, or so it is said.
+    /// Applies a `DeviceDisconnected` event: a will, or a decision.
     pub fn disconnected(&mut self, connection: &Connection, position: Position, at: DateTime<Utc>) {
         match connection.rests_on {
             None => self.will(connection, position, at),
@@ -141,7 +152,8 @@ impl Presence {
         }
     }
 
-    /// The device's last event that means anything.
+    /// Returns the position of the last event that affects presence: a reading, or the event that set
+    /// the status; 0 if there is none.
     pub fn last_position(&self) -> Position {
         let status = self.status.map(|status| status.position);
         status.max(self.last_reading).unwrap_or_default()
@@ -168,7 +180,8 @@ impl Presence {
         self.set_status(StatusReason::Will, position, at);
     }
 
-    /// `other_boot` is what a session of another boot than the known one is taken for.
+    /// Compares the session of `connection` with the newest one. Returns `other_boot` if they belong to
+    /// different boots.
     fn age(&self, connection: &Connection, other_boot: Age) -> Age {
         let Some(session) = &self.session else {
             return Age::Newer;

@@ -1,4 +1,4 @@
-//! How long a user's devices may be silent before they are taken for gone.
+//! The presence setting of a user: how long devices may send nothing before they count as offline.
 
 use std::time::Duration;
 
@@ -14,19 +14,21 @@ pub const CATEGORY: &str = "presence";
 
 pub(in super::super) const TYPES: &[(&str, i16)] = &[("presence_configured", 1)];
 
-/// The stream of a user's setting.
+/// Returns the stream of a user's setting.
 pub fn stream(user_id: &UserId) -> StreamId {
     StreamId::new(CATEGORY, user_id)
 }
 
-/// What happened to a user's setting.
+/// Events of a user's setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// The user, or an operator for the user, chose.
+    /// The user, or an operator on the user's behalf, changed the setting.
     PresenceConfigured {
+        /// Id of the user.
         user_id: UserId,
-        /// Milliseconds of silence; `null` for the default of the system.
+        /// Milliseconds without a message after which a device is offline; `null` for the system's
+        /// default.
         inactive_after_ms: Option<i64>,
     },
 }
@@ -35,16 +37,17 @@ impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
 }
 
-/// A length of silence within bounds, to the millisecond.
+/// The time without a message after which a device is offline, in whole milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InactiveAfter(Duration);
 
 impl InactiveAfter {
-    /// Shorter ones would only measure how we look.
+    /// Minimum: 1 second. Shorter times are below the interval at which presence is checked.
     pub const MIN: Duration = Duration::from_secs(1);
-    /// Longer ones would not be looked at by anybody.
+    /// Maximum: 7 days.
     pub const MAX: Duration = Duration::from_hours(7 * 24);
 
+    /// Returns the time in milliseconds.
     pub fn milliseconds(self) -> i64 {
         i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
     }
@@ -58,17 +61,24 @@ impl TryFrom<Duration> for InactiveAfter {
     }
 }
 
+/// The duration is out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a device may be silent for 1 second to 7 days")]
+#[error("the time until a device counts as inactive is 1 second to 7 days")]
 pub struct InvalidSpan;
 
+/// Commands of a user's setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// `None` goes back to the default.
-    Configure { user_id: UserId, inactive_after: Option<InactiveAfter> },
+    /// Changes the setting.
+    Configure {
+        /// Id of the user.
+        user_id: UserId,
+        /// New setting; `None` restores the system's default.
+        inactive_after: Option<InactiveAfter>,
+    },
 }
 
-/// Nothing is refused here: a span out of bounds cannot be said.
+/// No command is refused: [`InactiveAfter`] cannot hold a duration out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {}
 
@@ -82,7 +92,7 @@ impl Reject for Rejection {
     }
 }
 
-/// A user's setting as its history leaves it; the default where nothing was ever chosen.
+/// The setting of a user; initially the system's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Setting {
     inactive_after_ms: Option<i64>,

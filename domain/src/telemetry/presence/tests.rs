@@ -1,4 +1,4 @@
-//! Presence in sentences, and against every order of events there is.
+//! Specifications of presence, and property tests over random orders of events.
 
 use std::collections::HashSet;
 
@@ -9,15 +9,15 @@ use super::*;
 use eventsourcing::event::{decode, encode};
 use eventsourcing::given::given;
 
-/// What stands in the log of one device, in short.
+/// An event of one device, abbreviated.
 #[derive(Debug, Clone, PartialEq)]
-enum Says {
+enum Entry {
     Birth(&'static str, i64),
     Will(&'static str, i64),
     Reading,
     Decided(Decision),
 }
-use Says::{Birth, Decided, Reading, Will};
+use Entry::{Birth, Decided, Reading, Will};
 
 fn ids() -> (UserId, DeviceId) {
     (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap())
@@ -29,20 +29,20 @@ fn connection(boot_id: &str, session_seq: i64) -> Connection {
     Connection { user_id, device_id, session_seq, boot_id, reason: None, rests_on: None }
 }
 
-/// The first event of a log has position 1, and comes a second after none.
-fn add(presence: &mut Presence, index: usize, says: &Says) {
+/// Applies entry `index` of a log: its position is `index + 1`, its time that many seconds.
+fn add(presence: &mut Presence, index: usize, entry: &Entry) {
     let position = Position(i64::try_from(index).unwrap() + 1);
     let at = DateTime::from_timestamp(position.0, 0).unwrap();
-    match says {
+    match entry {
         Birth(boot, seq) => presence.connected(&connection(boot, *seq), position, at),
         Will(boot, seq) => presence.disconnected(&connection(boot, *seq), position, at),
         Reading => presence.record_reading(position),
         Decided(Decision { event, .. }) => match event {
             DeviceEvent::DeviceConnected(connection) => {
-                presence.connected(connection, position, at)
+                presence.connected(connection, position, at);
             }
             DeviceEvent::DeviceDisconnected(connection) => {
-                presence.disconnected(connection, position, at)
+                presence.disconnected(connection, position, at);
             }
             DeviceEvent::ReadingRecorded(_) | DeviceEvent::MessageRejected(_) => {
                 panic!("not a decision")
@@ -51,24 +51,24 @@ fn add(presence: &mut Presence, index: usize, says: &Says) {
     }
 }
 
-fn fold(log: &[Says]) -> Presence {
+fn fold(log: &[Entry]) -> Presence {
     let mut presence = Presence::default();
-    log.iter().enumerate().for_each(|(index, says)| add(&mut presence, index, says));
+    log.iter().enumerate().for_each(|(index, entry)| add(&mut presence, index, entry));
     presence
 }
 
-/// What one who has seen `log` would say.
-fn decide(log: &[Says]) -> Option<Says> {
+/// Returns the decision of a watcher that has read `log`.
+fn decide(log: &[Entry]) -> Option<Entry> {
     let (user_id, device_id) = ids();
     let device = DeviceRef { user_id: &user_id, device_id: &device_id };
     Decision::on(device, &fold(log)).map(Decided)
 }
 
-fn reason(log: &[Says]) -> Option<StatusReason> {
+fn reason(log: &[Entry]) -> Option<StatusReason> {
     fold(log).status.map(|status| status.reason)
 }
 
-/// `ThingsBoard` #7909: the broker notices late that the old connection is gone.
+/// `ThingsBoard` #7909: the broker detects late that the old connection is closed.
 #[test]
 fn the_will_of_an_old_session_is_ignored_and_that_of_the_new_one_is_not() {
     let log = [Birth("", 1), Birth("", 2), Will("", 1)];
@@ -83,12 +83,12 @@ fn a_will_ends_its_session_whichever_comes_first() {
     assert_eq!(reason(&[Will("", 7), Birth("", 7)]), Some(StatusReason::Will));
     assert_eq!(reason(&[Will("", 7), Birth("", 6)]), Some(StatusReason::Will));
     assert_eq!(reason(&[Will("", 7), Birth("", 8)]), Some(StatusReason::Birth));
-    // A session nobody announced.
+    // A session without a birth.
     assert_eq!(reason(&[Birth("", 7), Will("", 8)]), Some(StatusReason::Will));
 }
 
 #[test]
-fn a_boot_that_is_not_the_known_one_is_newer_with_a_birth_and_older_with_a_will() {
+fn a_session_of_another_boot_is_newer_with_a_birth_and_older_with_a_will() {
     assert_eq!(reason(&[Birth("a", 7), Will("a", 7), Birth("b", 1)]), Some(StatusReason::Birth));
     assert_eq!(reason(&[Birth("a", 7), Birth("b", 1), Will("a", 7)]), Some(StatusReason::Birth));
     assert_eq!(reason(&[Birth("a", 7), Birth("b", 1), Will("b", 1)]), Some(StatusReason::Will));
@@ -96,12 +96,12 @@ fn a_boot_that_is_not_the_known_one_is_newer_with_a_birth_and_older_with_a_will(
 }
 
 #[test]
-fn a_counter_that_starts_again_unsaid_is_followed_by_readings() {
+fn readings_correct_a_session_counter_that_restarts_without_a_boot_id() {
     let mut log = vec![Birth("", 7), Will("", 7), Birth("", 1)];
     assert_eq!(
         reason(&log),
         Some(StatusReason::Will),
-        "an older session, as far as anybody can tell"
+        "the birth counts as one of an earlier session"
     );
     log.push(Reading);
     log.push(decide(&log).unwrap());
@@ -113,7 +113,7 @@ fn a_counter_that_starts_again_unsaid_is_followed_by_readings() {
 }
 
 #[test]
-fn a_device_that_never_announced_itself_is_there_once_it_is_heard() {
+fn a_device_without_a_birth_is_online_after_a_reading() {
     assert_eq!(decide(&[]), None);
     assert_eq!(reason(&[Reading]), None);
     let log = [Reading, decide(&[Reading]).unwrap()];
@@ -122,21 +122,21 @@ fn a_device_that_never_announced_itself_is_there_once_it_is_heard() {
 }
 
 #[test]
-fn since_is_when_it_became_what_it_is() {
-    let since = |log: &[Says]| fold(log).status.unwrap().since.timestamp();
+fn since_is_the_time_of_the_last_change() {
+    let since = |log: &[Entry]| fold(log).status.unwrap().since.timestamp();
     assert_eq!(since(&[Birth("", 1), Birth("", 2)]), 1);
     assert_eq!(since(&[Birth("", 1), Will("", 1), Will("", 2), Birth("", 1)]), 2);
 }
 
 #[test]
-fn a_decision_is_overtaken_by_what_came_before_it() {
+fn a_decision_is_invalidated_by_events_it_does_not_know() {
     let online = [Birth("", 1)];
     let inactive = decide(&online).unwrap();
     for between in [Reading, Birth("", 2)] {
         let log = [&online[..], &[between, inactive.clone()]].concat();
         assert!(fold(&log).is_online(), "{log:?}");
     }
-    // What says nothing overtakes nothing.
+    // An ignored will does not invalidate the decision.
     let log = [&online[..], &[Will("", 0), inactive.clone()]].concat();
     assert_eq!(reason(&log), Some(StatusReason::Inactive));
     let heard = decide(&[&log[..], &[Reading]].concat()).unwrap();
@@ -147,8 +147,8 @@ fn a_decision_is_overtaken_by_what_came_before_it() {
 }
 
 #[test]
-fn two_who_watch_say_the_same_once() {
-    let id = |log: &[Says]| match decide(log) {
+fn two_watchers_derive_the_same_id() {
+    let id = |log: &[Entry]| match decide(log) {
         Some(Decided(decision)) => decision.id,
         other => panic!("{other:?}"),
     };
@@ -157,13 +157,13 @@ fn two_who_watch_say_the_same_once() {
     assert_eq!(id(&[Will("", 1), Reading]), id(&[Will("", 1), Reading, Reading]));
     assert_eq!(id(&[Reading]), id(&[Reading, Reading]));
     assert_ne!(id(&[Will("", 1), Reading]), id(&[Will("", 1), Will("", 2), Reading]));
-    // Ids stand in logs: this one never changes.
+    // Ids are stored: this one must never change.
     assert_eq!(id(&[Birth("", 1)]).to_string(), "00000000-0001-84f7-a4ef-47af6007272f");
 }
 
-/// What stood in logs before there were decisions, and what stands in them now.
+/// Events recorded before decisions existed, and events of decisions.
 #[test]
-fn decisions_are_the_events_they_were_with_more_to_say() {
+fn births_wills_and_decisions_keep_their_stored_form() {
     for (event_type, text) in [
         ("device_connected", include_str!("../../../golden/telemetry/device_connected.v1.json")),
         ("device_connected", r#"{"user_id":"u","device_id":"d","session_seq":1,"boot_id":"b7"}"#),
@@ -182,7 +182,7 @@ fn decisions_are_the_events_they_were_with_more_to_say() {
 }
 
 #[test]
-fn a_setting_is_an_event_when_it_changes() {
+fn a_setting_is_recorded_only_when_it_changes() {
     let (user_id, _) = ids();
     let minute = InactiveAfter::try_from(Duration::from_mins(1)).unwrap();
     let configure =
@@ -201,28 +201,28 @@ fn a_setting_is_an_event_when_it_changes() {
     }
 }
 
-/// One step of a log that is to be: what devices and brokers say, or a decision of somebody who has
-/// seen only the part of the log that is given, in per cent.
+/// A step that extends a log: a birth, will or reading, or the decision of a watcher that has read
+/// the given percentage of the log.
 #[derive(Debug, Clone)]
 enum Step {
-    Says(Says),
+    Received(Entry),
     Decides { seen: usize },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let boot = || prop_oneof![Just(""), Just("a"), Just("b")];
     let step = prop_oneof![
-        2 => (boot(), 0..5_i64).prop_map(|(boot, seq)| Step::Says(Birth(boot, seq))),
-        2 => (boot(), 0..5_i64).prop_map(|(boot, seq)| Step::Says(Will(boot, seq))),
-        3 => Just(Step::Says(Reading)),
+        2 => (boot(), 0..5_i64).prop_map(|(boot, seq)| Step::Received(Birth(boot, seq))),
+        2 => (boot(), 0..5_i64).prop_map(|(boot, seq)| Step::Received(Will(boot, seq))),
+        3 => Just(Step::Received(Reading)),
         3 => (0..=100_usize).prop_map(|seen| Step::Decides { seen }),
         2 => Just(Step::Decides { seen: 100 }),
     ];
     prop::collection::vec(step, 0..40)
 }
 
-/// Adds a decision as the log does: the same id is the same event.
-fn append(log: &mut Vec<Says>, known: &mut HashSet<uuid::Uuid>, decided: Option<Says>) {
+/// Appends a decision as the event store does: a known id is a duplicate.
+fn append(log: &mut Vec<Entry>, known: &mut HashSet<uuid::Uuid>, decided: Option<Entry>) {
     if let Some(Decided(decision)) = decided
         && known.insert(decision.id)
     {
@@ -230,11 +230,11 @@ fn append(log: &mut Vec<Says>, known: &mut HashSet<uuid::Uuid>, decided: Option<
     }
 }
 
-fn written(steps: &[Step]) -> (Vec<Says>, HashSet<uuid::Uuid>) {
+fn written(steps: &[Step]) -> (Vec<Entry>, HashSet<uuid::Uuid>) {
     let (mut log, mut known) = (Vec::new(), HashSet::new());
     for step in steps {
         match step {
-            Step::Says(says) => log.push(says.clone()),
+            Step::Received(entry) => log.push(entry.clone()),
             Step::Decides { seen } => {
                 let decided = decide(&log[..log.len() * seen / 100]);
                 append(&mut log, &mut known, decided);
@@ -245,9 +245,9 @@ fn written(steps: &[Step]) -> (Vec<Says>, HashSet<uuid::Uuid>) {
 }
 
 proptest! {
-    /// Births and wills of one counter, in any order and any number of times.
+    /// Births and wills of one session counter, in any order and with duplicates.
     #[test]
-    fn the_highest_session_speaks_for_the_device(
+    fn the_highest_session_decides(
         messages in prop::collection::vec((any::<bool>(), 0..6_i64), 1..30)
     ) {
         let log: Vec<_> = messages
@@ -259,10 +259,10 @@ proptest! {
         prop_assert_eq!(fold(&log).is_online(), !ended);
     }
 
-    /// Whatever happened, and whoever decided what on however old a view: a device that spoke is
-    /// online once somebody looks, and offline once it was silent and somebody looks again.
+    /// After any log, with decisions on stale views: a device that sends a reading is online after the
+    /// next decision, and offline after the decision that follows its silence.
     #[test]
-    fn nobody_stays_gone_who_speaks_nor_there_who_is_silent(steps in steps()) {
+    fn presence_follows_readings_and_silence(steps in steps()) {
         let (mut log, mut known) = written(&steps);
         log.push(Reading);
         let decided = decide(&log).filter(|_| !fold(&log).is_online());
@@ -273,12 +273,12 @@ proptest! {
         prop_assert!(!fold(&log).is_online(), "{:?}", log);
     }
 
-    /// No decision says a device offline that has spoken since what the decision rests on.
+    /// A decision does not take a device offline that sent a reading the decision does not know.
     #[test]
-    fn a_late_decision_takes_nobody_offline_who_has_spoken(steps in steps()) {
+    fn a_stale_decision_does_not_take_a_sending_device_offline(steps in steps()) {
         let (log, _) = written(&steps);
-        for (index, says) in log.iter().enumerate() {
-            let Decided(Decision { event: DeviceEvent::DeviceDisconnected(connection), .. }) = says else {
+        for (index, entry) in log.iter().enumerate() {
+            let Decided(Decision { event: DeviceEvent::DeviceDisconnected(connection), .. }) = entry else {
                 continue;
             };
             let (before, after) = (fold(&log[..index]), fold(&log[..=index]));
@@ -289,13 +289,13 @@ proptest! {
         }
     }
 
-    /// A transition is said once: a decision that has effect changes what is shown.
+    /// Every decision that takes effect changes whether the device is online.
     #[test]
     fn decisions_alternate(steps in steps()) {
         let (log, _) = written(&steps);
-        for (index, says) in log.iter().enumerate() {
+        for (index, entry) in log.iter().enumerate() {
             let (before, after) = (fold(&log[..index]), fold(&log[..=index]));
-            if matches!(says, Decided(_)) && before != after {
+            if matches!(entry, Decided(_)) && before != after {
                 prop_assert_ne!(before.is_online(), after.is_online());
             }
         }
