@@ -271,3 +271,25 @@ fn unescape(field: &str) -> Option<String> {
     }
     Some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_the_printed_json_never_change() {
+        let report = Report {
+            ok: false,
+            events: 1,
+            position: 2,
+            hash: "h".into(),
+            count: 3,
+            findings: Vec::new(),
+            projections: Some(Vec::new()),
+        };
+        assert_eq!(
+            serde_json::to_string(&report).unwrap(),
+            r#"{"ok":false,"events":1,"position":2,"hash":"h","count":3,"findings":[],"projections":[]}"#
+        );
+    }
+}

@@ -22,6 +22,8 @@ mod append;
 mod event_store;
 mod consume;
 pub mod otel;
+#[cfg(test)]
+mod pinned;
 
 pub use append::appender::{Appender, MAX_REQUEST_BYTES};
 pub use append::group_commit::{BATCH_BYTES, BATCH_EVENTS};

@@ -14,6 +14,8 @@ pub mod http;
 pub mod parts;
 pub mod roles;
 pub mod app;
+#[cfg(test)]
+mod pinned;
 
 /// Name of everything that follows the log: projections, process managers, and what publishes.
 pub fn readers() -> Vec<&'static str> {

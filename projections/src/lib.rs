@@ -21,6 +21,8 @@ pub mod telemetry;
 pub mod trace;
 pub mod users;
 pub mod works;
+#[cfg(test)]
+mod pinned;
 
 pub use eventstore::parked::MAX_ATTEMPTS;
 pub use projection::{ProjectError, Projection};

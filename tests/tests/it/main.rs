@@ -22,6 +22,7 @@ mod documents;
 mod orders;
 mod works;
 mod host;
+mod imports;
 mod users;
 mod tokens;
 mod bus;
