@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
 use eventsourcing::{Position, StreamId};
-use eventstore::{EventStore, Filter, RawEvent, Unavailable};
+use eventstore::{Filter, LogReader, RawEvent, Unavailable};
 
 use super::outcome::Failure;
 use gateway::http::event_view;
@@ -68,7 +68,7 @@ pub(super) fn write_short(out: &mut impl Write, event: &RawEvent) -> io::Result<
 /// The last position recorded before `time`. Times never decrease with positions, so it is found by
 /// halving; there is no index of them.
 pub(super) async fn before(
-    store: &EventStore,
+    store: &LogReader,
     time: DateTime<Utc>,
     head: Position,
 ) -> Result<Position, Failure> {

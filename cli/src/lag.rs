@@ -1,9 +1,7 @@
 //! `tributary lag`: how far every projection, process manager and publisher is behind the log.
 
-use eventstore::EventStore;
+use eventstore::LogReader;
 use projections::Status;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::outcome::Failure;
 use super::output;
@@ -19,12 +17,8 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let pool = eventstore::pool(args.database.options()?, 1);
-    let shutdown = CancellationToken::new();
-    let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
-    let statuses = projections::statuses(&store, &gateway::consumer_names()).await;
-    shutdown.cancel();
-    let statuses = statuses?;
+    let reader = LogReader::new(eventstore::pool(args.database.options()?, 1));
+    let statuses = projections::statuses(&reader, &gateway::consumer_names()).await?;
     if args.json {
         return output::json(&statuses);
     }

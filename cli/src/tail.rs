@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use eventsourcing::Position;
-use eventstore::{EventStore, Feed};
+use eventstore::{Feed, LogReader};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,9 +42,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let filter = args.events.filter()?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let pool = eventstore::pool(args.database.options()?, CONNECTIONS);
-    let store = EventStore::open(pool, &tasks, shutdown.clone());
+    let store = LogReader::new(pool);
     let head = store.head().await.map_err(unavailable)?;
-    let feed = Feed::start(store, None, &tasks, shutdown.clone());
+    let feed = Feed::start(&store, None, &tasks, shutdown.clone());
     let mut subscription = feed.subscribe(args.after.map_or(head, Position), filter);
     let json = args.json || !io::stdout().is_terminal();
     let mut left = args.limit.unwrap_or(u64::MAX);

@@ -11,13 +11,11 @@ use anyhow::{Context, anyhow};
 use chrono::DateTime;
 use clap::builder::PossibleValuesParser;
 use eventsourcing::{Position, StreamId, Version};
-use eventstore::{ChainVerifier, EventStore, Finding, HashedEvent, RawEvent};
+use eventstore::{ChainVerifier, Finding, HashedEvent, LogReader, RawEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use projections::Purpose;
 use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::events::unavailable;
 use super::outcome::Failure;
@@ -175,9 +173,7 @@ async fn verify_log(
     walk: &mut ChainVerifier,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
-    let shutdown = CancellationToken::new();
-    let store =
-        EventStore::open(eventstore::pool(options, 1), &TaskTracker::new(), shutdown.clone());
+    let store = LogReader::new(eventstore::pool(options, 1));
     let (head, hash) = store.head_and_hash().await.map_err(unavailable)?;
     let bar = bar(head.0);
     'log: while walk.at().0 < head {
@@ -203,7 +199,6 @@ async fn verify_log(
         findings.add([Finding { position: Some(position.0), what }]);
     }
     findings.add(store.find_dangling_references().await.map_err(unavailable)?);
-    shutdown.cancel();
     Ok(())
 }
 

@@ -5,10 +5,12 @@ use eventsourcing::{Position, StreamId, Version};
 use uuid::Uuid;
 
 use crate::append::receipt;
-use crate::bus::message::{Place, encode};
-use crate::bus::replay as retell;
+use crate::bus::message::{PublishContext, encode};
+use crate::bus::replay::replay_message;
+use crate::bus::subjects::{HEAD_SUBJECT, STREAM, SUBJECTS};
+use crate::hash_chain::event_hash;
+use crate::otel;
 use crate::raw::RawEvent;
-use crate::{bus, chain, otel};
 
 fn event(data: &str) -> RawEvent {
     RawEvent {
@@ -36,20 +38,20 @@ fn lines(headers: &async_nats::HeaderMap) -> Vec<String> {
 
 #[test]
 fn names_on_the_bus() {
-    assert_eq!([bus::STREAM, bus::SUBJECTS, bus::HEAD_SUBJECT], ["EVENTS", "events.>", "log.head"]);
+    assert_eq!([STREAM, SUBJECTS, HEAD_SUBJECT], ["EVENTS", "events.>", "log.head"]);
     assert_eq!(otel::TARGET, "tributary::traced");
 }
 
 #[test]
 fn a_published_message() {
-    let place = || Place {
+    let context = || PublishContext {
         context: "things",
         previous: Position(41),
         epoch: 5,
         expected_last_sequence: 40,
         expected_last_id: Some(Uuid::from_u128(6)),
     };
-    let whole = encode(event("{}"), &place(), 1 << 20);
+    let whole = encode(event("{}"), &context(), 1 << 20);
     assert_eq!(whole.subject, "events.things.thing.a%20b.thing_happened");
     let common = [
         "Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000006",
@@ -80,13 +82,13 @@ fn a_published_message() {
     let special =
         [r#"Tributary-Metadata: {"traceparent":"00-1-2-01"}"#, "ce-traceparent: 00-1-2-01"];
     assert_eq!(lines(&whole.headers), pinned(&special));
-    let omitted = encode(event(&"x".repeat(4096)), &place(), 4096);
+    let omitted = encode(event(&"x".repeat(4096)), &context(), 4096);
     assert_eq!(lines(&omitted.headers), pinned(&["Tributary-Body: omitted"]));
 }
 
 #[test]
 fn a_replayed_message() {
-    let replayed = retell(event("{}"), "things", "again", "run-1", 1 << 20);
+    let replayed = replay_message(event("{}"), "things", "again", "run-1", 1 << 20);
     assert_eq!(replayed.subject, "again.things.thing.a%20b.thing_happened");
     assert_eq!(
         lines(&replayed.headers),
@@ -115,10 +117,10 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn hashes_of_the_chain_and_of_requests() {
-    let first = chain::link(&[], &event("{}"));
+    let first = event_hash(&[], &event("{}"));
     assert_eq!(hex(&first), "28631b5848585998d5656cd95ff782a9a4bb25924e4675a384eec604a6f26b99");
     assert_eq!(
-        hex(&chain::link(&first, &event("{}"))),
+        hex(&event_hash(&first, &event("{}"))),
         "4e8e7b392038729346927f00563cd70bef2100649b64a4cca34922f1c660bfa4"
     );
     let receipt = receipt::NewReceipt::new("key".into(), b"request", Box::default());

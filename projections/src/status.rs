@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eventstore::EventStore;
+use eventstore::LogReader;
 use serde::Serialize;
 use sqlx::Row;
 use utoipa::ToSchema;
@@ -75,7 +75,7 @@ pub struct Status {
 }
 
 /// Where each of `names` stands. They come from the code: one that never ran is among them.
-pub async fn statuses(store: &EventStore, names: &[&str]) -> Result<Vec<Status>, sqlx::Error> {
+pub async fn statuses(reader: &LogReader, names: &[&str]) -> Result<Vec<Status>, sqlx::Error> {
     let rows = sqlx::query(
         "select n.name, coalesce(c.position, 0) as position, c.heartbeat_at,
                 h.position - coalesce(c.position, 0) as events_behind,
@@ -105,7 +105,7 @@ pub async fn statuses(store: &EventStore, names: &[&str]) -> Result<Vec<Status>,
     .bind(names)
     .bind(i64::from(LOCK))
     .bind(RATE_OVER_SECONDS)
-    .fetch_all(store.pool())
+    .fetch_all(reader.pool())
     .await?;
     rows.iter().map(from_row).collect()
 }

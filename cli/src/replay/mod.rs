@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
-use eventstore::{EventStore, Filter};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use eventstore::{Filter, LogReader};
 use uuid::Uuid;
 
 use super::events::{self, EventFilter, unavailable};
@@ -78,9 +76,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let filter = args.events.filter()?;
-    let shutdown = CancellationToken::new();
-    let pool = eventstore::pool(args.database.options()?, 1);
-    let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
+    let store = LogReader::new(eventstore::pool(args.database.options()?, 1));
     let saved = args.resume.as_deref().map(ResumeFile::read).transpose()?.flatten();
     let (after, until) = range(&args, &store, saved.as_ref()).await?;
     let run = saved.map_or_else(|| Uuid::now_v7().to_string(), |saved| saved.run);
@@ -96,7 +92,6 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let resume = args.resume.as_deref().filter(|_| !args.dry_run);
     let replay = Replay { store: &store, filter, until, limit, run: &run, resume };
     let ended = replay.publish(pace, &mut target, &mut progress).await;
-    shutdown.cancel();
     progress.finish(ended.is_ok());
     if args.to_subject.is_some() {
         output::note(&format!("run {run}"));
@@ -107,7 +102,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 /// What is to be told: everything after the first position and up to the second.
 async fn range(
     args: &Args,
-    store: &EventStore,
+    store: &LogReader,
     saved: Option<&ResumeFile>,
 ) -> Result<(Position, Position), Failure> {
     let head = store.head().await.map_err(unavailable)?;
@@ -127,7 +122,7 @@ async fn range(
 
 /// What is told, wherever.
 struct Replay<'a> {
-    store: &'a EventStore,
+    store: &'a LogReader,
     filter: Filter,
     until: Position,
     limit: u64,
