@@ -8,7 +8,7 @@
 
 mod append;
 mod read;
-mod consume;
+pub mod consume;
 mod bus;
 mod chain;
 mod copy;
