@@ -12,15 +12,17 @@ mod schema;
 mod status;
 
 pub mod alerts;
+pub mod causation;
 pub mod documents;
 pub mod host;
 pub mod orders;
 pub mod page_views;
 pub mod projects;
 pub mod telemetry;
-pub mod trace;
 pub mod users;
 pub mod works;
+#[cfg(test)]
+mod pinned;
 
 pub use progress::Progress;
 pub use projection::Projection;
@@ -48,7 +50,7 @@ macro_rules! for_each_projection {
             $visit::<crate::page_views::PageViews>($($arg),*),
             $visit::<crate::projects::Projects>($($arg),*),
             $visit::<crate::telemetry::Telemetry>($($arg),*),
-            $visit::<crate::trace::Trace>($($arg),*),
+            $visit::<crate::causation::Causation>($($arg),*),
             $visit::<crate::users::Users>($($arg),*),
             $visit::<crate::works::Works>($($arg),*),
         ]

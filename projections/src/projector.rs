@@ -8,7 +8,7 @@ use std::sync::Arc;
 use eventsourcing::Position;
 use eventstore::consume::{ConsumeError, Consumer, Failed, Session};
 use eventstore::parked::Parked;
-use eventstore::{EventStore, Filter, RawEvent, otel, traced};
+use eventstore::{EventStore, Filter, RawEvent, otel, otel_span};
 use sqlx::postgres::types::Oid;
 use sqlx::{ConnectOptions, PgConnection};
 use tokio::sync::watch;
@@ -78,8 +78,8 @@ impl<P: Projection> Consumer for Projector<P> {
         events: &[Arc<RawEvent>],
         _parked: &Parked,
     ) -> Result<Vec<Failed>, ConsumeError> {
-        self.spans.extend(otel::each(events, || {
-            traced!("project", otel.name = format_args!("project {}", P::NAME))
+        self.spans.extend(otel::span_per_trace(events, || {
+            otel_span!("project", otel.name = format_args!("project {}", P::NAME))
         }));
         let changes = self.changes.get_or_insert_default();
         let mut failed = Vec::new();

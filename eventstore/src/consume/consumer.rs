@@ -7,8 +7,8 @@ use std::time::Duration;
 use eventsourcing::{Position, StreamId, Version};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
-use super::parked::{self, MAX_ATTEMPTS, Parked};
-use crate::{EventStore, Filter, Page, RawEvent, Unavailable};
+use super::parked::{MAX_ATTEMPTS, Parked};
+use crate::{ErrorChain, EventStore, Filter, Page, RawEvent, Unavailable};
 
 /// Events of a parked stream read at once.
 const RETRY_EVENTS: usize = 500;
@@ -142,8 +142,7 @@ impl Failed {
     /// An event that cannot be decoded. The one place that decides what becomes of it: today it is
     /// treated like any other failure, also if a newer build wrote the event and can decode it.
     pub fn undecodable(event: &RawEvent, error: &dyn std::error::Error) -> Self {
-        let error =
-            format!("event {} cannot be decoded: {}", event.position, parked::reason(error));
+        let error = format!("cannot decode event {}: {}", event.position, ErrorChain(error));
         Self { key: event.stream.clone(), position: event.position, error }
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::backoff::Backoff;
 use super::consumer::{ConsumeError, Consumer};
 use super::runner::Runner;
-use crate::{EventStore, Feed};
+use crate::{ErrorChain, EventStore, Feed};
 
 /// Runs `consumer` until `shutdown`. After an error or a panic it starts again at its checkpoint,
 /// after a wait of 100 ms to 5 s. A batch under way at `shutdown` is given up: its transaction is
@@ -60,8 +60,8 @@ fn report<C: Consumer>(error: &ConsumeError, wait: std::time::Duration) {
             "panic"
         }
         ConsumeError::Log(_) | ConsumeError::Database(_) | ConsumeError::Failed(_) => {
-            let error = error as &dyn std::error::Error;
-            tracing::warn!(consumer, error, ?wait, "consumer failed, restarting");
+            let error = ErrorChain(error);
+            tracing::warn!(consumer, %error, ?wait, "consumer failed, restarting");
             "error"
         }
     };

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
-use projections::trace::{Traced, together};
+use projections::causation::{Link, by_correlation};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -84,12 +84,12 @@ async fn trace(
     let around = event.metadata().map_err(|error| Problem::internal(&error))?;
     // What follows from a fact that nobody asked for is correlated by the fact itself.
     let correlation_id = around.correlation_id.unwrap_or(event.id);
-    let mut links = together(api.store.pool(), correlation_id, MAX_EVENTS + 1).await?;
+    let mut links = by_correlation(api.store.pool(), correlation_id, MAX_EVENTS + 1).await?;
     let limit = usize::try_from(MAX_EVENTS).unwrap_or(usize::MAX);
     let truncated = links.len() > limit;
     links.truncate(limit);
     if !links.iter().any(|link| link.position == position) {
-        links.push(Traced { position, event_id: event.id, causation_id: around.causation_id });
+        links.push(Link { position, event_id: event.id, causation_id: around.causation_id });
     }
     // It may have been begun by a fact, which has no link of its own.
     links.sort_unstable_by_key(|link| link.position);
@@ -98,7 +98,7 @@ async fn trace(
     Ok(page::one(trace, None, shown))
 }
 
-async fn shown_events(api: &Api, links: &[Traced]) -> Result<Vec<TracedEvent>, Problem> {
+async fn shown_events(api: &Api, links: &[Link]) -> Result<Vec<TracedEvent>, Problem> {
     let positions: Vec<_> = links.iter().map(|link| Position(link.position)).collect();
     let mut places: HashMap<Uuid, (i64, usize)> = HashMap::new();
     let mut shown = Vec::new();

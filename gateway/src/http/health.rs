@@ -132,8 +132,8 @@ async fn figures(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let form = "text/plain; version=0.0.4; charset=utf-8";
     let mut text = crate::metrics::render();
     // Without the database there are none: old ones would look as if all were well.
-    let readers = crate::readers();
-    let asked = tokio::time::timeout(PATIENCE, projections::statuses(&api.store, &readers)).await;
+    let consumers = crate::consumer_names();
+    let asked = tokio::time::timeout(PATIENCE, projections::statuses(&api.store, &consumers)).await;
     if let Ok(Ok(statuses)) = asked {
         text.push_str(&crate::lag_metrics::render(&statuses));
     }

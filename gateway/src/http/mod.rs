@@ -29,6 +29,8 @@ mod causation;
 mod users;
 mod wait;
 mod works;
+#[cfg(test)]
+mod pinned;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

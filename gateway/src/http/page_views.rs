@@ -12,7 +12,7 @@ use commands::Done;
 use domain::page_views::{Event, PageView, stream};
 use eventsourcing::Version;
 use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
-use projections::page_views::{self, Asked, Place, Stats};
+use projections::page_views::{self, Stats, StatsCursor, StatsFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::openapi::{ArrayBuilder, OneOfBuilder, Ref, RefOr, Schema};
@@ -229,16 +229,16 @@ struct StatsQuery {
 }
 
 impl StatsQuery {
-    fn asked(self, now: DateTime<Utc>) -> Result<Asked, Problem> {
+    fn asked(self, now: DateTime<Utc>) -> Result<StatsFilter, Problem> {
         let to = self.to.unwrap_or(now);
         let a_day_before = to.checked_sub_signed(TimeDelta::hours(DEFAULT_HOURS));
-        let after = self.cursor.as_ref().map(Cursor::read::<Place>).transpose()?;
+        let after = self.cursor.as_ref().map(Cursor::read::<StatsCursor>).transpose()?;
         // No list of ours ends there, and Postgres could not compare with it.
-        let made_up = |place: &Place| place.rank == i64::MIN || place.path.contains('\0');
+        let made_up = |place: &StatsCursor| place.rank == i64::MIN || place.path.contains('\0');
         if after.as_ref().is_some_and(made_up) {
             return Err(Problem::parameter("cursor", "not a cursor of this list"));
         }
-        Ok(Asked {
+        Ok(StatsFilter {
             path: self.path,
             from: self.from.or(a_day_before).unwrap_or(to),
             to,
@@ -269,7 +269,7 @@ async fn stats(
     let position = api.wait.query(PROJECTION, &headers).await?;
     let limit = query.limit;
     let rows = page_views::stats(api.store.pool(), &query.asked(Utc::now())?).await?;
-    page::full(&uri, rows, limit, position, Stats::place)
+    page::full(&uri, rows, limit, position, Stats::cursor)
 }
 
 #[cfg(test)]
@@ -297,7 +297,7 @@ mod tests {
             bucket: None,
             order: Order::Desc,
             limit: Limit::default(),
-            cursor: Cursor::to(&Place { rank, path: path.into() }).ok(),
+            cursor: Cursor::to(&StatsCursor { rank, path: path.into() }).ok(),
         };
         assert!(query(1, "/").asked(Utc::now()).is_ok());
         assert!(query(i64::MIN, "/").asked(Utc::now()).is_err());

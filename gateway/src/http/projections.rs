@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         (status = 403, description = "Not an operator")),
 )]
 async fn list(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<Page<Status>>, Problem> {
-    let items = projections::statuses(&api.store, &crate::readers()).await?;
+    let items = projections::statuses(&api.store, &crate::consumer_names()).await?;
     Ok(Json(Page { items }))
 }
 
@@ -55,8 +55,8 @@ async fn show(
 }
 
 async fn status(api: &Api, name: &str) -> Result<Status, Problem> {
-    let readers = crate::readers();
-    let known = readers.iter().filter(|known| **known == name).copied().collect::<Vec<_>>();
+    let consumers = crate::consumer_names();
+    let known = consumers.iter().filter(|known| **known == name).copied().collect::<Vec<_>>();
     let mut statuses = projections::statuses(&api.store, &known).await?;
     statuses.pop().ok_or_else(|| Problem::not_found("projection"))
 }

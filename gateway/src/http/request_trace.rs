@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use eventstore::{otel, traced};
+use eventstore::{otel, otel_span};
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
@@ -39,7 +39,7 @@ impl Trace {
         if let Some(Ok(given)) = headers.get(TRACEPARENT).map(|value| value.to_str())
             && parse(given).is_some()
         {
-            otel::follow(span, given);
+            otel::set_parent(span, given);
         }
         let exported = otel::traceparent(span);
         let exported = exported.and_then(|text| Some((parse(&text)?.0, text)));
@@ -90,7 +90,7 @@ pub(super) async fn layer(
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let exported = traced!(
+    let exported = otel_span!(
         "http",
         otel.name = format_args!("{method} {route}"),
         otel.kind = "server",

@@ -53,7 +53,7 @@ impl Moment {
 /// The stream as it was `at` that moment.
 pub(super) async fn show(api: &Api, stream: &StreamId, at: &str) -> Result<Response, Problem> {
     let moment = Moment::read(at)?;
-    let mut state = domain::decider_of(stream.category()).map(|decider| (decider.begin)());
+    let mut state = domain::decider_of(stream.category()).map(|decider| (decider.initial_state)());
     let mut last = None;
     let mut version = Version::NONE;
     'pages: loop {
@@ -75,7 +75,7 @@ pub(super) async fn show(api: &Api, stream: &StreamId, at: &str) -> Result<Respo
         }
     }
     let (position, recorded_at) = last.ok_or_else(|| Problem::not_found("stream"))?;
-    let state = state.map(|state| state.show()).transpose();
+    let state = state.map(|state| state.to_json()).transpose();
     let then = StreamState {
         stream_id: stream.to_string(),
         version: version.0,

@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::alerts::{Command, Config, Fault as RuleFault, Scope, rules_stream};
 use domain::telemetry::UserId;
-use projections::alerts::configured;
+use projections::alerts::rule_config;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -208,7 +208,7 @@ async fn configure_all(
 
 async fn shown(api: &Api, headers: &HeaderMap, scope: &Scope) -> Result<Response, Problem> {
     let position = api.wait.query(PROJECTION, headers).await?;
-    let (version, config) = configured(api.store.pool(), scope).await?.unwrap_or_default();
+    let (version, config) = rule_config(api.store.pool(), scope).await?.unwrap_or_default();
     let Config { temperature_max, rules } = config;
     Ok(page::one(Shown { temperature_max, rules, version }, Some(version), position))
 }

@@ -6,7 +6,7 @@ use axum::Json as Answered;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use commands::alerts::{DryRun, Fired, Tried, dry_run as try_out};
+use commands::alerts::{self as alerts, DryRun, Fired};
 use domain::alerts::Config;
 use domain::alerts::alert::Event;
 use domain::telemetry::{DeviceId, DeviceRef, UserId, device_stream};
@@ -134,10 +134,10 @@ pub(super) async fn dry_run(
         to: request.to,
         limit: MAX_READINGS,
     };
-    let mut tried = Tried::default();
+    let mut tried = alerts::DryRunResult::default();
     for device_id in &device_ids {
         let stream = device_stream(DeviceRef { user_id: &user_id, device_id });
-        try_out(&api.store, &stream, &run, &mut tried).await?;
+        alerts::dry_run(&api.store, &stream, &run, &mut tried).await?;
     }
     let result = DryRunResult {
         readings: tried.readings,

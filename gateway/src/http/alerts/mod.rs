@@ -9,7 +9,7 @@ use axum::extract::{OriginalUri, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, SubsecRound, Utc};
-use commands::alerts::explained;
+use commands::alerts::explain_raised;
 use domain::alerts::alert::{Command, Event};
 use domain::alerts::{Step, alert_stream};
 use eventsourcing::Version;
@@ -228,7 +228,7 @@ async fn explanation(
         Ok(_) => return Err(Problem::not_found("alert")),
         Err(error) => return Err(Problem::internal(&error)),
     };
-    let steps = explained(&api.store, &raised).await?;
+    let steps = explain_raised(&api.store, &raised).await?;
     let explanation = Explanation {
         id,
         rules_version: raised.rules_version,

@@ -10,12 +10,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, SubsecRound, Utc};
 use commands::Done;
-use commands::documents::Invalid;
+use commands::documents::SchemaError;
 use domain::Actor;
 use domain::documents::document::Command;
 use domain::documents::{Body, SchemaName, SchemaRef, document_stream};
 use eventsourcing::Version;
-use projections::documents::{self, Against, PAGE_BYTES, Row};
+use projections::documents::{self, PAGE_BYTES, Row, SchemaVersion};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::IntoParams;
@@ -76,7 +76,7 @@ async fn record(
     let request = [name.as_bytes(), b"\n", &bytes].concat();
     let schema = match &query.schema {
         None => None,
-        Some(name) => match api.handlers.schemas.hold(name, &data).await {
+        Some(name) => match api.handlers.schemas.validate(name, &data).await {
             Ok(schema) => Some(schema),
             Err(invalid) => return refused(&api, &asked, &request, invalid).await,
         },
@@ -98,8 +98,10 @@ fn new_row(owner_id: Uuid, schema: Option<&SchemaRef>, data: &Body) -> Result<Ro
         id: Uuid::now_v7(),
         owner_id,
         data: data.map_err(|error| Problem::internal(&error))?,
-        schema: schema
-            .map(|known| Against { name: known.name.to_string(), version: known.version.into() }),
+        schema: schema.map(|known| SchemaVersion {
+            name: known.name.to_string(),
+            version: known.version.into(),
+        }),
         created_at: now(),
     })
 }
@@ -114,7 +116,7 @@ async fn refused(
     api: &Api,
     asked: &Asked,
     request: &[u8],
-    invalid: Invalid,
+    invalid: SchemaError,
 ) -> Result<Response, Problem> {
     let answer = Answer::no_content(String::new())?;
     if let Some(new) = asked.envelope(request, &answer)?.receipt
@@ -137,16 +139,16 @@ fn body(bytes: &[u8], most: usize) -> Result<Body, Problem> {
     Body::new(json).map_err(|error| Problem::member_at(&error.pointer, error.detail))
 }
 
-impl From<Invalid> for Problem {
-    fn from(invalid: Invalid) -> Self {
+impl From<SchemaError> for Problem {
+    fn from(invalid: SchemaError) -> Self {
         let detail = invalid.to_string();
         let (code, faults) = match invalid {
-            Invalid::Document(faults) => ("schema_violation", faults),
-            Invalid::Schema(faults) => ("invalid_schema", faults),
-            Invalid::UnknownSchema(_) => return Self::parameter("schema", detail),
-            Invalid::Busy => return Self::unavailable("validation_busy", detail),
-            Invalid::Abrupt(error) => return Self::internal(&error),
-            Invalid::Log(error) => return error.into(),
+            SchemaError::Document(faults) => ("schema_violation", faults),
+            SchemaError::Schema(faults) => ("invalid_schema", faults),
+            SchemaError::UnknownSchema(_) => return Self::parameter("schema", detail),
+            SchemaError::Busy => return Self::unavailable("validation_busy", detail),
+            SchemaError::Panicked(error) => return Self::internal(&error),
+            SchemaError::Load(error) => return error.into(),
         };
         let faults = faults.into_iter().map(|fault| Fault::at(fault.pointer, fault.detail));
         Self::invalid(code, detail).faults(faults)

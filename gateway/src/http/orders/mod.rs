@@ -8,7 +8,7 @@ use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::Utc;
-use commands::orders::{NotPriced, priced};
+use commands::orders::{PricingError, price_items};
 use domain::orders::order::{Command, Placed};
 use domain::orders::order_stream;
 use eventsourcing::Version;
@@ -94,11 +94,11 @@ async fn place(
     Json { value, bytes }: Json<Cart>,
 ) -> Result<Response, Problem> {
     let customer = asked.caller.user()?;
-    let lines = priced(&api.handlers, &value.items()?).await.map_err(|error| match error {
-        NotPriced::NoProduct { item } => {
+    let lines = price_items(&api.handlers, &value.items()?).await.map_err(|error| match error {
+        PricingError::UnknownProduct { item } => {
             Problem::member_at(&format!("/items/{item}/product_id"), "there is no such product")
         }
-        NotPriced::Failed(error) => error.into(),
+        PricingError::Load(error) => error.into(),
     })?;
     let now = Utc::now();
     let placed =

@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::telemetry::UserId;
 use domain::telemetry::presence::{Command, InactiveAfter, stream};
-use projections::telemetry::setting;
+use projections::telemetry::presence_setting;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaType, Type};
@@ -124,7 +124,7 @@ pub(super) async fn get(
         return Err(Problem::not_found("user"));
     }
     let position = api.wait.query(PROJECTION, &headers).await?;
-    let setting = setting(api.store.pool(), user_id.as_str()).await?;
+    let setting = presence_setting(api.store.pool(), user_id.as_str()).await?;
     let version = setting.map(|(_, version)| version.0);
     let inactive_after = setting.and_then(|(span, _)| span).map(|span| Span(span).to_string());
     Ok(page::one(PresenceRow { user_id: user_id.into(), inactive_after }, version, position))

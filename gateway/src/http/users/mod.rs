@@ -103,7 +103,7 @@ async fn register(
 
     let answer = answer.given(&done)?;
     let Kept { id, created_at } = answer.read()?;
-    if done.replayed.is_some() && !api.handlers.users.came_with(id, again).await? {
+    if done.replayed.is_some() && !api.handlers.users.registered_with(id, again).await? {
         return Err(AppendError::KeyReused.into());
     }
     let row = Row {
