@@ -20,7 +20,7 @@ mod bus;
 mod read;
 mod append;
 mod event_store;
-mod consume;
+pub mod consume;
 pub mod otel;
 #[cfg(test)]
 mod pinned;

@@ -1,13 +1,13 @@
 //! The read side: pure projections, their set-wise writes and their queries, one file a context;
-//! and the runner that keeps them up to date. It knows nothing of the write side.
+//! and the projector that keeps their tables up to date. It knows nothing of the write side.
 //!
 //! A projection owns the Postgres schema of its name. Its statements name tables without schema:
-//! the runner's connection points at the live schema, a rebuild's at the one beside it.
+//! the projector's connection points at the live schema, a rebuild's at the shadow schema.
 
 mod projection;
+mod projector;
+mod progress;
 mod rebuild;
-mod retry;
-mod runner;
 mod schema;
 mod status;
 
@@ -24,20 +24,21 @@ pub mod works;
 #[cfg(test)]
 mod pinned;
 
-pub use eventstore::parked::MAX_ATTEMPTS;
-pub use projection::{ProjectError, Projection};
+pub use progress::Progress;
+pub use projection::Projection;
 pub use rebuild::{Difference, Phase, Purpose, Rebuild, RebuildError, Rebuilt, Step};
-pub use runner::{BATCH_EVENTS, Progress};
 pub use schema::{create_schemas, outdated, prepare};
 pub use status::{STALLED_AFTER, State, Status, statuses};
 
-use eventstore::{EventStore, Feed};
+use eventstore::{EventStore, Feed, consume};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Calls `$visit::<P>($arg, …)` for every projection there is: the one list.
+use projector::Projector;
+
+/// Calls `$visit::<P>($arg, …)` for every projection: the one list of projections.
 macro_rules! for_each_projection {
     ($visit:ident($($arg:expr),*)) => {
         [
@@ -57,7 +58,7 @@ macro_rules! for_each_projection {
 }
 pub(crate) use for_each_projection;
 
-/// Name of every projection, which is also the name of its consumer and its schema.
+/// Names of all projections, which are also the names of their consumers and schemas.
 pub fn names() -> Vec<&'static str> {
     fn name<P: Projection>() -> &'static str {
         P::NAME
@@ -65,7 +66,7 @@ pub fn names() -> Vec<&'static str> {
     for_each_projection!(name()).into()
 }
 
-/// Runs every projection on `tasks`.
+/// Runs every projection on `tasks` until `shutdown`.
 pub fn spawn(
     store: &EventStore,
     feed: &Feed,
@@ -79,15 +80,11 @@ pub fn spawn(
         progress: &Progress,
         shutdown: &CancellationToken,
     ) -> BoxFuture<'static, ()> {
-        let runner = runner::run::<P>(
-            store.clone(),
-            feed.clone(),
-            progress.clone(),
-            CancellationToken::clone(shutdown),
-        );
-        runner.boxed()
+        let mut projector = Projector::<P>::new(P::NAME.to_owned(), progress.sender(P::NAME));
+        let (store, feed, shutdown) = (store.clone(), feed.clone(), shutdown.clone());
+        async move { consume::run(&mut projector, &store, &feed, &shutdown).await }.boxed()
     }
-    for runner in for_each_projection!(run(store, feed, progress, shutdown)) {
-        tasks.spawn(runner);
+    for running in for_each_projection!(run(store, feed, progress, shutdown)) {
+        tasks.spawn(running);
     }
 }

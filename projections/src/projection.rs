@@ -1,68 +1,54 @@
-//! What a projection is.
+//! What a context supplies for its read model.
 
 use std::time::Duration;
 
 use eventsourcing::Recorded;
-use eventsourcing::event::EventSet;
+use eventsourcing::event::{CodecError, EventSet};
 use eventstore::RawEvent;
 use sqlx::PgConnection;
 
 /// A read model: a pure function from events to changes, and one statement a table that writes
 /// them.
 pub trait Projection: Send + Sync + 'static {
-    /// Name of the consumer, and of the schema its tables are in.
+    /// Name of the consumer, and of the schema that holds the tables.
     const NAME: &'static str;
-    /// Stream categories it reads; all others pass it by.
+    /// Stream categories the projection follows; events of all others are left out.
     const CATEGORIES: &'static [&'static str];
-    /// Raised whenever [`Projection::DDL`] or what stands in its rows becomes another: a rebuild
-    /// then makes the model anew beside the one that serves, from the log.
+    /// Version of the tables. To be raised with every change of [`Projection::DDL`] or of what rows
+    /// hold: a rebuild then fills new tables from the log while the old ones serve.
     const VERSION: i32 = 1;
-    /// What only the owner of the database can do for it. Run at every migration, before its tables
-    /// are made.
+    /// Statements that only the owner of the database may run. Every migration runs them, before it
+    /// creates the tables.
     const PREPARE: Option<&'static str> = None;
-    /// Creates its tables, in the schema the connection points at. Run once.
+    /// Creates the tables, in the schema the connection points at. Run once.
     const DDL: &'static str;
-    /// Keys that [`Projection::write`] does not rest on, by name: a rebuild makes them when all rows
-    /// are there, like every index that is not unique. Writes find rows by the other keys only.
+    /// Names of constraints that [`Projection::write`] does not need: a rebuild creates them after it
+    /// has filled the tables, like every index that is not unique. Writes find rows by the other keys.
     const FILLED_WITHOUT: &'static [&'static str] = &[];
-    /// Least time between the starts of two batches: where a batch costs much whatever its size,
-    /// fewer and larger ones leave the processor to others. The first after a pause never waits.
+    /// Least time between the starts of two batches. Where a batch costs much whatever its size,
+    /// fewer and larger batches leave the processor to others. The first after a pause never waits.
     const PACE: Duration = Duration::ZERO;
-    /// The events it understands.
+    /// The events the projection decodes.
     type Event: EventSet;
-    /// What a batch of events comes to.
+    /// What a batch of events changes.
     type Changes: Default + Send;
 
-    /// Takes one event into account. No I/O: it is tested without a database, and a rebuild is
-    /// the same function on the same events.
+    /// Takes one event into account. Pure: it is tested without a database, and a rebuild is the same
+    /// function of the same events.
     fn project(changes: &mut Self::Changes, event: Recorded<Self::Event>);
 
-    /// Writes a batch's changes, set-wise, in the runner's transaction.
+    /// Writes a batch's changes, set-wise, in the transaction that moves the checkpoint.
     fn write(
         changes: Self::Changes,
         connection: &mut PgConnection,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
-/// An event this build cannot read.
-#[derive(Debug, thiserror::Error)]
-#[error("event {} cannot be read", .position.0)]
-pub struct ProjectError {
-    pub position: eventsourcing::Position,
-    #[source]
-    pub source: eventsourcing::event::CodecError,
-}
-
-/// What `events` come to, or the first that cannot be read.
-pub(crate) fn project<'a, P: Projection>(
-    events: impl IntoIterator<Item = &'a RawEvent>,
-) -> Result<P::Changes, ProjectError> {
-    let mut changes = P::Changes::default();
-    for raw in events {
-        let event = raw
-            .decode::<P::Event>()
-            .map_err(|source| ProjectError { position: raw.position, source })?;
-        P::project(&mut changes, event);
-    }
-    Ok(changes)
+/// Decodes one event and takes it into account.
+pub(crate) fn project<P: Projection>(
+    changes: &mut P::Changes,
+    raw: &RawEvent,
+) -> Result<(), CodecError> {
+    P::project(changes, raw.decode()?);
+    Ok(())
 }

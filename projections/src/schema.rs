@@ -1,4 +1,4 @@
-//! Creating the schemas of projections, and connections that point at them.
+//! Creates the schemas of projections, and opens connections that point at them.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -9,14 +9,14 @@ use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
 use crate::projection::Projection;
 
 /// Options of a connection whose unqualified names mean the tables of `schema`. Its commits do not
-/// wait for the disk: effects and checkpoint are lost together, if at all, and made again from
-/// the log.
+/// wait for the disk: after a crash of Postgres, effects and checkpoint are lost together, and the
+/// events are handled again.
 pub(crate) fn pointing_at(pool: &PgPool, schema: &str) -> PgConnectOptions {
     PgConnectOptions::clone(&pool.connect_options())
         .options([("search_path", schema), ("synchronous_commit", "off")])
 }
 
-/// Does for every projection what its own role may not. `connection` is of the database's owner.
+/// Runs [`Projection::PREPARE`] of every projection. `connection` is of the database's owner.
 pub async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     fn statements<P: Projection>() -> (&'static str, Option<&'static str>) {
         (P::NAME, P::PREPARE)
@@ -33,7 +33,7 @@ pub async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// One at a time, whoever else is migrating; released at commit.
+/// Locks the creation of `schema` against other migrations, until the transaction ends.
 pub(crate) async fn lock(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
     sqlx::query("select pg_advisory_xact_lock(hashtext($1))")
         .bind(schema)
@@ -43,16 +43,18 @@ pub(crate) async fn lock(connection: &mut PgConnection, schema: &str) -> Result<
 }
 
 /// Creates the schema of every projection that has none yet. Those of another version than this
-/// build's are left as they are: a rebuild takes their place while they serve. `options` connect as
-/// the role that is to own them: the one the projectors run as.
+/// build's stay as they are: a rebuild replaces them while they serve. `options` connect as the role
+/// that is to own the schemas, which is that of the projectors.
 pub async fn create_schemas(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    async fn create<P: Projection>(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    async fn connect_and_create<P: Projection>(
+        options: &PgConnectOptions,
+    ) -> Result<(), sqlx::Error> {
         let options = options.clone().options([("search_path", P::NAME)]);
         create_schema::<P>(&mut options.connect().await?, P::NAME).await
     }
     /// Futures of one type, so that the list of projections can be an array.
     fn boxed<P: Projection>(options: &PgConnectOptions) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        create::<P>(options).boxed()
+        connect_and_create::<P>(options).boxed()
     }
     for created in crate::for_each_projection!(boxed(options)) {
         created.await?;
@@ -69,51 +71,52 @@ async fn create_schema<P: Projection>(
     if found(&mut transaction, schema).await?.is_some() {
         return transaction.commit().await;
     }
-    make::<P>(&mut transaction, schema, &version_of::<P>()).await?;
+    create::<P>(&mut transaction, schema, &comment::<P>()).await?;
     transaction.commit().await
 }
 
-/// Makes an empty model, in a schema that says what it is.
-pub(crate) async fn make<P: Projection>(
+/// Creates a schema with the empty tables of `P`, and comments on it.
+pub(crate) async fn create<P: Projection>(
     connection: &mut PgConnection,
     schema: &str,
-    says: &str,
+    comment: &str,
 ) -> Result<(), sqlx::Error> {
     connection.execute(format!("create schema {schema}").as_str()).await?;
     connection.execute(P::DDL).await?;
-    say(connection, schema, says).await
+    set_comment(connection, schema, comment).await
 }
 
-/// What the schema of a model says of itself.
-pub(crate) fn version_of<P: Projection>() -> String {
+/// The comment on a live schema, which holds its version.
+pub(crate) fn comment<P: Projection>() -> String {
     format!("version {}", P::VERSION)
 }
 
-/// Makes a schema say what it is; `says` holds no quotes.
-pub(crate) async fn say(
+/// Comments on a schema. `comment` must not contain quotes.
+pub(crate) async fn set_comment(
     connection: &mut PgConnection,
     schema: &str,
-    says: &str,
+    comment: &str,
 ) -> Result<(), sqlx::Error> {
-    connection.execute(format!("comment on schema {schema} is '{says}'").as_str()).await?;
+    connection.execute(format!("comment on schema {schema} is '{comment}'").as_str()).await?;
     Ok(())
 }
 
-/// The schema of a model.
+/// A schema of a projection, as the catalogue describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) oid: Oid,
+    /// Version of the tables, from the comment.
     pub(crate) version: i32,
-    pub(crate) says: String,
+    pub(crate) comment: String,
 }
 
-/// The schema of this name, if it is there.
+/// Finds the schema of this name.
 pub(crate) async fn found(
     connection: &mut PgConnection,
     schema: &str,
 ) -> Result<Option<Found>, sqlx::Error> {
     let row = sqlx::query(
-        "select oid, coalesce(obj_description(oid, 'pg_namespace'), '') as says,
+        "select oid, coalesce(obj_description(oid, 'pg_namespace'), '') as comment,
                 coalesce(substring(obj_description(oid, 'pg_namespace')
                                    from '^version ([0-9]{1,9})')::integer, 1) as version
          from pg_namespace where nspname = $1",
@@ -123,12 +126,12 @@ pub(crate) async fn found(
     .await?;
     row.map(|row| {
         let (oid, version) = (row.try_get("oid")?, row.try_get("version")?);
-        Ok(Found { oid, version, says: row.try_get("says")? })
+        Ok(Found { oid, version, comment: row.try_get("comment")? })
     })
     .transpose()
 }
 
-/// Which schema has this name now.
+/// The schema that has this name now.
 pub(crate) async fn oid(
     connection: &mut PgConnection,
     schema: &str,
@@ -139,7 +142,7 @@ pub(crate) async fn oid(
         .await
 }
 
-/// Projections whose model is of another version than this build's.
+/// Names of the projections whose schema has another version than this build.
 pub async fn outdated(connection: &mut PgConnection) -> Result<Vec<&'static str>, sqlx::Error> {
     fn wanted<P: Projection>() -> (&'static str, i32) {
         (P::NAME, P::VERSION)

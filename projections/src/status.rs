@@ -1,5 +1,5 @@
-//! How far every reader of the log is behind it: measured against the log's own head, and with a
-//! heartbeat, so that a dead one cannot look healthy.
+//! State and lag of every consumer: measured against the log's own head, and with a heartbeat, so
+//! that a dead consumer is not reported as live.
 
 use std::time::Duration;
 
@@ -11,36 +11,36 @@ use utoipa::ToSchema;
 
 use crate::rebuild::LOCK;
 
-/// A projector that has not shown life for so long is taken for dead.
+/// A consumer without a heartbeat for so long is reported as stalled.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
-/// The shortest time a rate is measured over: of a reader that has only just begun.
+/// The shortest time a rate is measured over, in seconds: that of a consumer that has just started.
 const RATE_OVER_SECONDS: f64 = 1.0;
-/// A projection whose first unseen event is older than this, in seconds, is catching up, or tries
-/// in vain; its figures say which.
+/// A consumer whose first unhandled event is older than this, in seconds, is reported as catching
+/// up; its rate shows whether it makes progress.
 const LIVE_WITHIN_SECONDS: f64 = 5.0;
 
-/// What a reader of the log is doing.
+/// State of a consumer of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// At most a few seconds behind.
+    /// At most 5 seconds behind the log.
     Live,
     /// Further behind.
     CatchingUp,
-    /// It is made anew beside the model that serves, which goes on.
+    /// A rebuild fills new tables while the live ones serve.
     Rebuilding,
-    /// Whoever runs it shows no life.
+    /// No heartbeat for more than 10 seconds.
     Stalled,
-    /// Nobody has ever run it.
+    /// Never started.
     NeverRun,
 }
 
 impl State {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 5] =
         [Self::Live, Self::CatchingUp, Self::Rebuilding, Self::Stalled, Self::NeverRun];
 
-    /// The word for it, wherever it is shown.
+    /// The state in snake case, as JSON, metrics and the command line show it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -52,29 +52,34 @@ impl State {
     }
 }
 
-/// Where a reader of the log stands: a projection, or a process manager.
+/// State and lag of a consumer of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Status {
+    /// Name of the consumer.
     pub name: String,
+    /// What the consumer is doing.
     pub state: State,
+    /// Checkpoint: every event up to this position has been handled.
     pub position: i64,
-    /// Events of the log it has not seen.
+    /// Number of events after the checkpoint.
     pub events_behind: i64,
-    /// Age of the first event it has not seen; 0 when there is none.
+    /// Age in seconds of the first event after the checkpoint; 0 if there is none.
     pub seconds_behind: f64,
-    /// Events a second it has moved past, over the last five to ten seconds; 0 when nobody runs it.
+    /// Events a second that the checkpoint moved past in the last five to ten seconds; 0 for a consumer
+    /// that does not run.
     pub events_per_second: f64,
-    /// When whoever runs it last showed life.
+    /// Time of the last heartbeat.
     pub heartbeat_at: Option<DateTime<Utc>>,
-    /// How long ago that was.
+    /// Age of the last heartbeat in seconds.
     pub heartbeat_age_seconds: Option<f64>,
-    /// Streams it has set aside.
+    /// Number of parked streams.
     pub parked: i64,
-    /// How far a model that is made anew beside it has come; also when that was interrupted.
+    /// Position that a rebuild has reached, also an interrupted one; null if there is none.
     pub rebuild_position: Option<i64>,
 }
 
-/// Where each of `names` stands. They come from the code: one that never ran is among them.
+/// Returns the status of each of `names`, in order of name. Names come from the code, so a consumer
+/// that never ran is among them.
 pub async fn statuses(reader: &LogReader, names: &[&str]) -> Result<Vec<Status>, sqlx::Error> {
     let rows = sqlx::query(
         "select n.name, coalesce(c.position, 0) as position, c.heartbeat_at,
@@ -131,7 +136,7 @@ fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
         position: row.try_get("position")?,
         events_behind,
         seconds_behind,
-        // Set back by hand, it has not moved backwards past events.
+        // Negative if an operator has set the checkpoint back.
         events_per_second: if runs { events_per_second.max(0.0) } else { 0.0 },
         heartbeat_at,
         heartbeat_age_seconds,

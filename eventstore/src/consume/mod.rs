@@ -1,8 +1,25 @@
-//! Consumers of the log: checkpoints, leases, snapshots, parked streams, and the relay.
+//! Consumers: everything that follows the log with a checkpoint.
+//!
+//! - [`run`] runs a [`Consumer`]: one runtime for projections, process managers, evaluators and
+//!   publishers. It keeps the checkpoint and the heartbeat, restarts the consumer after an error or
+//!   a panic, and parks the streams whose events cannot be handled.
+//! - [`Runner`] is the part of the runtime that handles batches, for those that read the log
+//!   themselves, as a rebuild does.
+//! - [`parked`], [`snapshot`], leases and checkpoints are what consumers store in the log's schema.
+//! - The relay is a consumer whose checkpoint is the end of the JetStream stream.
 
+mod backoff;
 pub(crate) mod checkpoint;
+mod consumer;
 pub(crate) mod head_announcer;
 pub(crate) mod lease;
 pub mod parked;
 pub(crate) mod relay;
+mod retry;
+mod runner;
 pub mod snapshot;
+mod supervisor;
+
+pub use consumer::{ConsumeError, Consumer, Failed, Session, StreamReader};
+pub use runner::Runner;
+pub use supervisor::run;

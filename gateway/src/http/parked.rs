@@ -268,7 +268,7 @@ async fn retry(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (consumer, stream) = halves(&key)?;
-    let decision = parked::request(api.store.pool(), consumer, stream).await?;
+    let decision = parked::request_retry(api.store.pool(), consumer, stream).await?;
     tracing::info!(key, by = caller.subject, "a parked stream is to be tried again");
     outcome(&api, &key, decision, &headers).await
 }

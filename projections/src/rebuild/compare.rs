@@ -1,38 +1,40 @@
-//! Comparing two models, row by row and both ways, as they were at one position of the log.
+//! Compares the live schema with the shadow schema, row by row, at one position of the log.
 
 use eventstore::EventStore;
 use serde::Serialize;
 use sqlx::{ConnectOptions, Executor, PgConnection, Row};
 
-use super::{RebuildError, beside};
+use super::{RebuildError, shadow_schema};
 use crate::projection::Projection;
 use crate::schema::pointing_at;
 
-/// Rows shown of each difference.
+/// Rows shown of each side of a difference.
 const EXAMPLES: i64 = 3;
 /// Longest text shown of a row, in characters.
 const EXAMPLE_LENGTH: i32 = 500;
 
-/// A table of which the two models say different things.
+/// A table whose rows differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
+    /// Name of the table.
     pub table: String,
-    /// Rows of the live model that the rebuilt one does not have.
+    /// Number of rows that only the live table has.
     pub only_live: i64,
-    /// Rows of the rebuilt model that the live one does not have.
+    /// Number of rows that only the rebuilt table has.
     pub only_rebuilt: i64,
-    /// Some of them, as text; the first few of each side.
+    /// The first three of the rows that only the live table has, as text of at most 500 characters.
     pub live_examples: Vec<String>,
+    /// The same of the rows that only the rebuilt table has.
     pub rebuilt_examples: Vec<String>,
 }
 
-/// Both models at one moment. Taken while neither moves; compared while both go on.
+/// Both schemas at one moment. To be taken while neither changes; compared while both change.
 pub(super) struct Snapshot(PgConnection);
 
 impl Snapshot {
     pub(super) async fn take<P: Projection>(store: &EventStore) -> Result<Self, RebuildError> {
         let mut connection = pointing_at(store.pool(), "pg_catalog").connect().await?;
-        // Whole tables are read here, which is what the settings for queries are against.
+        // Whole tables are read here, which the settings for queries forbid.
         connection
             .execute(
                 "set enable_seqscan = on; set work_mem = '64MB';
@@ -44,7 +46,7 @@ impl Snapshot {
              where consumer in ($1, $2)",
         )
         .bind(P::NAME)
-        .bind(beside::name::<P>())
+        .bind(shadow_schema::name::<P>())
         .fetch_one(&mut connection)
         .await?;
         if apart == Some(false) {
@@ -54,12 +56,12 @@ impl Snapshot {
         }
     }
 
-    /// What they say differently. Rows are compared as their text: `json` has no equality, and
-    /// numbers are written so that what reads alike is alike.
+    /// Returns every table whose rows differ. Rows are compared as text, because `json` has no
+    /// equality.
     pub(super) async fn differences<P: Projection>(
         &mut self,
     ) -> Result<Vec<Difference>, sqlx::Error> {
-        let (live, rebuilt) = (P::NAME.to_owned(), beside::name::<P>());
+        let (live, rebuilt) = (P::NAME.to_owned(), shadow_schema::name::<P>());
         let tables: Vec<String> = sqlx::query_scalar(
             "select distinct c.relname::text from pg_class c
              join pg_namespace n on n.oid = c.relnamespace
@@ -77,7 +79,7 @@ impl Snapshot {
         Ok(differences)
     }
 
-    /// What the two say differently of one table, in one pass over both.
+    /// Compares one table in one pass over both schemas; none if its rows are the same.
     async fn difference(
         &mut self,
         live: &str,

@@ -1,45 +1,44 @@
-//! Filling a model from the log: while a batch is written, the next is projected, and the one after
-//! it read.
+//! Fills the shadow schema from the log: while a batch is written, the next is projected, and the
+//! one after it read.
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use eventsourcing::Position;
+use eventsourcing::event::CodecError;
+use eventstore::consume::{ConsumeError, Runner};
 use eventstore::{EventStore, Filter, Page, RawEvent, Unavailable};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::Step;
-use crate::projection::{ProjectError, Projection, project};
-use crate::runner::{Failure, Interrupted, Runner};
+use crate::projection::{Projection, project};
+use crate::projector::Projector;
 
-/// Most events in one batch. A page of the log also ends at [`eventstore::PAGE_BYTES`], so that
-/// the batches in hand (one each that is written, projected and read, and two that wait) have a
-/// bound.
+/// Most events of one batch. A page of the log also ends at [`eventstore::PAGE_BYTES`], which bounds
+/// the five batches in memory: one each that is written, projected and read, and two that wait.
 const BATCH_EVENTS: usize = 32_000;
 
-/// A stretch of the log and what it comes to.
+/// A page of the log and what it changes.
 struct Stretch<P: Projection> {
     events: Vec<RawEvent>,
-    changes: Result<P::Changes, ProjectError>,
-    last: Option<DateTime<Utc>>,
+    changes: Result<P::Changes, CodecError>,
     through: Position,
 }
 
-/// Brings `runner`'s model to `until`, a position known to be committed.
+/// Applies every event up to `until`, a position known to be committed.
 pub(super) async fn to<P: Projection>(
     store: &EventStore,
-    runner: &mut Runner<P>,
+    runner: &mut Runner<'_, Projector<P>>,
     until: Position,
     step: &watch::Sender<Step>,
-) -> Result<(), Interrupted> {
+) -> Result<(), ConsumeError> {
     step.send_modify(|step| step.target = until.0);
     let (page, pages) = mpsc::channel(1);
     let (stretch, mut stretches) = mpsc::channel(1);
     // Both end with this function, however that ends.
     let mut ahead = JoinSet::new();
-    ahead.spawn(read(store.clone(), P::CATEGORIES, runner.position, until, page));
-    ahead.spawn(understand::<P>(pages, stretch));
+    ahead.spawn(read(store.clone(), P::CATEGORIES, runner.position(), until, page));
+    ahead.spawn(project_pages::<P>(pages, stretch));
     while let Some(stretch) = stretches.recv().await {
         let stretch = stretch?;
         let (count, through) = (stretch.events.len(), stretch.through);
@@ -52,7 +51,7 @@ pub(super) async fn to<P: Projection>(
     Ok(())
 }
 
-/// Ends with the first failure, or when nobody waits for more.
+/// Reads pages up to `until`. Ends with the first failure, or when the receiver is dropped.
 async fn read(
     store: EventStore,
     categories: &'static [&'static str],
@@ -72,16 +71,16 @@ async fn read(
     }
 }
 
-async fn understand<P: Projection>(
+/// Projects each page. Ends when either end of the pipeline does.
+async fn project_pages<P: Projection>(
     mut pages: mpsc::Receiver<Result<Page, Unavailable>>,
     sender: mpsc::Sender<Result<Stretch<P>, Unavailable>>,
 ) {
     while let Some(page) = pages.recv().await {
-        let stretch = page.map(|page| Stretch {
-            changes: project::<P>(&page.events),
-            last: page.events.last().map(|event| event.recorded_at),
-            events: page.events,
-            through: page.through,
+        let stretch = page.map(|Page { events, through }| {
+            let mut changes = P::Changes::default();
+            let projected = events.iter().try_for_each(|raw| project::<P>(&mut changes, raw));
+            Stretch { changes: projected.map(|()| changes), events, through }
         });
         if sender.send(stretch).await.is_err() {
             return;
@@ -89,20 +88,23 @@ async fn understand<P: Projection>(
     }
 }
 
-/// The whole stretch at once; where that does not go, as the live runner would.
+/// Writes a stretch at once; if that fails because of an event, as the live projector would.
 async fn write<P: Projection>(
-    runner: &mut Runner<P>,
+    runner: &mut Runner<'_, Projector<P>>,
     stretch: Stretch<P>,
-) -> Result<(), Interrupted> {
-    let Stretch { events, changes, last, through } = stretch;
-    let waits = events
-        .iter()
-        .any(|event| runner.parked.contains(&event.stream) || runner.parked.skips(event.position));
+) -> Result<(), ConsumeError> {
+    let Stretch { events, changes, through } = stretch;
+    let parked = &runner.parked;
+    let waits = !parked.is_empty()
+        && events.iter().any(|event| {
+            parked.waits(&event.stream, event.position) || parked.skips(event.position)
+        });
     if let (Ok(changes), false) = (changes, waits) {
-        match runner.write(changes, &[], last, through).await {
-            Ok(()) => return Ok(()),
-            Err(Failure::Interrupted(error)) => return Err(error),
-            Err(Failure::Unreadable(_) | Failure::Refused(_)) => {}
+        let last = events.last().map(|event| event.recorded_at);
+        runner.consumer.changes = last.map(|_| changes);
+        match runner.commit(last, through).await {
+            Err(error) if error.refusal().is_some() => {}
+            outcome => return outcome,
         }
     }
     let events: Vec<_> = events.into_iter().map(Arc::new).collect();

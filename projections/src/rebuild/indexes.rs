@@ -1,20 +1,19 @@
-//! Indexes that only queries need: a rebuild fills its tables without them, because making them
-//! once costs less than keeping them up row by row, and makes them before anybody asks. What is
-//! still to be made stands in the schema itself, so that an interrupted rebuild knows it too.
+//! Indexes that only queries need: a rebuild fills its tables without them, because creating them
+//! once costs less than maintaining them row by row, and creates them before the schema serves. The
+//! shadow schema itself holds the list, so that a rebuild that resumes knows it, too.
 
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::beside;
+use super::shadow_schema;
 use crate::projection::Projection;
 
-/// Postgres sorts in this much memory while it makes an index.
+/// Memory in which Postgres sorts while it creates an index.
 const SORT_MEMORY: &str = "set local maintenance_work_mem = '128MB'";
 
-/// Takes away the indexes of an empty model that writing to it does not rest on: those that are not
-/// unique, because writes find rows by their keys, and the keys in [`Projection::FILLED_WITHOUT`].
-pub(super) async fn put_off<P: Projection>(
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
+/// Drops the indexes of empty tables that writes do not need, and notes how to create them: those
+/// that are not unique, because writes find rows by their keys, and the keys in
+/// [`Projection::FILLED_WITHOUT`].
+pub(super) async fn defer<P: Projection>(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let indexes: Vec<(String, String, String)> = sqlx::query_as(
         "with own as (select to_regnamespace($1)::oid as id)
          select c.relname::text, format('drop index %s', c.oid::regclass), pg_get_indexdef(c.oid)
@@ -30,29 +29,36 @@ pub(super) async fn put_off<P: Projection>(
          where k.conname = any($2)
          order by 1",
     )
-    .bind(beside::name::<P>())
+    .bind(shadow_schema::name::<P>())
     .bind(P::FILLED_WITHOUT)
     .fetch_all(&mut *connection)
     .await?;
     connection.execute("create table put_off (statement text not null)").await?;
-    for (_, without, make) in &indexes {
-        connection.execute(without.as_str()).await?;
-        sqlx::query("insert into put_off values ($1)").bind(make).execute(&mut *connection).await?;
+    for (_, drop, create) in &indexes {
+        connection.execute(drop.as_str()).await?;
+        sqlx::query("insert into put_off values ($1)")
+            .bind(create)
+            .execute(&mut *connection)
+            .await?;
     }
     let missing =
         P::FILLED_WITHOUT.iter().find(|key| !indexes.iter().any(|(name, ..)| name == *key));
     match missing {
         None => Ok(()),
-        Some(key) => Err(sqlx::Error::InvalidArgument(format!("{} has no {key}", P::NAME))),
+        Some(key) => {
+            Err(sqlx::Error::InvalidArgument(format!("{} has no constraint {key}", P::NAME)))
+        }
     }
 }
 
-/// Makes what was put off, if anything still is: all of it or nothing.
-pub(super) async fn make<P: Projection>(desk: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let mut transaction = desk.begin().await?;
-    // The connection's own setting comes back at the commit.
-    let beside = format!("set local search_path = {}", beside::name::<P>());
-    transaction.execute(beside.as_str()).await?;
+/// Creates the deferred indexes, if there are any: all of them or none.
+pub(super) async fn create_deferred<P: Projection>(
+    control: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = control.begin().await?;
+    // Until the commit.
+    let search_path = format!("set local search_path = {}", shadow_schema::name::<P>());
+    transaction.execute(search_path.as_str()).await?;
     let there: bool = sqlx::query_scalar("select to_regclass('put_off') is not null")
         .fetch_one(&mut *transaction)
         .await?;

@@ -1,16 +1,17 @@
-//! Building a model anew beside the one that serves, and putting it in its place: the same pure
-//! `project` and `write` on the same events, into the schema `NAME__rebuild`. Whoever queries sees
-//! the old model, whole, until the moment it sees the new one, which is at least as far.
+//! Rebuilds a projection from the log while it serves: the same `project` and `write` on the same
+//! events fill the shadow schema `NAME__rebuild`, which then replaces the live one. Queries see the
+//! whole old schema until the moment they see the new one, whose checkpoint is not lower.
 
-mod beside;
 mod compare;
 mod fill;
 mod indexes;
+mod shadow_schema;
 mod swap;
 
 use std::time::{Duration, Instant};
 
 use eventsourcing::Position;
+use eventstore::consume::{ConsumeError, Runner};
 use eventstore::{EventStore, Unavailable};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -20,29 +21,29 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::projection::Projection;
-use crate::runner::{Interrupted, Runner};
+use crate::projector::Projector;
 use crate::schema::pointing_at;
 
 pub use compare::Difference;
 
-/// A rebuild this close to its aim, in positions, stops the live model for the rest.
+/// A rebuild this close to its target, in positions, stops the live projector for the rest.
 const NEAR: i64 = 2_000;
-/// Rounds of catching up with a model that does not wait, before it is made to wait anyway.
+/// Rounds of catching up with the live projector, before it is stopped however far away it is.
 const ROUNDS: usize = 20;
-/// First half of the advisory lock's key; the second is a hash of the name. It keeps two rebuilds
-/// of one model from doing the same work; that they do no harm is the checkpoint's business.
+/// First half of the advisory lock's key; the second is a hash of the name. The lock keeps two
+/// rebuilds of one projection from doing the same work; the checkpoint keeps them from doing harm.
 pub(crate) const LOCK: i32 = 0x7265_6266;
-/// Between two tries to be the only rebuild.
+/// Between two attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a rebuild is for.
+/// Purpose of a rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To take the live model's place.
+    /// Replaces the live schema.
     Replace,
-    /// To take its place if both say the same at one position of the log, row by row.
+    /// Replaces the live schema if all rows are the same at one position of the log.
     ReplaceIfEqual,
-    /// To be compared with it and thrown away.
+    /// Compares the live schema with a rebuilt one, and drops the latter.
     Compare,
 }
 
@@ -52,69 +53,83 @@ impl Purpose {
     }
 }
 
-/// What a rebuild is doing.
+/// Phase of a rebuild.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It has not begun.
+    /// Not begun.
     #[default]
     Waiting,
+    /// Events are applied to the shadow schema.
     Filling,
-    /// Its indexes are made.
+    /// Indexes are created.
     Indexing,
+    /// Rows of both schemas are compared.
     Comparing,
-    /// It takes the live model's place.
+    /// The shadow schema replaces the live one.
     Replacing,
+    /// Ended.
     Done,
 }
 
-/// How far a rebuild has come.
+/// Progress of a rebuild.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Step {
+    /// Current phase.
     pub phase: Phase,
-    /// Where it went on this time; 0 at the start of the log.
+    /// Position it started or resumed at; 0 is the start of the log.
     pub from: i64,
+    /// Position up to which events are applied.
     pub position: i64,
-    /// Where it wants to.
+    /// Position it fills to.
     pub target: i64,
-    /// Events applied this time.
+    /// Number of events applied since it started or resumed.
     pub events: u64,
 }
 
-/// How a rebuild ended.
+/// Result of a rebuild.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rebuilt {
+    /// Name of the projection.
     pub name: &'static str,
+    /// Version of the rebuilt tables.
     pub version: i32,
-    /// Where an earlier one was interrupted; 0 if it began at the start of the log.
+    /// Position at which an interrupted rebuild was resumed; 0 if it started with the log.
     pub resumed_at: i64,
+    /// Position up to which events were applied.
     pub position: i64,
-    /// Events applied this time.
+    /// Number of events applied since it started or resumed.
     pub events: u64,
+    /// Duration in seconds.
     pub seconds: f64,
+    /// Events applied a second.
     pub events_per_second: f64,
-    /// Streams it had to set aside.
+    /// Number of parked streams.
     pub parked: i64,
-    /// What the live model says otherwise. If anything, it was not replaced.
+    /// Tables whose rows differ. If there are any, the live schema was not replaced.
     pub differences: Vec<Difference>,
-    /// Whether it took the live model's place.
+    /// Whether the live schema was replaced.
     pub replaced: bool,
 }
 
-/// Why a rebuild ended before it was done. What it has done is kept: the next one goes on there.
+/// Why a rebuild failed. The shadow schema is kept: the next rebuild resumes there.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     #[error("there is no projection called {0}")]
     Unknown(String),
     #[error("{0} is being rebuilt already")]
     Busy(&'static str),
-    #[error("{0} has no model yet: `tributary migrate` makes one")]
+    #[error("projection {0} has no schema yet: run `tributary migrate`")]
     NoModel(&'static str),
-    #[error("the live model of {0} is of another version: there is nothing to compare")]
+    #[error("the live schema of {0} has another version than this build: it cannot be compared")]
     OtherVersion(&'static str),
-    #[error("the live model of {0} is never at rest for long enough")]
+    #[error(
+        "cannot lock the live schema of {0}: others hold locks for too long; try again with less load"
+    )]
     Restless(&'static str),
-    #[error("somebody still reads the model of {0} that was replaced last time")]
+    #[error(
+        "a query still reads the schema of {0} that the last rebuild replaced; try again when it has ended"
+    )]
     StillRead(&'static str),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -128,10 +143,10 @@ impl From<Unavailable> for RebuildError {
     }
 }
 
-impl From<Interrupted> for RebuildError {
-    fn from(interrupted: Interrupted) -> Self {
-        match interrupted {
-            Interrupted::Log(Unavailable(error)) | Interrupted::Database(error) => error.into(),
+impl From<ConsumeError> for RebuildError {
+    fn from(error: ConsumeError) -> Self {
+        match error {
+            ConsumeError::Log(Unavailable(error)) | ConsumeError::Database(error) => error.into(),
             other => Self::Interrupted(other.to_string()),
         }
     }
@@ -144,80 +159,84 @@ type Run = for<'a> fn(
     &'a watch::Sender<Step>,
 ) -> BoxFuture<'a, Result<Rebuilt, RebuildError>>;
 
-/// The only rebuild of a projection, from [`Rebuild::begin`] until it is let go, also by the end of
-/// the process.
+/// The only rebuild of a projection, from [`Rebuild::begin`] until it is dropped or its process ends.
 #[derive(Debug)]
 pub struct Rebuild {
     name: &'static str,
     run: Run,
     store: EventStore,
-    /// Holds the advisory lock; the model is replaced on it.
-    desk: PgConnection,
+    /// Holds the advisory lock, and replaces the live schema.
+    control: PgConnection,
 }
 
 impl Rebuild {
-    /// Becomes the only rebuild of `name`, if it does within `patience`: the server may not have
-    /// noticed yet that the one before was killed.
+    /// Locks the projection `name` for a rebuild, waiting up to `patience`: the server may not have
+    /// noticed yet that the process of the one before was killed.
     pub async fn begin(
         store: &EventStore,
         name: &str,
         patience: Duration,
     ) -> Result<Self, RebuildError> {
         fn entry<P: Projection>() -> (&'static str, Run) {
-            (P::NAME, |desk, store, purpose, step| run::<P>(desk, store, purpose, step).boxed())
+            (P::NAME, |control, store, purpose, step| {
+                run::<P>(control, store, purpose, step).boxed()
+            })
         }
         let known = crate::for_each_projection!(entry()).into_iter().find(|(of, _)| *of == name);
         let Some((name, run)) = known else {
             return Err(RebuildError::Unknown(name.to_owned()));
         };
-        let mut desk = pointing_at(store.pool(), "pg_catalog").connect().await?;
+        let mut control = pointing_at(store.pool(), "pg_catalog").connect().await?;
         let begun = Instant::now();
         let lock = "select pg_try_advisory_lock($1, hashtext($2))";
-        while !sqlx::query_scalar(lock).bind(LOCK).bind(name).fetch_one(&mut desk).await? {
+        while !sqlx::query_scalar(lock).bind(LOCK).bind(name).fetch_one(&mut control).await? {
             if begun.elapsed() >= patience {
                 return Err(RebuildError::Busy(name));
             }
             sleep(LOCK_PAUSE).await;
         }
-        Ok(Self { name, run, store: store.clone(), desk })
+        Ok(Self { name, run, store: store.clone(), control })
     }
 
+    /// Name of the projection.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Does it. Given up half-way, by a crash too, it is gone on with by the next one.
+    /// Runs the rebuild, reporting to `step`. The next one resumes it if it is interrupted.
     pub async fn run(
         mut self,
         purpose: Purpose,
         step: &watch::Sender<Step>,
     ) -> Result<Rebuilt, RebuildError> {
-        let rebuilt = (self.run)(&mut self.desk, &self.store, purpose, step).await?;
-        self.desk.close().await?;
+        let rebuilt = (self.run)(&mut self.control, &self.store, purpose, step).await?;
+        self.control.close().await?;
         Ok(rebuilt)
     }
 }
 
 async fn run<P: Projection>(
-    desk: &mut PgConnection,
+    control: &mut PgConnection,
     store: &EventStore,
     purpose: Purpose,
     step: &watch::Sender<Step>,
 ) -> Result<Rebuilt, RebuildError> {
     let begun = Instant::now();
-    let mut runner = beside::begin::<P>(desk, store, purpose).await?;
-    let from = runner.position.0;
+    let name = shadow_schema::name::<P>();
+    let mut projector = Projector::<P>::new(name.clone(), watch::Sender::default());
+    let mut runner = shadow_schema::begin(control, store, purpose, &mut projector).await?;
+    let from = runner.position().0;
     step.send_modify(|step| *step = Step { phase: Phase::Filling, from, position: from, ..*step });
 
-    catch_up(desk, store, &mut runner, purpose, step).await?;
+    catch_up(control, store, &mut runner, purpose, step).await?;
     step.send_modify(|step| step.phase = Phase::Indexing);
-    indexes::make::<P>(desk).await?;
+    indexes::create_deferred::<P>(control).await?;
     step.send_modify(|step| step.phase = Phase::Filling);
-    catch_up(desk, store, &mut runner, purpose, step).await?;
+    catch_up(control, store, &mut runner, purpose, step).await?;
     let mut differences = Vec::new();
     if purpose.compares() {
         let mut snapshot = {
-            let (held, live) = swap::hold::<P>(desk).await?;
+            let (held, live) = swap::hold::<P>(control).await?;
             fill::to(store, &mut runner, live, step).await?;
             let snapshot = compare::Snapshot::take::<P>(store).await?;
             held.rollback().await?;
@@ -229,19 +248,19 @@ async fn run<P: Projection>(
     }
     let replaces = purpose != Purpose::Compare && differences.is_empty();
     if replaces {
-        if !swap::drop_old::<P>(desk).await? {
+        if !swap::drop_old::<P>(control).await? {
             return Err(RebuildError::StillRead(P::NAME));
         }
-        catch_up(desk, store, &mut runner, purpose, step).await?;
-        let (held, live) = swap::hold::<P>(desk).await?;
+        catch_up(control, store, &mut runner, purpose, step).await?;
+        let (held, live) = swap::hold::<P>(control).await?;
         step.send_modify(|step| step.phase = Phase::Replacing);
         fill::to(store, &mut runner, live, step).await?;
         swap::replace::<P>(held).await?;
-        swap::drop_old::<P>(desk).await?;
+        swap::drop_old::<P>(control).await?;
     }
-    let parked = parked(desk, if replaces { P::NAME } else { &runner.name }).await?;
+    let parked = parked(control, if replaces { P::NAME } else { &name }).await?;
     if purpose == Purpose::Compare {
-        beside::discard::<P>(desk).await?;
+        shadow_schema::discard::<P>(control).await?;
     }
     step.send_modify(|step| step.phase = Phase::Done);
     let (events, seconds) = (step.borrow().events, begun.elapsed().as_secs_f64());
@@ -251,7 +270,7 @@ async fn run<P: Projection>(
         name: P::NAME,
         version: P::VERSION,
         resumed_at: from,
-        position: runner.position.0,
+        position: runner.position().0,
         events,
         seconds,
         events_per_second,
@@ -261,17 +280,17 @@ async fn run<P: Projection>(
     })
 }
 
-/// Goes on until little is left.
+/// Applies events until little is left.
 async fn catch_up<P: Projection>(
-    desk: &mut PgConnection,
+    control: &mut PgConnection,
     store: &EventStore,
-    runner: &mut Runner<P>,
+    runner: &mut Runner<'_, Projector<P>>,
     purpose: Purpose,
     step: &watch::Sender<Step>,
 ) -> Result<(), RebuildError> {
     for _ in 0..ROUNDS {
-        let target = target::<P>(desk, purpose).await?;
-        if target.0 - runner.position.0 <= NEAR {
+        let target = target::<P>(control, purpose).await?;
+        if target.0 - runner.position().0 <= NEAR {
             break;
         }
         fill::to(store, runner, target, step).await?;
@@ -279,10 +298,10 @@ async fn catch_up<P: Projection>(
     Ok(())
 }
 
-/// To be compared, the new model must not be further than the live one; to take its place, it may
-/// be, and had better be where the live one is stuck.
+/// Where to fill to. For a comparison the shadow schema must not be ahead of the live one; to replace
+/// it, it may be, and should be if the live projector cannot go on.
 async fn target<P: Projection>(
-    desk: &mut PgConnection,
+    control: &mut PgConnection,
     purpose: Purpose,
 ) -> Result<Position, sqlx::Error> {
     let position = sqlx::query_scalar(
@@ -290,12 +309,12 @@ async fn target<P: Projection>(
                   coalesce((select position from log.checkpoint where consumer = $1), 0),
                   case when $2 then 0 else (select position from log.head) end)",
     );
-    position.bind(P::NAME).bind(purpose.compares()).fetch_one(desk).await.map(Position)
+    position.bind(P::NAME).bind(purpose.compares()).fetch_one(control).await.map(Position)
 }
 
-async fn parked(desk: &mut PgConnection, consumer: &str) -> Result<i64, sqlx::Error> {
+async fn parked(control: &mut PgConnection, consumer: &str) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("select count(*) from log.parked where consumer = $1 and parked")
         .bind(consumer)
-        .fetch_one(desk)
+        .fetch_one(control)
         .await
 }

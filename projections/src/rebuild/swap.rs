@@ -1,8 +1,8 @@
-//! Putting the rebuilt model in the live one's place, in one transaction.
+//! Replaces the live schema by the shadow schema, in one transaction.
 //!
-//! Order of locks: the live checkpoint's row first, as in every runner; then the catalogue. Renaming
-//! a schema locks no table: a query that has begun ends on the old tables, the next one finds the
-//! new ones, and prepared statements are planned again, because names are resolved anew.
+//! Order of locks: the live checkpoint's row first, as in every projector; then the catalogue.
+//! Renaming a schema locks no table: a query that has begun ends on the old tables, the next one
+//! finds the new ones, and prepared statements are planned again, because names are resolved anew.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use eventsourcing::Position;
 use sqlx::{Connection, Executor, PgConnection, Postgres, Transaction};
 use tokio::time::sleep;
 
-use super::{RebuildError, beside};
+use super::{RebuildError, shadow_schema};
 use crate::projection::Projection;
 use crate::schema;
 
-/// How long one try waits for a lock. Whoever wants the same lock waits behind it.
+/// How long one attempt waits for a lock. All others that want the same lock wait behind it.
 const LOCK_TIMEOUT: &str = "set local lock_timeout = '900ms'";
-/// Tries, and the pause between them that lets others through.
-const TRIES: (usize, Duration) = (30, Duration::from_millis(200));
-/// Tries to drop a replaced model before it is left to the next rebuild.
-const DROP_TRIES: usize = 3;
+/// Attempts, and the pause between them that lets others through.
+const ATTEMPTS: (usize, Duration) = (30, Duration::from_millis(200));
+/// Attempts to drop a replaced schema before it is left to the next rebuild.
+const DROP_ATTEMPTS: usize = 3;
 
-/// Stops the live model: its runner waits until the transaction ends. Returns where it stands.
+/// Stops the live projector until the transaction ends, and returns its checkpoint.
 pub(super) async fn hold<P: Projection>(
-    desk: &mut PgConnection,
+    control: &mut PgConnection,
 ) -> Result<(Transaction<'_, Postgres>, Position), RebuildError> {
-    let mut tries = TRIES.0;
-    let mut held = desk.begin().await?;
+    let mut attempts_left = ATTEMPTS.0;
+    let mut held = control.begin().await?;
     loop {
         let mut attempt = held.begin().await?;
         match lock_live::<P>(&mut attempt).await {
@@ -34,11 +34,11 @@ pub(super) async fn hold<P: Projection>(
                 attempt.commit().await?;
                 return Ok((held, position));
             }
-            Err(error) if is_timeout(&error) && tries > 0 => {
-                tries -= 1;
-                // Only the savepoint is given up, and with it every lock.
+            Err(error) if is_timeout(&error) && attempts_left > 0 => {
+                attempts_left -= 1;
+                // Only the savepoint is rolled back, and with it every lock.
                 attempt.rollback().await?;
-                sleep(TRIES.1).await;
+                sleep(ATTEMPTS.1).await;
             }
             Err(error) if is_timeout(&error) => return Err(RebuildError::Restless(P::NAME)),
             Err(error) => return Err(error.into()),
@@ -48,9 +48,9 @@ pub(super) async fn hold<P: Projection>(
 
 async fn lock_live<P: Projection>(connection: &mut PgConnection) -> Result<Position, sqlx::Error> {
     connection.execute(LOCK_TIMEOUT).await?;
-    // A migration may be looking at the schema.
+    // A migration may be reading the schema.
     schema::lock(connection, P::NAME).await?;
-    // A projection that never ran has none; one that starts now waits behind this row.
+    // A projection that never ran has no checkpoint; one that starts now waits for this row.
     sqlx::query(
         "insert into log.checkpoint (consumer, position) values ($1, 0) on conflict do nothing",
     )
@@ -64,12 +64,12 @@ async fn lock_live<P: Projection>(connection: &mut PgConnection) -> Result<Posit
         .map(Position)
 }
 
-/// Makes the rebuilt model the live one, with its checkpoint and what it has set aside. The live
-/// checkpoint's row goes: a runner that waits for it finds that it is no more.
+/// Makes the shadow schema the live one, with its checkpoint and parked streams. The live checkpoint's
+/// row is deleted: a projector that waits for it finds no row, and starts again.
 pub(super) async fn replace<P: Projection>(
     mut held: Transaction<'_, Postgres>,
 ) -> Result<(), sqlx::Error> {
-    let (live, rebuilt) = (P::NAME, beside::name::<P>());
+    let (live, rebuilt) = (P::NAME, shadow_schema::name::<P>());
     for table in ["checkpoint", "parked"] {
         let forget = format!("delete from log.{table} where consumer = $1");
         sqlx::query(&forget).bind(live).execute(&mut *held).await?;
@@ -79,7 +79,7 @@ pub(super) async fn replace<P: Projection>(
     let old = old::<P>();
     held.execute(format!("alter schema {live} rename to {old}").as_str()).await?;
     held.execute(format!("alter schema {rebuilt} rename to {live}").as_str()).await?;
-    schema::say(&mut held, live, &schema::version_of::<P>()).await?;
+    schema::set_comment(&mut held, live, &schema::comment::<P>()).await?;
     held.commit().await
 }
 
@@ -87,12 +87,14 @@ fn old<P: Projection>() -> String {
     format!("{}__old", P::NAME)
 }
 
-/// Drops what a rebuild has replaced, once nobody reads it any more. False: a reader who takes long
-/// keeps it. That holds nobody up, and the next rebuild drops it.
-pub(super) async fn drop_old<P: Projection>(desk: &mut PgConnection) -> Result<bool, sqlx::Error> {
+/// Drops the schema that a rebuild replaced. False if a long query still reads it; the next rebuild
+/// then drops it.
+pub(super) async fn drop_old<P: Projection>(
+    control: &mut PgConnection,
+) -> Result<bool, sqlx::Error> {
     let statement = format!("drop schema if exists {} cascade", old::<P>());
-    for _ in 0..DROP_TRIES {
-        let mut transaction = desk.begin().await?;
+    for _ in 0..DROP_ATTEMPTS {
+        let mut transaction = control.begin().await?;
         transaction.execute(LOCK_TIMEOUT).await?;
         match transaction.execute(statement.as_str()).await {
             Ok(_) => {
@@ -102,9 +104,9 @@ pub(super) async fn drop_old<P: Projection>(desk: &mut PgConnection) -> Result<b
             Err(error) if is_timeout(&error) => transaction.rollback().await?,
             Err(error) => return Err(error),
         }
-        sleep(TRIES.1).await;
+        sleep(ATTEMPTS.1).await;
     }
-    tracing::warn!(schema = old::<P>(), "somebody still reads the replaced model; it stays");
+    tracing::warn!(schema = old::<P>(), "replaced schema not dropped: a query still reads it");
     Ok(false)
 }
 

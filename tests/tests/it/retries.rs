@@ -289,14 +289,14 @@ async fn an_older_build_does_not_set_back_what_a_newer_one_has_applied() -> Resu
     let mut connection = system.admin.acquire().await?;
     shelf::progress(&mut connection, "somebody", &newer, Position(500)).await?;
     let error = "cannot be read";
-    shelf::again(&mut connection, "somebody", &older, Position(7), error).await?;
+    shelf::park_again(&mut connection, "somebody", &older, Position(7), error).await?;
     let row = shelf::get(&system.admin, "somebody", stream.as_str()).await?.context("the row")?;
     assert_eq!((row.position, row.retrying), (Position(500), true), "{row:?}");
 
     // The one that got on may park it where it is, and counts once though both say so.
     let newer = Retry { position: Position(500), ..newer };
     for _ in 0..2 {
-        shelf::again(&mut connection, "somebody", &newer, Position(500), error).await?;
+        shelf::park_again(&mut connection, "somebody", &newer, Position(500), error).await?;
     }
     let row = shelf::get(&system.admin, "somebody", stream.as_str()).await?.context("the row")?;
     assert_eq!((row.position, row.attempts, row.retrying), (Position(500), 1, false), "{row:?}");

@@ -1,58 +1,72 @@
-//! Parked streams as an operator sees them, and what can be decided about them.
+//! What an operator sees of parked streams, and decides about them.
 
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 
-/// A stream that a consumer has set aside.
+/// A parked stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// Name of the consumer that parked the stream.
     pub consumer: String,
+    /// The parked stream.
     pub stream_id: String,
-    /// The event that could not be applied.
+    /// Position of the event that could not be handled.
     pub position: Position,
+    /// Failed attempts at the event.
     pub attempts: i32,
+    /// Why the last attempt failed, with all causes.
     pub error: String,
+    /// When the stream was parked, the last time.
     pub parked_at: DateTime<Utc>,
-    /// Another try was asked for, and is not over.
+    /// Whether a retry was requested and has not ended.
     pub retrying: bool,
 }
 
-/// An event that a consumer passes over.
+/// An event that a consumer skips.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
+    /// Name of the consumer that skips the event.
     pub consumer: String,
+    /// Position of the event.
     pub position: Position,
+    /// The stream that was parked because of the event.
     pub stream_id: String,
+    /// Why the event could not be handled.
     pub error: String,
+    /// Why the operator decided to skip the event.
     pub reason: String,
+    /// Subject of the operator's token.
     pub skipped_by: String,
+    /// When the operator decided.
     pub skipped_at: DateTime<Utc>,
 }
 
-/// Passing over the event that a stream is parked at.
+/// An operator's decision to skip the event that a stream is parked at.
 #[derive(Debug, Clone, Copy)]
 pub struct Skip<'a> {
+    /// Why the event is skipped.
     pub reason: &'a str,
+    /// Subject of the operator's token.
     pub by: &'a str,
 }
 
-/// What became of a decision.
+/// Outcome of a request for a retry or a skip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// The consumer will act on it.
+    /// The consumer acts on the request at its next heartbeat.
     Taken,
-    /// There is no such parked stream.
+    /// The stream is not parked.
     NotParked,
-    /// It is being tried again: what it stops at may not be what was meant.
+    /// A retry is under way: the event that the stream is parked at may have changed.
     Retrying,
 }
 
 const COLUMNS: &str = "consumer, stream_id, position, attempts, error, parked_at,
                        retry_requested_at is not null as retrying";
 
-/// The parked streams after `after`, a consumer and a stream, in order.
+/// Lists the parked streams after `after`, a consumer and a stream, in order; at most `limit`.
 pub async fn list(
     pool: &PgPool,
     after: Option<(&str, &str)>,
@@ -68,7 +82,7 @@ pub async fn list(
     query.fetch_all(pool).await?.iter().map(row).collect()
 }
 
-/// One parked stream.
+/// Loads one parked stream; none if the stream is not parked.
 pub async fn get(
     pool: &PgPool,
     consumer: &str,
@@ -81,13 +95,13 @@ pub async fn get(
     found.as_ref().map(row).transpose()
 }
 
-/// Asks the consumer to try a stream again. Asking twice is asking once.
-pub async fn request(
+/// Requests a retry of a parked stream. A second request during the retry changes nothing.
+pub async fn request_retry(
     pool: &PgPool,
     consumer: &str,
     stream_id: &str,
 ) -> Result<Decision, sqlx::Error> {
-    let asked = sqlx::query(
+    let requested = sqlx::query(
         "update log.parked
          set retry_requested_at = coalesce(retry_requested_at, clock_timestamp()), retry_starts = 0
          where consumer = $1 and stream_id = $2 and parked",
@@ -96,11 +110,11 @@ pub async fn request(
     .bind(stream_id)
     .execute(pool)
     .await?;
-    Ok(if asked.rows_affected() == 1 { Decision::Taken } else { Decision::NotParked })
+    Ok(if requested.rows_affected() == 1 { Decision::Taken } else { Decision::NotParked })
 }
 
-/// Passes over the event that a stream is parked at, for ever, and asks the consumer to go on behind
-/// it. Who, when and why is recorded in the same transaction.
+/// Skips the event that a stream is parked at, for ever, and requests a retry from the next event on.
+/// Who decided so, when and why is recorded in the same transaction.
 pub async fn skip(
     pool: &PgPool,
     consumer: &str,
@@ -145,7 +159,7 @@ pub async fn skip(
     Ok(Decision::Taken)
 }
 
-/// What was passed over, after `after`, a consumer and a position, in order.
+/// Lists the skipped events after `after`, a consumer and a position, in order; at most `limit`.
 pub async fn skipped(
     pool: &PgPool,
     after: Option<(&str, Position)>,

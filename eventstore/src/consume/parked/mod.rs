@@ -1,24 +1,27 @@
-//! Parked streams: a consumer of the log sets a stream aside when one of its events cannot be
-//! applied. Later events of the stream wait behind it; everything else goes on.
+//! Parked streams: a consumer parks a stream when one of its events cannot be handled. Later events
+//! of the stream wait; everything else goes on. An operator requests a retry, or skips the event.
 
 mod admin;
 mod retry;
 
-pub use admin::{Decision, Row, Skip, Skipped, get, list, request, skip, skipped};
-pub use retry::{Retry, again, begin, finish, lock, progress, requested, still_parked};
+pub use admin::{Decision, Row, Skip, Skipped, get, list, request_retry, skip, skipped};
+pub use retry::{Retry, begin, park_again, progress, requested};
+pub(super) use retry::{finish, lock, still_parked};
 
 use std::collections::{HashMap, HashSet};
 
 use eventsourcing::{Position, StreamId};
 use sqlx::{PgConnection, PgPool, Row as _};
 
-use crate::RawEvent;
+use super::consumer::Failed;
 
-/// Attempts at one event before its stream is parked.
-pub const MAX_ATTEMPTS: i32 = 3;
+/// Failed attempts at one event before its stream is parked.
+pub(super) const MAX_ATTEMPTS: i32 = 3;
+/// The error of an event that kills the process, which then cannot store another one.
+pub(super) const KILLED: &str = "killed the process";
 
-/// The streams a consumer has set aside, each with the event it stopped at; and the events it
-/// passes over for ever, because somebody decided so.
+/// The streams that a consumer has parked, each with the position of the event that failed; and the
+/// events that it skips for ever.
 #[derive(Debug, Default)]
 pub struct Parked {
     streams: HashMap<StreamId, Position>,
@@ -26,7 +29,7 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// What `consumer` has set aside, and what it passes over.
+    /// Loads what `consumer` has parked, and what it skips.
     pub async fn load(pool: &PgPool, consumer: &str) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query(
             "select stream_id, position from log.parked where consumer = $1 and parked",
@@ -44,8 +47,7 @@ impl Parked {
         Ok(parked)
     }
 
-    /// The events `consumer` passes over: all that a rebuild has to know of them. As many as people
-    /// have decided on one by one.
+    /// Loads the events that `consumer` skips. An operator decides on each of them, so they are few.
     pub async fn load_skipped(
         pool: &PgPool,
         consumer: &str,
@@ -58,57 +60,49 @@ impl Parked {
         Ok(positions.into_iter().map(Position).collect())
     }
 
+    /// Whether nothing is parked or skipped.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.skipped.is_empty()
+    }
+
+    /// Whether `stream` is parked.
     pub fn contains(&self, stream: &StreamId) -> bool {
         self.streams.contains_key(stream)
     }
 
-    /// Where a stream stopped, if it is set aside.
-    pub fn since(&self, stream: &StreamId) -> Option<Position> {
-        self.streams.get(stream).copied()
+    /// Whether an event at `position` that concerns `stream` is parked, or waits behind one that is.
+    pub fn waits(&self, stream: &StreamId, position: Position) -> bool {
+        self.streams.get(stream).is_some_and(|parked_at| *parked_at <= position)
     }
 
-    /// Passes over these events too.
+    /// Skips the events at these positions, too.
     pub fn skip(&mut self, positions: impl IntoIterator<Item = Position>) {
         self.skipped.extend(positions);
     }
 
-    /// Whether the event at `position` is passed over.
+    /// Whether the event at `position` is skipped.
     pub fn skips(&self, position: Position) -> bool {
         self.skipped.contains(&position)
     }
 
-    pub fn insert(&mut self, stream: StreamId, position: Position) {
+    /// Parks `stream` at the event at `position`.
+    pub(super) fn insert(&mut self, stream: StreamId, position: Position) {
         self.streams.insert(stream, position);
     }
 }
 
-/// The event that may be to blame, and the stream that is set aside for it: its own in a
-/// projection, that of what it concerns in a process manager.
-#[derive(Debug, Clone, Copy)]
-pub struct Suspect<'a> {
-    pub stream: &'a StreamId,
-    pub position: Position,
-}
-
-impl<'a> From<&'a RawEvent> for Suspect<'a> {
-    fn from(event: &'a RawEvent) -> Self {
-        Self { stream: &event.stream, position: event.position }
-    }
-}
-
-/// An error with all its causes, as it is kept for those who will look for what is wrong.
+/// An error with all its causes, as an operator reads it.
 pub fn reason(error: &dyn std::error::Error) -> String {
     let errors = std::iter::successors(Some(error), |error| error.source());
     errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Counts an attempt at `event`, in a transaction of its own. Returns how many there were; none if
-/// another process has parked its stream meanwhile, which whoever tries does not know yet.
-pub async fn count(
-    connection: &mut PgConnection,
+/// Counts an attempt at an event, in a transaction of its own. Returns how many there were; none if
+/// another process has parked the stream meanwhile.
+pub(super) async fn count(
+    pool: &PgPool,
     consumer: &str,
-    event: &Suspect<'_>,
-    error: &str,
+    Failed { key, position, error }: &Failed,
 ) -> Result<Option<i32>, sqlx::Error> {
     sqlx::query_scalar(
         "insert into log.parked as p (consumer, stream_id, position, attempts, error, parked)
@@ -120,43 +114,39 @@ pub async fn count(
          returning attempts",
     )
     .bind(consumer)
-    .bind(event.stream.as_str())
-    .bind(event.position.0)
+    .bind(key.as_str())
+    .bind(position.0)
     .bind(error)
-    .fetch_optional(connection)
+    .fetch_optional(pool)
     .await
 }
 
-/// Sets the stream of `event` aside.
-pub async fn park(
+/// Parks a stream whose attempts were counted.
+pub(super) async fn park(
     connection: &mut PgConnection,
     consumer: &str,
-    event: &Suspect<'_>,
+    stream: &StreamId,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update log.parked set parked = true, parked_at = clock_timestamp()
          where consumer = $1 and stream_id = $2",
     )
     .bind(consumer)
-    .bind(event.stream.as_str())
+    .bind(stream.as_str())
     .execute(connection)
     .await?;
-    tracing::error!(
-        consumer, position = %event.position, stream = %event.stream,
-        "the stream is parked",
-    );
     Ok(())
 }
 
-/// The event was applied after all.
-pub async fn clear(
+/// Forgets the attempts counted for a stream: its event was handled after all.
+pub(super) async fn clear(
     connection: &mut PgConnection,
     consumer: &str,
-    event: &Suspect<'_>,
+    stream: &StreamId,
 ) -> Result<(), sqlx::Error> {
     sqlx::query("delete from log.parked where consumer = $1 and stream_id = $2 and not parked")
         .bind(consumer)
-        .bind(event.stream.as_str())
+        .bind(stream.as_str())
         .execute(connection)
         .await?;
     Ok(())

@@ -1,22 +1,25 @@
-//! Trying a parked stream again. The consumer itself does it, between two batches, when it sees the
-//! request on its next heartbeat: it alone has the code, the checkpoint and the right connection.
-//! How far a try has come stands in the row, so it can be interrupted anywhere. See ADR 13.
+//! Rows of retries. The consumer itself retries, between two batches, when it finds the request at
+//! its next heartbeat: it alone has the code, the checkpoint and the right connection. The row holds
+//! how far a retry has come, so it can be interrupted anywhere. See ADR 13.
 
 use eventsourcing::{Position, StreamId};
 use sqlx::{PgConnection, PgPool, Row};
 
-/// Times a try is begun without getting on, before it is taken to kill the process.
+use super::KILLED;
+
+/// Starts of a retry without progress, after which it is taken to kill the process.
 const MAX_STARTS: i32 = 5;
 
-/// A parked stream that is to be tried again.
+/// A retry of a parked stream that has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
+    /// The parked stream.
     pub stream: StreamId,
-    /// Everything of it from here on is still to be applied.
+    /// Every event from here on is still to be handled.
     pub position: Position,
 }
 
-/// The streams that `consumer` is to try again.
+/// The streams that `consumer` is to retry, in the order of the requests.
 pub async fn requested(pool: &PgPool, consumer: &str) -> Result<Vec<StreamId>, sqlx::Error> {
     let streams: Vec<String> = sqlx::query_scalar(
         "select stream_id from log.parked
@@ -31,9 +34,9 @@ pub async fn requested(pool: &PgPool, consumer: &str) -> Result<Vec<StreamId>, s
     streams.map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
-/// Begins to try `stream` again, and counts that: one that has killed the process several times is
-/// not tried any more. Each is counted when its turn comes, so that none is blamed for what another
-/// one did. None if there is nothing left to do.
+/// Begins a retry of `stream`, and counts it: one that has killed the process five times is not
+/// begun any more. Each is counted when its turn comes, so that none is blamed for what another one
+/// did. None if no retry is requested any more.
 pub async fn begin(
     pool: &PgPool,
     consumer: &str,
@@ -43,13 +46,14 @@ pub async fn begin(
         "update log.parked
          set retry_starts = retry_starts + 1,
              retry_requested_at = case when retry_starts < $3 then retry_requested_at end,
-             error = case when retry_starts < $3 then error else 'killed the process' end
+             error = case when retry_starts < $3 then error else $4 end
          where consumer = $1 and stream_id = $2 and parked and retry_requested_at is not null
          returning position, retry_requested_at is not null as wanted",
     )
     .bind(consumer)
     .bind(stream.as_str())
     .bind(MAX_STARTS)
+    .bind(KILLED)
     .fetch_optional(pool)
     .await?;
     match row {
@@ -61,12 +65,18 @@ pub async fn begin(
     }
 }
 
-/// Locks the row of `retry` until the transaction ends; false if somebody else has got on with it.
-pub async fn lock(
+/// Locks the checkpoint and the row of `retry` until the transaction ends; false if another process
+/// has made progress with the retry. While the checkpoint is locked, no rebuilt model replaces the
+/// one that is written to.
+pub(crate) async fn lock(
     connection: &mut PgConnection,
     consumer: &str,
     retry: &Retry,
 ) -> Result<bool, sqlx::Error> {
+    sqlx::query("select from log.checkpoint where consumer = $1 for update")
+        .bind(consumer)
+        .execute(&mut *connection)
+        .await?;
     let found = sqlx::query(
         "select from log.parked
          where consumer = $1 and stream_id = $2 and position = $3 and parked for update",
@@ -79,7 +89,7 @@ pub async fn lock(
     Ok(found.is_some())
 }
 
-/// Everything before `position` has been applied, in this transaction or before it.
+/// Notes that everything before `position` has been handled, in this transaction or before it.
 pub async fn progress(
     connection: &mut PgConnection,
     consumer: &str,
@@ -98,10 +108,11 @@ pub async fn progress(
     Ok(())
 }
 
-/// Everything of the stream up to `checkpoint` has been applied: it is free. False, and nothing is
-/// done, if the consumer does not stand there. The checkpoint stays locked until it
-/// ends, so whoever is about to move it finds the stream free; see [`still_parked`].
-pub async fn finish(
+/// Frees the stream of `retry`, of which everything up to `checkpoint` has been handled. False, and
+/// nothing is done, if the consumer's checkpoint is another one. The checkpoint stays locked until
+/// the transaction ends, so a runner that waits to move it finds the stream free; see
+/// [`still_parked`].
+pub(crate) async fn finish(
     connection: &mut PgConnection,
     consumer: &str,
     retry: &Retry,
@@ -121,14 +132,14 @@ pub async fn finish(
         .bind(retry.stream.as_str())
         .execute(connection)
         .await?;
-    tracing::info!(consumer, stream = %retry.stream, "the stream flows again");
+    tracing::info!(consumer, stream = %retry.stream, "stream freed");
     Ok(true)
 }
 
-/// The event at `position` failed again: the stream stays parked there. Nothing, if another process
-/// has got on with it meanwhile, as a build that can read the event does: the stream must not be set
-/// back to before what has been applied.
-pub async fn again(
+/// Parks the stream of `retry` at the event at `position`, which failed again. Does nothing if
+/// another process has made progress meanwhile, as a build that can decode the event does: the stream
+/// must not be set back to before what has been handled.
+pub async fn park_again(
     connection: &mut PgConnection,
     consumer: &str,
     retry: &Retry,
@@ -152,16 +163,16 @@ pub async fn again(
     .await?;
     if parked.rows_affected() == 1 {
         tracing::error!(
-            consumer, stream = %retry.stream, %position, error, "the stream is parked again",
+            consumer, stream = %retry.stream, %position, error, "stream parked again",
         );
     }
     Ok(())
 }
 
-/// Whether all of `streams`, whose events a batch left out, are parked still. Asked in the batch's
-/// transaction after it has moved the checkpoint: if another process has set one of them free since,
-/// the events that were left out would be nobody's.
-pub async fn still_parked(
+/// Whether all of `streams`, whose events a batch left out, are still parked. To be asked in the
+/// batch's transaction after it has moved the checkpoint: if another process has freed one of them
+/// since, no process would handle the events that were left out.
+pub(crate) async fn still_parked(
     connection: &mut PgConnection,
     consumer: &str,
     streams: &[&str],

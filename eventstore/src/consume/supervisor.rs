@@ -1,0 +1,132 @@
+//! Runs a consumer until shutdown, and starts it again after an error or a panic.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::backoff::Backoff;
+use super::consumer::{ConsumeError, Consumer};
+use super::runner::Runner;
+use crate::{ErrorChain, EventStore, Feed};
+
+/// Runs `consumer` until `shutdown`. After an error or a panic it starts again at its checkpoint,
+/// after a wait of 100 ms to 5 s. A batch under way at `shutdown` is given up: its transaction is
+/// rolled back, and it is handled again at the next start.
+pub async fn run<C: Consumer>(
+    consumer: &mut C,
+    store: &EventStore,
+    feed: &Feed,
+    shutdown: &CancellationToken,
+) {
+    let owner = Uuid::now_v7();
+    let mut backoff = Backoff::default();
+    loop {
+        let started = Instant::now();
+        let followed = AssertUnwindSafe(follow(consumer, store, feed, owner)).catch_unwind();
+        let error = match shutdown.run_until_cancelled(followed).await {
+            None => break,
+            Some(Ok(Ok(never))) => match never {},
+            Some(Ok(Err(error))) => error,
+            Some(Err(panic)) => ConsumeError::Panicked(message(&*panic)),
+        };
+        let wait = backoff.after(started.elapsed());
+        report::<C>(&error, wait);
+        if shutdown.run_until_cancelled(sleep(wait)).await.is_none() {
+            break;
+        }
+    }
+    if C::LEASE.is_some()
+        && let Err(error) = store.release_lease(C::NAME, owner).await
+    {
+        tracing::debug!(consumer = C::NAME, %error, "lease not released; it expires");
+    }
+}
+
+/// Logs and counts why the consumer starts again.
+fn report<C: Consumer>(error: &ConsumeError, wait: std::time::Duration) {
+    let consumer = C::NAME;
+    let cause = match error {
+        ConsumeError::Fenced => {
+            tracing::debug!(consumer, %error, ?wait, "consumer fenced, restarting");
+            "fenced"
+        }
+        ConsumeError::Panicked(_) => {
+            tracing::error!(consumer, %error, ?wait, "consumer panicked, restarting");
+            "panic"
+        }
+        ConsumeError::Log(_) | ConsumeError::Database(_) | ConsumeError::Failed(_) => {
+            let error = ErrorChain(error);
+            tracing::warn!(consumer, %error, ?wait, "consumer failed, restarting");
+            "error"
+        }
+    };
+    let name = "tributary_consumer_restarts_total";
+    metrics::counter!(name, "consumer" => consumer, "cause" => cause).increment(1);
+}
+
+/// What a panic says, if it is text.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+async fn follow<C: Consumer>(
+    consumer: &mut C,
+    store: &EventStore,
+    feed: &Feed,
+    owner: Uuid,
+) -> Result<Infallible, ConsumeError> {
+    while !holds_lease::<C>(store, owner).await? {
+        sleep(C::HEARTBEAT).await;
+    }
+    let mut runner = Runner::start(consumer, store).await?;
+    let mut subscription = feed.subscribe(runner.position(), runner.consumer.filter());
+    let mut heartbeat = interval_at(Instant::now() + C::HEARTBEAT, C::HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let batch = tokio::select! {
+            biased;
+            _ = heartbeat.tick() => {
+                if !holds_lease::<C>(store, owner).await? {
+                    return Err(ConsumeError::Fenced);
+                }
+                runner.heartbeat().await?;
+                continue;
+            }
+            batch = subscription.next(C::BATCH_EVENTS) => batch?,
+        };
+        let begun = Instant::now();
+        runner.apply(&batch.events, batch.through).await?;
+        if batch.events.len() < C::BATCH_EVENTS {
+            sleep_until(begun + C::PACE).await;
+        }
+    }
+}
+
+/// Takes or extends the consumer's lease, if it has one. False while another process holds it.
+async fn holds_lease<C: Consumer>(store: &EventStore, owner: Uuid) -> Result<bool, ConsumeError> {
+    match C::LEASE {
+        Some(time) => Ok(store.take_lease(C::NAME, owner, time).await?),
+        None => Ok(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_with_its_message() {
+        #[expect(clippy::panic, reason = "what is tested")]
+        let panicking = async |number: i32| -> () { panic!("event {number}") };
+        let caught = AssertUnwindSafe(panicking(7)).catch_unwind().await;
+        assert_eq!(message(&*caught.expect_err("it panics")), "event 7");
+        assert_eq!(message(&"text"), "text");
+        assert_eq!(message(&7), "");
+    }
+}
