@@ -2,7 +2,7 @@
 create table link (
     position       bigint not null constraint link_key primary key,
     event_id       uuid   not null,
-    correlation_id uuid, -- shared by all that follows from one request, or from one reading
+    correlation_id uuid, -- shared by all events that follow from one request or one reading
     causation_id   uuid  -- the event it follows from
 );
 

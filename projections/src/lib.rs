@@ -4,12 +4,18 @@
 //! A projection owns the Postgres schema of its name. Its statements name tables without schema:
 //! the runner's connection points at the live schema, a rebuild's at the one beside it.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
+mod by_name;
+mod columns;
 mod projection;
 mod rebuild;
 mod retry;
 mod runner;
 mod schema;
 mod status;
+#[cfg(test)]
+mod testing;
 
 pub mod alerts;
 pub mod causation;
@@ -22,6 +28,7 @@ pub mod telemetry;
 pub mod users;
 pub mod works;
 
+pub use by_name::{ByName, Named, UnknownName};
 pub use eventstore::parked::MAX_ATTEMPTS;
 pub use projection::{ProjectError, Projection};
 pub use rebuild::{Difference, Phase, Purpose, Rebuild, RebuildError, Rebuilt, Step};

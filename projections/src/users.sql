@@ -1,7 +1,7 @@
--- Read model of users. Addresses are unique by their streams, not here: a read model has no say.
+-- Read model of users. E-mail addresses are unique by their streams, so there is no constraint here.
 create table account (
     id         uuid        not null constraint account_key primary key,
-    email      text        not null collate "C", -- as its owner writes it
+    email      text        not null collate "C", -- in the spelling of the registration
     full_name  text        not null,
     role       text        not null constraint account_role_is_known check (
         role in ('user', 'operator', 'admin')

@@ -9,7 +9,7 @@ create table work (
     ),
     result     bigint,               -- fits: the sum up to 4,294,967,295 is below 2^63
     attempts   integer     not null,
-    worker     text,                 -- who holds or held the lease
+    worker     text,                 -- that holds or held the lease
     reason     text,                 -- of the last failure
     due_at     timestamptz,          -- when it may be claimed; null once it is finished
     created_at timestamptz not null,

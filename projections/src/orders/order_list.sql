@@ -7,8 +7,8 @@ create table purchase (
     ),
     reason        text,                 -- why it was cancelled
     currency      text        not null,
-    total         text        not null, -- a decimal, to the letter
-    items         json        not null, -- as they were placed; never change
+    total         text        not null, -- decimal
+    items         json        not null, -- as placed; never change
     reserve_until timestamptz,          -- when it expires; null unless it is pending
     created_at    timestamptz not null,
     updated_at    timestamptz not null,
@@ -19,13 +19,13 @@ create index purchase_created_idx on purchase (created_at, id);
 create index purchase_customer_idx on purchase (customer_id, created_at, id);
 create index purchase_due_idx on purchase (reserve_until) where reserve_until is not null;
 
--- What happened to each order, its stock included.
+-- Events of each order and of the stock reserved for it.
 create table history (
     order_id   uuid        not null,
     position   bigint      not null, -- of the event
     at         timestamptz not null,
     event      text        not null,
-    product_id uuid,                 -- whose stock it was about
+    product_id uuid,                 -- of a stock event
     quantity   bigint,               -- pieces
     constraint history_key primary key (order_id, position)
 );

@@ -1,6 +1,6 @@
--- Read model of telemetry. Schema-less names: live and rebuilt models share this text.
+-- Read model of telemetry. Names have no schema: the live schema and a shadow schema are created alike.
 
--- Every reading once. A hypertable where TimescaleDB is there, else partitioned by week.
+-- Every reading. A hypertable if TimescaleDB is installed, otherwise partitioned by week.
 do $$
 declare
     timescale text := (
@@ -17,8 +17,8 @@ begin
             position    bigint      not null, -- of its event; orders readings of the same time
             temperature double precision,
             battery     integer,
-            boot_id     text        not null, -- empty when the device does not say
-            extra_data  jsonb,                -- every further field, as it came
+            boot_id     text        not null, -- empty if the device sends none
+            extra_data  jsonb,                -- every further field of the reading
             constraint reading_key primary key (device, time, position)
         )
     $table$ || case when timescale is null then 'partition by range (time)' else '' end;
@@ -32,15 +32,15 @@ begin
 end
 $$;
 
--- Makes the partitions that begin on these Mondays. Attaching an existing table takes no lock that
--- readers or writers of the others would notice.
+-- Creates the partitions that begin on these Mondays. Attaching an existing table does not block
+-- queries and writes of other partitions.
 create function ensure_partitions(weeks date[]) returns void language plpgsql as $$
 declare
     week date;
     name text;
 begin
     if (select relkind from pg_class where oid = to_regclass('reading')) <> 'p' then
-        return; -- A hypertable makes its own.
+        return; -- A hypertable creates its chunks itself.
     end if;
     foreach week in array weeks loop
         name := 'reading_' || to_char(week, 'YYYYMMDD');
@@ -55,12 +55,12 @@ begin
 end
 $$;
 
--- What is known of each device: its last reading, how many there were, whether it is there.
+-- Each device: its last reading, number of readings and presence.
 create table device (
     user_id          text        not null collate "C",
     device_id        text        not null collate "C",
-    number           bigint      not null, -- its first event's position: names it where rows are many
-    version          bigint      not null, -- of its stream: a decision about it is made on this one
+    number           bigint      not null, -- position of its first event; identifies it in `reading` and `rollup`
+    version          bigint      not null, -- of its stream; decisions expect it
     first_seen_at    timestamptz not null,
     last_seen_at     timestamptz not null, -- receipt of its last message of any kind
     readings         bigint      not null,
@@ -73,10 +73,10 @@ create table device (
     extra_data       jsonb,
     read_position    bigint,               -- of the last reading by arrival
     read_at          timestamptz,
-    -- domain::telemetry::presence, column by column. `told_*`: the last event that had effect.
-    online           boolean,              -- null until anything was told
+    -- State of domain::telemetry::presence. `told_*`: the last event that had an effect.
+    online           boolean,              -- null until the first birth, will or decision
     reason           text,
-    online_since     timestamptz,          -- when `online` became what it is
+    online_since     timestamptz,          -- time of the last change of `online`
     told_position    bigint,
     told_at          timestamptz,
     session_seq      bigint,
@@ -89,7 +89,7 @@ create table device (
         check (num_nulls(online, reason, online_since, told_position, told_at) in (0, 5))
 ) with (fillfactor = 70); -- No index on what a reading changes: its update stays on the page.
 
--- How long a user's devices may be silent.
+-- How long the devices of a user may be silent.
 create table presence_setting (
     user_id           text        not null collate "C",
     version           bigint      not null, -- of its stream
@@ -98,14 +98,14 @@ create table presence_setting (
     constraint presence_setting_key primary key (user_id)
 );
 
--- Additive states of every numeric field, by device and time bucket: a late reading just adds.
+-- Additive state of every numeric field by device and time bucket: a late reading is added like any other.
 create table rollup (
     device         bigint      not null, -- its number
     field          text        not null collate "C",
     width          integer     not null, -- seconds: 60, 3600 or 86400
     bucket         timestamptz not null,
     count          bigint      not null,
-    sum            numeric     not null, -- in billionths, a whole number: any order adds up alike
+    sum            numeric     not null, -- in billionths, a whole number: the order of addition does not matter
     min            double precision not null,
     max            double precision not null,
     first          double precision not null,
