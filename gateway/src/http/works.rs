@@ -8,7 +8,8 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::works::{Command, stream};
 use eventsourcing::Version;
-use projections::works::{self, Filter, Row};
+use projections::Named;
+use projections::works::{self, Filter, Row, Status};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -54,36 +55,15 @@ async fn demand(
     asked: Asked,
     Json { value, bytes }: Json<Demand>,
 ) -> Result<Response, Problem> {
-    let row = new_row(value.add_up_to.unwrap_or_else(rand::random));
+    let add_up_to = value.add_up_to.unwrap_or_else(rand::random);
+    let row = Row::demanded(Uuid::now_v7(), work_code("api"), add_up_to, Utc::now());
     let location = format!("/api/v1/works/{}", row.id);
     let answer = Answer::new(StatusCode::ACCEPTED, location, Version(row.version), &row)?;
-    let command = Command::Demand {
-        work_code: row.work_code,
-        add_up_to: value.add_up_to.unwrap_or(u32::try_from(row.add_up_to).unwrap_or(u32::MAX)),
-    };
+    let command = Command::Demand { work_code: row.work_code, add_up_to };
     let envelope = asked.envelope(&bytes, &answer)?;
     let done = api.handlers.works.create(&stream(row.id), command, envelope).await?;
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
-}
-
-/// A work as it will be shown once the read model has it.
-fn new_row(add_up_to: u32) -> Row {
-    let now = Utc::now();
-    Row {
-        id: Uuid::now_v7(),
-        work_code: work_code("api"),
-        add_up_to: add_up_to.into(),
-        done: false,
-        result: None,
-        status: works::STATUSES[0].to_owned(),
-        attempts: 0,
-        reason: None,
-        created_on: now.timestamp(),
-        updated_on: now.timestamp(),
-        version: 1,
-        created_at: now,
-    }
 }
 
 /// Which works.
@@ -131,15 +111,11 @@ async fn list(
 
 impl ListQuery {
     fn filter(self) -> Result<Filter, Problem> {
-        if let Some(status) = &self.status
-            && !works::STATUSES.contains(&status.as_str())
-        {
-            let detail = format!("one of {}", works::STATUSES.join(", "));
-            return Err(Problem::parameter("status", detail));
-        }
+        let status = self.status.as_deref().map(Status::parse).transpose();
+        let status = status.map_err(|error| Problem::parameter("status", error.to_string()))?;
         Ok(Filter {
             done: self.done,
-            status: self.status,
+            status,
             work_code: self.work_code,
             created_from: self.created_from,
             created_to: self.created_to,

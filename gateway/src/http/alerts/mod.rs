@@ -11,10 +11,11 @@ use axum::response::Response;
 use chrono::{DateTime, SubsecRound, Utc};
 use commands::alerts::explain_raised;
 use domain::alerts::alert::{Command, Event};
-use domain::alerts::{Step, alert_stream};
+use domain::alerts::{Severity, Step, alert_stream};
 use eventsourcing::Version;
 use eventstore::RawEvent;
-use projections::alerts::{self, Filter, Row};
+use projections::Named;
+use projections::alerts::{self, Filter, Row, State as AlertState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -33,8 +34,6 @@ use config::Rule;
 
 /// The projection that answers here.
 const PROJECTION: &str = "alerts";
-/// How bad an alert can be.
-const SEVERITIES: [&str; 5] = ["critical", "major", "minor", "warning", "info"];
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -100,19 +99,14 @@ async fn list(
 
 impl ListQuery {
     fn filter(self) -> Result<Filter, Problem> {
-        for (name, value, known) in [
-            ("state", &self.state, alerts::STATES.as_slice()),
-            ("severity", &self.severity, &SEVERITIES),
-        ] {
-            if value.as_ref().is_some_and(|value| !known.contains(&value.as_str())) {
-                return Err(Problem::parameter(name, format!("one of {}", known.join(", "))));
-            }
-        }
+        let state = self.state.as_deref().map(AlertState::parse).transpose();
+        let severity = self.severity.as_deref().map(Severity::parse).transpose();
         Ok(Filter {
             user_id: self.user_id,
             device_id: self.device_id,
-            state: self.state,
-            severity: self.severity,
+            state: state.map_err(|error| Problem::parameter("state", error.to_string()))?,
+            severity: severity
+                .map_err(|error| Problem::parameter("severity", error.to_string()))?,
             acknowledged: self.acknowledged,
         })
     }

@@ -13,11 +13,10 @@ use commands::Done;
 use commands::documents::SchemaError;
 use domain::Actor;
 use domain::documents::document::Command;
-use domain::documents::{Body, SchemaName, SchemaRef, document_stream};
+use domain::documents::{Body, SchemaName, document_stream};
 use eventsourcing::Version;
-use projections::documents::{self, PAGE_BYTES, Row, SchemaVersion};
+use projections::documents::{self, PAGE_BYTES, Row};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -81,29 +80,14 @@ async fn record(
             Err(invalid) => return refused(&api, &asked, &request, invalid).await,
         },
     };
-    let row = new_row(owner_id, schema.as_ref(), &data)?;
-    let (id, created_at) = (row.id, row.created_at);
+    let (id, created_at) = (Uuid::now_v7(), now());
+    let row = Row::recorded(id, owner_id, schema.as_ref(), data.clone(), created_at);
     let answer = Answer::new(StatusCode::CREATED, format!("/data/{id}"), Version(1), &row)?;
     let envelope = asked.envelope(&request, &answer)?;
     let command = Command::Record { owner_id, created_at, schema, data };
     let done = api.handlers.documents.create(&document_stream(id), command, envelope).await?;
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
-}
-
-/// The document as it will be shown.
-fn new_row(owner_id: Uuid, schema: Option<&SchemaRef>, data: &Body) -> Result<Row, Problem> {
-    let data = RawValue::from_string(data.as_str().to_owned());
-    Ok(Row {
-        id: Uuid::now_v7(),
-        owner_id,
-        data: data.map_err(|error| Problem::internal(&error))?,
-        schema: schema.map(|known| SchemaVersion {
-            name: known.name.to_string(),
-            version: known.version.into(),
-        }),
-        created_at: now(),
-    })
 }
 
 /// Now, as precisely as Postgres keeps it.
@@ -192,7 +176,7 @@ async fn list(
     let position = api.wait.query(PROJECTION, &headers).await?;
     let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
     let rows = documents::list(api.store.pool(), owner, after, query.limit.into()).await?;
-    let bytes: usize = rows.iter().map(|row| row.data.get().len()).sum();
+    let bytes: usize = rows.iter().map(|row| row.data.as_str().len()).sum();
     let full = rows.len() == usize::from(query.limit) || bytes >= PAGE_BYTES as usize;
     let last = rows.last().filter(|_| full);
     let next = last.map(|last| Cursor::to(&(last.created_at, last.id))).transpose()?;

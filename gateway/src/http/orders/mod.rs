@@ -12,7 +12,8 @@ use commands::orders::{PricingError, price_items};
 use domain::orders::order::{Command, Placed};
 use domain::orders::order_stream;
 use eventsourcing::Version;
-use projections::orders::{HistoryEntry, Item, OrderFilter, OrderRow};
+use projections::Named;
+use projections::orders::{OrderFilter, OrderRow, Status};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -33,8 +34,6 @@ const PROJECTION: &str = "order_list";
 const MAX_ITEMS: usize = 100;
 /// Most pieces of one product in an order.
 const MAX_QUANTITY: u32 = 10_000;
-/// What an order can be.
-const STATUSES: [&str; 4] = ["pending", "confirmed", "shipped", "cancelled"];
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -103,7 +102,7 @@ async fn place(
     let now = Utc::now();
     let placed =
         Placed::new(customer.id, lines, now + api.order_ttl).map_err(commands::Error::Rejected)?;
-    let row = new_row(&placed, now);
+    let row = OrderRow::placed(Uuid::now_v7(), &placed, now);
     let location = format!("/api/v1/orders/{}", row.id);
     let answer = Answer::new(StatusCode::ACCEPTED, location, Version(row.version), &row)?;
     let envelope = asked.envelope(&bytes, &answer)?;
@@ -111,28 +110,6 @@ async fn place(
     let done = api.handlers.orders.create(&stream, Command::Place(placed), envelope).await?;
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
-}
-
-/// An order as it will be shown once the read model has it.
-fn new_row(placed: &Placed, now: chrono::DateTime<Utc>) -> OrderRow {
-    OrderRow {
-        id: Uuid::now_v7(),
-        customer_id: placed.customer_id,
-        status: STATUSES[0].to_owned(),
-        reason: None,
-        items: placed.lines.iter().map(Item::from).collect(),
-        total: placed.total.to_string(),
-        currency: placed.currency.to_string(),
-        created_at: now,
-        updated_at: now,
-        history: vec![HistoryEntry {
-            at: now,
-            event: "placed".into(),
-            product_id: None,
-            quantity: None,
-        }],
-        version: 1,
-    }
 }
 
 /// Which orders.
@@ -166,12 +143,11 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let actor = caller.user()?;
-    if query.status.as_ref().is_some_and(|status| !STATUSES.contains(&status.as_str())) {
-        return Err(Problem::parameter("status", format!("one of {}", STATUSES.join(", "))));
-    }
+    let status = query.status.as_deref().map(Status::parse).transpose();
+    let status = status.map_err(|error| Problem::parameter("status", error.to_string()))?;
     let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
     let customer_id = (!actor.sees_all()).then_some(actor.id);
-    let filter = OrderFilter { customer_id, status: query.status };
+    let filter = OrderFilter { customer_id, status };
     let position = api.wait.query(PROJECTION, &headers).await?;
     let pool = api.store.pool();
     let rows = projections::orders::orders(pool, &filter, after, query.limit.into()).await?;

@@ -10,7 +10,7 @@ use commands::orders::{add_product, move_stock};
 use domain::orders::product::{Command, Sku};
 use domain::orders::{Currency, Price, product_stream, stock_item};
 use eventsourcing::Version;
-use projections::orders::{ProductRow, Stock};
+use projections::orders::ProductRow;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -70,18 +70,7 @@ async fn add(
     Json { value, bytes }: Json<NewProduct>,
 ) -> Result<Response, Problem> {
     let NewProduct { sku, name: Text(name), price, currency } = value;
-    let now = Utc::now();
-    let row = ProductRow {
-        id: Uuid::now_v7(),
-        sku: sku.to_string(),
-        name: name.clone(),
-        price: price.to_string(),
-        currency: currency.to_string(),
-        stock: Stock::default(),
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    };
+    let row = ProductRow::added(Uuid::now_v7(), &sku, &name, price, currency, Utc::now());
     let location = format!("/api/v1/products/{}", row.id);
     let answer = Answer::new(StatusCode::CREATED, location, Version(row.version), &row)?;
     let envelope = asked.envelope(&bytes, &answer)?;

@@ -91,7 +91,8 @@ async fn create(
     Json { value, bytes }: Json<New>,
 ) -> Result<Response, Problem> {
     let by = asked.caller.user()?;
-    let row = new_row(&value, by.id);
+    let description = value.description.as_ref().map(Description::as_str);
+    let row = Row::created(Uuid::now_v7(), value.name.as_str(), description, by.id, now());
     let location = format!("/api/v1/projects/{}", row.id);
     let answer = Answer::new(StatusCode::CREATED, location, Version(row.version), &row)?;
     let act = Act::Create { name: value.name, description: value.description };
@@ -100,22 +101,6 @@ async fn create(
     let done = api.handlers.projects.create(row.id, command, envelope).await?;
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.respond(&done)
-}
-
-/// A project as it will be shown once the read model has it.
-fn new_row(new: &New, owner_id: Uuid) -> Row {
-    let now = now();
-    Row {
-        id: Uuid::now_v7(),
-        name: new.name.as_str().to_owned(),
-        description: new.description.as_ref().map(|text| text.as_str().to_owned()),
-        owner_id,
-        members: Vec::new(),
-        archived: false,
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    }
 }
 
 /// Which projects.

@@ -9,7 +9,7 @@ use chrono::{DateTime, Datelike, Utc};
 use domain::projects::task::{self as decided, Act};
 use domain::projects::{Change, Description, Name, Status};
 use eventsourcing::Version;
-use projections::projects::task::{self, Filter, Row, status_schema};
+use projections::projects::task::{self, Filter, New as NewRow, Row, StatusName};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -76,7 +76,14 @@ async fn create(
     Json { value, bytes }: Json<New>,
 ) -> Result<Response, Problem> {
     let by = asked.caller.user()?;
-    let row = new_row(&value);
+    let new = NewRow {
+        project_id: value.project_id,
+        title: value.title.as_str().to_owned(),
+        description: value.description.as_ref().map(|text| text.as_str().to_owned()),
+        assignee_id: value.assignee_id,
+        due_at: value.due_at.map(|Due(at)| at),
+    };
+    let row = Row::created(Uuid::now_v7(), new, now());
     let location = format!("/api/v1/tasks/{}", row.id);
     let answer = Answer::new(StatusCode::CREATED, location, Version(row.version), &row)?;
     let act = Act::Create(decided::New {
@@ -92,23 +99,6 @@ async fn create(
     answer.respond(&done)
 }
 
-/// A task as it will be shown once the read model has it.
-fn new_row(new: &New) -> Row {
-    let now = now();
-    Row {
-        id: Uuid::now_v7(),
-        project_id: new.project_id,
-        title: new.title.as_str().to_owned(),
-        description: new.description.as_ref().map(|text| text.as_str().to_owned()),
-        assignee_id: new.assignee_id,
-        status: Status::ToDo.as_str().to_owned(),
-        due_at: new.due_at.map(|Due(at)| at),
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    }
-}
-
 /// Which tasks.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -119,7 +109,7 @@ struct ListQuery {
     /// Only those that are assigned to this user.
     assignee_id: Option<Uuid>,
     /// Only those of this status.
-    #[param(schema_with = status_schema, required = false)]
+    #[param(value_type = Option<StatusName>)]
     status: Option<Status>,
     /// Items on the page: 1 to 500, 100 if not said.
     #[serde(default)]
@@ -190,7 +180,7 @@ struct Changes {
     assignee_id: Change<Uuid>,
     /// `ToDo` to `InProgress` and back, `InProgress` to `Done` and back.
     #[serde(default, deserialize_with = "present")]
-    #[schema(schema_with = status_schema, required = false)]
+    #[schema(value_type = StatusName, required = false)]
     status: Option<Status>,
     /// `null` takes it away.
     #[serde(default)]

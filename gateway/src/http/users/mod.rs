@@ -106,14 +106,7 @@ async fn register(
     if done.replayed.is_some() && !api.handlers.users.registered_with(id, again).await? {
         return Err(AppendError::KeyReused.into());
     }
-    let row = Row {
-        id,
-        email: shown.email.into(),
-        full_name: shown.full_name.into(),
-        role: role.to_string(),
-        created_at,
-        version: 1,
-    };
+    let row = Row::new(id, shown, role, created_at, 1);
     api.wait.command(PROJECTION, done.position, asked.wait).await;
     answer.with_body(&row)?.write(done.position)
 }
