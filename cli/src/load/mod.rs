@@ -37,10 +37,9 @@ use tokio_util::task::TaskTracker;
 use tracing::subscriber::NoSubscriber;
 use uuid::Uuid;
 
-use super::client::Client;
 use super::outcome::Failure;
-use super::output;
 use super::signals::Signals;
+use super::{output, rows};
 use gateway::config::{Broker, Database, Server, Span};
 use ledger::Ledger;
 use plan::Plan;
@@ -153,8 +152,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 
 async fn load(args: Args) -> Result<Report, Failure> {
     let plan = Arc::new(plan(&args)?);
-    let client = Client::new(args.server.clone())?;
-    client.get("/api/v1/devices", &[("limit", "1")]).await?; // It is there, and lets us in.
+    let client = rows::connect(&args.server)?.with_retries(0);
+    client.get("/api/v1/devices?limit=1").send::<serde_json::Value>().await?; // It is there, and lets us in.
     let tasks = TaskTracker::new();
     let pool = eventstore::pool(args.database.options()?, 1);
     let store = EventStore::open(pool, &tasks, CancellationToken::new());

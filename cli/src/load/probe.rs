@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use client::Client;
 use hdrhistogram::Histogram;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::plan::Plan;
 use super::readings::of_user;
 use super::tally::{Tally, latencies, record};
-use crate::client::Client;
 
 /// Between two questions.
 pub(super) const EVERY: Duration = Duration::from_millis(20);

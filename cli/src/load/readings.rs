@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use client::Client;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::plan::Plan;
-use crate::client::Client;
 use crate::outcome::Failure;
+use crate::rows::items;
 
 /// Between two looks for what is not visible yet.
 const LOOK: Duration = Duration::from_millis(50);
@@ -16,8 +18,9 @@ pub(super) const PAGE: u32 = 500;
 /// How many readings each of a user's devices is known to have sent.
 pub(super) async fn of_user(client: &Client, plan: &Plan, user: u32) -> Result<Vec<u32>, Failure> {
     // A list, because it is no error that a device has not been heard of yet.
-    let query = [("user_id", Some(plan.user_id(user))), ("limit", Some(PAGE.to_string()))];
-    let known = client.list("/api/v1/devices", &query).await?;
+    let query = [("user_id", plan.user_id(user)), ("limit", PAGE.to_string())];
+    let page: Value = client.get("/api/v1/devices").query(&query).send().await?.body;
+    let known = items(&page, "items");
     let count = |device| {
         let id = plan.device_id(device);
         let found = known.iter().find(|known| known["device_id"] == id.as_str());

@@ -168,7 +168,7 @@ async fn keys(State(api): State<Arc<Api>>) -> Response {
 }
 
 fn tokens(api: &Api, signed_in: &SignedIn) -> Result<Response, Problem> {
-    let failed = |error: crate::tokens::Unsigned| Problem::internal(&error);
+    let failed = |error: crate::tokens::SigningError| Problem::internal(&error);
     let body = SignedInTokens {
         access_token: api.keys.access_token(signed_in, api.access_token_ttl).map_err(failed)?,
         token_type: "bearer",
