@@ -10,6 +10,7 @@ mod retry;
 mod runner;
 mod schema;
 mod status;
+mod wait;
 
 pub mod alerts;
 pub mod documents;
@@ -28,6 +29,7 @@ pub use rebuild::{Difference, Phase, Purpose, Rebuild, RebuildError, Rebuilt, St
 pub use runner::{BATCH_EVENTS, Progress};
 pub use schema::{create_schemas, outdated, prepare};
 pub use status::{STALLED_AFTER, State, Status, statuses};
+pub use wait::{WaitError, Waiter};
 
 use eventstore::{EventStore, Feed};
 use futures::FutureExt;

@@ -19,7 +19,7 @@ use super::caller::Operator;
 use super::extract::Path;
 use super::page;
 use super::problem::Problem;
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, tags};
 
 /// The projection that answers here.
@@ -78,7 +78,7 @@ async fn trace(
     headers: HeaderMap,
     Path(position): Path<i64>,
 ) -> Result<Response, Problem> {
-    let shown = api.wait.query(PROJECTION, &headers).await?;
+    let shown = wait::query(&api.wait, PROJECTION, &headers).await?;
     let events = api.store.at_positions(&[Position(position)]).await?;
     let event = events.first().ok_or_else(|| Problem::not_found("event"))?;
     let around = event.metadata().map_err(|error| Problem::internal(&error))?;

@@ -17,7 +17,7 @@ use super::caller::Operator;
 use super::extract::Query;
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::Problem;
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, tags};
 
 /// The projection that answers here.
@@ -133,7 +133,7 @@ async fn samples(
     headers: HeaderMap,
     Query(query): Query<SamplesQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
     let filter = Filter { host: query.host.map(Into::into), from: query.from, to: query.to };
     let rows = host::samples(api.store.pool(), &filter, after, query.limit.into()).await?;

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use ::projections::Waiter;
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
 use commands::Handlers;
@@ -49,7 +50,6 @@ use crate::bridge::Accounting;
 use crate::host_metrics;
 use crate::tokens::Keys;
 pub use projections::Rebuilds;
-pub use wait::Waiter;
 
 /// Groups of routes in the document.
 mod tags {

@@ -24,7 +24,7 @@ use super::extract::{self, Query, RawJson};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::{Fault, Problem};
 use super::receipt::{Answer, OpenAsked};
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, bucket, tags};
 
 /// The projection that answers here.
@@ -266,7 +266,7 @@ async fn stats(
     headers: HeaderMap,
     Query(query): Query<StatsQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let limit = query.limit;
     let rows = page_views::stats(api.store.pool(), &query.asked(Utc::now())?).await?;
     page::full(&uri, rows, limit, position, Stats::place)

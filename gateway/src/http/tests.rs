@@ -7,6 +7,7 @@ use std::time::Duration;
 use commands::Handlers;
 use domain::Role;
 use eventstore::{EventStore, Feed};
+use projections::Waiter;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Api, Limits, Rebuilds, Waiter, document, router};
+use super::{Api, Limits, Rebuilds, document, router};
 use crate::tokens::make_key;
 
 fn described() -> Value {

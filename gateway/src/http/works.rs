@@ -20,7 +20,7 @@ use super::extract::{Json, Path, Query};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::Problem;
 use super::receipt::{Answer, Asked, CommandHeaders};
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, tags};
 use crate::work_code::work_code;
 
@@ -121,7 +121,7 @@ async fn list(
     headers: HeaderMap,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let limit = query.limit;
     let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
     let filter = query.filter()?;
@@ -158,7 +158,7 @@ async fn get(
     headers: HeaderMap,
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let row = works::get(api.store.pool(), id).await?;
     let row = row.ok_or_else(|| Problem::not_found("work"))?;
     let version = row.version;

@@ -20,7 +20,7 @@ use super::super::extract::{Path, RawJson, malformed};
 use super::super::page;
 use super::super::problem::{Fault, Problem};
 use super::super::receipt::{Answer, Asked, CommandHeaders};
-use super::super::wait::QueryHeaders;
+use super::super::wait::{self, QueryHeaders};
 use super::super::{Api, tags};
 use super::PROJECTION;
 
@@ -207,7 +207,7 @@ async fn configure_all(
 }
 
 async fn shown(api: &Api, headers: &HeaderMap, scope: &Scope) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, headers).await?;
     let (version, config) = configured(api.store.pool(), scope).await?.unwrap_or_default();
     let Config { temperature_max, rules } = config;
     Ok(page::one(Shown { temperature_max, rules, version }, Some(version), position))

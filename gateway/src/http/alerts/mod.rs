@@ -27,7 +27,7 @@ use super::extract::{Path, Query};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::Problem;
 use super::receipt::{Answer, Asked, CommandHeaders};
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, tags};
 use config::Rule;
 
@@ -84,7 +84,7 @@ async fn list(
     headers: HeaderMap,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let (limit, before) = (query.limit, query.cursor.as_ref().map(Cursor::read).transpose()?);
     let filter = query.filter()?;
     let own = (!caller.sees_all()).then_some(caller.subject);
@@ -136,7 +136,7 @@ async fn get(
     headers: HeaderMap,
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let row = visible(&api, &caller, id).await?;
     let version = row.version;
     Ok(page::one(row, Some(version), position))
@@ -220,7 +220,7 @@ async fn explanation(
     headers: HeaderMap,
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let row = visible(&api, &caller, id).await?;
     let first = api.store.read_stream(&alert_stream(id), Version::NONE, 1).await?;
     let raised = match first.first().map(RawEvent::event::<Event>).transpose() {

@@ -28,7 +28,7 @@ use super::extract::{Path, Query, RawJson, malformed};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::{Fault, Problem};
 use super::receipt::{Answer, Asked, CommandHeaders};
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, tags};
 
 /// The projection that answers here.
@@ -187,7 +187,7 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let owner = owner(caller.user()?);
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
     let rows = documents::list(api.store.pool(), owner, after, query.limit.into()).await?;
     let bytes: usize = rows.iter().map(|row| row.data.get().len()).sum();
@@ -209,7 +209,7 @@ async fn get(
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
     let owner = owner(caller.user()?);
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let row = documents::get(api.store.pool(), id, owner).await?;
     let row = row.ok_or_else(|| Problem::not_found("document"))?;
     Ok(page::one(row, Some(1), position))

@@ -18,7 +18,7 @@ use super::super::extract::{Path, Query, RawJson};
 use super::super::page;
 use super::super::problem::Problem;
 use super::super::receipt::{Answer, Asked, CommandHeaders};
-use super::super::wait::QueryHeaders;
+use super::super::wait::{self, QueryHeaders};
 use super::super::{Api, tags};
 use super::{PROJECTION, body, now};
 
@@ -111,7 +111,7 @@ pub(in super::super) async fn get(
     Path(name): Path<SchemaName>,
     Query(query): Query<VersionQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let version = query.version.map(i64::from);
     let row = documents::schema(api.store.pool(), name.as_str(), version).await?;
     let row = row.ok_or_else(|| Problem::not_found("schema"))?;

@@ -24,7 +24,7 @@ use super::extract::{Json, Path, Query};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::Problem;
 use super::receipt::{Answer, Asked, CommandHeaders};
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, tags};
 
 /// The projection that answers here.
@@ -172,7 +172,7 @@ async fn list(
     let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
     let customer_id = (!actor.sees_all()).then_some(actor.id);
     let filter = OrderFilter { customer_id, status: query.status };
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let pool = api.store.pool();
     let rows = projections::orders::orders(pool, &filter, after, query.limit.into()).await?;
     page::full(&uri, rows, query.limit, position, |last| (last.created_at, last.id))
@@ -191,7 +191,7 @@ async fn get(
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
     let actor = caller.user()?;
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let row = projections::orders::order(api.store.pool(), id).await?;
     let row = row.filter(|row| row.customer_id == actor.id || actor.sees_all());
     let row = row.ok_or_else(|| Problem::not_found("order"))?;

@@ -23,7 +23,7 @@ use super::super::page::{self, Cursor, Limit, Page};
 use super::super::problem::Problem;
 use super::super::receipt::{Answer, Asked, CommandHeaders};
 use super::super::text::Text;
-use super::super::wait::QueryHeaders;
+use super::super::wait::{self, QueryHeaders};
 use super::super::{Api, tags};
 
 /// The projection that answers here.
@@ -117,7 +117,7 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let rows = projections::orders::products(api.store.pool(), after, query.limit.into()).await?;
     page::full(&uri, rows, query.limit, position, |last| (last.sku.clone(), last.id))
 }
@@ -133,7 +133,7 @@ async fn get(
     headers: HeaderMap,
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let row = projections::orders::product(api.store.pool(), id).await?;
     let row = row.ok_or_else(|| Problem::not_found("product"))?;
     let version = row.version;

@@ -25,7 +25,7 @@ use super::extract::{Json, Path, Query};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::Problem;
 use super::receipt::{Answer, Asked, CommandHeaders};
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, tags};
 
 /// The projection that answers here, for tasks too.
@@ -151,7 +151,7 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let viewer = viewer(&caller)?;
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let ListQuery { archived, limit, cursor } = query;
     let after = cursor.as_ref().map(Cursor::read).transpose()?;
     let rows = project::list(api.store.pool(), viewer, archived, after, limit.into()).await?;
@@ -171,7 +171,7 @@ async fn get(
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
     let viewer = viewer(&caller)?;
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let row = project::get(api.store.pool(), viewer, id).await?;
     let row = row.ok_or_else(|| Problem::not_found("project"))?;
     let version = row.version;

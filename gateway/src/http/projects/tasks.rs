@@ -21,7 +21,7 @@ use super::super::extract::{Json, Path, Query};
 use super::super::page::{self, Cursor, Limit, Page};
 use super::super::problem::Problem;
 use super::super::receipt::{Answer, Asked, CommandHeaders};
-use super::super::wait::QueryHeaders;
+use super::super::wait::{self, QueryHeaders};
 use super::super::{Api, tags};
 use super::{PROJECTION, now, present, repeated, to_micros, viewer};
 
@@ -145,7 +145,7 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let viewer = viewer(&caller)?;
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let ListQuery { project_id, assignee_id, status, limit, cursor } = query;
     let filter = Filter { project_id, assignee_id, status };
     let after = cursor.as_ref().map(Cursor::read).transpose()?;
@@ -165,7 +165,7 @@ async fn get(
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
     let viewer = viewer(&caller)?;
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let row = task::get(api.store.pool(), viewer, id).await?;
     let row = row.ok_or_else(|| Problem::not_found("task"))?;
     let version = row.version;

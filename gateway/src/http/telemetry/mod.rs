@@ -27,7 +27,7 @@ use super::extract::{Path, Query, RawJson};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::Problem;
 use super::receipt::{Asked, POSITION};
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, tags};
 
 /// The projection that answers here.
@@ -201,7 +201,7 @@ async fn devices(
     headers: HeaderMap,
     Query(query): Query<DevicesQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let after = query.cursor.map(|cursor| cursor.read()).transpose()?;
     let (user_id, device_id) = after.unwrap_or_default();
     let after = DeviceCursor { user_id, device_id };
@@ -234,7 +234,7 @@ async fn device(
     headers: HeaderMap,
     Path((user_id, device_id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let device = telemetry::device(api.store.pool(), &user_id, &device_id).await?;
     let device = device.filter(|_| caller.sees(&user_id));
     let device = device.ok_or_else(|| Problem::not_found("device"))?;

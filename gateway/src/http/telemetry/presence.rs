@@ -21,7 +21,7 @@ use super::super::page;
 use super::super::problem::Problem;
 use super::super::receipt::{Answer, Asked, CommandHeaders};
 use super::super::tags;
-use super::super::wait::QueryHeaders;
+use super::super::wait::{self, QueryHeaders};
 use super::PROJECTION;
 use crate::config::Span;
 
@@ -123,7 +123,7 @@ pub(super) async fn get(
     if !caller.sees(user_id.as_str()) {
         return Err(Problem::not_found("user"));
     }
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let setting = setting(api.store.pool(), user_id.as_str()).await?;
     let version = setting.map(|(_, version)| version.0);
     let inactive_after = setting.and_then(|(span, _)| span).map(|span| Span(span).to_string());

@@ -28,7 +28,7 @@ use super::extract::{Json, Path, Query};
 use super::page::{self, Cursor, Limit, Page};
 use super::problem::Problem;
 use super::receipt::{Answer, Asked, CommandHeaders, OpenAsked};
-use super::wait::QueryHeaders;
+use super::wait::{self, QueryHeaders};
 use super::{Api, tags};
 
 /// The projection that answers here.
@@ -162,7 +162,7 @@ async fn list(
     _: Admin,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
     let rows = users::list(api.store.pool(), after, query.limit.into()).await?;
     page::full(&uri, rows, query.limit, position, |last| (last.created_at, last.id))
@@ -186,7 +186,7 @@ async fn get(
     if !caller.user()?.may_act_for(id) {
         return Err(nobody());
     }
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     let row = users::get(api.store.pool(), id).await?.ok_or_else(nobody)?;
     let version = row.version;
     Ok(page::one(row, Some(version), position))

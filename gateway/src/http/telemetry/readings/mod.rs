@@ -18,7 +18,7 @@ use super::super::extract::{Path, Query};
 use super::super::page::{self, Cursor, Limit};
 use super::super::problem::Problem;
 use super::super::receipt::POSITION;
-use super::super::wait::QueryHeaders;
+use super::super::wait::{self, QueryHeaders};
 use super::super::{Api, bucket, tags};
 use super::PROJECTION;
 
@@ -96,7 +96,7 @@ pub(super) async fn list(
     Path((user_id, device_id)): Path<(String, String)>,
     Query(query): Query<ReadingsQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = wait::query(&api.wait, PROJECTION, &headers).await?;
     if !caller.sees(&user_id) {
         return Err(Problem::not_found("device"));
     }
