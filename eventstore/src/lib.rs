@@ -15,6 +15,7 @@ mod copy;
 mod migrate;
 mod raw;
 mod error;
+mod traceparent;
 pub mod otel;
 
 pub use append::appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
