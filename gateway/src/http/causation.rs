@@ -1,22 +1,11 @@
 //! The causation tree of an event: what caused it, and what it caused, across contexts.
 
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
-use projections::Projection;
 use projections::trace::{Trace as Causation, Traced, together};
-use serde::Serialize;
 use std::collections::HashMap;
-use utoipa::ToSchema;
-use utoipa_axum::routes;
-use uuid::Uuid;
 
-use super::api::{Api, Routes};
-use super::caller::Operator;
-use super::extract::Path;
-use super::problem::Problem;
-use super::query_context::{QueryContext, QueryHeaders};
-use super::{page, tags};
+use super::prelude::*;
 
 /// Most events of a causation tree that are shown.
 const MAX_EVENTS: i64 = 500;

@@ -4,20 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, Uri, header};
-use axum::response::Response;
 use eventsourcing::{Position, StreamId, Version};
 use eventstore::{Filter, RawEvent};
-use serde::Deserialize;
-use utoipa::IntoParams;
-use utoipa_axum::routes;
 
-use super::api::{Api, Routes};
-use super::caller::Operator;
 use super::event_view::EventRow;
-use super::extract::{Path, Query};
-use super::page::{self, Limit, Page};
-use super::problem::Problem;
-use super::{headers, sse, state_at, tags};
+use super::prelude::*;
+use super::{headers, sse, state_at};
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(feed)).routes(routes!(listen)).routes(routes!(stream))

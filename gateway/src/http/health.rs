@@ -9,13 +9,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use serde::Serialize;
-use utoipa::ToSchema;
-use utoipa_axum::routes;
 
-use super::api::{Api, Routes};
-use super::problem::Problem;
-use super::tags;
+use super::prelude::*;
 
 /// Longest wait for Postgres; a database that takes longer is not ready.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -4,22 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::host::{HostName, Storage};
-use projections::Projection;
 use projections::host::{self, Filter, Host, Row};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
 
-use super::api::{Api, Routes};
-use super::caller::Operator;
-use super::extract::Query;
-use super::page::{self, Cursor, Limit, Page};
-use super::problem::Problem;
-use super::query_context::{QueryContext, QueryHeaders};
-use super::tags;
+use super::prelude::*;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(users)).routes(routes!(storage)).routes(routes!(samples))

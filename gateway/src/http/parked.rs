@@ -5,24 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
 use eventstore::parked::{self, Decision};
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
 
-use super::api::{Api, Routes};
-use super::caller::Operator;
 use super::event_view::EventRow;
-use super::extract::{Json, Path, Query};
-use super::page::{self, Page, PageQuery};
-use super::problem::Problem;
+use super::headers;
+use super::prelude::*;
 use super::text::Text;
-use super::{headers, tags};
 
 /// Time between two checks whether the consumer has executed a request.
 const POLL: Duration = Duration::from_millis(50);

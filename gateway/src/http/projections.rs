@@ -5,17 +5,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::header;
+use axum::response::IntoResponse;
 use projections::{Rebuild, RebuildError, Status};
-use utoipa_axum::routes;
 
-use super::api::{Api, Routes};
-use super::caller::Operator;
-use super::extract::Path;
-use super::page::Page;
-use super::problem::Problem;
-use super::tags;
+use super::prelude::*;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(rebuild))

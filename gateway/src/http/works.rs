@@ -3,28 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{OriginalUri, State};
-use axum::http::StatusCode;
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::works::{Command, stream};
 use eventsourcing::Version;
-use projections::Projection;
 use projections::works::{self, Filter, Row, Works};
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use uuid::Uuid;
 
-use super::api::{Api, Routes};
-use super::command_context::{CommandContext, CommandHeaders};
 use super::event_view::EventRow;
 use super::events::{self, StreamQuery};
-use super::extract::{Json, Path, Query};
-use super::page::{self, Cursor, Limit, Page};
-use super::problem::Problem;
-use super::query_context::{QueryContext, QueryHeaders};
-use super::receipt::StoredResponse;
-use super::tags;
+use super::prelude::*;
 use crate::work_code::work_code;
 
 pub(super) fn routes() -> Routes {

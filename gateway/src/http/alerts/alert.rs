@@ -1,24 +1,11 @@
 //! Alerts: list, show and acknowledge them.
 
-use axum::response::Response;
 use domain::alerts::alert::Command;
 use domain::alerts::{Severity, alert_stream};
-use projections::Projection;
 use projections::alerts::{self, Alerts, Filter, Row};
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
-use super::super::api::Api;
-use super::super::caller::Caller;
 use super::super::clock::now;
-use super::super::command_context::{CommandContext, CommandHeaders};
-use super::super::extract::{Path, Query};
-use super::super::page::{self, Cursor, Limit, Page};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::prelude::*;
 use super::config::SeverityName;
 
 /// State of an alert.

@@ -1,23 +1,14 @@
 //! Alert rules: those of one user, and those that apply to all users.
 
-use axum::response::Response;
 use domain::alerts::{Command, Config, Fault as RuleFault, Scope, rules_stream};
 use domain::telemetry::UserId;
 use futures::TryFutureExt;
-use projections::Projection;
 use projections::alerts::{Alerts, configured};
-use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use utoipa::ToSchema;
 
-use super::super::caller::{Caller, Operator};
-use super::super::command_context::{CommandContext, CommandHeaders};
-use super::super::extract::{Path, RawJson, malformed};
-use super::super::problem::{Fault, Problem};
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::extract::{RawJson, malformed};
+use super::super::prelude::*;
 
 /// A rule over readings. `key` and `operator` are required, and for most operators `threshold`.
 #[derive(Debug, ToSchema)]

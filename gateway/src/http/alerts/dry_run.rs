@@ -4,23 +4,17 @@ use std::sync::Arc;
 
 use axum::Json as JsonResponse;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
 use commands::alerts::{DryRun, Fired, Tried, dry_run as run_rules};
 use domain::alerts::Config;
 use domain::alerts::alert::Event;
 use domain::telemetry::{DeviceId, DeviceRef, UserId, device_stream};
 use projections::telemetry::{DeviceCursor, devices};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
-use super::super::api::Api;
-use super::super::caller::Caller;
-use super::super::extract::Json;
-use super::super::problem::Problem;
-use super::super::tags;
+use super::super::prelude::*;
 use super::config::{Rule, invalid};
 use super::explanation::ReadingStep;
 

@@ -1,25 +1,15 @@
 //! Why an alert was raised: its rule, and the readings that breached it.
 
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use commands::alerts::explained;
 use domain::alerts::alert::{Event, Raised};
 use domain::alerts::{Step, alert_stream};
 use eventsourcing::Version;
 use eventstore::RawEvent;
-use projections::Projection;
 use projections::alerts::Alerts;
-use serde::Serialize;
 use serde_json::Value;
-use utoipa::ToSchema;
-use uuid::Uuid;
 
-use super::super::api::Api;
-use super::super::caller::Caller;
-use super::super::extract::Path;
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::{page, tags};
+use super::super::prelude::*;
 use super::alert::visible;
 use super::config::Rule;
 

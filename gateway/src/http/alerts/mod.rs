@@ -5,9 +5,7 @@ mod config;
 mod dry_run;
 mod explanation;
 
-use utoipa_axum::routes;
-
-use super::api::Routes;
+use super::prelude::*;
 
 pub(super) use config::SentConfig;
 

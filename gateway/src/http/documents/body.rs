@@ -1,12 +1,11 @@
 //! Bodies of documents and schemas, and the problems of invalid ones.
 
-use axum::http::StatusCode;
 use commands::documents::Invalid;
 use domain::documents::Body;
 use serde_json::value::RawValue;
 
 use super::super::extract::malformed;
-use super::super::problem::{Fault, Problem};
+use super::super::prelude::*;
 
 /// Parses a JSON object of at most `max_bytes`.
 pub(super) fn parse(bytes: &[u8], max_bytes: usize) -> Result<Body, Problem> {

@@ -1,28 +1,16 @@
 //! Documents: record, list and show them. A document is returned exactly as it was sent.
 
-use axum::http::StatusCode;
-use axum::response::Response;
 use commands::Done;
 use commands::documents::Invalid;
 use domain::Actor;
 use domain::documents::document::Command;
 use domain::documents::{Body, SchemaName, SchemaRef, document_stream};
 use eventsourcing::Version;
-use projections::Projection;
 use projections::documents::{self, Against, Documents, PAGE_BYTES, Row};
-use serde::Deserialize;
-use utoipa::IntoParams;
-use uuid::Uuid;
 
-use super::super::caller::Caller;
 use super::super::clock::now;
-use super::super::command_context::{CommandContext, CommandHeaders};
-use super::super::extract::{Path, Query, RawJson};
-use super::super::page::{self, Page, PageQuery};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::extract::RawJson;
+use super::super::prelude::*;
 use super::body;
 
 /// Largest document, in bytes.

@@ -4,9 +4,7 @@ mod body;
 mod document;
 mod schema;
 
-use utoipa_axum::routes;
-
-use super::api::Routes;
+use super::prelude::*;
 
 pub(super) fn routes() -> Routes {
     Routes::new()

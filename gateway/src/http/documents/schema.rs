@@ -1,24 +1,14 @@
 //! Schemas of documents: register one under a name, and show its versions.
 
-use axum::http::StatusCode;
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::documents::schema::Command;
 use domain::documents::{Body, SchemaName};
 use eventsourcing::Version;
-use projections::Projection;
 use projections::documents::{self, Documents, SchemaRow};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
-use super::super::caller::Operator;
 use super::super::clock::now;
-use super::super::command_context::{CommandContext, CommandHeaders};
-use super::super::extract::{Path, Query, RawJson};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::extract::RawJson;
+use super::super::prelude::*;
 use super::body;
 
 /// Largest schema, in bytes.

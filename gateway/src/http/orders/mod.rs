@@ -3,9 +3,7 @@
 mod order;
 mod product;
 
-use utoipa_axum::routes;
-
-use super::api::Routes;
+use super::prelude::*;
 
 pub(super) fn routes() -> Routes {
     Routes::new()

@@ -1,27 +1,14 @@
 //! Orders: place one, list and show them, cancel or ship one.
 
-use axum::http::StatusCode;
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use commands::orders::{NotPriced, priced};
 use domain::orders::order::{Command, Placed};
 use domain::orders::order_stream;
 use eventsourcing::Version;
 use futures::TryFutureExt;
-use projections::Projection;
 use projections::orders::{HistoryEntry, Item, OrderFilter, OrderList, OrderRow};
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
-use super::super::caller::{Caller, Operator};
-use super::super::command_context::{CommandContext, CommandHeaders};
-use super::super::extract::{Json, Path, Query};
-use super::super::page::{self, Cursor, Limit, Page};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::prelude::*;
 
 /// Most items of an order.
 const MAX_ITEMS: usize = 100;

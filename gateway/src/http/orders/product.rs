@@ -1,26 +1,13 @@
 //! Products and their stock: add, list, show and change products, receive or correct stock.
 
-use axum::http::StatusCode;
-use axum::response::Response;
 use chrono::Utc;
 use commands::orders::{add_product, move_stock};
 use domain::orders::product::{Command, Sku};
 use domain::orders::{Currency, Price, product_stream, stock_item};
 use eventsourcing::Version;
-use projections::Projection;
 use projections::orders::{ProductRow, Stock, StockLevel};
-use serde::Deserialize;
-use utoipa::ToSchema;
-use uuid::Uuid;
 
-use super::super::caller::Operator;
-use super::super::command_context::{CommandContext, CommandHeaders};
-use super::super::extract::{Json, Path, Query};
-use super::super::page::{self, Page, PageQuery};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::prelude::*;
 use super::super::text::Text;
 
 /// Most pieces received or corrected at once.

@@ -3,9 +3,7 @@
 mod record;
 mod stats;
 
-use utoipa_axum::routes;
-
-use super::api::Routes;
+use super::prelude::*;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(stats::stats))

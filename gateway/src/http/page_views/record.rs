@@ -1,26 +1,21 @@
 //! Recording page views.
 
-use axum::http::StatusCode;
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use commands::Done;
 use domain::page_views::{Event, PageView, stream};
 use eventsourcing::Version;
 use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
-use projections::Projection;
 use projections::page_views::PageViews;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use utoipa::PartialSchema;
 use utoipa::openapi::{ArrayBuilder, OneOfBuilder, Ref, RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 
 use super::super::clock::now;
 use super::super::command_context::OpenCommandContext;
 use super::super::extract::{self, RawJson};
-use super::super::problem::{Fault, INVALID_BODY, Problem};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::prelude::*;
+use super::super::problem::INVALID_BODY;
 
 /// `Location` of recorded views: where they are summarized.
 const STATS: &str = "/api/v1/page-views/stats";

@@ -1,17 +1,10 @@
 //! Numbers of page views and sessions, by page.
 
-use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
-use projections::Projection;
 use projections::page_views::{self, Asked, PageViews, Place, Stats};
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
 
-use super::super::extract::Query;
-use super::super::page::{self, Cursor, Limit, Page};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::{bucket, tags};
+use super::super::bucket;
+use super::super::prelude::*;
 
 /// Range of a query without `from`, in hours.
 const DEFAULT_HOURS: i64 = 24;

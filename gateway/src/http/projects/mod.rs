@@ -4,9 +4,7 @@ mod project;
 mod task;
 mod viewer;
 
-use utoipa_axum::routes;
-
-use super::api::Routes;
+use super::prelude::*;
 
 pub(super) fn routes() -> Routes {
     Routes::new()

@@ -1,26 +1,14 @@
 //! Projects: create, list, show, change and archive them, add and remove members.
 
-use axum::http::StatusCode;
-use axum::response::Response;
 use domain::projects::project::{Act, Command};
 use domain::projects::{Change, Description, Name};
 use eventsourcing::Version;
-use projections::Projection;
 use projections::projects::Projects;
 use projections::projects::project::{self, Row};
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
-use super::super::caller::Caller;
 use super::super::clock::now;
-use super::super::command_context::{CommandContext, CommandHeaders};
-use super::super::extract::{Json, Path, Query, not_null};
-use super::super::page::{self, Cursor, Limit, Page};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::extract::not_null;
+use super::super::prelude::*;
 use super::viewer::viewer;
 
 /// A new project.

@@ -1,27 +1,15 @@
 //! Tasks: create, list, show, change, move, assign and delete them.
 
-use axum::http::StatusCode;
-use axum::response::Response;
 use chrono::{DateTime, Datelike, Utc};
 use domain::projects::task::{self as decider, Act};
 use domain::projects::{Change, Description, Name, Status};
 use eventsourcing::Version;
-use projections::Projection;
 use projections::projects::Projects;
 use projections::projects::task::{self, Filter, Row, status_schema};
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
-use super::super::caller::Caller;
 use super::super::clock::{now, to_micros};
-use super::super::command_context::{CommandContext, CommandHeaders};
-use super::super::extract::{Json, Path, Query, not_null};
-use super::super::page::{self, Cursor, Limit, Page};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::extract::not_null;
+use super::super::prelude::*;
 use super::viewer::viewer;
 
 /// When a task is due: RFC 3339, years 0 to 9999, stored to the microsecond.

@@ -3,8 +3,7 @@
 use domain::Role;
 use projections::projects::Viewer;
 
-use super::super::caller::Caller;
-use super::super::problem::Problem;
+use super::super::prelude::*;
 
 /// Operators and administrators see all projects, users those they own or are a member of.
 pub(super) fn viewer(caller: &Caller) -> Result<Viewer, Problem> {

@@ -1,18 +1,9 @@
 //! Devices: list and show them, each with its latest reading.
 
-use axum::response::Response;
 use futures::TryFutureExt;
-use projections::Projection;
 use projections::telemetry::{self, Device, DeviceCursor, Telemetry};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
-use super::super::caller::Caller;
-use super::super::extract::{Path, Query};
-use super::super::page::{self, Cursor, Limit, Page};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::tags;
+use super::super::prelude::*;
 
 /// Which devices.
 #[derive(Debug, Deserialize, IntoParams)]

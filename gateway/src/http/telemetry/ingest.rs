@@ -1,27 +1,18 @@
 //! Recording readings that programs send over HTTP.
 
 use axum::Json;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use chrono::Utc;
 use domain::telemetry::{Batch, Event, InvalidReading, Reading, device_stream};
 use eventsourcing::{Metadata, Position};
 use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
 use futures::future::join_all;
-use projections::Projection;
 use projections::telemetry::Telemetry;
-use serde::Serialize;
 use serde_json::Value;
-use utoipa::ToSchema;
-use uuid::Uuid;
 
-use super::super::api::Api;
-use super::super::caller::Caller;
-use super::super::command_context::CommandContext;
 use super::super::extract::RawJson;
 use super::super::headers::POSITION;
-use super::super::page::Page;
-use super::super::problem::Problem;
-use super::super::tags;
+use super::super::prelude::*;
 
 /// A reading as it is sent. All further members are stored, too.
 #[derive(Debug, ToSchema)]

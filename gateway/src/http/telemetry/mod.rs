@@ -5,9 +5,7 @@ mod ingest;
 mod presence;
 mod readings;
 
-use utoipa_axum::routes;
-
-use super::api::Routes;
+use super::prelude::*;
 
 pub(super) fn routes() -> Routes {
     Routes::new()

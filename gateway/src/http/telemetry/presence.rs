@@ -1,25 +1,16 @@
 //! Presence settings: how long a user's devices may send nothing before they count as offline.
 
-use axum::response::Response;
 use domain::telemetry::UserId;
 use domain::telemetry::presence::{Command, InactiveAfter, stream};
-use projections::Projection;
 use projections::telemetry::{Telemetry, setting};
 use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize};
+use utoipa::PartialSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 
-use super::super::caller::Caller;
-use super::super::command_context::{CommandContext, CommandHeaders};
-use super::super::extract::{Json, Path};
-use super::super::page;
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
 use crate::config::Span;
+
+use super::super::prelude::*;
 
 /// The presence setting of a user's devices.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use commands::Envelope;
 use commands::users::{Password, Plain, Registration};
@@ -13,23 +11,13 @@ use domain::users::user::{Command, stream};
 use domain::users::{EmailAddress, FullName, Personal};
 use eventsourcing::Version;
 use eventstore::AppendError;
-use projections::Projection;
 use projections::users::{self, RoleName, Row, Users};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::ToSchema;
-use uuid::Uuid;
 
-use super::super::api::Api;
-use super::super::caller::{Admin, Caller};
+use super::super::caller::Admin;
 use super::super::clock::now;
-use super::super::command_context::{CommandContext, CommandHeaders, OpenCommandContext};
-use super::super::extract::{Json, Path, Query};
-use super::super::page::{self, Page, PageQuery};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::receipt::StoredResponse;
-use super::super::tags;
+use super::super::command_context::OpenCommandContext;
+use super::super::prelude::*;
 
 /// A new user.
 #[derive(Debug, Deserialize, ToSchema)]

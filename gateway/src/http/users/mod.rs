@@ -3,9 +3,7 @@
 mod account;
 mod sign_in;
 
-use utoipa_axum::routes;
-
-use super::api::Routes;
+use super::prelude::*;
 
 pub(super) fn routes() -> Routes {
     Routes::new()

@@ -5,19 +5,14 @@ use std::sync::Arc;
 
 use axum::Json as Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse;
 use commands::users::{Plain, SignedIn};
 use eventsourcing::Metadata;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use super::super::api::Api;
-use super::super::caller::Caller;
-use super::super::extract::{Form, Json};
-use super::super::problem::Problem;
+use super::super::extract::Form;
+use super::super::prelude::*;
 use super::super::request_trace::RequestTrace;
-use super::super::tags;
 use crate::tokens::{JwkSet, REFRESH_MAX_CHARS};
 
 /// The password grant of OAuth 2 (RFC 6749, 4.3).

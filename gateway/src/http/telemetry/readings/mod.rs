@@ -1,24 +1,17 @@
 //! Readings of one device: single readings or time buckets, as JSON or CSV.
 
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::telemetry::Reading;
 use eventsourcing::Position;
-use projections::Projection;
 use projections::telemetry::{self, Bucket, Range, ReadingRow, Telemetry};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::{IntoParams, ToSchema};
 
-use super::super::api::Api;
-use super::super::caller::Caller;
-use super::super::extract::{Path, Query};
+use super::super::bucket;
 use super::super::headers::POSITION;
-use super::super::page::{self, Cursor, Limit, Next};
-use super::super::problem::Problem;
-use super::super::query_context::{QueryContext, QueryHeaders};
-use super::super::{bucket, tags};
+use super::super::page::Next;
+use super::super::prelude::*;
 
 /// Rows of one bucket that a page may hold beyond its limit: a page ends between buckets, never
 /// within one. One row per field.
