@@ -83,7 +83,7 @@ pub(super) fn channels() -> Vec<Channel> {
             "users/{user_id}/config",
             RECEIVE,
             "Replaces all alert rules of a user, like `PUT /api/v1/users/{user_id}/config`",
-            reference(&SentConfig::name()),
+            json!({"allOf": [reference(&SentConfig::name())]}),
             json!({"temperature_max": 80.0, "rules": [
                 {"key": "battery", "operator": "<", "threshold": 20.0,
                     "message": "Critical Battery Level!"}]}),
