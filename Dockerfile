@@ -1,4 +1,5 @@
-# The executable and nothing else, as an ordinary user. Built by `docker compose up --build`.
+# An image with the executable only, which runs as an unprivileged user. `docker compose up --build`
+# builds it.
 FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src

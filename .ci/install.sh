@@ -1,13 +1,12 @@
 #!/bin/sh
-# Installs what this machine lacks to build and run Tributary, from the system's own packages:
-# the servers Postgres, nats-server and Mosquitto, the MQTT command line client, a C compiler, curl;
-# Python with its virtual environments and Node with npm, for the examples of docs/subscribe.md.
-# Nothing is started, now or at boot: `tributary dev` and the tests start private servers themselves.
-# Does nothing, in a moment, when everything is there. Exits 1, and says what is missing,
-# where it cannot install.
+# Installs what is missing to build, run and test Tributary, from the system's packages: Postgres,
+# nats-server, Mosquitto with its command line clients, a C compiler and curl; Python with venv and
+# Node with npm, for the examples of docs/subscribe.md. It starts no server, now or at boot:
+# `tributary dev` and the tests start private servers. Exits 1 and lists what is still missing if it
+# cannot install something; exits at once if nothing is missing.
 set -u
 
-# Where packages put programs that the search path may not name (as devservers/src/programs.rs).
+# Directories of installed programs that PATH may lack, as in devservers/src/programs.rs.
 PATH="$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/opt/homebrew/bin:/opt/homebrew/sbin"
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -22,14 +21,14 @@ have_postgres() {
     return 1
 }
 
-# aws-lc-sys brings prepared sources for these; elsewhere it needs cmake to build.
+# aws-lc-sys ships generated sources for these; other targets need cmake.
 needs_cmake() {
     case "$(uname -m)" in x86_64 | aarch64 | arm64) return 1 ;; esac
 }
 
 have_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
-# The names by which missing things go below.
+# Prints the names of missing programs, as used below.
 missing() {
     have_postgres || echo postgres
     have nats-server || echo nats-server
@@ -43,7 +42,8 @@ missing() {
     if needs_cmake && ! have cmake; then echo cmake; fi
 }
 
-# The package of each, by system. Alpine's busybox has a `setpriv` that knows no death signals.
+# Prints the packages of a program, by package manager. The `setpriv` of Alpine's busybox does not
+# support parent-death signals.
 package() {
     case "$1:$2" in
         apt:postgres | brew:postgres | apk:postgres) echo postgresql ;;
@@ -68,7 +68,7 @@ as_root() {
     elif [ -t 0 ]; then
         sudo "$@"
     else
-        sudo -n "$@" # Nobody there to type a password.
+        sudo -n "$@" # No terminal for a password.
     fi
 }
 
@@ -76,14 +76,14 @@ may_install() {
     [ "$1" = brew ] || [ "$(id -u)" = 0 ] || { have sudo && { [ -t 0 ] || sudo -n true; }; } 2>/dev/null
 }
 
-# Debian starts a server when it is installed, and creates a Postgres cluster for it to serve. Two
-# files say no. Each is written only where there is none, and is gone again when this script ends.
+# Debian starts servers on installation and creates a Postgres cluster. Two files prevent this. Each
+# is written only if it does not exist, and removed when this script ends.
 policy=/usr/sbin/policy-rc.d
 cluster=/etc/postgresql-common/createcluster.conf
 wrote_policy=''
 wrote_cluster=''
 
-stay_quiet() {
+forbid_start() {
     if [ ! -e "$policy" ]; then
         wrote_policy=yes
         as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"
@@ -94,9 +94,9 @@ stay_quiet() {
     fi
 }
 
-be_as_before() {
+restore_policy() {
     [ -z "$wrote_policy" ] || as_root rm -f "$policy"
-    # What the package would have put there.
+    # The file that the package installs by default.
     [ -z "$wrote_cluster" ] || as_root sh -c \
         "cp /usr/share/postgresql-common/createcluster.conf $cluster 2>/dev/null || rm -f $cluster"
     wrote_policy=''
@@ -109,23 +109,23 @@ apt_install() {
 }
 
 install_with_apt() {
-    trap be_as_before EXIT
+    trap restore_policy EXIT
     trap 'exit 1' INT TERM
-    stay_quiet
-    as_root apt-get update -qq || echo "install: apt-get update failed: trying what it knew" >&2
-    # All or nothing: when the system has no such package, the others must still come.
+    forbid_start
+    as_root apt-get update -qq || echo "install: apt-get update failed; continuing with the cached package lists" >&2
+    # One unknown package fails the whole call, so install one by one after a failure.
     apt_install "$@" || for name in "$@"; do apt_install "$name"; done
-    # Nor at the next boot, if it was us who brought them.
+    # Do not start them at boot either, if this script installed them.
     for service in mosquitto nats-server; do
         case " $* " in *" $service "*)
             if have systemctl; then as_root systemctl disable --quiet "$service" 2>/dev/null; fi
             ;;
         esac
     done
-    be_as_before
+    restore_policy
 }
 
-# One by one: a package that does not exist (nats-server, on some) must not stop the others.
+# Installs one by one: an unknown package (nats-server on some systems) must not stop the others.
 one_by_one() {
     installer=$1
     shift
@@ -133,7 +133,7 @@ one_by_one() {
         case $installer in
             dnf) as_root dnf install -q -y "$name" ;;
             apk) as_root apk add -q "$name" ;;
-            brew) brew install -q "$name" ;; # As the user: brew refuses to be root.
+            brew) brew install -q "$name" ;; # brew refuses to run as root.
         esac
     done
 }
@@ -147,13 +147,13 @@ if [ -n "$absent" ]; then
         esac
     done
     packages=$(for name in $absent; do package "$system" "$name"; done | tr '\n' ' ')
-    # Unquoted below, so that the names are separate words.
+    # Unquoted below: one word per package.
     # shellcheck disable=SC2086
     case $system in
         none) ;;
         *)
             if ! may_install "$system"; then
-                echo "install: only root may install: $packages" >&2
+                echo "install: root privileges are required to install: $packages" >&2
             else
                 echo "install: installing $packages" >&2
                 case $system in
@@ -171,16 +171,16 @@ if [ -n "$absent" ]; then
     for name in $absent; do
         case $name in
             postgres) echo "  postgres: the server (postgres, initdb), version 15 or newer" ;;
-            nats-server) echo "  nats-server: github.com/nats-io/nats-server/releases, into the PATH" ;;
+            nats-server) echo "  nats-server: put a release of github.com/nats-io/nats-server into the PATH" ;;
             mosquitto-clients) echo "  mosquitto-clients: mosquitto_pub" ;;
             python) echo "  python: python3, with its modules venv and ensurepip" ;;
             compiler) echo "  compiler: cc, of gcc or clang; on macOS: xcode-select --install" ;;
         esac
     done >&2
-    echo "Install by hand what is named here, then run this again." >&2
+    echo "Install these by hand, then run this again." >&2
     exit 1
 fi
 if ! have cargo; then
-    echo "install: cargo is missing: https://rustup.rs says how to get it" >&2
+    echo "install: cargo is missing: install it from https://rustup.rs" >&2
     exit 1
 fi

@@ -44,7 +44,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     };
     let settings = Settings { host, every: every.0, hello };
     let options = broker.options(&settings.client_id());
-    let mut signals = Signals::take()?;
+    let mut signals = Signals::register()?;
     let shutdown = CancellationToken::new();
     let mut running = std::pin::pin!(host_agent::run(settings, options, shutdown.clone()));
     tokio::select! {
@@ -54,6 +54,6 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     tracing::info!("ending; once more ends at once");
     shutdown.cancel();
     let mut outcome = Ok(());
-    signals.unless_insisted(async { outcome = running.await }).await;
+    signals.finish_or_abort(async { outcome = running.await }).await;
     outcome.map_err(|error| anyhow::Error::from(error).into())
 }

@@ -1,4 +1,4 @@
-//! Which events, and writing them: what `tail` and `replay` have in common.
+//! EventFilter events, and writing them: what `tail` and `replay` have in common.
 
 use std::io::{self, Write};
 
@@ -9,9 +9,9 @@ use eventstore::{EventStore, Filter, RawEvent, Unavailable};
 use super::outcome::Failure;
 use gateway::http::event_view;
 
-/// Which events.
+/// EventFilter events.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Which {
+pub(super) struct EventFilter {
     /// Only those of this context; several are separated by commas
     #[arg(long, value_name = "CONTEXT", value_delimiter = ',')]
     context: Vec<String>,
@@ -23,7 +23,7 @@ pub(super) struct Which {
     stream: Option<String>,
 }
 
-impl Which {
+impl EventFilter {
     pub(super) fn filter(&self) -> Result<Filter, Failure> {
         let mut filter = Filter { event_types: self.event_type.clone(), ..Filter::default() };
         for name in &self.context {
@@ -40,7 +40,7 @@ impl Which {
 }
 
 /// The log is not reachable, or does not answer as it should.
-pub(super) fn away(Unavailable(error): Unavailable) -> Failure {
+pub(super) fn unavailable(Unavailable(error): Unavailable) -> Failure {
     error.into()
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn before(
     let (mut earlier, mut later) = (0, head.0 + 1);
     while later - earlier > 1 {
         let middle = earlier + (later - earlier) / 2;
-        let found = store.at_positions(&[Position(middle)]).await.map_err(away)?;
+        let found = store.at_positions(&[Position(middle)]).await.map_err(unavailable)?;
         match found.first() {
             Some(event) if event.recorded_at >= time => later = middle,
             _ => earlier = middle,

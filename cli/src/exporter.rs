@@ -1,4 +1,4 @@
-//! Spans of `eventstore::traced` on their way to an `OpenTelemetry` collector. What the collector
+//! Spans of `eventstore::otel_span` on their way to an `OpenTelemetry` collector. What the collector
 //! does not take in time is dropped; nobody waits for it.
 
 use std::time::Duration;

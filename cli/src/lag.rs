@@ -22,7 +22,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let pool = eventstore::pool(args.database.options()?, 1);
     let shutdown = CancellationToken::new();
     let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
-    let statuses = projections::statuses(&store, &gateway::readers()).await;
+    let statuses = projections::statuses(&store, &gateway::consumer_names()).await;
     shutdown.cancel();
     let statuses = statuses?;
     if args.json {

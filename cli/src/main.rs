@@ -36,6 +36,8 @@ mod config;
 mod openapi;
 mod asyncapi;
 mod completions;
+#[cfg(test)]
+mod pinned;
 
 use std::process::ExitCode;
 

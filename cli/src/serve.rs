@@ -26,22 +26,22 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     if !mistakes.is_empty() {
         return Err(Failure::usage(mistakes));
     }
-    let signals = Signals::take()?;
+    let signals = Signals::register()?;
     let app = App::start(args.config, &roles).await?;
     if let Some(address) = app.address() {
         tracing::info!(%address, "serving HTTP");
     }
-    until_told(app, signals).await
+    run_until_signal(app, signals).await
 }
 
 /// Lets `app` run until a signal, or until one of its roles fails; then ends it.
-pub(super) async fn until_told(mut app: App, mut signals: Signals) -> Result<(), Failure> {
+pub(super) async fn run_until_signal(mut app: App, mut signals: Signals) -> Result<(), Failure> {
     let failed = tokio::select! {
         () = signals.next() => None,
         error = app.ended() => Some(error),
     };
     tracing::info!("ending; once more ends at once");
-    signals.unless_insisted(app.stop()).await;
+    signals.finish_or_abort(app.stop()).await;
     match failed {
         None => Ok(()),
         Some(error) => Err(error.into()),

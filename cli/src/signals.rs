@@ -11,7 +11,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Takes the signals over; from now on they end nothing by themselves.
-    pub(super) fn take() -> anyhow::Result<Self> {
+    pub(super) fn register() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -27,7 +27,7 @@ impl Signals {
     }
 
     /// Finishes `work`; a further signal ends the process at once.
-    pub(super) async fn unless_insisted(&mut self, work: impl Future<Output = ()>) {
+    pub(super) async fn finish_or_abort(&mut self, work: impl Future<Output = ()>) {
         tokio::select! {
             () = work => {}
             () = self.next() => {

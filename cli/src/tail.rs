@@ -9,7 +9,7 @@ use eventstore::{EventStore, Feed};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::events::{self, Which, away};
+use super::events::{self, EventFilter, unavailable};
 use super::outcome::Failure;
 use super::output;
 use gateway::config::Database;
@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(0..))]
     after: Option<i64>,
     #[command(flatten)]
-    which: Which,
+    events: EventFilter,
     /// End after so many events
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
@@ -39,11 +39,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let filter = args.which.filter()?;
+    let filter = args.events.filter()?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let pool = eventstore::pool(args.database.options()?, CONNECTIONS);
     let store = EventStore::open(pool, &tasks, shutdown.clone());
-    let head = store.head().await.map_err(away)?;
+    let head = store.head().await.map_err(unavailable)?;
     let feed = Feed::start(store, None, &tasks, shutdown.clone());
     let mut subscription = feed.subscribe(args.after.map_or(head, Position), filter);
     let json = args.json || !io::stdout().is_terminal();

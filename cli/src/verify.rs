@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use chrono::DateTime;
 use clap::builder::PossibleValuesParser;
 use eventsourcing::{Position, StreamId, Version};
-use eventstore::{EventStore, Finding, Link, RawEvent, Walk};
+use eventstore::{ChainVerifier, EventStore, Finding, HashedEvent, RawEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use projections::Purpose;
 use serde::Serialize;
@@ -19,15 +19,15 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::events::away;
+use super::events::unavailable;
 use super::outcome::Failure;
 use super::{output, rebuild};
 use gateway::config::ServerUrl;
 
 /// Events read at once.
 const PAGE: i64 = 2_000;
-/// Findings that are told one by one; of more there is only the number.
-const TOLD: usize = 100;
+/// Findings that are reported one by one; of more there is only the number.
+const REPORTED: usize = 100;
 /// Models built anew at a time.
 const MODELS_AT_ONCE: u8 = 2;
 
@@ -77,34 +77,34 @@ struct Report {
     projections: Option<Vec<rebuild::Outcome>>,
 }
 
-/// Keeps what is found, as much as can be told.
+/// Keeps what is found, as much as can be reported.
 #[derive(Debug, Default)]
 struct Findings {
     count: usize,
-    told: Vec<Finding>,
+    reported: Vec<Finding>,
 }
 
 impl Findings {
     fn add(&mut self, finding: impl IntoIterator<Item = Finding>) {
         for finding in finding {
             self.count += 1;
-            if self.told.len() < TOLD {
-                self.told.push(finding);
+            if self.reported.len() < REPORTED {
+                self.reported.push(finding);
             }
         }
     }
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let (mut walk, mut findings) = (Walk::default(), Findings::default());
+    let (mut walk, mut findings) = (ChainVerifier::default(), Findings::default());
     let mut models = None;
     match (&args.dump, &args.database_url) {
-        (Some(file), _) => dumped(file, &mut walk, &mut findings)?,
+        (Some(file), _) => verify_dump(file, &mut walk, &mut findings)?,
         (None, Some(url)) => {
             let options = url.expose().parse::<PgConnectOptions>()?;
-            live(options.clone(), &mut walk, &mut findings).await?;
+            verify_log(options.clone(), &mut walk, &mut findings).await?;
             models = match args.projections {
-                Some(names) => Some(compared(options, names).await?),
+                Some(names) => Some(compare(options, names).await?),
                 None => None,
             };
         }
@@ -115,7 +115,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     for byte in hash {
         write!(hex, "{byte:02x}").map_err(anyhow::Error::from)?;
     }
-    let Findings { count, told } = findings;
+    let Findings { count, reported } = findings;
     let log = if count == 0 {
         Ok(())
     } else {
@@ -132,7 +132,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         position,
         hash: hex,
         count,
-        findings: told,
+        findings: reported,
         projections: models.as_ref().map(rebuild::outcomes),
     };
     if args.json {
@@ -145,16 +145,16 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         output::line(&format!("{place}{}", finding.what));
     }
     if let Some(models) = &models {
-        rebuild::show(models);
+        rebuild::print(models);
     }
     verdict
 }
 
 /// The models of these names, all if there are none, beside what the log says they should be.
-async fn compared(
+async fn compare(
     options: PgConnectOptions,
     mut names: Vec<String>,
-) -> Result<rebuild::Ended, Failure> {
+) -> Result<rebuild::Results, Failure> {
     if names.is_empty() {
         names = projections::names().into_iter().map(str::to_owned).collect();
     }
@@ -170,26 +170,26 @@ fn bar(length: i64) -> ProgressBar {
 }
 
 /// The log of a database, up to where it ends now.
-async fn live(
+async fn verify_log(
     options: PgConnectOptions,
-    walk: &mut Walk,
+    walk: &mut ChainVerifier,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let store =
         EventStore::open(eventstore::pool(options, 1), &TaskTracker::new(), shutdown.clone());
-    let (head, hash) = store.end().await.map_err(away)?;
+    let (head, hash) = store.head_and_hash().await.map_err(unavailable)?;
     let bar = bar(head.0);
     'log: while walk.at().0 < head {
-        let links = store.links(walk.at().0, PAGE).await.map_err(away)?;
+        let links = store.hashed_events(walk.at().0, PAGE).await.map_err(unavailable)?;
         if links.is_empty() {
             break;
         }
         for link in links {
             if link.event.position > head {
-                break 'log; // Appended since; or there is a gap before it, which is told below.
+                break 'log; // Appended since; or there is a gap before it, which is reported below.
             }
-            findings.add(walk.step(link));
+            findings.add(walk.check(link));
         }
         bar.set_position(walk.at().0.0.unsigned_abs());
     }
@@ -202,13 +202,17 @@ async fn live(
         let what = "the end of the log is said to have another hash than its last event".into();
         findings.add([Finding { position: Some(position.0), what }]);
     }
-    findings.add(store.find_loose_ends().await.map_err(away)?);
+    findings.add(store.find_dangling_references().await.map_err(unavailable)?);
     shutdown.cancel();
     Ok(())
 }
 
 /// A dump, line by line.
-fn dumped(file: &Path, walk: &mut Walk, findings: &mut Findings) -> Result<(), Failure> {
+fn verify_dump(
+    file: &Path,
+    walk: &mut ChainVerifier,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
     let open = File::open(file).with_context(|| file.display().to_string())?;
     let size = open.metadata().map_err(anyhow::Error::from)?.len();
     let bar = bar(i64::try_from(size).unwrap_or(i64::MAX));
@@ -216,7 +220,7 @@ fn dumped(file: &Path, walk: &mut Walk, findings: &mut Findings) -> Result<(), F
         let line = line.map_err(anyhow::Error::from)?;
         let link = link(&line)
             .with_context(|| format!("line {} is not one of a dump: see --help", number + 1))?;
-        findings.add(walk.step(link));
+        findings.add(walk.check(link));
         bar.inc(line.len() as u64 + 1);
     }
     bar.finish_and_clear();
@@ -224,7 +228,7 @@ fn dumped(file: &Path, walk: &mut Walk, findings: &mut Findings) -> Result<(), F
 }
 
 /// A line of a dump, in the text format of Postgres' COPY.
-fn link(line: &str) -> anyhow::Result<Link> {
+fn link(line: &str) -> anyhow::Result<HashedEvent> {
     let fields = line.split('\t').map(unescape).collect::<Option<Vec<_>>>();
     let fields = fields.context("an escape that COPY does not write")?;
     let Ok([position, id, stream, version, event_type, schema, data, metadata, micros, hash]) =
@@ -235,7 +239,7 @@ fn link(line: &str) -> anyhow::Result<Link> {
     let digits = hash.strip_prefix("\\x").context("no hash")?;
     let byte = |at: usize| digits.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
     let hash = (0..digits.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>();
-    Ok(Link {
+    Ok(HashedEvent {
         event: RawEvent {
             position: Position(position.parse()?),
             id: id.parse()?,
@@ -270,4 +274,26 @@ fn unescape(field: &str) -> Option<String> {
         });
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_the_printed_json_never_change() {
+        let report = Report {
+            ok: false,
+            events: 1,
+            position: 2,
+            hash: "h".into(),
+            count: 3,
+            findings: Vec::new(),
+            projections: Some(Vec::new()),
+        };
+        assert_eq!(
+            serde_json::to_string(&report).unwrap(),
+            r#"{"ok":false,"events":1,"position":2,"hash":"h","count":3,"findings":[],"projections":[]}"#
+        );
+    }
 }

@@ -111,7 +111,7 @@ async fn produce(args: Produce) -> Result<(), Failure> {
     let client = async_nats::connect(servers).await.map_err(Failure::not_reachable)?;
     let jetstream = jetstream::new(client);
     intake::ensure_stream(&jetstream).await?;
-    let mut signals = Signals::take()?;
+    let mut signals = Signals::register()?;
     let mut ticks = tokio::time::interval(args.every.0.max(Duration::from_millis(1)));
     let mut sent = 0;
     while args.count.is_none_or(|count| sent < count) {

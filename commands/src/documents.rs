@@ -24,9 +24,9 @@ const MAX_DETAIL: usize = 300;
 const CACHED_SCHEMAS: usize = 64;
 /// Schemas compiled and documents held against one at the same time. A schema that takes for ever,
 /// as one whose references fan out can, takes one of these with it and nothing else.
-const TURNS: usize = 4;
-/// Longest wait for a turn.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MAX_CONCURRENT: usize = 4;
+/// Longest wait for a permit.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest compiled pattern, and largest table made while matching it, in bytes.
 const PATTERN_BYTES: usize = 4 * 1024 * 1024;
 
@@ -40,7 +40,7 @@ pub struct Fault {
 
 /// Why a document or a schema does not hold.
 #[derive(Debug, thiserror::Error)]
-pub enum Invalid {
+pub enum SchemaError {
     #[error("there is no schema {0}")]
     UnknownSchema(SchemaName),
     #[error("the document is not valid against the schema")]
@@ -50,9 +50,9 @@ pub enum Invalid {
     #[error("too many documents are being held against schemas")]
     Busy,
     #[error("the validation ended abruptly")]
-    Abrupt(#[from] JoinError),
+    Panicked(#[from] JoinError),
     #[error(transparent)]
-    Log(#[from] LoadError),
+    Load(#[from] LoadError),
 }
 
 /// The registered schemas.
@@ -60,7 +60,7 @@ pub enum Invalid {
 pub struct Schemas {
     handler: Handler<Schema>,
     compiled: Cache<SchemaRef, Arc<Validator>>,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Schemas {
@@ -68,14 +68,14 @@ impl Schemas {
         Self {
             handler: Handler::new(store),
             compiled: Cache::new(CACHED_SCHEMAS),
-            turns: Arc::new(Semaphore::new(TURNS)),
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
         }
     }
 
     /// Whether documents could be held against `schema`.
-    pub async fn check(&self, schema: &Body) -> Result<(), Invalid> {
+    pub async fn check(&self, schema: &Body) -> Result<(), SchemaError> {
         let schema = schema.clone();
-        self.in_turn(move || compile(&schema).map(drop)).await?.map_err(Invalid::Schema)
+        self.run_blocking(move || compile(&schema).map(drop)).await?.map_err(SchemaError::Schema)
     }
 
     /// How many versions of a schema there are, and that of its stream.
@@ -95,40 +95,44 @@ impl Schemas {
     }
 
     /// Holds `document` against the latest version of a schema, and says which one that is.
-    pub async fn hold(&self, name: &SchemaName, document: &Body) -> Result<SchemaRef, Invalid> {
+    pub async fn validate(
+        &self,
+        name: &SchemaName,
+        document: &Body,
+    ) -> Result<SchemaRef, SchemaError> {
         let loaded = self.handler.load(&schema_stream(name)).await?;
         let Schema::Registered { version, schema } = loaded.state else {
-            return Err(Invalid::UnknownSchema(name.clone()));
+            return Err(SchemaError::UnknownSchema(name.clone()));
         };
         let known = SchemaRef { name: name.clone(), version };
         let (compiled, document) = (self.compiled.get(&known), document.clone());
-        let verdict = self.in_turn(move || {
+        let verdict = self.run_blocking(move || {
             let validator = match compiled {
                 Some(validator) => validator,
-                None => Arc::new(compile(&schema).map_err(Invalid::Schema)?),
+                None => Arc::new(compile(&schema).map_err(SchemaError::Schema)?),
             };
-            let document = parse(&document).map_err(Invalid::Document)?;
+            let document = parse(&document).map_err(SchemaError::Document)?;
             let faults = faults(validator.iter_errors(&document));
-            if faults.is_empty() { Ok(validator) } else { Err(Invalid::Document(faults)) }
+            if faults.is_empty() { Ok(validator) } else { Err(SchemaError::Document(faults)) }
         });
         let validator = verdict.await??;
         self.compiled.insert(known.clone(), validator);
         Ok(known)
     }
 
-    /// Does `work` on a thread of its own, when it is its turn. Who stops waiting for the end does
-    /// not give the turn back: the thread does, when it is done.
-    async fn in_turn<T: Send + 'static>(
+    /// Does `work` on a thread of its own, when it is its permit. Who stops waiting for the end does
+    /// not give the permit back: the thread does, when it is done.
+    async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Invalid> {
-        let turn = Arc::clone(&self.turns).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else {
-            return Err(Invalid::Busy);
+    ) -> Result<T, SchemaError> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        let Ok(Ok(permit)) = tokio::time::timeout(QUEUE_TIMEOUT, permit).await else {
+            return Err(SchemaError::Busy);
         };
         let done = spawn_blocking(move || {
             let done = work();
-            drop(turn);
+            drop(permit);
             done
         });
         Ok(done.await?)
@@ -140,7 +144,7 @@ impl Schemas {
 fn compile(schema: &Body) -> Result<Validator, Vec<Fault>> {
     let schema = parse(schema)?;
     let meta = jsonschema::meta::validator_for(&schema)
-        .map_err(|error| vec![Fault { pointer: "/$schema".into(), detail: short(&error) }])?;
+        .map_err(|error| vec![Fault { pointer: "/$schema".into(), detail: truncated(&error) }])?;
     let wrong = faults(meta.iter_errors(&schema));
     if !wrong.is_empty() {
         return Err(wrong);
@@ -166,10 +170,10 @@ fn faults<'a>(errors: impl Iterator<Item = ValidationError<'a>>) -> Vec<Fault> {
 }
 
 fn fault(error: &ValidationError<'_>) -> Fault {
-    Fault { pointer: error.instance_path().as_str().to_owned(), detail: short(error) }
+    Fault { pointer: error.instance_path().as_str().to_owned(), detail: truncated(error) }
 }
 
-fn short(error: &ValidationError<'_>) -> String {
+fn truncated(error: &ValidationError<'_>) -> String {
     let text = error.to_string();
     match text.char_indices().nth(MAX_DETAIL) {
         Some((end, _)) => format!("{}…", &text[..end]),

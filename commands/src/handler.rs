@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use eventsourcing::{Decider, Kind, Metadata, Position, Reject, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewEvent, NewReceipt, Receipt,
-    StreamAppend, Unavailable, otel, traced,
+    StreamAppend, Unavailable, otel, otel_span,
 };
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
@@ -17,7 +17,7 @@ const CACHED_STREAMS: usize = 16_384;
 /// How often a command is decided anew because others wrote to its stream in between.
 const MAX_ATTEMPTS: usize = 16;
 /// Lines to wait in; streams that share one wait for each other, which only costs time.
-const LINES: usize = 64;
+const STREAM_LOCKS: usize = 64;
 /// Events loaded at once.
 const PAGE_EVENTS: usize = 1_000;
 
@@ -115,7 +115,7 @@ pub struct Handler<D: Decider> {
     cache: Cache<StreamId, Loaded<D>>,
     /// Who met a conflict waits in line here, so that one process does not compete with itself for
     /// a busy stream. Nobody else pays for it.
-    lines: Box<[Mutex<()>]>,
+    stream_locks: Box<[Mutex<()>]>,
 }
 
 impl<D: Decider<Command: Clone>> Handler<D> {
@@ -123,7 +123,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         Self {
             store,
             cache: Cache::new(CACHED_STREAMS),
-            lines: (0..LINES).map(|_| Mutex::default()).collect(),
+            stream_locks: (0..STREAM_LOCKS).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -151,13 +151,13 @@ impl<D: Decider<Command: Clone>> Handler<D> {
     }
 
     fn span(stream: &StreamId, envelope: &Envelope) -> Span {
-        let span = traced!(
+        let span = otel_span!(
             "command",
             otel.name = format_args!("command {}", D::CATEGORY),
             %stream,
             actor = envelope.metadata.actor,
         );
-        otel::follow_if_alone(&span, envelope.metadata.traceparent.as_deref());
+        otel::set_parent_if_root(&span, envelope.metadata.traceparent.as_deref());
         span
     }
 
@@ -177,7 +177,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
     ) -> Result<Done, Error<D::Rejection>> {
         let mut fresh = cached.is_none();
         let mut loaded = cached.unwrap_or_default();
-        let mut in_line = None;
+        let mut lock = None;
         for attempt in 0..MAX_ATTEMPTS {
             if fresh || attempt > 0 {
                 // Events never change: what is remembered is right as far as it goes.
@@ -240,8 +240,8 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                     return Ok(Done { position, version: loaded.version, replayed: None });
                 }
                 Err(AppendError::Conflict { stream: other, .. }) if other == *stream => {
-                    if in_line.is_none() {
-                        in_line = Some(self.line(stream).lock().await);
+                    if lock.is_none() {
+                        lock = Some(self.stream_lock(stream).lock().await);
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -268,10 +268,11 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         }
     }
 
-    fn line(&self, stream: &StreamId) -> &Mutex<()> {
+    fn stream_lock(&self, stream: &StreamId) -> &Mutex<()> {
         let mut hasher = DefaultHasher::new();
         stream.hash(&mut hasher);
-        &self.lines[usize::try_from(hasher.finish() % LINES as u64).unwrap_or_default()]
+        &self.stream_locks
+            [usize::try_from(hasher.finish() % STREAM_LOCKS as u64).unwrap_or_default()]
     }
 
     /// A command sent again may well be refused, because it was accepted the first time: then the

@@ -8,6 +8,8 @@ pub mod orders;
 pub mod users;
 pub mod projects;
 pub mod works;
+#[cfg(test)]
+mod pinned;
 
 pub use handler::{Done, Envelope, Error, Handler, LoadError, Loaded};
 

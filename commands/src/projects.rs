@@ -17,7 +17,7 @@ use crate::handler::{Done, Envelope, Error, Handler};
 /// How often a task's command is decided anew because its project changed in between.
 const MAX_ATTEMPTS: usize = 16;
 /// Lines to wait in; projects that share one wait for each other, which only costs time.
-const LINES: usize = 1024;
+const PROJECT_LOCKS: usize = 1024;
 
 /// Handles the commands of projects and of their tasks.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Projects {
     /// Whoever changes a project writes; a task whose project changed under it reads, together
     /// with others. They take turns: without this, one who changes a project without pause would
     /// keep everybody in this process from its tasks.
-    lines: Box<[RwLock<()>]>,
+    project_locks: Box<[RwLock<()>]>,
 }
 
 impl Projects {
@@ -35,7 +35,7 @@ impl Projects {
         Self {
             handler: Handler::new(store.clone()),
             tasks: Handler::new(store),
-            lines: (0..LINES).map(|_| RwLock::default()).collect(),
+            project_locks: (0..PROJECT_LOCKS).map(|_| RwLock::default()).collect(),
         }
     }
 
@@ -57,7 +57,7 @@ impl Projects {
         envelope: Envelope,
     ) -> Result<Done, Error<Rejection>> {
         let stream = project::stream(id);
-        let _turn = self.line(&stream).write().await;
+        let _lock = self.project_lock(&stream).write().await;
         self.handler.execute(&stream, command, envelope).await
     }
 
@@ -77,7 +77,7 @@ impl Projects {
             }
         };
         let project = project::stream(project_id.ok_or(Error::Rejected(Rejection::TaskNotFound))?);
-        let mut turn = None;
+        let mut lock = None;
         for _ in 0..MAX_ATTEMPTS {
             let loaded = self.handler.load(&project).await?;
             let as_loaded = StreamAppend {
@@ -97,16 +97,17 @@ impl Projects {
                 Err(Error::Conflict(changed)) if changed == project => {}
                 done => return done,
             }
-            if turn.is_none() {
-                turn = Some(self.line(&project).read().await);
+            if lock.is_none() {
+                lock = Some(self.project_lock(&project).read().await);
             }
         }
         Err(Error::Contention(project))
     }
 
-    fn line(&self, project: &StreamId) -> &RwLock<()> {
+    fn project_lock(&self, project: &StreamId) -> &RwLock<()> {
         let mut hasher = DefaultHasher::new();
         project.hash(&mut hasher);
-        &self.lines[usize::try_from(hasher.finish() % LINES as u64).unwrap_or_default()]
+        &self.project_locks
+            [usize::try_from(hasher.finish() % PROJECT_LOCKS as u64).unwrap_or_default()]
     }
 }

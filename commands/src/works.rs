@@ -1,4 +1,4 @@
-//! Doing a work: claim it, add the numbers, say how it went. The only I/O around the decision is
+//! Doing a work: claim it, add the numbers, say how it went. The only I/O metadata the decision is
 //! the adding itself, which takes a thread for a while.
 
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub enum Attempt {
     Completed,
     Failed,
     /// Somebody else has it, or it is finished, or it is not due.
-    NotOurs,
+    NotClaimed,
 }
 
 /// Does works, one at a time for each call of [`Worker::attempt`].
@@ -54,20 +54,20 @@ impl Worker {
         shutdown: &CancellationToken,
     ) -> Result<Attempt, Error<Rejection>> {
         let Options { name, lease, retry, .. } = &self.options;
-        let Some(around) = self.around(id).await? else {
-            return Ok(Attempt::NotOurs);
+        let Some(metadata) = self.work_metadata(id).await? else {
+            return Ok(Attempt::NotClaimed);
         };
         let claim =
             Command::Claim { worker: name.clone(), now: now(), lease: *lease, retry: *retry };
-        if !self.say(id, claim, &around).await? {
-            return Ok(Attempt::NotOurs);
+        if !self.execute(id, claim, &metadata).await? {
+            return Ok(Attempt::NotClaimed);
         }
         let Work::Claimed { attempt, add_up_to, .. } = self.handler.load(&stream(id)).await?.state
         else {
-            return Ok(Attempt::NotOurs); // The claim found the last lease ended, and gave it up.
+            return Ok(Attempt::NotClaimed); // The claim found the last lease ended, and gave it up.
         };
-        if !self.say(id, Command::Start { attempt }, &around).await? {
-            return Ok(Attempt::NotOurs);
+        if !self.execute(id, Command::Start { attempt }, &metadata).await? {
+            return Ok(Attempt::NotClaimed);
         }
         let (outcome, verdict) = match self.add(add_up_to, shutdown).await {
             Ok(result) => (Command::Complete { attempt, result }, Attempt::Completed),
@@ -76,11 +76,11 @@ impl Worker {
                 (fail, Attempt::Failed)
             }
         };
-        Ok(if self.say(id, outcome, &around).await? { verdict } else { Attempt::NotOurs })
+        Ok(if self.execute(id, outcome, &metadata).await? { verdict } else { Attempt::NotClaimed })
     }
 
     /// What goes with all that is said of a work: it follows from the demand.
-    async fn around(&self, id: Uuid) -> Result<Option<Metadata>, Error<Rejection>> {
+    async fn work_metadata(&self, id: Uuid) -> Result<Option<Metadata>, Error<Rejection>> {
         let first = self.store.read_stream(&stream(id), Version::NONE, 1).await?;
         let Some(demanded) = first.first() else {
             return Ok(None);
@@ -95,13 +95,13 @@ impl Worker {
     }
 
     /// False when the decider says that the work has gone on without us.
-    async fn say(
+    async fn execute(
         &self,
         id: Uuid,
         command: Command,
-        around: &Metadata,
+        metadata: &Metadata,
     ) -> Result<bool, Error<Rejection>> {
-        let envelope = Envelope { metadata: around.clone(), ..Envelope::default() };
+        let envelope = Envelope { metadata: metadata.clone(), ..Envelope::default() };
         match self.handler.execute(&stream(id), command, envelope).await {
             Ok(Done { .. }) => Ok(true),
             Err(

@@ -9,6 +9,8 @@ pub mod actor;
 mod span;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod pinned;
 
 pub mod alerts;
 pub mod documents;

@@ -40,13 +40,13 @@ pub struct AnyDecider {
     /// Category of the streams it decides for.
     pub category: &'static str,
     /// The state of a stream without events.
-    pub begin: fn() -> Box<dyn State>,
+    pub initial_state: fn() -> Box<dyn State>,
 }
 
 impl AnyDecider {
     /// `D`, without its type.
     pub const fn of<D: Decider>() -> Self {
-        Self { category: D::CATEGORY, begin: || Box::new(D::default()) }
+        Self { category: D::CATEGORY, initial_state: || Box::new(D::default()) }
     }
 }
 
@@ -55,7 +55,7 @@ pub trait State: Send {
     fn fold(&mut self, event_type: &str, version: i16, data: &str) -> Result<(), CodecError>;
 
     /// As people and programs see it.
-    fn show(&self) -> serde_json::Result<Value>;
+    fn to_json(&self) -> serde_json::Result<Value>;
 }
 
 impl<D: Decider> State for D {
@@ -65,7 +65,7 @@ impl<D: Decider> State for D {
         Ok(())
     }
 
-    fn show(&self) -> serde_json::Result<Value> {
+    fn to_json(&self) -> serde_json::Result<Value> {
         serde_json::to_value(self)
     }
 }

@@ -242,7 +242,7 @@ pub fn decode<E: Event>(
         return untag(event_type, data);
     }
     if schema_version > current {
-        return Err(CodecError::FromTheFuture { event_type: event_type.into(), schema_version });
+        return Err(CodecError::NewerSchema { event_type: event_type.into(), schema_version });
     }
     let mut fields: Map<String, Value> = serde_json::from_str(data).map_err(CodecError::Json)?;
     for from in schema_version..current {
@@ -277,7 +277,7 @@ pub enum CodecError {
     #[error("event type `{0}` is not known to this reader")]
     UnknownType(Box<str>),
     #[error("event type `{event_type}` has schema version {schema_version}, newer than this build")]
-    FromTheFuture { event_type: Box<str>, schema_version: i16 },
+    NewerSchema { event_type: Box<str>, schema_version: i16 },
     #[error("event type `{event_type}` has no upcast from schema version {from}")]
     NoUpcast { event_type: Box<str>, from: i16 },
 }

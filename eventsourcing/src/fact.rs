@@ -5,11 +5,11 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Names a fact after what identifies it: the same fact is the same event, however often it is
-/// delivered. 48 bits of a number that `grows` with time stand in front, so that the log's index
+/// delivered. 48 bits of a number that `ordered_by` with time stand in front, so that the log's index
 /// of ids is written at its end; a hash of `texts` and `numbers` stands behind.
 ///
 /// Ids stand in logs: what goes into one, and in which order, is for ever.
-pub fn id(texts: &[&str], numbers: &[i64], grows: i64) -> Uuid {
+pub fn id(texts: &[&str], numbers: &[i64], ordered_by: i64) -> Uuid {
     let mut hash = Sha256::new();
     for text in texts {
         hash.update((text.len() as u64).to_be_bytes());
@@ -19,7 +19,7 @@ pub fn id(texts: &[&str], numbers: &[i64], grows: i64) -> Uuid {
         hash.update(number.to_be_bytes());
     }
     let mut bytes = [0; 16];
-    bytes[..6].copy_from_slice(&grows.to_be_bytes()[2..]);
+    bytes[..6].copy_from_slice(&ordered_by.to_be_bytes()[2..]);
     bytes[6..].copy_from_slice(&hash.finalize()[..10]);
     Uuid::new_v8(bytes)
 }

@@ -1,73 +1,56 @@
-//! The event store: one Postgres log with gapless, commit-ordered positions, and the NATS
-//! JetStream stream that carries it to whoever listens. It knows no business context.
+//! An event store on Postgres: one log with gapless, commit-ordered positions, and a NATS JetStream
+//! stream that carries it to other processes. It knows no business context.
 //!
-//! - [`EventStore::append`]: one request, judged and committed together with whatever else waits.
-//! - [`EventStore::read`], [`EventStore::read_stream`]: pages of bounded size.
-//! - [`Feed`] and [`Subscription`]: the one way to follow the log.
+//! - [`EventStore`]: an [`Appender`] and a [`LogReader`], for processes that append.
+//! - [`LogReader`]: pages of bounded size, streams and the head, for processes that only read.
+//! - [`Feed`] and [`Subscription`]: follow the log from a position on.
+//! - [`Checkpoint`] and [`parked`]: consumers with a stored position and parked streams.
 //! - [`Relay`]: publishes the log to the bus, in order.
+//!
+//! `examples/bank_account.rs` is a complete program.
 
-mod append;
-mod read;
-mod consume;
-mod bus;
-mod chain;
-mod copy;
-mod migrate;
-mod raw;
 mod error;
+mod raw;
+mod hash_chain;
+mod copy;
+mod pool;
+mod migrate;
+mod epoch;
+mod bus;
+mod read;
+mod append;
+mod event_store;
+mod consume;
 mod traceparent;
 pub mod otel;
+#[cfg(test)]
+mod pinned;
 
-pub use append::appender::{BATCH_BYTES, BATCH_EVENTS, MAX_REQUEST_BYTES};
+pub use append::appender::{Appender, MAX_REQUEST_BYTES};
+pub use append::group_commit::{BATCH_BYTES, BATCH_EVENTS};
+pub use append::outcome::{AppendError, Appended};
 pub use append::receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
-pub use append::{Append, AppendError, Appended, ExpectedVersion, NewEvent, StreamAppend};
-pub use bus::replay::{REPLAY, Retold, retell};
-pub use bus::{Bus, BusError, BusOptions, HEAD_SUBJECT, Heads, STREAM, SUBJECTS};
-pub use chain::{EventHash, link};
+pub use append::request::{Append, ExpectedVersion, NewEvent, StreamAppend};
+pub use bus::connection::{Bus, BusOptions, Heads};
+pub use bus::error::BusError;
+pub use bus::replay::{REPLAY_HEADER, ReplayMessage, replay_message};
+pub use bus::subjects::{HEAD_SUBJECT, STREAM, SUBJECTS};
 pub use consume::checkpoint::Checkpoint;
 pub use consume::head_announcer::announcer;
 pub use consume::relay::{ContextOf, Relay};
 pub use consume::{parked, snapshot};
 pub use copy::CopyRows;
-pub use error::Unavailable;
-pub use migrate::{begin_epoch, migrate, pool, set_application_password};
+pub use epoch::begin_epoch;
+pub use error::{ErrorChain, Unavailable};
+pub use event_store::EventStore;
+pub use hash_chain::{EventHash, event_hash};
+pub use migrate::{migrate, set_application_password};
+pub use pool::pool;
 pub use raw::RawEvent;
 pub use read::feed::{Feed, Source};
+pub use read::filter::Filter;
+pub use read::log_reader::LogReader;
+pub use read::page::{Batch, PAGE_BYTES, Page};
 pub use read::ring_buffer::RING_BYTES;
-pub use read::subscription::{Batch, Subscription};
-pub use read::verify::{Finding, Link, Walk};
-pub use read::{Filter, PAGE_BYTES, Page};
-
-use eventsourcing::Position;
-use sqlx::PgPool;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-/// A handle on the log; clones share the process's one appender.
-#[derive(Debug, Clone)]
-pub struct EventStore {
-    pool: PgPool,
-    appender: append::appender::Handle,
-    committed: watch::Receiver<Position>,
-}
-
-impl EventStore {
-    /// Opens the log and starts the process's appender on `tasks`. It stops taking requests when
-    /// `shutdown` is cancelled, after it has finished those it took.
-    pub fn open(pool: PgPool, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
-        let (appender, committed) = append::appender::spawn(&pool, tasks, shutdown);
-        Self { pool, appender, committed }
-    }
-
-    /// Connections for reading; appends use one of their own.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
-    }
-
-    /// The last position this process committed: a wake-up, not a truth. Other processes commit
-    /// too; [`EventStore::head`] asks the log.
-    pub fn committed(&self) -> watch::Receiver<Position> {
-        self.committed.clone()
-    }
-}
+pub use read::subscription::Subscription;
+pub use read::verify::{ChainVerifier, Finding, HashedEvent};

@@ -1,5 +1,5 @@
-//! Spans for whoever collects traces (OpenTelemetry). They have a target of their own, so that
-//! without an exporter they are never made, and a level that logs do not show.
+//! OpenTelemetry spans. They have a target of their own, so that they are only created when an
+//! exporter is configured, and the level debug, which logs do not show.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,42 +11,42 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use crate::RawEvent;
 pub use crate::traceparent::Traceparent;
 
-/// Target of the spans that are exported.
+/// Target of the exported spans.
 pub const TARGET: &str = "tributary::traced";
-/// Traces one batch of events tells of, at most.
+/// Most traces that one batch of events adds spans to.
 const MAX_TRACES: usize = 100;
 
-/// A span for [`TARGET`], with the fields given.
+/// Creates a span with the target [`otel::TARGET`](crate::otel::TARGET) and the fields given.
 #[macro_export]
-macro_rules! traced {
+macro_rules! otel_span {
     ($name:literal $(, $($fields:tt)*)?) => {
         tracing::debug_span!(target: $crate::otel::TARGET, $name $(, $($fields)*)?)
     };
 }
 
-/// Makes `span` part of the trace that a W3C `traceparent` names. What is none changes nothing.
-pub fn follow(span: &Span, traceparent: &str) {
+/// Makes `span` a child of the span that a W3C `traceparent` names. An invalid one is ignored.
+pub fn set_parent(span: &Span, traceparent: &str) {
     if span.is_disabled() {
         return;
     }
-    if let Some(parent) = read(traceparent) {
+    if let Some(parent) = parse(traceparent) {
         let parent = opentelemetry::Context::new().with_remote_span_context(parent);
-        // Refused only for spans that have begun to tell of themselves, or are not exported.
+        // Fails only for a span that was entered already or is not exported.
         drop(span.set_parent(parent));
     }
 }
 
-/// The same, for a span that nothing around it has made part of a trace.
-pub fn follow_if_alone(span: &Span, traceparent: Option<&str>) {
+/// Does the same as [`set_parent`], unless the current span is exported and hence the parent.
+pub fn set_parent_if_root(span: &Span, traceparent: Option<&str>) {
     if let Some(traceparent) = traceparent
         && !span.is_disabled()
         && Span::current().is_disabled()
     {
-        follow(span, traceparent);
+        set_parent(span, traceparent);
     }
 }
 
-/// What follows from `span` is traced under this `traceparent`; none if it is not exported.
+/// Returns the W3C `traceparent` for what `span` causes; none if the span is not exported.
 pub fn traceparent(span: &Span) -> Option<String> {
     if span.is_disabled() {
         return None;
@@ -58,9 +58,8 @@ pub fn traceparent(span: &Span) -> Option<String> {
     valid.then(|| format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id()))
 }
 
-/// A span in each trace that `events` belong to, a hundred at most. They last until they are
-/// dropped.
-pub fn each(events: &[Arc<RawEvent>], span: impl Fn() -> Span) -> Vec<Span> {
+/// Creates a span in each trace that `events` belong to, at most 100. A span ends when dropped.
+pub fn span_per_trace(events: &[Arc<RawEvent>], span: impl Fn() -> Span) -> Vec<Span> {
     if span().is_disabled() {
         return Vec::new();
     }
@@ -74,13 +73,13 @@ pub fn each(events: &[Arc<RawEvent>], span: impl Fn() -> Span) -> Vec<Span> {
     }
     let within = |traceparent: &String| {
         let span = span();
-        follow(&span, traceparent);
+        set_parent(&span, traceparent);
         span
     };
     known.iter().map(within).collect()
 }
 
-fn read(traceparent: &str) -> Option<SpanContext> {
+fn parse(traceparent: &str) -> Option<SpanContext> {
     let Traceparent { trace_id, span_id, sampled } = Traceparent::parse(traceparent)?;
     let (trace, span) = (TraceId::from(trace_id), SpanId::from(span_id));
     let flags = TraceFlags::default().with_sampled(sampled);
@@ -92,22 +91,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_traceparent_is_read() {
-        let context = read("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+    fn a_traceparent_is_parsed() {
+        let context = parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
         assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(context.span_id().to_string(), "00f067aa0ba902b7");
         assert!(context.is_sampled() && context.is_remote());
         let none = "00-00000000000000000000000000000000-00f067aa0ba902b7-01";
         for text in ["", "00", "00-x-y-z", none] {
-            assert_eq!(read(text), None, "{text}");
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 
     #[test]
-    fn without_an_exporter_nothing_is_made() {
-        let span = traced!("nobody listens");
-        follow(&span, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    fn without_an_exporter_no_span_is_created() {
+        let span = otel_span!("not exported");
+        set_parent(&span, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         assert_eq!(traceparent(&span), None);
-        assert!(each(&[], || traced!("nobody listens")).is_empty());
+        assert!(span_per_trace(&[], || otel_span!("not exported")).is_empty());
     }
 }

@@ -48,9 +48,9 @@ impl App {
         let options = config.database.options()?;
         let pool = eventstore::pool(options, config.database.database_connections);
         let store = EventStore::open(pool, &log.0, log.1.clone());
-        store.forget_old_receipts(&log.0, log.1.clone());
+        store.delete_expired_receipts(&log.0, log.1.clone());
         let bus = Bus::connect(config.bus.nats_url.expose()).await?;
-        let feed = Feed::start(store.clone(), Some(bus.clone()), &log.0, log.1.clone());
+        let feed = Feed::start(&store, Some(bus.clone()), &log.0, log.1.clone());
         eventstore::announcer(&store, bus.clone(), &log.0, log.1.clone());
         let progress = Progress::default();
         let wait = Waiter::start(store.clone(), progress.clone(), &log.0, shutdown.clone());
@@ -102,7 +102,7 @@ impl App {
     }
 
     /// Runs something beside the roles, until they are told to end.
-    pub fn beside<F>(&self, running: impl FnOnce(CancellationToken) -> F)
+    pub fn spawn<F>(&self, running: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {

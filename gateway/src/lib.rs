@@ -14,9 +14,11 @@ pub mod http;
 pub mod parts;
 pub mod roles;
 pub mod app;
+#[cfg(test)]
+mod pinned;
 
 /// Name of everything that follows the log: projections, process managers, and what publishes.
-pub fn readers() -> Vec<&'static str> {
+pub fn consumer_names() -> Vec<&'static str> {
     let others = commands::PROCESS_MANAGERS.into_iter().chain([bridge::ALERTS_OUT, roles::RELAY]);
     projections::names().into_iter().chain(others).collect()
 }

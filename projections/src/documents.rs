@@ -145,13 +145,14 @@ pub struct Row {
     #[schema(value_type = Object)]
     pub data: Box<RawValue>,
     /// What it was found valid against; null if it was held against nothing.
-    pub schema: Option<Against>,
+    pub schema: Option<SchemaVersion>,
     pub created_at: DateTime<Utc>,
 }
 
 /// A version of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Against {
+#[schema(as = Against)]
+pub struct SchemaVersion {
     pub name: String,
     /// Counted from 1.
     pub version: i64,
@@ -166,7 +167,7 @@ impl FromRow<'_, PgRow> for Row {
             id: row.try_get("id")?,
             owner_id: row.try_get("owner_id")?,
             data,
-            schema: name.zip(version).map(|(name, version)| Against { name, version }),
+            schema: name.zip(version).map(|(name, version)| SchemaVersion { name, version }),
             created_at: row.try_get("created_at")?,
         })
     }

@@ -1,8 +1,8 @@
--- Read model of documents. `json`, not `jsonb`: what was handed in is given back to the letter.
+-- Read model of documents. `json`, not `jsonb`: documents are returned verbatim.
 create table document (
     id             uuid        not null constraint document_key primary key,
     owner_id       uuid        not null,
-    schema_name    text collate "C", -- what it was held against; null if nothing
+    schema_name    text collate "C", -- the schema that validated it; null if none
     schema_version bigint,
     data           json        not null,
     created_at     timestamptz not null,

@@ -13,15 +13,17 @@ mod status;
 mod wait;
 
 pub mod alerts;
+pub mod causation;
 pub mod documents;
 pub mod host;
 pub mod orders;
 pub mod page_views;
 pub mod projects;
 pub mod telemetry;
-pub mod trace;
 pub mod users;
 pub mod works;
+#[cfg(test)]
+mod pinned;
 
 pub use eventstore::parked::MAX_ATTEMPTS;
 pub use projection::{ProjectError, Projection};
@@ -49,7 +51,7 @@ macro_rules! for_each_projection {
             $visit::<crate::page_views::PageViews>($($arg),*),
             $visit::<crate::projects::Projects>($($arg),*),
             $visit::<crate::telemetry::Telemetry>($($arg),*),
-            $visit::<crate::trace::Trace>($($arg),*),
+            $visit::<crate::causation::Causation>($($arg),*),
             $visit::<crate::users::Users>($($arg),*),
             $visit::<crate::works::Works>($($arg),*),
         ]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
 use eventstore::parked::{self, MAX_ATTEMPTS, Parked};
-use eventstore::{Checkpoint, EventStore, Feed, Filter, RawEvent, Unavailable, otel, traced};
+use eventstore::{Checkpoint, EventStore, Feed, Filter, RawEvent, Unavailable, otel, otel_span};
 use sqlx::postgres::types::Oid;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::watch;
@@ -137,8 +137,8 @@ async fn follow<P: Projection>(
             }
         };
         let begun = Instant::now();
-        let spans = otel::each(&batch.events, || {
-            traced!("project", otel.name = format_args!("project {}", P::NAME))
+        let spans = otel::span_per_trace(&batch.events, || {
+            otel_span!("project", otel.name = format_args!("project {}", P::NAME))
         });
         if std::mem::take(&mut careful) {
             runner.apply_carefully(&batch.events).await?;

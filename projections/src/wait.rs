@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::runner::Progress;
+use crate::Progress;
 
 /// Time between two polls of the checkpoints.
 const POLL: Duration = Duration::from_millis(5);

@@ -7,14 +7,14 @@ create table work (
     status     text        not null constraint work_status_is_known check (
         status in ('demanded', 'claimed', 'started', 'completed', 'failed', 'given_up')
     ),
-    result     bigint,               -- fits: the sum up to 4,294,967,295 is below 2^63
+    result     bigint,               -- the largest, for 4,294,967,295, is below 2^63
     attempts   integer     not null,
-    worker     text,                 -- who holds or held the lease
+    worker     text,                 -- holder of the last lease
     reason     text,                 -- of the last failure
-    due_at     timestamptz,          -- when it may be claimed; null once it is finished
+    due_at     timestamptz,          -- when it may be claimed; null once finished
     created_at timestamptz not null,
     updated_at timestamptz not null,
-    version    bigint      not null  -- of its stream
+    version    bigint      not null  -- of the work's stream
 ) with (fillfactor = 80);
 
 create index work_due_idx on work (due_at) where due_at is not null;

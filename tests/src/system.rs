@@ -306,7 +306,7 @@ impl System {
             hash = page
                 .events
                 .iter()
-                .fold(hash, |hash, event: &RawEvent| eventstore::link(&hash, event));
+                .fold(hash, |hash, event: &RawEvent| eventstore::event_hash(&hash, event));
             at = page.through;
         }
         ensure!(known == hash, "the chain does not add up");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use chrono::{DateTime, TimeDelta};
-use domain::alerts::{Cause, Config, InForce, Outcome, Reading, Scope, Watch};
+use domain::alerts::{Cause, Config, EffectiveRule, Outcome, Reading, Scope, Watch};
 use eventsourcing::Position;
 use eventsourcing::event::encode;
 use rand::rngs::StdRng;
@@ -47,14 +47,14 @@ fn main() -> Result<()> {
 }
 
 /// Time for each reading, and how many events of alerts follow from all of them.
-fn timed(rules: &[Arc<[InForce]>], readings: &[Seen]) -> Result<(Duration, usize)> {
+fn timed(rules: &[Arc<[EffectiveRule]>], readings: &[Seen]) -> Result<(Duration, usize)> {
     let begun = Instant::now();
     let events = straight(rules, readings).len();
     Ok((begun.elapsed() / u32::try_from(READINGS)?, events))
 }
 
 /// Rules of every kind, several of which look at the same field.
-fn rules() -> Result<Vec<Arc<[InForce]>>> {
+fn rules() -> Result<Vec<Arc<[EffectiveRule]>>> {
     let mut rules = Vec::new();
     for n in 0..RULES {
         let (key, threshold) =
@@ -75,7 +75,7 @@ fn rules() -> Result<Vec<Arc<[InForce]>>> {
     Ok((0..DEVICES)
         .map(|device| {
             let scope = Scope::User("u".into());
-            InForce::select(&[(scope, 1, &config)], &format!("d{device}")).into()
+            EffectiveRule::select(&[(scope, 1, &config)], &format!("d{device}")).into()
         })
         .collect())
 }
@@ -101,17 +101,18 @@ fn readings(tenths: Range<i32>) -> Result<Vec<Seen>> {
     (0..READINGS).map(one).collect()
 }
 
-fn watches(rules: &[Arc<[InForce]>]) -> Vec<Watch> {
-    let watch =
-        |(n, rules): (usize, &Arc<[InForce]>)| Watch::new("u", &format!("d{n}"), Arc::clone(rules));
+fn watches(rules: &[Arc<[EffectiveRule]>]) -> Vec<Watch> {
+    let watch = |(n, rules): (usize, &Arc<[EffectiveRule]>)| {
+        Watch::new("u", &format!("d{n}"), Arc::clone(rules))
+    };
     rules.iter().enumerate().map(watch).collect()
 }
 
-fn straight(rules: &[Arc<[InForce]>], readings: &[Seen]) -> Vec<Outcome> {
+fn straight(rules: &[Arc<[EffectiveRule]>], readings: &[Seen]) -> Vec<Outcome> {
     let mut watches = watches(rules);
     let mut outcomes = Vec::new();
     for (device, cause, reading) in readings {
-        watches[*device].judge(*cause, reading, &mut outcomes);
+        watches[*device].evaluate(*cause, reading, &mut outcomes);
     }
     outcomes
 }
@@ -119,7 +120,7 @@ fn straight(rules: &[Arc<[InForce]>], readings: &[Seen]) -> Vec<Outcome> {
 /// Saves after some batches, and goes back to what was saved after others, as a crash does. The
 /// log takes an event once, by its id.
 fn interrupted(
-    rules: &[Arc<[InForce]>],
+    rules: &[Arc<[EffectiveRule]>],
     readings: &[Seen],
     seed: u64,
 ) -> Result<(Vec<Outcome>, usize)> {
@@ -132,7 +133,7 @@ fn interrupted(
         let end = (next + random.random_range(1..5_000)).min(readings.len());
         let mut outcomes = Vec::new();
         for (device, cause, reading) in &readings[next..end] {
-            watches[*device].judge(*cause, reading, &mut outcomes);
+            watches[*device].evaluate(*cause, reading, &mut outcomes);
         }
         log.extend(outcomes.into_iter().filter(|outcome| ids.insert(outcome.event_id)));
         next = end;

@@ -47,8 +47,8 @@ async fn main() -> Result<()> {
     println!("relay       {:>8.0} msg/s", BACKLOG as f64 / begun.elapsed().as_secs_f64());
 
     eventstore::announcer(&here, bus.clone(), &tasks, shutdown.clone());
-    let own = Feed::start(here.clone(), Some(bus.clone()), &tasks, shutdown.clone());
-    let other = Feed::start(there, Some(bus), &tasks, shutdown.clone());
+    let own = Feed::start(&here, Some(bus.clone()), &tasks, shutdown.clone());
+    let other = Feed::start(&there, Some(bus), &tasks, shutdown.clone());
     for (name, mut head) in [("own commit", own.head()), ("JetStream", other.head())] {
         let mut times = Histogram::<u64>::new(3)?;
         for _ in 0..TIMED {

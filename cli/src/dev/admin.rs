@@ -40,7 +40,7 @@ pub(super) async fn administrator(
     let password: Password = text.parse()?;
     let id = match register_admin(&users, personal, password, "dev").await {
         Err(Error::Email(commands::Error::Rejected(email_claim::Rejection::Taken))) => {
-            users.owner(&email).await?.context("the address is taken by nobody")?
+            users.owner_of(&email).await?.context("the address is taken by nobody")?
         }
         outcome => outcome?,
     };

@@ -2,8 +2,8 @@
 //! the servers end with the process.
 
 mod admin;
+mod banner;
 mod seed;
-mod welcome;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use domain::Role;
 use super::migrate::migrate;
 use super::outcome::Failure;
 use super::output;
-use super::serve::until_told;
+use super::serve::run_until_signal;
 use super::signals::Signals;
 use crate::host_agent;
 use devservers::Servers;
@@ -57,7 +57,7 @@ struct Started {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let mut signals = Signals::take()?;
+    let mut signals = Signals::register()?;
     output::note("starting Postgres, NATS and Mosquitto ...");
     let servers = tokio::select! {
         servers = Servers::start(&args.directory) => servers.map_err(anyhow::Error::from)?,
@@ -88,9 +88,9 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
         url: format!("http://localhost:{}", address.port()).parse().map_err(anyhow::Error::from)?,
         token: token.parse().map_err(anyhow::Error::from)?,
     };
-    welcome::write(&directory, &server, &administrator, &started.config, &started.admin)?;
-    welcome::print(&directory, &server, &started.config);
-    until_told(app, signals).await
+    banner::write(&directory, &server, &administrator, &started.config, &started.admin)?;
+    banner::print(&directory, &server, &started.config);
+    run_until_signal(app, signals).await
 }
 
 /// Samples this machine, as `tributary agent` does.
@@ -98,7 +98,7 @@ fn run_agent(app: &App) -> anyhow::Result<()> {
     let host = host_metrics::name().unwrap_or("localhost".parse()?);
     let settings = host_agent::Settings { host, every: AGENT_EVERY, hello: true };
     let broker = app.parts().config.mqtt.broker.options(&settings.client_id());
-    app.beside(async move |shutdown| {
+    app.spawn(async move |shutdown| {
         if let Err(error) = host_agent::run(settings, broker, shutdown).await {
             tracing::error!(%error, "there is no agent");
         }

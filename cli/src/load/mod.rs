@@ -257,7 +257,7 @@ async fn at_the_end(
 
 /// The first signal ends the schedule, and what was sent is accounted for; the second ends all.
 async fn interrupted<T>(controls: &Controls) -> Result<T, Failure> {
-    let mut signals = Signals::take()?;
+    let mut signals = Signals::register()?;
     signals.next().await;
     controls.stop.cancel();
     output::note("nothing more is due; once more ends at once");

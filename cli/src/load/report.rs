@@ -185,3 +185,46 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_the_printed_json_never_change() {
+        let quantiles = || Quantiles { count: 1, p50: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
+        let report = Report {
+            run: "r".into(),
+            mode: super::super::Mode::Mqtt,
+            devices: 1,
+            rate: 2.0,
+            sums: Sums::default(),
+            visible: 3,
+            resent: 4,
+            refused: 5,
+            to_acknowledged: quantiles(),
+            to_visible: quantiles(),
+            unanswered: 6,
+            end: End {
+                seconds: 1.0,
+                unacknowledged: 2,
+                events_behind: 3,
+                seconds_behind: 4.0,
+                acknowledged_after: 5.0,
+                visible_after: 6.0,
+                cpu_seconds: 7.0,
+            },
+            troubles: BTreeMap::from([("t".into(), 1)]),
+        };
+        let quantiles = r#"{"count":1,"p50":2.0,"p99":3.0,"p99.9":4.0,"max":5.0}"#;
+        let pinned = [
+            r#"{"run":"r","mode":"mqtt","devices":1,"rate":2.0,"due":0,"sent":0,"acknowledged":0,"#,
+            r#""stored":0,"duplicated":0,"lost":0,"unacknowledged":0,"unknown":0,"visible":3,"#,
+            &format!(r#""resent":4,"refused":5,"to_acknowledged":{quantiles},"#),
+            &format!(r#""to_visible":{quantiles},"unanswered":6,"#),
+            r#""end":{"seconds":1.0,"unacknowledged":2,"events_behind":3,"seconds_behind":4.0,"#,
+            r#""acknowledged_after":5.0,"visible_after":6.0,"cpu_seconds":7.0},"troubles":{"t":1}}"#,
+        ];
+        assert_eq!(serde_json::to_string(&report).unwrap(), pinned.concat());
+    }
+}

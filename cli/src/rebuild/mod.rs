@@ -1,7 +1,7 @@
 //! `tributary rebuild`: makes models anew beside those that serve, and puts them in their place.
 
-mod bars;
-mod told;
+mod progress;
+mod report;
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use super::outcome::Failure;
 use super::output;
-use bars::Bars;
 use gateway::config::Database;
-pub(super) use told::{Ended, Outcome, outcomes, show, verdict};
+use progress::Progress;
+pub(super) use report::{Outcome, Results, outcomes, print, verdict};
 
 /// How long the server may take to notice that the rebuild before this one was killed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections a rebuild reads on, besides those it makes for itself.
 const CONNECTIONS_EACH: u32 = 2;
 
@@ -55,13 +55,13 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     names.dedup();
     let purpose = if args.verify { Purpose::ReplaceIfEqual } else { Purpose::Replace };
-    let ended = all(args.database.options()?, &names, purpose, args.parallel).await?;
+    let results = all(args.database.options()?, &names, purpose, args.parallel).await?;
     if args.json {
-        output::json(&outcomes(&ended))?;
+        output::json(&outcomes(&results))?;
     } else {
-        show(&ended);
+        print(&results);
     }
-    verdict(&ended)
+    verdict(&results)
 }
 
 /// Rebuilds each of `names`; one that fails does not stop the others.
@@ -70,27 +70,27 @@ pub(super) async fn all(
     names: &[String],
     purpose: Purpose,
     parallel: u8,
-) -> Result<Ended, Failure> {
+) -> Result<Results, Failure> {
     let connections = CONNECTIONS_EACH * u32::from(parallel);
     let pool = eventstore::pool(database, connections);
     let shutdown = CancellationToken::new();
     let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
-    let bars = Bars::new(names);
+    let progress = Progress::new(names);
     let rebuilds = names.iter().map(|name| {
         let (sender, steps) = watch::channel(projections::Step::default());
-        let shown = bars.show(name, steps);
+        let shown = progress.show(name, steps);
         let store = &store;
         async move {
             // Owns the channel: it closes with the rebuild, and the bar ends with the channel.
             let rebuilding = async move {
-                Rebuild::begin(store, name, PATIENCE).await?.run(purpose, &sender).await
+                Rebuild::begin(store, name, LOCK_TIMEOUT).await?.run(purpose, &sender).await
             };
-            let (ended, ()) = tokio::join!(rebuilding, shown);
-            (name.clone(), ended)
+            let (result, ()) = tokio::join!(rebuilding, shown);
+            (name.clone(), result)
         }
     });
     let rebuilds: Vec<_> = rebuilds.collect();
-    let ended = stream::iter(rebuilds).buffered(parallel.into()).collect().await;
+    let results = stream::iter(rebuilds).buffered(parallel.into()).collect().await;
     shutdown.cancel();
-    Ok(ended)
+    Ok(results)
 }

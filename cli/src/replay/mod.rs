@@ -1,9 +1,9 @@
 //! `tributary replay`: events out of the log, once more, to stdout or to subjects of their own. It
 //! reads and tells; nothing is appended, no model changes, no device hears of it.
 
-mod kept;
 mod pace;
 mod progress;
+mod resume_file;
 mod target;
 
 use std::io;
@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::events::{self, Which, away};
+use super::events::{self, EventFilter, unavailable};
 use super::outcome::Failure;
 use super::output;
 use gateway::config::{Bus, Database};
-use kept::Kept;
 use pace::{Pace, Speed};
 use progress::Progress;
+use resume_file::ResumeFile;
 use target::{Prefix, Target};
 
 /// Events read at once.
@@ -47,7 +47,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME")]
     until: Option<DateTime<Utc>>,
     #[command(flatten)]
-    which: Which,
+    events: EventFilter,
     /// So many events at most
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
@@ -77,13 +77,13 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let filter = args.which.filter()?;
+    let filter = args.events.filter()?;
     let shutdown = CancellationToken::new();
     let pool = eventstore::pool(args.database.options()?, 1);
     let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
-    let kept = args.resume.as_deref().map(Kept::read).transpose()?.flatten();
-    let (after, until) = stretch(&args, &store, kept.as_ref()).await?;
-    let run = kept.map_or_else(|| Uuid::now_v7().to_string(), |kept| kept.run);
+    let saved = args.resume.as_deref().map(ResumeFile::read).transpose()?.flatten();
+    let (after, until) = range(&args, &store, saved.as_ref()).await?;
+    let run = saved.map_or_else(|| Uuid::now_v7().to_string(), |saved| saved.run);
     let mut target = match &args.to_subject {
         Some(prefix) => Target::subject(&args.bus, prefix, &run).await?,
         None if args.dry_run => Target::Nowhere,
@@ -95,7 +95,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     // What was only counted is still to be told.
     let resume = args.resume.as_deref().filter(|_| !args.dry_run);
     let replay = Replay { store: &store, filter, until, limit, run: &run, resume };
-    let ended = replay.tell(pace, &mut target, &mut progress).await;
+    let ended = replay.publish(pace, &mut target, &mut progress).await;
     shutdown.cancel();
     progress.finish(ended.is_ok());
     if args.to_subject.is_some() {
@@ -105,12 +105,12 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// What is to be told: everything after the first position and up to the second.
-async fn stretch(
+async fn range(
     args: &Args,
     store: &EventStore,
-    kept: Option<&Kept>,
+    saved: Option<&ResumeFile>,
 ) -> Result<(Position, Position), Failure> {
-    let head = store.head().await.map_err(away)?;
+    let head = store.head().await.map_err(unavailable)?;
     let mut after = Position(args.from.map_or(0, |from| from - 1));
     let mut until = args.to.map_or(head, |to| head.min(Position(to)));
     if let Some(since) = args.since {
@@ -119,8 +119,8 @@ async fn stretch(
     if let Some(end) = args.until {
         until = until.min(events::before(store, end, head).await?);
     }
-    if let Some(kept) = kept {
-        after = after.max(kept.position);
+    if let Some(saved) = saved {
+        after = after.max(saved.position);
     }
     Ok((after, until))
 }
@@ -138,7 +138,7 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    async fn tell(
+    async fn publish(
         &self,
         mut pace: Pace,
         target: &mut Target<'_>,
@@ -146,30 +146,31 @@ impl Replay<'_> {
     ) -> Result<(), Failure> {
         // At once, so that it is the same run even if it is killed before it has told anything.
         self.settle(target, progress).await?;
-        let mut saved = Instant::now();
+        let mut saved_at = Instant::now();
         let mut at = progress.position();
-        'told: while at < self.until {
-            let page = self.store.read(at, self.until, &self.filter, PAGE).await.map_err(away)?;
+        'events: while at < self.until {
+            let page =
+                self.store.read(at, self.until, &self.filter, PAGE).await.map_err(unavailable)?;
             for event in page.events {
-                if progress.told() == self.limit {
-                    break 'told;
+                if progress.count() == self.limit {
+                    break 'events;
                 }
                 let position = event.position;
                 let now = Instant::now();
                 if let Some(due) = pace.due(event.recorded_at, now) {
                     if due.saturating_duration_since(now) > SAVE_EVERY {
                         self.settle(target, progress).await?;
-                        saved = Instant::now();
+                        saved_at = Instant::now();
                     }
                     tokio::time::sleep_until(due.into()).await;
                 }
-                if !target.tell(event).await? {
-                    break 'told; // Nobody reads any more.
+                if !target.publish(event).await? {
+                    break 'events; // Nobody reads any more.
                 }
-                progress.tell(position);
-                if saved.elapsed() > SAVE_EVERY {
+                progress.sent(position);
+                if saved_at.elapsed() > SAVE_EVERY {
                     self.settle(target, progress).await?;
-                    saved = Instant::now();
+                    saved_at = Instant::now();
                 }
             }
             progress.pass(page.through);
@@ -186,8 +187,8 @@ impl Replay<'_> {
         target.settle().await?;
         progress.settle();
         if let Some(file) = self.resume {
-            let kept = Kept { position: progress.settled(), run: self.run.to_owned() };
-            kept.write(file)?;
+            let saved = ResumeFile { position: progress.settled(), run: self.run.to_owned() };
+            saved.write(file)?;
         }
         Ok(())
     }

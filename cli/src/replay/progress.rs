@@ -15,7 +15,7 @@ pub(super) struct Progress {
     position: Position,
     /// And has arrived.
     settled: Position,
-    told: u64,
+    count: u64,
     bar: ProgressBar,
 }
 
@@ -25,7 +25,7 @@ impl Progress {
         let style =
             ProgressStyle::with_template("{bar:40} {pos}/{len} positions, {msg} told {eta}");
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { begun: Instant::now(), after, position: after, settled: after, told: 0, bar }
+        Self { begun: Instant::now(), after, position: after, settled: after, count: 0, bar }
     }
 
     pub(super) fn position(&self) -> Position {
@@ -36,13 +36,13 @@ impl Progress {
         self.settled
     }
 
-    pub(super) fn told(&self) -> u64 {
-        self.told
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
     /// The event at `position` was told.
-    pub(super) fn tell(&mut self, position: Position) {
-        self.told += 1;
+    pub(super) fn sent(&mut self, position: Position) {
+        self.count += 1;
         self.pass(position);
     }
 
@@ -50,7 +50,7 @@ impl Progress {
     pub(super) fn pass(&mut self, position: Position) {
         self.position = position;
         self.bar.set_position((position.0 - self.after.0).max(0).unsigned_abs());
-        self.bar.set_message(self.told.to_string());
+        self.bar.set_message(self.count.to_string());
     }
 
     /// Everything told has arrived.
@@ -62,11 +62,11 @@ impl Progress {
         self.bar.finish_and_clear();
         let seconds = self.begun.elapsed().as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let rate = self.told as f64 / seconds.max(0.001);
+        let rate = self.count as f64 / seconds.max(0.001);
         let word = if well { "told" } else { "broken off after" };
         output::note(&format!(
             "{word} {} events in {seconds:.1} s, {rate:.0}/s; go on with --from {}",
-            self.told,
+            self.count,
             self.settled.0 + 1
         ));
     }

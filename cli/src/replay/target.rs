@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use eventstore::{RawEvent, retell};
+use eventstore::{RawEvent, replay_message};
 use tokio::sync::watch;
 
 use crate::events;
@@ -78,7 +78,7 @@ impl Target<'_> {
     }
 
     /// Tells `event`; false if nobody listens any more.
-    pub(super) async fn tell(&mut self, event: RawEvent) -> Result<bool, Failure> {
+    pub(super) async fn publish(&mut self, event: RawEvent) -> Result<bool, Failure> {
         match self {
             Self::Nowhere => Ok(true),
             Self::Stdout(out) => Ok(events::write(out, &event).is_ok()),
@@ -90,8 +90,10 @@ impl Target<'_> {
                 };
                 let client = subject.bus.client();
                 let most = client.max_payload();
-                let told = retell(event, context, &subject.prefix, &subject.run, most);
-                let sent = client.publish_with_headers(told.subject, told.headers, told.body).await;
+                let message = replay_message(event, context, &subject.prefix, &subject.run, most);
+                let sent = client
+                    .publish_with_headers(message.subject, message.headers, message.body)
+                    .await;
                 sent.map_err(Failure::not_reachable)?;
                 Ok(true)
             }

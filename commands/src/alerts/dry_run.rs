@@ -1,11 +1,11 @@
-//! Rules tried out on the past: the same fold, over the readings a device sent, with nothing
+//! Rules result out on the past: the same fold, over the readings a device sent, with nothing
 //! written.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::alerts::{
-    Cause, Config, InForce, Outcome, READING, Reading, Scope, Watch, alert::Event,
+    Cause, Config, EffectiveRule, Outcome, READING, Reading, Scope, Watch, alert::Event,
 };
 use eventsourcing::{StreamId, Version};
 use eventstore::EventStore;
@@ -15,7 +15,7 @@ use crate::handler::LoadError;
 /// Events read at once.
 const PAGE: usize = 2_000;
 
-/// What is tried out.
+/// What is result out.
 #[derive(Debug, Clone)]
 pub struct DryRun {
     pub user_id: String,
@@ -30,7 +30,7 @@ pub struct DryRun {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Tried {
+pub struct DryRunResult {
     /// Readings that were judged.
     pub readings: usize,
     /// There were more than it was allowed to look at.
@@ -46,16 +46,17 @@ pub struct Fired {
     pub steps: Vec<domain::alerts::Step>,
 }
 
-/// Judges what the device of `stream` sent, and adds what would have followed to `tried`.
+/// Judges what the device of `stream` sent, and adds what would have followed to `result`.
 pub async fn dry_run(
     store: &EventStore,
     stream: &StreamId,
     run: &DryRun,
-    tried: &mut Tried,
+    result: &mut DryRunResult,
 ) -> Result<(), LoadError> {
     let (_, device_id) = super::watches::halves(stream.key());
     let scope = Scope::User(run.user_id.as_str().into());
-    let rules: Arc<[InForce]> = InForce::select(&[(scope, 0, &run.config)], device_id).into();
+    let rules: Arc<[EffectiveRule]> =
+        EffectiveRule::select(&[(scope, 0, &run.config)], device_id).into();
     let mut watch = Watch::new(&run.user_id, device_id, rules);
     let mut version = Version::NONE;
     loop {
@@ -70,27 +71,27 @@ pub async fn dry_run(
             if outside {
                 continue;
             }
-            if tried.readings >= run.limit {
-                tried.truncated = true;
+            if result.readings >= run.limit {
+                result.truncated = true;
                 return Ok(());
             }
-            tried.readings += 1;
+            result.readings += 1;
             let cause = Cause { position: raw.position, id: raw.id, recorded_at: raw.recorded_at };
             let mut outcomes = Vec::new();
-            watch.judge(cause, &reading, &mut outcomes);
+            watch.evaluate(cause, &reading, &mut outcomes);
             for outcome in outcomes {
                 let steps = match &outcome.event {
-                    Event::AlertRaised(raised) => explained(store, raised).await?,
+                    Event::AlertRaised(raised) => explain_raised(store, raised).await?,
                     _ => Vec::new(),
                 };
-                tried.fired.push(Fired { outcome, steps });
+                result.fired.push(Fired { outcome, steps });
             }
         }
     }
 }
 
 /// Why an alert was raised: its readings are looked up in the log.
-pub async fn explained(
+pub async fn explain_raised(
     store: &EventStore,
     raised: &domain::alerts::Raised,
 ) -> Result<Vec<domain::alerts::Step>, LoadError> {

@@ -6,5 +6,5 @@ mod watches;
 mod watcher;
 mod dry_run;
 
-pub use dry_run::{DryRun, Fired, Tried, dry_run, explained};
+pub use dry_run::{DryRun, DryRunResult, Fired, dry_run, explain_raised};
 pub use watcher::Watcher;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use domain::alerts::{Config, InForce, RulesEvent, Scope, rules_stream};
+use domain::alerts::{Config, EffectiveRule, RulesEvent, Scope, rules_stream};
 use eventsourcing::{Position, StreamId};
 use eventstore::{EventStore, RawEvent};
 
@@ -75,7 +75,7 @@ impl Rulebook {
         user_id: &str,
         device_id: &str,
         instead: Option<Instead<'_>>,
-    ) -> Arc<[InForce]> {
+    ) -> Arc<[EffectiveRule]> {
         let configs: Vec<(Scope, i64, &Config)> = [Scope::Everybody, Scope::User(user_id.into())]
             .into_iter()
             .filter_map(|scope| match instead {
@@ -86,6 +86,6 @@ impl Rulebook {
                 }
             })
             .collect();
-        InForce::select(&configs, device_id).into()
+        EffectiveRule::select(&configs, device_id).into()
     }
 }

@@ -124,3 +124,11 @@ pub(super) struct Following {
     pub(super) outcome: Outcome,
     pub(super) metadata: eventsourcing::Metadata,
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_name_of_the_snapshots_never_changes() {
+        assert_eq!(super::SNAPSHOTS, "alert_watch.v1");
+    }
+}

@@ -28,7 +28,7 @@ pub enum Error {
     #[error("a password could not be hashed")]
     Hash(#[from] argon2::password_hash::Error),
     #[error("the hashing of a password was broken off")]
-    BrokenOff(#[from] tokio::task::JoinError),
+    HashTask(#[from] tokio::task::JoinError),
 }
 
 impl From<email_claim::Rejection> for Error {

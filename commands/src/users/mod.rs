@@ -7,7 +7,7 @@ mod password;
 mod sign_in;
 
 pub use error::Error;
-pub use password::{HASHES_WAITING, InvalidPassword, Password, Plain};
+pub use password::{InvalidPassword, MAX_QUEUED_HASHES, Password, Plain};
 pub use sign_in::SignedIn;
 
 use chrono::{DateTime, SubsecRound, Utc};
@@ -42,7 +42,7 @@ pub struct Registration {
 
 /// A user, read from the log.
 #[derive(Debug)]
-pub struct Found {
+pub struct LoadedUser {
     pub account: Account,
     pub version: Version,
     pub position: Position,
@@ -83,13 +83,13 @@ impl Users {
     }
 
     /// The user of this id, if there is one.
-    pub async fn find(&self, id: Uuid) -> Result<Option<Found>, Error> {
+    pub async fn find(&self, id: Uuid) -> Result<Option<LoadedUser>, Error> {
         let Loaded { state, version, position } = self.accounts.load(&user::stream(id)).await?;
-        Ok(state.account().map(|account| Found { account, version, position }))
+        Ok(state.account().map(|account| LoadedUser { account, version, position }))
     }
 
     /// Whose the address is.
-    pub async fn owner(&self, email: &EmailAddress) -> Result<Option<Uuid>, Error> {
+    pub async fn owner_of(&self, email: &EmailAddress) -> Result<Option<Uuid>, Error> {
         match self.emails.load(&email_claim::stream(email)).await?.state {
             EmailClaim::Free => Ok(None),
             EmailClaim::Taken { by } => Ok(Some(by)),
@@ -98,10 +98,10 @@ impl Users {
 
     /// Whether a registration that came again came with the password it came with first. Once that
     /// was changed it can no longer be told, and the answer is yes.
-    pub async fn came_with(&self, id: Uuid, password: Password) -> Result<bool, Error> {
+    pub async fn registered_with(&self, id: Uuid, password: Password) -> Result<bool, Error> {
         match self.find(id).await? {
-            Some(Found { account, .. }) if account.password_number == 1 => {
-                self.passwords.fits(password.into(), account.password_hash).await
+            Some(LoadedUser { account, .. }) if account.password_number == 1 => {
+                self.passwords.verify(password.into(), account.password_hash).await
             }
             Some(_) | None => Ok(true),
         }
@@ -118,12 +118,12 @@ impl Users {
     ) -> Result<Done, Error> {
         let found = self.find(id).await?;
         let not_registered = crate::Error::Rejected(user::Rejection::NotRegistered);
-        let Found { account, version, position } = found.ok_or(not_registered)?;
+        let LoadedUser { account, version, position } = found.ok_or(not_registered)?;
         let nothing_to_do = Done { position, version, replayed: None };
         let number = account.password_number;
         let kept = account.password_hash;
-        if !self.passwords.fits(current.clone(), kept.clone()).await? {
-            let new_already = self.passwords.fits(new.into(), kept).await?;
+        if !self.passwords.verify(current.clone(), kept.clone()).await? {
+            let new_already = self.passwords.verify(new.into(), kept).await?;
             return if new_already { Ok(nothing_to_do) } else { Err(Error::WrongPassword) };
         }
         if new.is(&current) {

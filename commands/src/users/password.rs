@@ -19,13 +19,13 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// Most hashes computed at once, however many processors there are: each takes `MEMORY_KIB`.
-const MOST_HASHES_AT_ONCE: usize = 8;
+const MAX_CONCURRENT_HASHES: usize = 8;
 /// Who may wait for their turn; the next is told to come back later.
-pub const HASHES_WAITING: usize = 64;
+pub const MAX_QUEUED_HASHES: usize = 64;
 
 /// Checked when there is no user: an answer that came sooner would tell that there is none. It is
 /// nobody's hash, and whatever it fits, nobody is signed in.
-const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IHNhbHQgaGVyZQ$\
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IHNhbHQgaGVyZQ$\
                        bm9ib2R5J3MgaGFzaCBvZiBubyBwYXNzd29yZCBhdCE";
 
 /// A password as somebody typed it.
@@ -107,35 +107,35 @@ impl fmt::Debug for Password {
 #[derive(Debug)]
 pub(super) struct Passwords {
     /// Those being hashed and those that wait for it.
-    places: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
     /// Those being hashed.
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Passwords {
     pub(super) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with(processors.min(MOST_HASHES_AT_ONCE), HASHES_WAITING)
+        Self::with(processors.min(MAX_CONCURRENT_HASHES), MAX_QUEUED_HASHES)
     }
 
     fn with(at_once: usize, waiting: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(at_once + waiting)),
-            turns: Arc::new(Semaphore::new(at_once)),
+            queue: Arc::new(Semaphore::new(at_once + waiting)),
+            permits: Arc::new(Semaphore::new(at_once)),
         }
     }
 
     /// What is kept of `password`.
     pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, Error> {
         let Password(Plain(text)) = password;
-        let hash = self.in_turn(move || argon2()?.hash_password(text.as_bytes())).await??;
+        let hash = self.run_blocking(move || argon2()?.hash_password(text.as_bytes())).await??;
         Ok(PasswordHash::new(hash.to_string()))
     }
 
     /// Whether `password` is the one `kept` was made of.
-    pub(super) async fn fits(&self, password: Plain, kept: PasswordHash) -> Result<bool, Error> {
+    pub(super) async fn verify(&self, password: Plain, kept: PasswordHash) -> Result<bool, Error> {
         let check = move || argon2()?.verify_password(password.0.as_bytes(), kept.expose());
-        match self.in_turn(check).await? {
+        match self.run_blocking(check).await? {
             Ok(()) => Ok(true),
             Err(HashError::PasswordInvalid) => Ok(false),
             Err(error) => Err(error.into()),
@@ -143,22 +143,23 @@ impl Passwords {
     }
 
     /// As [`Passwords::fits`] for an account that may not exist, and as slow if it does not.
-    pub(super) async fn fits_if_any(
+    pub(super) async fn verify_or_reject(
         &self,
         password: Plain,
         kept: Option<PasswordHash>,
     ) -> Result<bool, Error> {
         let exists = kept.is_some();
-        let kept = kept.unwrap_or_else(|| PasswordHash::new(NOBODYS.into()));
-        Ok(self.fits(password, kept).await? && exists)
+        let kept = kept.unwrap_or_else(|| PasswordHash::new(DUMMY_HASH.into()));
+        Ok(self.verify(password, kept).await? && exists)
     }
 
-    async fn in_turn<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_full| Error::Busy)?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_closed| Error::Busy)?;
+        let place = Arc::clone(&self.queue).try_acquire_owned().map_err(|_full| Error::Busy)?;
+        let turn =
+            Arc::clone(&self.permits).acquire_owned().await.map_err(|_closed| Error::Busy)?;
         // Both go with the work: a caller that leaves does not make room before it is done.
         let work = move || {
             let result = work();
@@ -187,39 +188,39 @@ mod tests {
         let passwords = Passwords::new();
         let hash = passwords.hash("correct horse".parse().unwrap()).await.unwrap();
         assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert!(passwords.fits(plain("correct horse"), hash.clone()).await.unwrap());
-        assert!(!passwords.fits(plain("correct hors"), hash.clone()).await.unwrap());
+        assert!(passwords.verify(plain("correct horse"), hash.clone()).await.unwrap());
+        assert!(!passwords.verify(plain("correct hors"), hash.clone()).await.unwrap());
         let again = passwords.hash("correct horse".parse().unwrap()).await.unwrap();
         assert_ne!(hash, again, "each hash has a salt of its own");
         let garbage = PasswordHash::new("garbage".into());
-        assert!(passwords.fits(plain("x"), garbage).await.is_err());
+        assert!(passwords.verify(plain("x"), garbage).await.is_err());
     }
 
     #[tokio::test]
     async fn nobodys_hash_is_checked_like_any_other() {
         let passwords = Passwords::new();
-        assert!(!passwords.fits_if_any(plain("correct horse"), None).await.unwrap());
+        assert!(!passwords.verify_or_reject(plain("correct horse"), None).await.unwrap());
         let hash = passwords.hash("correct horse".parse().unwrap()).await.unwrap();
         let parameters = |phc: &str| phc.rsplitn(3, '$').nth(2).map(str::to_owned);
-        assert_eq!(parameters(NOBODYS), parameters(hash.expose()), "it takes as long");
+        assert_eq!(parameters(DUMMY_HASH), parameters(hash.expose()), "it takes as long");
         let lengths = |phc: &str| phc.split('$').map(str::len).collect::<Vec<_>>();
-        assert_eq!(lengths(NOBODYS), lengths(hash.expose()));
+        assert_eq!(lengths(DUMMY_HASH), lengths(hash.expose()));
     }
 
     #[tokio::test]
     async fn who_finds_no_place_to_wait_is_told_to_come_back() {
         let passwords = Arc::new(Passwords::with(1, 1));
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
-        let blocked = passwords.in_turn(move || receiver.recv().ok());
+        let blocked = passwords.run_blocking(move || receiver.recv().ok());
         let mut blocked = Box::pin(blocked);
         assert!(futures::poll!(&mut blocked).is_pending());
-        let mut waits = Box::pin(passwords.in_turn(|| ()));
+        let mut waits = Box::pin(passwords.run_blocking(|| ()));
         assert!(futures::poll!(&mut waits).is_pending());
-        assert!(matches!(passwords.in_turn(|| ()).await, Err(Error::Busy)));
+        assert!(matches!(passwords.run_blocking(|| ()).await, Err(Error::Busy)));
         drop(sender);
         blocked.await.unwrap();
         waits.await.unwrap();
-        passwords.in_turn(|| ()).await.unwrap();
+        passwords.run_blocking(|| ()).await.unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use domain::users::session::{self, Live, Reason};
 use eventsourcing::Metadata;
 use uuid::Uuid;
 
-use super::{Error, Found, Plain, Users, now};
+use super::{Error, LoadedUser, Plain, Users, now};
 use crate::handler::Envelope;
 
 /// What a token may say of whoever signed in.
@@ -33,14 +33,14 @@ impl Users {
         metadata: Metadata,
     ) -> Result<SignedIn, Error> {
         let id = match email.parse() {
-            Ok(email) => self.owner(&email).await?,
+            Ok(email) => self.owner_of(&email).await?,
             Err(_no_address) => None,
         };
         // Of somebody unknown an empty stream is read: the way is the same.
         let id = id.unwrap_or_default();
         let account = self.find(id).await?.map(|found| found.account);
         let kept = account.as_ref().map(|account| account.password_hash.clone());
-        let fits = self.passwords.fits_if_any(password, kept).await?;
+        let fits = self.passwords.verify_or_reject(password, kept).await?;
         let account = account.filter(|_| fits).ok_or(Error::WrongCredentials)?;
 
         let session = Uuid::now_v7();
@@ -48,7 +48,7 @@ impl Users {
         let password_number = account.password_number;
         let command = session::Command::Begin { user_id: id, password_number, now: now() };
         self.sessions.create(&stream, command, by(id, metadata)).await?;
-        let live = self.live(session).await?;
+        let live = self.live_session(session).await?;
         Ok(signed_in(session, &live, account.role))
     }
 
@@ -61,8 +61,8 @@ impl Users {
         generation: u32,
         metadata: Metadata,
     ) -> Result<SignedIn, Error> {
-        let live = self.live(session).await?;
-        let Found { account, .. } = self.find(live.user_id).await?.ok_or(Error::NoSession)?;
+        let live = self.live_session(session).await?;
+        let LoadedUser { account, .. } = self.find(live.user_id).await?.ok_or(Error::NoSession)?;
         if live.user_id != user_id {
             return Err(Error::NoSession);
         }
@@ -74,7 +74,7 @@ impl Users {
             outcome => outcome?,
         };
         // The decision may have been to end it; or another refresh ended it at this moment.
-        let live = self.live(session).await?;
+        let live = self.live_session(session).await?;
         if live.generation != generation.saturating_add(1) {
             return Err(Error::NoSession);
         }
@@ -89,7 +89,7 @@ impl Users {
         Ok(())
     }
 
-    async fn live(&self, session: Uuid) -> Result<Live, Error> {
+    async fn live_session(&self, session: Uuid) -> Result<Live, Error> {
         match self.sessions.load(&session::stream(session)).await?.state {
             Session::Live(live) => Ok(live),
             Session::NotBegun | Session::Revoked => Err(Error::NoSession),

@@ -1,8 +1,8 @@
-// Follows the events of one context, each exactly once and in order, over restarts, lost messages
-// and a bus that was wiped: `node subscribe.mjs CONTEXT FILE [PREFIX]`. A line an event goes to FILE;
-// the last line says where to go on, so what was done and how far are written together. With the
-// PREFIX of a replay it follows that instead, out of a stream of this name in capitals.
-// docs/subscribe.md
+// Handles the events of one context exactly once and in order, despite restarts, lost messages and
+// a wiped bus: `node subscribe.mjs CONTEXT FILE [PREFIX]`. It appends a line per event to FILE and
+// resumes after the last line, so that effect and position are written together. With the PREFIX of
+// a replay it follows the replay, in the stream that is named PREFIX in capitals.
+// See docs/subscribe.md.
 
 import { existsSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,21 +10,21 @@ import { AckPolicy, DeliverPolicy, jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 
 const { NATS_URL, TRIBUTARY_URL, TRIBUTARY_TOKEN } = process.env;
-// The clocks of the log and of the bus may differ by this much. If they differ by more, what is
-// missed is a gap, and read from the log.
+// Tolerated difference between the clocks of the log and the bus, in milliseconds. A larger
+// difference causes a gap, which is read from the log.
 const SKEW = 60_000;
 
 class Subscriber {
-  // Position of the last event that was dealt with, and when it was recorded.
+  // Position and recording time of the last event handled.
   last = 0;
   time = null;
 
   constructor(context, path, prefix = "events") {
     this.context = context;
-    this.prefix = prefix; // Subjects begin with it.
+    this.prefix = prefix; // First token of the subjects.
     if (existsSync(path)) {
       const text = readFileSync(path);
-      // A line that was being written when we were killed never was.
+      // Removes an incomplete last line, left by a kill during a write.
       const whole = text.subarray(0, text.lastIndexOf("\n") + 1);
       truncateSync(path, whole.length);
       if (whole.length > 0) {
@@ -36,9 +36,9 @@ class Subscriber {
     this.file = openSync(path, "a");
   }
 
-  // What there is to do for an event, here: a line. With a database: your change and `last`, in one
+  // Handles an event, here by writing a line. With a database, write your change and `last` in one
   // transaction.
-  dealWith(position, type, stream, time) {
+  handle(position, type, stream, time) {
     const line = `${position} ${type} ${stream} ${time}\n`;
     writeSync(this.file, line);
     process.stdout.write(line);
@@ -46,7 +46,7 @@ class Subscriber {
     this.time = time;
   }
 
-  // Reads from the bus until something is wrong with it.
+  // Handles messages from the bus until it fails.
   async follow(connection) {
     const manager = await jetstreamManager(connection, { checkAPI: false });
     const start = this.time
@@ -56,11 +56,11 @@ class Subscriber {
       }
       : { deliver_policy: DeliverPolicy.All };
     const stream = this.prefix.toUpperCase();
-    const name = crypto.randomUUID(); // With a name, permissions can be about the filter.
+    const name = crypto.randomUUID(); // Permissions can restrict the filter of a named consumer.
     await manager.consumers.add(stream, {
       name,
       filter_subject: `${this.prefix}.${this.context}.>`,
-      ack_policy: AckPolicy.None, // How far we are, we know ourselves.
+      ack_policy: AckPolicy.None, // FILE holds the position.
       ...start,
     });
     const consumer = await manager.jetstream().consumers.get(stream, name);
@@ -70,30 +70,30 @@ class Subscriber {
         await this.receive(message);
         any = true;
       }
-      if (!any) await consumer.info(); // Silence: is it still there?
+      if (!any) await consumer.info(); // Fails if the consumer is gone.
     }
   }
 
   async receive({ headers }) {
     const position = Number(headers.get("Tributary-Position"));
-    // A replay leaves out what was not asked for, and so does not say: an empty text, which is 0.
+    // Replayed messages lack this header, which is read as 0: they have no gaps.
     const previous = Number(headers.get("Tributary-Previous"));
-    if (position <= this.last) return; // It came before.
+    if (position <= this.last) return; // A duplicate.
     if (previous > this.last) {
-      console.error(`gap: ${previous} comes after ${this.last}`);
+      console.error(`gap: ${previous} follows ${this.last}`);
       await this.readLog(position);
     } else if (headers.get("Tributary-Body") === "omitted") {
-      await this.readLog(position); // Too large for a message.
+      await this.readLog(position); // Event too large for a message.
     } else {
       // The data of the event is `message.json()`.
       const [type, stream] = ["ce-type", "ce-subject"].map((name) =>
         decodeURIComponent(headers.get(name))
       );
-      this.dealWith(position, type, stream, headers.get("ce-time"));
+      this.handle(position, type, stream, headers.get("ce-time"));
     }
   }
 
-  // Reads the log itself up to `position`.
+  // Handles events from the log up to and including `position`.
   async readLog(position) {
     while (this.last < position) {
       const query = new URLSearchParams({ after: this.last, context: this.context, limit: 500 });
@@ -105,7 +105,7 @@ class Subscriber {
       const { items } = await answer.json();
       if (items.length === 0) throw new Error("the log ends before the message");
       for (const event of items) {
-        this.dealWith(event.position, event.type, event.stream_id, event.recorded_at);
+        this.handle(event.position, event.type, event.stream_id, event.recorded_at);
       }
     }
   }
@@ -128,7 +128,7 @@ for (;;) {
   try {
     await subscriber.follow(connection);
   } catch (error) {
-    console.error(`again in a second: ${error}`);
+    console.error(`failed, retrying in 1 s: ${error}`);
     await sleep(1_000);
   }
 }

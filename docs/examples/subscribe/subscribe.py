@@ -1,7 +1,7 @@
-"""Follows the events of one context, each exactly once and in order, over restarts, lost messages
-and a bus that was wiped: `subscribe.py CONTEXT FILE [PREFIX]`. A line an event goes to FILE; the
-last line says where to go on, so what was done and how far are written together. With the PREFIX of
-a replay it follows that instead, out of a stream of this name in capitals. docs/subscribe.md
+"""Handles the events of one context exactly once and in order, despite restarts, lost messages and
+a wiped bus: `subscribe.py CONTEXT FILE [PREFIX]`. It appends a line per event to FILE and resumes
+after the last line, so that effect and position are written together. With the PREFIX of a replay
+it follows the replay, in the stream that is named PREFIX in capitals. See docs/subscribe.md.
 """
 
 import asyncio
@@ -15,29 +15,29 @@ from urllib.parse import unquote, urlencode
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-# The clocks of the log and of the bus may differ by this much. If they differ by more, what is
-# missed is a gap, and read from the log.
+# Tolerated difference between the clocks of the log and the bus. A larger difference causes a gap,
+# which is read from the log.
 SKEW = timedelta(minutes=1)
 
 
 class Subscriber:
     def __init__(self, context, path, prefix="events"):
         self.context = context
-        self.prefix = prefix  # Subjects begin with it.
+        self.prefix = prefix  # First token of the subjects.
         self.file = open(path, "a+b", buffering=0)
         self.file.seek(0)
         text = self.file.read()
-        # A line that was being written when we were killed never was.
+        # Removes an incomplete last line, left by a kill during a write.
         whole = text[: text.rfind(b"\n") + 1]
         self.file.truncate(len(whole))
-        # Position of the last event that was dealt with, and when it was recorded.
+        # Position and recording time of the last event handled.
         self.last, self.time = 0, None
         if whole:
             words = whole.decode().splitlines()[-1].split(" ")
             self.last, self.time = int(words[0]), words[-1]
 
-    def deal_with(self, position, kind, stream, time):
-        """What there is to do for an event, here: a line. With a database: your change and `last`,
+    def handle(self, position, kind, stream, time):
+        """Handles an event, here by writing a line. With a database, write your change and `last`
         in one transaction."""
         line = f"{position} {kind} {stream} {time}\n"
         self.file.write(line.encode())
@@ -45,8 +45,8 @@ class Subscriber:
         self.last, self.time = position, time
 
     async def follow(self, jetstream):
-        """Reads from the bus until something is wrong with it."""
-        config = ConsumerConfig(ack_policy=AckPolicy.NONE)  # How far we are, we know ourselves.
+        """Handles messages from the bus until it fails."""
+        config = ConsumerConfig(ack_policy=AckPolicy.NONE)  # FILE holds the position.
         if self.time:
             since = datetime.fromisoformat(self.time.replace("Z", "+00:00")) - SKEW
             config.deliver_policy, config.opt_start_time = DeliverPolicy.BY_START_TIME, since
@@ -55,38 +55,38 @@ class Subscriber:
         try:
             while True:
                 try:
-                    # One by one: a fetch of several waits until all are there, or its time is up.
+                    # One at a time: a larger fetch waits until it is full or times out.
                     for message in await consumer.fetch(1, timeout=2):
                         await self.receive(message)
                 except nats.errors.TimeoutError:
-                    await consumer.consumer_info()  # Silence: is it still there?
+                    await consumer.consumer_info()  # Fails if the consumer is gone.
         finally:
             await consumer.unsubscribe()
 
     async def receive(self, message):
         position = int(message.headers["Tributary-Position"])
-        # A replay leaves out what was not asked for, and so does not say.
+        # Replayed messages lack this header: events outside the selection are not gaps.
         previous = int(message.headers.get("Tributary-Previous", 0))
         if position <= self.last:
-            return  # It came before.
+            return  # A duplicate.
         if previous > self.last:
-            print(f"gap: {previous} comes after {self.last}", file=sys.stderr)
+            print(f"gap: {previous} follows {self.last}", file=sys.stderr)
             await self.read_log(position)
         elif message.headers.get("Tributary-Body") == "omitted":
-            await self.read_log(position)  # Too large for a message.
+            await self.read_log(position)  # Event too large for a message.
         else:
             # The data of the event is in `message.data`.
             kind, stream = (unquote(message.headers[name]) for name in ("ce-type", "ce-subject"))
-            self.deal_with(position, kind, stream, message.headers["ce-time"])
+            self.handle(position, kind, stream, message.headers["ce-time"])
 
     async def read_log(self, position):
-        """Reads the log itself up to `position`."""
+        """Handles events from the log up to and including `position`."""
         while self.last < position:
             events = await asyncio.to_thread(self.page)
             if not events:
                 raise LookupError("the log ends before the message")
             for event in events:
-                self.deal_with(
+                self.handle(
                     event["position"], event["type"], event["stream_id"], event["recorded_at"]
                 )
 
@@ -111,7 +111,7 @@ async def main():
         try:
             await subscriber.follow(client.jetstream())
         except Exception as error:
-            print(f"again in a second: {error!r}", file=sys.stderr)
+            print(f"failed, retrying in 1 s: {error!r}", file=sys.stderr)
             await asyncio.sleep(1)
 
 

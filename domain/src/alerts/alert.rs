@@ -36,7 +36,7 @@ pub enum Event {
     AlertCleared {
         #[serde(flatten)]
         notice: Notice,
-        why: Cleared,
+        why: ClearReason,
     },
     AlertAcknowledged {
         /// Subject of the token it was asked with.
@@ -93,7 +93,7 @@ pub struct Raised {
 /// Why an alert was cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cleared {
+pub enum ClearReason {
     /// The condition ended.
     Recovered,
     /// The rule is not in force for the device any more.

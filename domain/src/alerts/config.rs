@@ -45,7 +45,7 @@ pub fn rules_stream(scope: &Scope) -> StreamId {
     }
 }
 
-/// Rules as they are sent, kept and shown.
+/// Rules as they are unparsed, kept and shown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// Short for a rule `temperature > …`.
@@ -86,13 +86,14 @@ impl Config {
         if !is_object(bytes) {
             return Err(whole("must be an object".to_owned()));
         }
-        let sent: Sent = serde_json::from_slice(bytes).map_err(|error| whole(error.to_string()))?;
-        if sent.rules.len() > Self::MAX_RULES {
+        let unparsed: UnparsedConfig =
+            serde_json::from_slice(bytes).map_err(|error| whole(error.to_string()))?;
+        if unparsed.rules.len() > Self::MAX_RULES {
             let reason = format!("at most {} rules", Self::MAX_RULES);
             return Err(vec![fault("/rules".into(), reason)]);
         }
         let (mut rules, mut faults) = (Vec::new(), Vec::new());
-        for (index, rule) in sent.rules.iter().enumerate() {
+        for (index, rule) in unparsed.rules.iter().enumerate() {
             if !is_object(rule.get().as_bytes()) {
                 faults.push(fault(format!("/rules/{index}"), "must be an object".to_owned()));
                 continue;
@@ -109,9 +110,9 @@ impl Config {
                 Err(error) => faults.push(fault(format!("/rules/{index}"), error.to_string())),
             }
         }
-        let config = Self { temperature_max: sent.temperature_max, rules };
+        let config = Self { temperature_max: unparsed.temperature_max, rules };
         if faults.is_empty() {
-            faults.extend(config.doubles().map(|(index, first)| {
+            faults.extend(config.duplicates().map(|(index, first)| {
                 let reason = format!("judges the same as the rule at /rules/{first}");
                 fault(format!("/rules/{index}"), reason)
             }));
@@ -129,10 +130,10 @@ impl Config {
     }
 
     /// Rules that judge just what another does, each with the index of that one.
-    fn doubles(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+    fn duplicates(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let mut first: HashMap<String, usize> = HashMap::new();
         self.rules.iter().enumerate().filter_map(move |(index, rule)| {
-            let known = *first.entry(rule.judged()).or_insert(index);
+            let known = *first.entry(rule.identity()).or_insert(index);
             (known != index).then_some((index, known))
         })
     }
@@ -141,7 +142,7 @@ impl Config {
 /// A config with its rules unread, so that each is answered for on its own.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sent {
+struct UnparsedConfig {
     #[serde(default)]
     temperature_max: Option<f64>,
     #[serde(default)]
@@ -167,7 +168,7 @@ impl Rule {
     }
 
     /// What makes it the rule it is: all but what people are told and how loud.
-    pub(super) fn judged(&self) -> String {
+    pub(super) fn identity(&self) -> String {
         let judged = Self {
             message: String::new(),
             severity: Severity::default(),
@@ -218,10 +219,10 @@ impl Rule {
         });
         if let Some(Threshold::Text(text)) = &self.threshold {
             let fits = text.chars().count() <= Self::MAX_TEXT && !text.contains('\0');
-            check(fits, "threshold", &|| text_of(Self::MAX_TEXT));
+            check(fits, "threshold", &|| text_limit(Self::MAX_TEXT));
         }
         let fits = self.message.chars().count() <= Self::MAX_MESSAGE;
-        check(fits && !self.message.contains('\0'), "message", &|| text_of(Self::MAX_MESSAGE));
+        check(fits && !self.message.contains('\0'), "message", &|| text_limit(Self::MAX_MESSAGE));
         check(self.held_for.is_none_or(|span| span.0 <= Self::MAX_FOR), "for", &|| {
             format!("at most {}", crate::Span(Self::MAX_FOR))
         });
@@ -230,7 +231,7 @@ impl Rule {
             check(times.contains(&number), member, &|| format!("1 to {}", Self::MAX_TIMES));
         }
         if let Some(clear) = self.clear_threshold {
-            let fits = match (self.operator.worse_is(), &self.threshold) {
+            let fits = match (self.operator.worse_direction(), &self.threshold) {
                 (Some(order), Some(Threshold::Number(threshold))) => {
                     clear.partial_cmp(threshold) != Some(order)
                 }
@@ -254,7 +255,7 @@ impl Rule {
     }
 }
 
-fn text_of(most: usize) -> String {
+fn text_limit(most: usize) -> String {
     format!("at most {most} characters, and no NUL")
 }
 

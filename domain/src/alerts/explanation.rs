@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::alert::Raised;
-use super::reading::{Measured, Reading};
+use super::reading::{FieldValue, Reading};
 use crate::span::Span;
 use eventsourcing::event::Position;
 
@@ -33,7 +33,7 @@ pub fn explain(raised: &Raised, readings: &[(Position, DateTime<Utc>, Reading)])
         };
         let time = reading.time.min(*recorded_at);
         let mut verdict = vec![match reading.get(&rule.key) {
-            Measured::Nothing => format!("`{}` is missing", rule.key),
+            FieldValue::Missing => format!("`{}` is missing", rule.key),
             value => {
                 let value = value.to_json().unwrap_or_default();
                 format!("{value} breaches `{}`", rule.label())

@@ -15,22 +15,22 @@ mod key;
 mod rule;
 mod config;
 mod reading;
-mod in_force;
-mod track;
+mod effective_rules;
+mod rule_state;
 mod watch;
 pub mod alert;
 mod explanation;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod permutations;
+mod watch_proptest;
 
-pub use alert::{Alert, Cleared, Notice, Raised, alert_stream};
+pub use alert::{Alert, ClearReason, Notice, Raised, alert_stream};
 pub use config::{Command, Config, Configured, Fault, Rejection, Rules, Scope, rules_stream};
+pub use effective_rules::EffectiveRule;
 pub use explanation::{Step, explain};
-pub use in_force::InForce;
 pub use key::{InvalidKey, Key};
-pub use reading::{Measured, READING, Reading};
+pub use reading::{FieldValue, READING, Reading};
 pub use rule::{Operator, Rule, Severity, Threshold};
 pub use watch::{Cause, Outcome, Watch};
 

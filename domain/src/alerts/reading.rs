@@ -15,7 +15,7 @@ pub const READING: &str = "reading_recorded";
 pub struct Reading {
     pub user_id: Box<str>,
     pub device_id: Box<str>,
-    /// When it was measured, by the device's clock.
+    /// When it was field_value, by the device's clock.
     pub time: DateTime<Utc>,
     pub temperature: Option<f64>,
     pub battery: Option<f64>,
@@ -25,40 +25,40 @@ pub struct Reading {
 
 /// What stands in a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Measured<'a> {
+pub enum FieldValue<'a> {
     Number(f64),
     Text(&'a str),
     Flag(bool),
     /// The field is not there, or is `null`.
-    Nothing,
+    Missing,
     /// A list or an object: nothing a rule can compare.
     Other,
 }
 
-impl Measured<'_> {
+impl FieldValue<'_> {
     /// As JSON, for people to see.
     pub fn to_json(self) -> Option<Value> {
         match self {
             Self::Number(number) => Some(number.into()),
             Self::Text(text) => Some(text.into()),
             Self::Flag(flag) => Some(flag.into()),
-            Self::Nothing | Self::Other => None,
+            Self::Missing | Self::Other => None,
         }
     }
 }
 
 impl Reading {
     /// What stands in the field that `key` names.
-    pub fn get(&self, key: &Key) -> Measured<'_> {
+    pub fn get(&self, key: &Key) -> FieldValue<'_> {
         let known = match key.as_str() {
             "temperature" => Some(self.temperature),
             "battery" => Some(self.battery),
             _ => None,
         };
         match known {
-            Some(Some(number)) => Measured::Number(number),
-            Some(None) => Measured::Nothing,
-            None => self.find(key).map_or(Measured::Nothing, measured),
+            Some(Some(number)) => FieldValue::Number(number),
+            Some(None) => FieldValue::Missing,
+            None => self.find(key).map_or(FieldValue::Missing, field_value),
         }
     }
 
@@ -78,12 +78,12 @@ impl Reading {
     }
 }
 
-fn measured(value: &Value) -> Measured<'_> {
+fn field_value(value: &Value) -> FieldValue<'_> {
     match value {
-        Value::Null => Measured::Nothing,
-        Value::Bool(flag) => Measured::Flag(*flag),
-        Value::Number(number) => number.as_f64().map_or(Measured::Other, Measured::Number),
-        Value::String(text) => Measured::Text(text),
-        Value::Array(_) | Value::Object(_) => Measured::Other,
+        Value::Null => FieldValue::Missing,
+        Value::Bool(flag) => FieldValue::Flag(*flag),
+        Value::Number(number) => number.as_f64().map_or(FieldValue::Other, FieldValue::Number),
+        Value::String(text) => FieldValue::Text(text),
+        Value::Array(_) | Value::Object(_) => FieldValue::Other,
     }
 }

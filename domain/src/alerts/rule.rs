@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
-use super::reading::Measured;
+use super::reading::FieldValue;
 use crate::span::Span;
 
 /// A rule. Seed 003's four members (`key`, `operator`, `threshold`, `message`) are enough.
@@ -107,7 +107,7 @@ impl Operator {
     }
 
     /// Whether larger values are worse, where one direction is.
-    pub(super) fn worse_is(self) -> Option<Ordering> {
+    pub(super) fn worse_direction(self) -> Option<Ordering> {
         match self {
             Self::Above | Self::AtLeast => Some(Ordering::Greater),
             Self::Below | Self::AtMost => Some(Ordering::Less),
@@ -168,7 +168,7 @@ impl Severity {
 pub(super) enum Verdict {
     Breach,
     /// Neither: past the threshold on the way back, not yet past the one to clear.
-    Between,
+    Hysteresis,
     Calm,
 }
 
@@ -199,10 +199,10 @@ impl Rule {
 
     /// What the rule says of `value`. None if it says nothing: the reading does not have the field,
     /// or has something in it that cannot be compared.
-    pub(super) fn judge(&self, value: &Measured<'_>) -> Option<Verdict> {
+    pub(super) fn evaluate(&self, value: &FieldValue<'_>) -> Option<Verdict> {
         let breach = match (self.operator, value, &self.threshold) {
-            (Operator::IsMissing, value, _) => *value == Measured::Nothing,
-            (_, Measured::Number(value), Some(Threshold::Number(threshold))) => {
+            (Operator::IsMissing, value, _) => *value == FieldValue::Missing,
+            (_, FieldValue::Number(value), Some(Threshold::Number(threshold))) => {
                 let order = value.partial_cmp(threshold)?;
                 match self.operator {
                     Operator::Above => order.is_gt(),
@@ -214,29 +214,29 @@ impl Rule {
                     Operator::Between | Operator::Outside | Operator::IsMissing => return None,
                 }
             }
-            (_, Measured::Number(value), Some(Threshold::Range([low, high]))) => {
+            (_, FieldValue::Number(value), Some(Threshold::Range([low, high]))) => {
                 let within = (low..=high).contains(&value);
                 (self.operator == Operator::Between) == within
             }
-            (_, Measured::Text(value), Some(Threshold::Text(threshold))) => {
+            (_, FieldValue::Text(value), Some(Threshold::Text(threshold))) => {
                 (self.operator == Operator::Equal) == (value == threshold)
             }
-            (_, Measured::Flag(value), Some(Threshold::Flag(threshold))) => {
+            (_, FieldValue::Flag(value), Some(Threshold::Flag(threshold))) => {
                 (self.operator == Operator::Equal) == (value == threshold)
             }
             _ => return None,
         };
         Some(match (breach, self.clear_threshold, value) {
             (true, ..) => Verdict::Breach,
-            (false, Some(clear), Measured::Number(value)) if !self.is_clear(*value, clear) => {
-                Verdict::Between
+            (false, Some(clear), FieldValue::Number(value)) if !self.is_clear(*value, clear) => {
+                Verdict::Hysteresis
             }
             (false, ..) => Verdict::Calm,
         })
     }
 
     fn is_clear(&self, value: f64, clear: f64) -> bool {
-        match self.operator.worse_is() {
+        match self.operator.worse_direction() {
             Some(Ordering::Greater) => value <= clear,
             Some(_) => value >= clear,
             None => true,

@@ -16,8 +16,8 @@ pub(super) fn config(rules: Value) -> Config {
 }
 
 /// The rules of `config` in force for the device `d` of `u`.
-pub(super) fn in_force(config: &Config) -> Arc<[InForce]> {
-    InForce::select(&[(Scope::User("u".into()), 1, config)], "d").into()
+pub(super) fn effective_rules(config: &Config) -> Arc<[EffectiveRule]> {
+    EffectiveRule::select(&[(Scope::User("u".into()), 1, config)], "d").into()
 }
 
 pub(super) fn reading(second: i64, fields: &Value) -> Reading {
@@ -43,10 +43,10 @@ pub(super) fn cause(position: i64, received: i64) -> Cause {
 
 /// What a device's readings, a second apart or at the seconds given, lead to: in a few words each.
 fn told(rules: Value, readings: &[(i64, Value)]) -> Vec<String> {
-    let mut watch = Watch::new("u", "d", in_force(&config(rules)));
+    let mut watch = Watch::new("u", "d", effective_rules(&config(rules)));
     let mut outcomes = Vec::new();
     for (position, (second, fields)) in (1..).zip(readings) {
-        watch.judge(cause(position, 1_000_000), &reading(*second, fields), &mut outcomes);
+        watch.evaluate(cause(position, 1_000_000), &reading(*second, fields), &mut outcomes);
     }
     outcomes.iter().map(|outcome| in_words(&outcome.event)).collect()
 }
@@ -215,11 +215,11 @@ fn a_clock_that_runs_ahead_does_not_silence_its_device() {
     let mut watch = Watch::new(
         "u",
         "d",
-        in_force(&config(one(json!({"key": "x", "operator": ">", "threshold": 1})))),
+        effective_rules(&config(one(json!({"key": "x", "operator": ">", "threshold": 1})))),
     );
     let mut outcomes = Vec::new();
-    watch.judge(cause(1, 10), &reading(80_000, &json!({"x": 0})), &mut outcomes);
-    watch.judge(cause(2, 11), &reading(11, &json!({"x": 2})), &mut outcomes);
+    watch.evaluate(cause(1, 10), &reading(80_000, &json!({"x": 0})), &mut outcomes);
+    watch.evaluate(cause(2, 11), &reading(11, &json!({"x": 2})), &mut outcomes);
     assert_eq!(outcomes.len(), 1);
 }
 
@@ -227,31 +227,31 @@ fn a_clock_that_runs_ahead_does_not_silence_its_device() {
 fn other_rules_clear_the_alerts_of_those_that_are_gone() {
     let both = config(json!({"rules": [{"key": "x", "operator": ">", "threshold": 1},
         {"key": "y", "operator": ">", "threshold": 1}]}));
-    let mut watch = Watch::new("u", "d", in_force(&both));
+    let mut watch = Watch::new("u", "d", effective_rules(&both));
     let mut outcomes = Vec::new();
-    watch.judge(cause(1, 1), &reading(1, &json!({"x": 2, "y": 2})), &mut outcomes);
+    watch.evaluate(cause(1, 1), &reading(1, &json!({"x": 2, "y": 2})), &mut outcomes);
     assert_eq!(outcomes.len(), 2);
     outcomes.clear();
     let louder = config(json!({"rules": [
         {"key": "x", "operator": ">", "threshold": 1, "severity": "critical", "message": "!"}]}));
-    watch.change(cause(2, 2), in_force(&louder), &mut outcomes);
+    watch.change_rules(cause(2, 2), effective_rules(&louder), &mut outcomes);
     assert_eq!(
         outcomes.iter().map(|o| in_words(&o.event)).collect::<Vec<_>>(),
         ["cleared y > 1  @2"]
     );
-    assert!(matches!(outcomes[0].event, Event::AlertCleared { why: Cleared::RuleChanged, .. }));
+    assert!(matches!(outcomes[0].event, Event::AlertCleared { why: ClearReason::RuleChanged, .. }));
     assert!(watch.is_alerting(), "the other rule is still itself");
 }
 
 #[test]
 fn what_was_folded_already_is_passed_over() {
-    let rules = in_force(&config(one(json!({"key": "x", "operator": ">", "threshold": 1}))));
+    let rules = effective_rules(&config(one(json!({"key": "x", "operator": ">", "threshold": 1}))));
     let mut watch = Watch::new("u", "d", Arc::clone(&rules));
     let (mut first, mut again) = (Vec::new(), Vec::new());
-    watch.judge(cause(1, 1), &reading(1, &json!({"x": 2})), &mut first);
+    watch.evaluate(cause(1, 1), &reading(1, &json!({"x": 2})), &mut first);
     let mut restored = Watch::restore("u", "d", rules, &watch.store()).unwrap();
     assert_eq!(restored, watch);
-    restored.judge(cause(1, 1), &reading(1, &json!({"x": 2})), &mut again);
+    restored.evaluate(cause(1, 1), &reading(1, &json!({"x": 2})), &mut again);
     assert_eq!((first.len(), again.len()), (1, 0));
 }
 
@@ -307,10 +307,11 @@ fn the_same_rules_again_change_nothing() {
 
 #[test]
 fn an_alert_is_acknowledged_once() {
-    let rules =
-        in_force(&config(one(json!({"key": "x", "operator": ">", "threshold": 1, "for": 0}))));
+    let rules = effective_rules(&config(one(
+        json!({"key": "x", "operator": ">", "threshold": 1, "for": 0}),
+    )));
     let mut outcomes = Vec::new();
-    Watch::new("u", "d", rules).judge(cause(1, 1), &reading(1, &json!({"x": 2})), &mut outcomes);
+    Watch::new("u", "d", rules).evaluate(cause(1, 1), &reading(1, &json!({"x": 2})), &mut outcomes);
     let raised = outcomes.remove(0).event;
     let acknowledge = Command::Acknowledge { by: "u".into(), at: at(5) };
     let acknowledged = Event::AlertAcknowledged { by: "u".into(), at: at(5) };
@@ -325,11 +326,11 @@ fn an_alert_is_acknowledged_once() {
 #[test]
 fn an_explanation_counts_its_steps() {
     let rules = json!({"key": "x", "operator": ">", "threshold": 1, "times": 3, "for": "2s"});
-    let mut watch = Watch::new("u", "d", in_force(&config(one(rules))));
+    let mut watch = Watch::new("u", "d", effective_rules(&config(one(rules))));
     let (mut outcomes, mut seen) = (Vec::new(), Vec::new());
     for position in 1..=3 {
         let reading = reading(position, &json!({"x": 1 + position}));
-        watch.judge(cause(position, 9), &reading, &mut outcomes);
+        watch.evaluate(cause(position, 9), &reading, &mut outcomes);
         seen.push((Position(position), at(9), reading));
     }
     let Event::AlertRaised(raised) = &outcomes[0].event else { panic!("raised") };

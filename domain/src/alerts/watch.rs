@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::alert::{Cleared, Event, Notice, Raised};
-use super::in_force::InForce;
-use super::reading::{Measured, Reading};
-use super::track::{Track, Turn};
+use super::alert::{ClearReason, Event, Notice, Raised};
+use super::effective_rules::EffectiveRule;
+use super::reading::{FieldValue, Reading};
+use super::rule_state::{RuleState, Transition};
 use eventsourcing::event::Position;
 use eventsourcing::fact;
 
@@ -38,44 +38,45 @@ pub struct Outcome {
 pub struct Watch {
     user_id: Arc<str>,
     device_id: Arc<str>,
-    rules: Arc<[InForce]>,
-    memory: Memory,
+    rules: Arc<[EffectiveRule]>,
+    state: WatchState,
 }
 
 /// What is kept of a watch: all that the past says about the future.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Memory {
+struct WatchState {
     /// Everything up to here is in it.
     through: Position,
-    tracks: BTreeMap<Uuid, Track>,
+    #[serde(rename = "tracks")]
+    rule_states: BTreeMap<Uuid, RuleState>,
 }
 
 impl Watch {
     /// A device nothing is known of.
-    pub fn new(user_id: &str, device_id: &str, rules: Arc<[InForce]>) -> Self {
-        let memory = Memory::default();
-        Self { user_id: user_id.into(), device_id: device_id.into(), rules, memory }
+    pub fn new(user_id: &str, device_id: &str, rules: Arc<[EffectiveRule]>) -> Self {
+        let state = WatchState::default();
+        Self { user_id: user_id.into(), device_id: device_id.into(), rules, state }
     }
 
     /// The device as it was stored. `rules` are those in force at the event that is folded next.
     pub fn restore(
         user_id: &str,
         device_id: &str,
-        rules: Arc<[InForce]>,
+        rules: Arc<[EffectiveRule]>,
         stored: &str,
     ) -> Result<Self, serde_json::Error> {
-        let memory = serde_json::from_str(stored)?;
-        Ok(Self { memory, ..Self::new(user_id, device_id, rules) })
+        let state = serde_json::from_str(stored)?;
+        Ok(Self { state, ..Self::new(user_id, device_id, rules) })
     }
 
     /// All that has to be kept of it, as JSON text.
     pub fn store(&self) -> String {
-        serde_json::to_string(&self.memory).expect("a watch is always JSON")
+        serde_json::to_string(&self.state).expect("a watch is always JSON")
     }
 
     /// Everything up to here has been folded; what comes again is passed over.
     pub fn through(&self) -> Position {
-        self.memory.through
+        self.state.through
     }
 
     /// Whether any rule is in force for the device.
@@ -85,51 +86,55 @@ impl Watch {
 
     /// Whether an alert of the device is active.
     pub fn is_alerting(&self) -> bool {
-        self.memory.tracks.values().any(|track| track.active().is_some())
+        self.state.rule_states.values().any(|rule_state| rule_state.active().is_some())
     }
 
     /// Folds a reading; what follows from it goes to `outcomes`.
-    pub fn judge(&mut self, cause: Cause, reading: &Reading, outcomes: &mut Vec<Outcome>) {
-        if cause.position <= self.memory.through {
+    pub fn evaluate(&mut self, cause: Cause, reading: &Reading, outcomes: &mut Vec<Outcome>) {
+        if cause.position <= self.state.through {
             return;
         }
-        self.memory.through = cause.position;
+        self.state.through = cause.position;
         // A clock that runs ahead would make all that is right come too late.
         let time = reading.time.min(cause.recorded_at);
         let rules = Arc::clone(&self.rules);
-        for in_force in &*rules {
-            let value = reading.get(&in_force.rule.key);
-            let Some(verdict) = in_force.rule.judge(&value) else { continue };
+        for effective in &*rules {
+            let value = reading.get(&effective.rule.key);
+            let Some(verdict) = effective.rule.evaluate(&value) else { continue };
             let number = match value {
-                Measured::Number(number) => Some(number),
-                Measured::Text(_) | Measured::Flag(_) | Measured::Nothing | Measured::Other => None,
+                FieldValue::Number(number) => Some(number),
+                FieldValue::Text(_)
+                | FieldValue::Flag(_)
+                | FieldValue::Missing
+                | FieldValue::Other => None,
             };
-            let track = self.memory.tracks.entry(in_force.id).or_default();
-            let turn = track.judge(&in_force.rule, verdict, number, time, cause.position);
-            let Some(turn) = turn else { continue };
-            let (alert_id, event, what) = match turn {
-                Turn::Raise(breaches) => {
-                    let alert_id = self.alert_id(in_force, cause, time);
-                    let track = self.memory.tracks.entry(in_force.id).or_default();
-                    track.raised(alert_id, number, breaches.count);
+            let rule_state = self.state.rule_states.entry(effective.id).or_default();
+            let transition =
+                rule_state.evaluate(&effective.rule, verdict, number, time, cause.position);
+            let Some(transition) = transition else { continue };
+            let (alert_id, event, what) = match transition {
+                Transition::Raise(breaches) => {
+                    let alert_id = self.alert_id(effective, cause, time);
+                    let rule_state = self.state.rule_states.entry(effective.id).or_default();
+                    rule_state.raised(alert_id, number, breaches.count);
                     let raised = Raised {
-                        notice: self.notice(in_force, value, time, cause),
-                        definition: in_force.rule.clone(),
-                        rules_version: in_force.version,
-                        of_everybody: in_force.of_everybody,
+                        notice: self.notice(effective, value, time, cause),
+                        definition: effective.rule.clone(),
+                        rules_version: effective.version,
+                        of_everybody: effective.of_everybody,
                         since: breaches.since,
                         breaches: breaches.count,
                         readings: breaches.readings,
                     };
                     (alert_id, Event::AlertRaised(Box::new(raised)), "raised")
                 }
-                Turn::Update { alert, breaches } => {
-                    let notice = self.notice(in_force, value, time, cause);
+                Transition::Update { alert, breaches } => {
+                    let notice = self.notice(effective, value, time, cause);
                     (alert, Event::AlertUpdated { notice, breaches }, "updated")
                 }
-                Turn::Clear { alert } => {
-                    let notice = self.notice(in_force, value, time, cause);
-                    (alert, Event::AlertCleared { notice, why: Cleared::Recovered }, "cleared")
+                Transition::Clear { alert } => {
+                    let notice = self.notice(effective, value, time, cause);
+                    (alert, Event::AlertCleared { notice, why: ClearReason::Recovered }, "cleared")
                 }
             };
             outcomes.push(outcome(alert_id, event, what, cause, time));
@@ -138,49 +143,54 @@ impl Watch {
 
     /// Other rules are in force from here on. What those that are gone remember is forgotten, and
     /// their alerts are cleared.
-    pub fn change(&mut self, cause: Cause, rules: Arc<[InForce]>, outcomes: &mut Vec<Outcome>) {
-        if cause.position > self.memory.through {
-            self.memory.through = cause.position;
+    pub fn change_rules(
+        &mut self,
+        cause: Cause,
+        rules: Arc<[EffectiveRule]>,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        if cause.position > self.state.through {
+            self.state.through = cause.position;
             let stays = |id: &Uuid| rules.iter().any(|rule| rule.id == *id);
             let gone = self.rules.iter().filter(|rule| !stays(&rule.id));
-            for in_force in gone {
-                let track = self.memory.tracks.get(&in_force.id);
-                if let Some(alert) = track.and_then(Track::active) {
+            for effective in gone {
+                let rule_state = self.state.rule_states.get(&effective.id);
+                if let Some(alert) = rule_state.and_then(RuleState::active) {
                     let time = cause.recorded_at;
-                    let notice = self.notice(in_force, Measured::Nothing, time, cause);
-                    let event = Event::AlertCleared { notice, why: Cleared::RuleChanged };
+                    let notice = self.notice(effective, FieldValue::Missing, time, cause);
+                    let event = Event::AlertCleared { notice, why: ClearReason::RuleChanged };
                     outcomes.push(outcome(alert, event, "cleared", cause, time));
                 }
             }
-            self.memory.tracks.retain(|id, _| stays(id));
+            self.state.rule_states.retain(|id, _| stays(id));
         }
         self.rules = rules;
     }
 
     fn notice(
         &self,
-        in_force: &InForce,
-        value: Measured<'_>,
+        effective: &EffectiveRule,
+        value: FieldValue<'_>,
         time: DateTime<Utc>,
         cause: Cause,
     ) -> Notice {
         Notice {
             user_id: self.user_id.to_string(),
             device_id: self.device_id.to_string(),
-            rule_id: in_force.id,
-            rule: in_force.rule.label(),
-            severity: in_force.rule.severity,
-            message: in_force.rule.message(),
+            rule_id: effective.id,
+            rule: effective.rule.label(),
+            severity: effective.rule.severity,
+            message: effective.rule.message(),
             value: value.to_json(),
-            threshold: in_force.rule.threshold.clone(),
+            threshold: effective.rule.threshold.clone(),
             time,
             because: cause.position,
         }
     }
 
     /// Names the alert after the device, the rule, and the reading that raised it.
-    fn alert_id(&self, in_force: &InForce, cause: Cause, time: DateTime<Utc>) -> Uuid {
-        let (rule, reading) = (in_force.id.to_string(), cause.id.to_string());
+    fn alert_id(&self, effective: &EffectiveRule, cause: Cause, time: DateTime<Utc>) -> Uuid {
+        let (rule, reading) = (effective.id.to_string(), cause.id.to_string());
         let texts = ["alert", &self.user_id, &self.device_id, &rule, &reading];
         fact::id(&texts, &[], time.timestamp_millis())
     }

@@ -34,15 +34,15 @@ pub fn order_of(event: &Event, stream_key: &str) -> Option<Uuid> {
 /// key of a stock event's stream.
 pub fn react(event: &Event, id: Uuid, product: Option<Uuid>, order: &Order) -> Vec<Dispatch> {
     match (event, order) {
-        (Event::Order(event), order) => of_order(event, id, order),
+        (Event::Order(event), order) => react_to_order(event, id, order),
         (Event::Stock(event), order) => {
-            product.map(|product| of_stock(event, id, product, order)).unwrap_or_default()
+            product.map(|product| react_to_stock(event, id, product, order)).unwrap_or_default()
         }
         (Event::Product(_) | Event::Sku(_), _) => Vec::new(),
     }
 }
 
-fn of_order(event: &order::Event, id: Uuid, order: &Order) -> Vec<Dispatch> {
+fn react_to_order(event: &order::Event, id: Uuid, order: &Order) -> Vec<Dispatch> {
     use stock_item::Command::{Release, Ship};
     let each_line = |command: stock_item::Command| {
         let lines = order.placed().into_iter().flat_map(|placed| &placed.lines);
@@ -56,7 +56,12 @@ fn of_order(event: &order::Event, id: Uuid, order: &Order) -> Vec<Dispatch> {
     }
 }
 
-fn of_stock(event: &stock_item::Event, id: Uuid, product: Uuid, order: &Order) -> Vec<Dispatch> {
+fn react_to_stock(
+    event: &stock_item::Event,
+    id: Uuid,
+    product: Uuid,
+    order: &Order,
+) -> Vec<Dispatch> {
     match (event, order) {
         (stock_item::Event::StockReserved { .. }, Order::Pending(placed)) => {
             let line = placed.lines.iter().position(|line| line.product_id == product);

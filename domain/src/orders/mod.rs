@@ -18,7 +18,7 @@ pub mod fulfilment;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod schedules;
+mod fulfilment_proptest;
 
 use uuid::Uuid;
 

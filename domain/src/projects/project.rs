@@ -112,13 +112,13 @@ impl Details {
         self.owner_id == user || self.members.contains(&user)
     }
 
-    fn is_seen_by(&self, actor: Actor) -> bool {
+    fn is_visible_to(&self, actor: Actor) -> bool {
         actor.sees_all() || self.includes(actor.id)
     }
 
     /// Refuses whoever is not the owner, or acts as one.
-    fn check_ruled_by(&self, actor: Actor) -> Result<(), Rejection> {
-        match (self.is_seen_by(actor), actor.may_act_for(self.owner_id)) {
+    fn check_owner(&self, actor: Actor) -> Result<(), Rejection> {
+        match (self.is_visible_to(actor), actor.may_act_for(self.owner_id)) {
             (false, _) => Err(Rejection::ProjectNotFound),
             (true, false) => Err(Rejection::NotTheOwner),
             (true, true) => Ok(()),
@@ -134,7 +134,7 @@ impl Project {
 
     /// What `actor` may do with the tasks.
     pub fn access(&self, actor: Actor) -> Access {
-        let Some(details) = self.details().filter(|details| details.is_seen_by(actor)) else {
+        let Some(details) = self.details().filter(|details| details.is_visible_to(actor)) else {
             return Access::Hidden;
         };
         match (self, details.includes(actor.id) || actor.role == Role::Admin) {
@@ -160,7 +160,7 @@ impl Decider for Project {
 
     fn decide(&self, Command { by, act }: Command) -> Decision<Self> {
         if let Some(details) = self.details() {
-            details.check_ruled_by(by)?;
+            details.check_owner(by)?;
         }
         match (act, self) {
             (Act::Create { name, description }, Self::Uncreated) => accept(Event::ProjectCreated {

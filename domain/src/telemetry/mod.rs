@@ -69,7 +69,7 @@ pub struct Connection {
     /// say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
-    /// Why we decided it; missing in a birth and in a will.
+    /// StatusReason we decided it; missing in a birth and in a will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// The device's last event that our decision rests on; missing in a birth and in a will. What
@@ -85,7 +85,7 @@ impl Connection {
     }
 }
 
-/// Why we decided on our own that a device is there, or is not.
+/// StatusReason we decided on our own that a device is there, or is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {

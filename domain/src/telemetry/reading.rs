@@ -98,7 +98,7 @@ impl Batch {
     }
 }
 
-/// Why a message is not a reading.
+/// StatusReason a message is not a reading.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidReading {
     #[error("a reading is at most {} bytes", Reading::MAX_BYTES)]

@@ -10,7 +10,7 @@ pub struct MessageRejected {
     pub reason: String,
     /// Size of the whole payload in bytes.
     pub size: u64,
-    /// The payload's first [`Self::KEPT_BYTES`]: as text when it is text, else in hexadecimal.
+    /// The payload's first [`Self::MAX_PAYLOAD_BYTES`]: as text when it is text, else in hexadecimal.
     pub payload: String,
     /// `text` or `hex`.
     pub encoding: String,
@@ -18,10 +18,10 @@ pub struct MessageRejected {
 
 impl MessageRejected {
     /// How much of a refused payload is kept.
-    pub const KEPT_BYTES: usize = 4096;
+    pub const MAX_PAYLOAD_BYTES: usize = 4096;
 
     pub fn new(topic: &str, payload: &[u8], reason: impl std::fmt::Display) -> Self {
-        let kept = &payload[..payload.len().min(Self::KEPT_BYTES)];
+        let kept = &payload[..payload.len().min(Self::MAX_PAYLOAD_BYTES)];
         // A cut through the middle of a character would make text look binary.
         let text = match std::str::from_utf8(kept) {
             Ok(text) => Some(text),
@@ -65,12 +65,12 @@ mod tests {
 
     #[test]
     fn a_large_payload_is_cut_between_characters() {
-        let payload = "é".repeat(MessageRejected::KEPT_BYTES);
+        let payload = "é".repeat(MessageRejected::MAX_PAYLOAD_BYTES);
         let rejected = MessageRejected::new("t", &payload.as_bytes()[1..], "r");
-        assert_eq!(rejected.size, 2 * MessageRejected::KEPT_BYTES as u64 - 1);
+        assert_eq!(rejected.size, 2 * MessageRejected::MAX_PAYLOAD_BYTES as u64 - 1);
         assert_eq!(rejected.encoding, "hex");
         let rejected = MessageRejected::new("t", format!("a{payload}").as_bytes(), "r");
         assert_eq!(rejected.encoding, "text");
-        assert_eq!(rejected.payload.len(), MessageRejected::KEPT_BYTES - 1);
+        assert_eq!(rejected.payload.len(), MessageRejected::MAX_PAYLOAD_BYTES - 1);
     }
 }

@@ -1,5 +1,5 @@
-//! What is known of the log before a batch is judged. Most of it need not be asked for: this
-//! process remembers what it wrote, and the log's unique indexes notice the rest.
+//! The state of the log that a batch is checked against. Most of it needs no query: the appender
+//! caches the versions it wrote, and the log's unique indexes detect the rest.
 
 use std::collections::HashMap;
 
@@ -8,111 +8,111 @@ use quick_cache::unsync::Cache;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::append::conflict_check::Known;
+use crate::append::conflict_check::LogState;
+use crate::append::outcome::{AppendError, Appended, Outcome};
 use crate::append::prepared::Prepared;
 use crate::append::receipt::{self, Receipt};
-use crate::append::{AppendError, Appended, Outcome};
 
-/// Streams whose versions are remembered.
-const REMEMBERED_STREAMS: usize = 65_536;
-/// After an index noticed a duplicate, so many batches look everything up beforehand.
-const CAUTIOUS_BATCHES: u32 = 64;
+/// Streams whose versions are cached.
+const CACHED_STREAMS: usize = 65_536;
+/// Number of batches that look up everything after a unique index detected a duplicate.
+const LOOKUP_BATCHES: u32 = 64;
 
-/// What the appender remembers from batch to batch.
+/// The appender's cache from batch to batch.
 #[derive(Debug)]
-pub(crate) struct Memory {
-    /// Versions of streams as this process left them.
+pub(crate) struct AppendCache {
+    /// Versions of streams after this process's last append to each.
     versions: Cache<Box<str>, i64>,
-    /// The head as this process left it. If it has moved, somebody else appended, and nothing
-    /// remembered is worth anything.
+    /// The head after this process's last append. If the head has moved since, another process
+    /// appended, and the cached versions are stale.
     head: Position,
-    /// Batches that are still to look up what the unique indexes would notice: event ids, and
-    /// streams that are said to be new. Looking costs a descent of an index for each; being
-    /// noticed costs the whole batch again. So it is done only where duplicates were met lately.
-    caution: u32,
+    /// Remaining batches that look up what the unique indexes would detect: event ids, and streams
+    /// that are expected to be new. A look-up costs an index descent for each, a detected
+    /// duplicate costs the whole batch again: look-ups pay only after recent duplicates.
+    lookup_batches: u32,
 }
 
-impl Default for Memory {
+impl Default for AppendCache {
     fn default() -> Self {
-        let versions = Cache::new(REMEMBERED_STREAMS);
-        Self { versions, head: Position::START, caution: 0 }
+        let versions = Cache::new(CACHED_STREAMS);
+        Self { versions, head: Position::START, lookup_batches: 0 }
     }
 }
 
-impl Memory {
-    /// An index has noticed a duplicate: look beforehand from now on. False if that was already
-    /// so, and looking did not help.
-    pub(crate) fn be_cautious(&mut self) -> bool {
-        let was_careless = self.caution == 0;
-        self.caution = CAUTIOUS_BATCHES;
+impl AppendCache {
+    /// Makes the next batches look up everything, after a unique index detected a duplicate.
+    /// Returns false if they did already, so that trying again cannot help.
+    pub(crate) fn require_lookups(&mut self) -> bool {
+        let was_skipping = self.lookup_batches == 0;
+        self.lookup_batches = LOOKUP_BATCHES;
         self.versions.clear();
-        was_careless
+        was_skipping
     }
 
-    /// Nothing that was remembered is certain any more.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets all versions, after a batch whose outcome is unknown.
+    pub(crate) fn clear(&mut self) {
         self.versions.clear();
     }
 
-    /// A batch was committed, and left the log like this.
-    pub(crate) fn remember(&mut self, versions: &HashMap<&str, i64>, head: Position) {
-        // A stream that was said to be new and got no event may well exist: 0 is not knowledge.
+    /// Stores the versions and the head after a committed batch.
+    pub(crate) fn update(&mut self, versions: &HashMap<&str, i64>, head: Position) {
+        // 0 may be an assumption: a stream that was expected to be new and got no event may exist.
         for (&stream, &version) in versions.iter().filter(|(_, version)| **version > 0) {
             match self.versions.get_mut(stream) {
-                Some(mut remembered) => *remembered = version,
+                Some(mut cached) => *cached = version,
                 None => self.versions.insert(stream.into(), version),
             }
         }
         self.head = head;
-        self.caution = self.caution.saturating_sub(1);
+        self.lookup_batches = self.lookup_batches.saturating_sub(1);
     }
 
-    /// Everything the batch is judged against, now that the head is locked at `head`.
-    pub(crate) async fn recall<'a>(
+    /// Loads the state that `requests` are checked against. The head must be locked, at `head`.
+    pub(crate) async fn load_state<'a>(
         &mut self,
         connection: &mut PgConnection,
         requests: &'a [Prepared],
         head: Position,
-    ) -> Result<Known<'a>, sqlx::Error> {
+    ) -> Result<LogState<'a>, sqlx::Error> {
         if head != self.head {
             self.versions.clear();
         }
-        let careless = self.caution == 0;
-        let mut known = Known::default();
+        let skip_lookups = self.lookup_batches == 0;
+        let mut state = LogState::default();
         let (mut ids, mut keys) = (Vec::new(), Vec::new());
-        // Whether every request that names a stream says that it is new. If it is not, it has a
-        // version 1 already, and the index notices.
-        let mut said_to_be_new: HashMap<&str, bool> = HashMap::new();
+        // Streams, and whether all requests that name one expect it to be new. If it is not, it has
+        // a version 1, and the unique index detects that.
+        let mut all_expect_new: HashMap<&str, bool> = HashMap::new();
         for request in requests {
             keys.extend(request.receipt.as_ref().map(|receipt| receipt.key.as_str()));
             for part in &request.streams {
                 let new = part.expected.is_new() && !part.events.is_empty();
-                *said_to_be_new.entry(part.stream.as_str()).or_insert(true) &= new;
-                if !careless {
+                *all_expect_new.entry(part.stream.as_str()).or_insert(true) &= new;
+                if !skip_lookups {
                     ids.extend(part.events.iter().map(|event| event.id));
                 }
             }
         }
         let mut streams = Vec::new();
-        for (stream, new) in said_to_be_new {
-            let remembered = self.versions.get(stream).copied();
-            if remembered.is_none() && !(careless && new) {
+        for (stream, new) in all_expect_new {
+            let cached = self.versions.get(stream).copied();
+            if cached.is_none() && !(skip_lookups && new) {
                 streams.push(stream);
             }
-            known.versions.insert(stream, remembered.unwrap_or(0));
+            state.versions.insert(stream, cached.unwrap_or(0));
         }
         if !streams.is_empty() || !ids.is_empty() {
             let (versions, event_ids) = look_up(connection, &streams, &ids).await?;
-            known.versions.extend(streams.into_iter().zip(versions));
-            known.event_ids = event_ids;
+            state.versions.extend(streams.into_iter().zip(versions));
+            state.event_ids = event_ids;
         }
-        known.receipts = load_receipts(connection, &keys).await?;
-        Ok(known)
+        state.receipts = load_receipts(connection, &keys).await?;
+        Ok(state)
     }
 
-    /// A request that is refused because its stream has moved on may have been written before: its
-    /// caller has not heard the answer and asks again. Then it is a duplicate, and no conflict.
-    pub(crate) async fn tell_apart(
+    /// Changes conflicts to duplicates where the log already has an event of the request: its caller
+    /// missed the first outcome and sent it again.
+    pub(crate) async fn reclassify_duplicates(
         &self,
         connection: &mut PgConnection,
         requests: &[Prepared],
@@ -122,7 +122,7 @@ impl Memory {
         let conflicts = || requests.iter().zip(&*outcomes).filter(|(_, outcome)| refused(outcome));
         let events = conflicts().flat_map(|(request, _)| request.all_events());
         let ids: Vec<Uuid> = events.map(|event| event.id).collect();
-        if ids.is_empty() || self.caution > 0 {
+        if ids.is_empty() || self.lookup_batches > 0 {
             return Ok(());
         }
         let (_, found) = look_up(connection, &[], &ids).await?;
@@ -136,14 +136,14 @@ impl Memory {
     }
 }
 
-/// Versions of `streams`, and where those of `ids` are that are in the log.
+/// Returns the versions of `streams`, and the positions of those `ids` that the log has.
 async fn look_up(
     connection: &mut PgConnection,
     streams: &[&str],
     ids: &[Uuid],
 ) -> Result<(Vec<i64>, HashMap<Uuid, Position>), sqlx::Error> {
-    // Correlated on purpose: each look-up is one descent of one index, whatever the planner
-    // believes about the size of the table.
+    // Correlated subqueries, so that each look-up is one descent of one index, whatever the planner
+    // assumes about the size of the table.
     let row = sqlx::query(
         "select
            array(select (select e.version from log.event e where e.stream_id = s.id

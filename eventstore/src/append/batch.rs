@@ -1,34 +1,38 @@
-//! One batch, one transaction: lock the head, judge every request against the log and against the
-//! requests accepted before it, write what was accepted, move the head, commit.
+//! One batch in one transaction: locks the head, checks every request against the log and against
+//! the requests accepted before it, writes those accepted, moves the head, commits.
 
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
 use sqlx::{Executor, PgConnection, Row};
 
-use crate::append::Outcome;
-use crate::append::append_cache::Memory;
-use crate::append::conflict_check::{Head, Judge};
+use crate::append::append_cache::AppendCache;
+use crate::append::conflict_check::{ConflictCheck, LockedHead};
+use crate::append::outcome::Outcome;
 use crate::append::prepared::{COPY_EVENTS, Prepared};
 use crate::append::receipt::NewReceipt;
 use crate::copy::CopyRows;
 
-/// Writes what of `requests` can be accepted, and commits. Returns an outcome for each, and the
-/// head afterwards.
+/// Writes the requests that can be accepted, and commits. Returns an outcome for each request, and
+/// the head after the batch.
 pub(crate) async fn write(
     connection: &mut PgConnection,
-    memory: &mut Memory,
+    cache: &mut AppendCache,
     requests: &[Prepared],
 ) -> Result<(Vec<Outcome>, Position), sqlx::Error> {
     let head = lock_head(connection).await?;
-    let known = memory.recall(connection, requests, head.position).await?;
-    let mut judge =
-        Judge { head, rows: CopyRows::with_capacity(room(requests)), receipts: Vec::new(), known };
+    let state = cache.load_state(connection, requests, head.position).await?;
+    let mut conflicts = ConflictCheck {
+        head,
+        rows: CopyRows::with_capacity(room(requests)),
+        receipts: Vec::new(),
+        state,
+    };
     let mut outcomes = Vec::with_capacity(requests.len());
     for request in requests {
-        outcomes.push(judge.judge(request));
+        outcomes.push(conflicts.check(request));
     }
-    let Judge { head, rows, receipts, known } = judge;
-    memory.tell_apart(connection, requests, &mut outcomes).await?;
+    let ConflictCheck { head, rows, receipts, state } = conflicts;
+    cache.reclassify_duplicates(connection, requests, &mut outcomes).await?;
     if rows.is_empty() && receipts.is_empty() {
         connection.execute("rollback").await?;
         return Ok((outcomes, head.position));
@@ -39,22 +43,22 @@ pub(crate) async fn write(
         insert_receipts(connection, &receipts, head.recorded_at).await?;
     }
     move_head_and_commit(connection, &head).await?;
-    memory.remember(&known.versions, head.position);
+    cache.update(&state.versions, head.position);
     metrics::counter!("tributary_events_appended_total").increment(events as u64);
     #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     metrics::histogram!("tributary_append_batch_events").record(events as f64);
     Ok((outcomes, head.position))
 }
 
-/// Bytes the rows of `requests` take, generously.
+/// Returns an upper estimate of the bytes that the rows of `requests` take.
 fn room(requests: &[Prepared]) -> usize {
     const AROUND_DATA: usize = 512;
     requests.iter().map(|request| request.bytes + request.events * AROUND_DATA).sum()
 }
 
-/// From here to the commit nobody else appends. What is read after this statement, not with it,
-/// is what the batch is judged against.
-async fn lock_head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
+/// Begins the transaction and locks the head, so that no other process appends until the commit.
+/// Only statements after this one see all that was committed before.
+async fn lock_head(connection: &mut PgConnection) -> Result<LockedHead, sqlx::Error> {
     let row = connection
         .fetch_one(
             "begin;
@@ -62,7 +66,7 @@ async fn lock_head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
          from log.head for update",
         )
         .await?;
-    Ok(Head {
+    Ok(LockedHead {
         position: Position(row.try_get("position")?),
         recorded_at: row.try_get("recorded_at")?,
         hash: row.try_get("hash")?,
@@ -71,13 +75,13 @@ async fn lock_head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
 
 async fn move_head_and_commit(
     connection: &mut PgConnection,
-    head: &Head,
+    head: &LockedHead,
 ) -> Result<(), sqlx::Error> {
     let hash = head
         .hash
         .iter()
         .fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
-    // Numbers and hexadecimal digits only. One round trip instead of two.
+    // One round trip instead of two; the values are numbers, hexadecimal digits and a time.
     let sql = format!(
         "update log.head set position = {}, hash = '\\x{hash}', recorded_at = '{}';
          commit",

@@ -1,5 +1,5 @@
-//! The judgement: each request of a batch against the log, and against the requests accepted
-//! before it.
+//! The conflict check: tests each request of a batch against the log and against the requests of
+//! the batch accepted before it.
 
 use std::collections::HashMap;
 
@@ -7,30 +7,31 @@ use chrono::{DateTime, Utc};
 use eventsourcing::{Position, Version};
 use uuid::Uuid;
 
+use crate::append::outcome::{AppendError, Appended, Outcome};
 use crate::append::prepared::{COLUMNS, Prepared, PreparedEvent};
 use crate::append::receipt::{NewReceipt, Receipt};
-use crate::append::{AppendError, Appended, Outcome};
-use crate::chain::Place;
 use crate::copy::CopyRows;
+use crate::hash_chain::Assignment;
 
-/// The end of the log, held under lock.
-pub(crate) struct Head {
+/// The head of the log, locked until the batch is committed.
+pub(crate) struct LockedHead {
     pub(crate) position: Position,
-    /// The time of this batch; never before that of the last.
+    /// Time of this batch; never before that of the batch before.
     pub(crate) recorded_at: DateTime<Utc>,
     pub(crate) hash: Vec<u8>,
 }
 
-impl Head {
-    /// Gives `event` the next place, and adds its row in the order of the statement's columns.
-    fn put(&mut self, event: &PreparedEvent, version: i64, rows: &mut CopyRows) {
+impl LockedHead {
+    /// Assigns the next position to `event` and adds its row, in the column order of `COPY_EVENTS`.
+    fn assign(&mut self, event: &PreparedEvent, version: i64, rows: &mut CopyRows) {
         self.position.0 += 1;
-        let place = Place { position: self.position, version, recorded_at: self.recorded_at };
-        let hash = place.hash(&self.hash, &event.content);
+        let assigned =
+            Assignment { position: self.position, version, recorded_at: self.recorded_at };
+        let hash = assigned.hash(&self.hash, &event.content);
         rows.row(COLUMNS);
-        rows.int8(place.position.0);
-        rows.int8(place.version);
-        rows.time(place.recorded_at);
+        rows.int8(assigned.position.0);
+        rows.int8(assigned.version);
+        rows.time(assigned.recorded_at);
         rows.bytes(&hash);
         rows.columns(&event.columns);
         self.hash.clear();
@@ -38,30 +39,30 @@ impl Head {
     }
 }
 
-/// What the log says about everything a batch mentions, and what the batch adds to it.
+/// The state of the log that a batch is checked against, including what the batch added so far.
 #[derive(Debug, Default)]
-pub(crate) struct Known<'a> {
-    /// Every stream the batch names.
+pub(crate) struct LogState<'a> {
+    /// Version of every stream that the batch names.
     pub(crate) versions: HashMap<&'a str, i64>,
-    /// Those event ids of the batch that are in the log.
+    /// Positions of the batch's event ids that the log has.
     pub(crate) event_ids: HashMap<Uuid, Position>,
-    /// Those idempotency keys of the batch that were used.
+    /// Receipts of the batch's idempotency keys that were used.
     pub(crate) receipts: HashMap<&'a str, Receipt>,
 }
 
-/// Judges request after request, each against the log and what was accepted before it.
-pub(crate) struct Judge<'a> {
-    pub(crate) head: Head,
+/// Checks requests one after the other and collects the rows of those accepted.
+pub(crate) struct ConflictCheck<'a> {
+    pub(crate) head: LockedHead,
     pub(crate) rows: CopyRows,
     pub(crate) receipts: Vec<(&'a NewReceipt, Position)>,
-    pub(crate) known: Known<'a>,
+    pub(crate) state: LogState<'a>,
 }
 
-impl<'a> Judge<'a> {
-    /// Refuses the request, or gives it its place.
-    pub(crate) fn judge(&mut self, request: &'a Prepared) -> Outcome {
+impl<'a> ConflictCheck<'a> {
+    /// Accepts the request and assigns its positions, or refuses it.
+    pub(crate) fn check(&mut self, request: &'a Prepared) -> Outcome {
         if let Some(new) = &request.receipt
-            && let Some(receipt) = self.known.receipts.get(new.key.as_str())
+            && let Some(receipt) = self.state.receipts.get(new.key.as_str())
         {
             return if receipt.fingerprint == new.fingerprint {
                 Ok(Appended::Replayed(receipt.clone()))
@@ -69,12 +70,12 @@ impl<'a> Judge<'a> {
                 Err(AppendError::KeyReused)
             };
         }
-        let seen = request.all_events().find_map(|event| self.known.event_ids.get(&event.id));
+        let seen = request.all_events().find_map(|event| self.state.event_ids.get(&event.id));
         if let Some(position) = seen {
             return Ok(Appended::Duplicate { position: *position });
         }
         for part in &request.streams {
-            let actual = Version(self.known.versions[part.stream.as_str()]);
+            let actual = Version(self.state.versions[part.stream.as_str()]);
             if !part.expected.allows(actual) {
                 let stream = part.stream.clone();
                 return Err(AppendError::Conflict { stream, expected: part.expected, actual });
@@ -87,11 +88,11 @@ impl<'a> Judge<'a> {
     fn accept(&mut self, request: &'a Prepared) {
         for part in &request.streams {
             let stream = part.stream.as_str();
-            let version = self.known.versions.get_mut(stream).expect("every stream was looked up");
+            let version = self.state.versions.get_mut(stream).expect("every stream was looked up");
             for event in &part.events {
                 *version += 1;
-                self.head.put(event, *version, &mut self.rows);
-                self.known.event_ids.insert(event.id, self.head.position);
+                self.head.assign(event, *version, &mut self.rows);
+                self.state.event_ids.insert(event.id, self.head.position);
             }
         }
         if let Some(new) = &request.receipt {
@@ -101,13 +102,13 @@ impl<'a> Judge<'a> {
                 position: self.head.position,
                 response: new.response.clone(),
             };
-            self.known.receipts.insert(&new.key, receipt);
+            self.state.receipts.insert(&new.key, receipt);
         }
     }
 
     fn outcome(&self, request: &Prepared) -> Appended {
         let version =
-            request.streams.first().map_or(0, |part| self.known.versions[part.stream.as_str()]);
+            request.streams.first().map_or(0, |part| self.state.versions[part.stream.as_str()]);
         Appended::New { position: self.head.position, version: Version(version) }
     }
 }

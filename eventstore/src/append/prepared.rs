@@ -1,21 +1,22 @@
-//! A request with everything worked out that does not depend on its place in the log. Its caller
-//! does that, on whatever processor is free; the appender, which holds the log's head locked,
-//! only adds the place.
+//! A prepared request: everything that does not depend on the position is computed by the caller's
+//! task, so that the appender, which holds the lock of the log's head, only adds the positions.
 
 use eventsourcing::StreamId;
+use eventsourcing::event::CodecError;
 use uuid::Uuid;
 
+use crate::append::outcome::AppendError;
 use crate::append::receipt::NewReceipt;
-use crate::append::{Append, AppendError, ExpectedVersion, NewEvent};
-use crate::chain::Content;
+use crate::append::request::{Append, ExpectedVersion, NewEvent};
 use crate::copy::CopyRows;
+use crate::hash_chain::Content;
 
 pub(crate) struct Prepared {
     pub(crate) streams: Vec<PreparedStream>,
     pub(crate) receipt: Option<NewReceipt>,
-    /// How many events it has.
+    /// Number of events.
     pub(crate) events: usize,
-    /// What it weighs in a queue or batch.
+    /// Bytes of event data and response; bounds the queue and a batch.
     pub(crate) bytes: usize,
 }
 
@@ -27,16 +28,15 @@ pub(crate) struct PreparedStream {
 
 pub(crate) struct PreparedEvent {
     pub(crate) id: Uuid,
-    /// Hash of what it says.
+    /// Hash of the content.
     pub(crate) content: [u8; 32],
-    /// The columns that say it, as COPY wants them.
+    /// The columns of the content, encoded for COPY.
     pub(crate) columns: CopyRows,
 }
 
 impl Prepared {
     pub(crate) fn new(request: Append) -> Result<Self, AppendError> {
-        let metadata = serde_json::to_string(&request.metadata)
-            .map_err(eventsourcing::event::CodecError::Json)?;
+        let metadata = serde_json::to_string(&request.metadata).map_err(CodecError::Json)?;
         let (events, bytes) = (request.events(), request.bytes());
         let streams = request.streams.into_iter().map(|part| PreparedStream {
             events: part.events.iter().map(|new| prepare(new, &part.stream, &metadata)).collect(),
@@ -63,18 +63,19 @@ fn prepare(new: &NewEvent, stream: &StreamId, metadata: &str) -> PreparedEvent {
     PreparedEvent { id: new.id, content: content.hash(), columns: columns(&content) }
 }
 
-/// The statement rows are written with; [`columns`] and the judge follow its order.
+/// The statement that rows are written with. [`columns`] and the conflict check follow its order.
 pub(crate) const COPY_EVENTS: &str = "copy log.event (position, version, recorded_at, hash,
     event_id, schema_version, event_type, stream_id, data, metadata) from stdin (format binary)";
 
-/// Columns of [`COPY_EVENTS`].
+/// Number of columns of [`COPY_EVENTS`].
 pub(crate) const COLUMNS: i16 = 10;
 
-/// Those columns of [`COPY_EVENTS`] that do not depend on the place.
+/// Encodes the columns of [`COPY_EVENTS`] that do not depend on the position.
 fn columns(content: &Content<'_>) -> CopyRows {
-    const AROUND: usize = 96;
+    /// Bytes of lengths and columns of fixed size.
+    const FIXED: usize = 96;
     let texts = [content.event_type, content.stream, content.data, content.metadata];
-    let mut columns = CopyRows::with_capacity(texts.map(str::len).iter().sum::<usize>() + AROUND);
+    let mut columns = CopyRows::with_capacity(texts.map(str::len).iter().sum::<usize>() + FIXED);
     columns.bytes(content.id);
     columns.int2(content.schema_version);
     for text in texts {

@@ -1,31 +1,24 @@
-//! Receipts: what was answered to a command that carried an idempotency key.
-
-use std::time::Duration;
+//! Receipts: the stored responses of commands with an idempotency key.
 
 use eventsourcing::Position;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use sqlx::Row;
-use tokio::time::interval;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
 
-use crate::{EventStore, Unavailable};
-
-/// How long a receipt is kept, in days.
+/// How long a receipt is stored, in days.
 pub const RECEIPT_DAYS: i32 = 7;
-/// How often old ones are looked for.
-const FORGET_EVERY: Duration = Duration::from_hours(1);
-/// Most receipts forgotten in one transaction.
-const FORGET_AT_ONCE: i64 = 10_000;
+/// Most receipts deleted in one transaction.
+const DELETE_AT_ONCE: i64 = 10_000;
 
-/// The receipt a request asks to be given when it is accepted.
+/// The receipt to store when a request is accepted.
 #[derive(Debug, Clone)]
 pub struct NewReceipt {
+    /// Idempotency key: 1 to [`NewReceipt::MAX_KEY_BYTES`] bytes, without NUL.
     pub key: String,
-    /// Hash of what was asked: the same key for something else is refused.
+    /// SHA-256 of the request. The same key with another fingerprint is refused.
     pub fingerprint: [u8; 32],
-    /// The answer, as JSON text; kept to be given again.
+    /// The response as JSON text, returned when the request is repeated.
     pub response: Box<str>,
 }
 
@@ -33,7 +26,7 @@ impl NewReceipt {
     /// Longest key in bytes.
     pub const MAX_KEY_BYTES: usize = 512;
 
-    /// A receipt for `request`, answered with `response`.
+    /// Creates a receipt for the bytes `request`, answered with `response`.
     pub fn new(key: String, request: &[u8], response: Box<RawValue>) -> Self {
         Self {
             key,
@@ -43,68 +36,49 @@ impl NewReceipt {
     }
 }
 
-/// What was answered before.
+/// A stored receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
+    /// SHA-256 of the request.
     pub fingerprint: Vec<u8>,
-    /// Last position the command had made.
+    /// Position of the last event of the request; the head at that time if it had none.
     pub position: Position,
-    /// JSON text of the answer.
+    /// The response as JSON text.
     pub response: Box<str>,
 }
 
-impl EventStore {
-    /// What was answered to the command with this key, if it is known.
-    pub async fn receipt(&self, key: &str) -> Result<Option<Receipt>, Unavailable> {
-        let row = sqlx::query(
-            "select fingerprint, position, response::text as response
-             from log.receipt where key = $1",
+/// Reads the receipt with this key.
+pub(crate) async fn find(pool: &PgPool, key: &str) -> Result<Option<Receipt>, sqlx::Error> {
+    let row = sqlx::query(
+        "select fingerprint, position, response::text as response
+         from log.receipt where key = $1",
+    )
+    .bind(key)
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| from_row(&row)).transpose()
+}
+
+/// Deletes receipts older than [`RECEIPT_DAYS`], in transactions of bounded length.
+pub(crate) async fn delete_expired(pool: &PgPool) -> Result<(), sqlx::Error> {
+    loop {
+        let deleted = sqlx::query(
+            "delete from log.receipt where key = any (array(
+               select key from log.receipt
+               where recorded_at < now() - make_interval(days => $1)
+               order by recorded_at limit $2))",
         )
-        .bind(key)
-        .fetch_optional(&self.pool)
+        .bind(RECEIPT_DAYS)
+        .bind(DELETE_AT_ONCE)
+        .execute(pool)
         .await?;
-        row.map(|row| from_row(&row)).transpose().map_err(Unavailable)
-    }
-
-    /// Forgets receipts older than [`RECEIPT_DAYS`], now and every hour, on a task of its own.
-    /// Any number of processes may do so.
-    pub fn forget_old_receipts(&self, tasks: &TaskTracker, shutdown: CancellationToken) {
-        let store = self.clone();
-        tasks.spawn(async move {
-            let forgetting = async {
-                let mut ticks = interval(FORGET_EVERY);
-                loop {
-                    ticks.tick().await;
-                    if let Err(error) = store.forget_receipts().await {
-                        tracing::debug!(%error, "old receipts are not forgotten yet");
-                    }
-                }
-            };
-            shutdown.run_until_cancelled(forgetting).await;
-        });
-    }
-
-    /// A bounded number at a time, so that no transaction is long.
-    async fn forget_receipts(&self) -> Result<(), Unavailable> {
-        loop {
-            let forgotten = sqlx::query(
-                "delete from log.receipt where key = any (array(
-                   select key from log.receipt
-                   where recorded_at < now() - make_interval(days => $1)
-                   order by recorded_at limit $2))",
-            )
-            .bind(RECEIPT_DAYS)
-            .bind(FORGET_AT_ONCE)
-            .execute(&self.pool)
-            .await?;
-            if forgotten.rows_affected() < FORGET_AT_ONCE.unsigned_abs() {
-                return Ok(());
-            }
+        if deleted.rows_affected() < DELETE_AT_ONCE.unsigned_abs() {
+            return Ok(());
         }
     }
 }
 
-pub(crate) fn from_row(row: &sqlx::postgres::PgRow) -> Result<Receipt, sqlx::Error> {
+pub(crate) fn from_row(row: &PgRow) -> Result<Receipt, sqlx::Error> {
     Ok(Receipt {
         fingerprint: row.try_get("fingerprint")?,
         position: Position(row.try_get("position")?),

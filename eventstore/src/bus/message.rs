@@ -1,5 +1,5 @@
-//! An event as a NATS message, and back: CloudEvents in binary mode, with what the log knows
-//! besides, so that a subscriber has the very row that a reader of the log has.
+//! Encodes an event as a NATS message and decodes it: CloudEvents in binary mode, with headers for
+//! the other columns of the log, so that a subscriber gets the complete row.
 
 use std::borrow::Cow;
 
@@ -38,44 +38,46 @@ headers! {
     EXPECTED_LAST_ID = "Nats-Expected-Last-Msg-Id";
 }
 
-/// Value of `Tributary-Body` where the event did not fit into a message: read it from the log.
+/// Value of `Tributary-Body` if the event is too large for a message and must be read from the log.
 const OMITTED: &str = "omitted";
 
-/// Bytes that names, punctuation and values of fixed length take, generously.
+/// Upper estimate of the bytes of header names, punctuation and values of fixed length.
 const FIXED_BYTES: usize = 832;
 
-/// A message, ready to be published.
+/// A message to publish.
 pub(crate) struct Outgoing {
     pub(crate) subject: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-/// Where a message stands among the others.
-pub(crate) struct Place {
+/// The context, epoch and order that a message is published with.
+pub(crate) struct PublishContext {
+    /// Context of the event's category.
     pub(crate) context: &'static str,
-    /// Position of the event before it in the same context; 0 if there is none.
+    /// Position of the previous event in the same context; 0 if there is none.
     pub(crate) previous: Position,
-    /// How often the log was restored from a backup, and history may have forked.
+    /// Epoch of the log; grows when a backup is restored, after which history may have forked.
     pub(crate) epoch: i64,
-    /// The server refuses the message unless the stream ends here.
+    /// The server refuses the message unless this is the stream's last sequence.
     pub(crate) expected_last_sequence: u64,
-    /// Or unless it ends with this event: after messages of others, which nobody counted, a later
-    /// message under way would otherwise find the end it expects, and overtake those refused.
+    /// The server refuses the message unless this event is the stream's last message. After
+    /// messages of other publishers, a later message under way could otherwise match the expected
+    /// sequence and overtake refused ones.
     pub(crate) expected_last_id: Option<Uuid>,
 }
 
-/// Makes the message of an event; without body and metadata if they do not fit.
-pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outgoing {
-    let subject = subject(place.context, &event.stream, &event.event_type);
+/// Encodes an event. Omits body and metadata if the message would exceed `max_payload` bytes.
+pub(crate) fn encode(event: RawEvent, publish: &PublishContext, max_payload: usize) -> Outgoing {
+    let subject = subject(publish.context, &event.stream, &event.event_type);
     let stream = escape(event.stream.as_str(), b"\"%");
     let event_type = escape(&event.event_type, b"\"%");
     let id = event.id.hyphenated().to_string();
     let bytes = FIXED_BYTES
-        + place.context.len()
+        + publish.context.len()
         + stream.len()
         + event_type.len()
-        + event.metadata.len() * 2 // The trace context stands in it, and beside it.
+        + event.metadata.len() * 2 // The trace context is sent twice.
         + event.data.len();
     let whole = bytes <= max_payload && fits_a_header(&event.metadata);
 
@@ -84,19 +86,19 @@ pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outg
     headers.insert(SPEC_VERSION.clone(), "1.0");
     headers.insert(ID.clone(), id.as_str());
     headers.insert(TYPE.clone(), &*event_type);
-    headers.insert(SOURCE.clone(), format!("/tributary/{}", place.context));
+    headers.insert(SOURCE.clone(), format!("/tributary/{}", publish.context));
     headers.insert(SUBJECT.clone(), &*stream);
     let time = event.recorded_at;
     headers.insert(TIME.clone(), time.to_rfc3339_opts(SecondsFormat::Micros, true));
     headers.insert(POSITION.clone(), event.position.to_string());
-    headers.insert(PREVIOUS.clone(), place.previous.to_string());
+    headers.insert(PREVIOUS.clone(), publish.previous.to_string());
     headers.insert(VERSION.clone(), event.version.to_string());
-    headers.insert(EPOCH.clone(), place.epoch.to_string());
+    headers.insert(EPOCH.clone(), publish.epoch.to_string());
     headers.insert(SCHEMA_VERSION.clone(), event.schema_version.to_string());
     headers.insert(MESSAGE_ID.clone(), id);
-    let expected = place.expected_last_sequence.to_string();
+    let expected = publish.expected_last_sequence.to_string();
     headers.insert(EXPECTED_LAST_SEQUENCE.clone(), expected);
-    if let Some(id) = place.expected_last_id {
+    if let Some(id) = publish.expected_last_id {
         headers.insert(EXPECTED_LAST_ID.clone(), id.hyphenated().to_string());
     }
     if whole {
@@ -114,14 +116,14 @@ pub(crate) fn encode(event: RawEvent, place: &Place, max_payload: usize) -> Outg
     Outgoing { subject, headers, body }
 }
 
-/// `events.{context}.{category}.{key}.{event_type}`, always five tokens.
+/// Returns `events.{context}.{category}.{key}.{event_type}`, always five tokens.
 fn subject(context: &str, stream: &StreamId, event_type: &str) -> String {
     let tokens = [stream.category(), stream.key(), event_type].map(token);
     let [category, key, event_type] = tokens;
     format!("events.{context}.{category}.{key}.{event_type}")
 }
 
-/// Text as one token of a subject.
+/// Returns text as one token of a subject.
 fn token(text: &str) -> Cow<'_, str> {
     match text {
         "" => Cow::Borrowed("%"),
@@ -129,7 +131,7 @@ fn token(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Percent-encodes what is not visible ASCII, and the `special` characters.
+/// Percent-encodes everything but visible ASCII, and the `special` characters.
 fn escape<'a>(text: &'a str, special: &[u8]) -> Cow<'a, str> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !special.contains(&byte);
     if text.bytes().all(plain) {
@@ -167,23 +169,23 @@ fn unescape(text: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
-/// Whether text comes out of a header as it went in: header lines are trimmed and end at a line
+/// Returns whether text survives as a header value: header lines are trimmed and end at a line
 /// break.
 fn fits_a_header(text: &str) -> bool {
     !text.contains(['\r', '\n']) && text.trim() == text
 }
 
-/// The position a message carries; none if it is not one of ours.
+/// Returns the position of the event in a message; none if the message holds no event.
 pub(crate) fn position(headers: &HeaderMap) -> Option<Position> {
     parse(headers, &POSITION).map(Position)
 }
 
-/// The id of the event a message carries.
+/// Returns the id of the event in a message.
 pub(crate) fn event_id(headers: &HeaderMap) -> Option<Uuid> {
     parse(headers, &ID)
 }
 
-/// The event of a message; none if it has to be read from the log.
+/// Decodes the event of a message; none if it must be read from the log.
 pub(crate) fn decode(message: &async_nats::Message) -> Option<RawEvent> {
     let headers = message.headers.as_ref()?;
     if headers.get(BODY.clone()).is_some() {
@@ -226,15 +228,15 @@ mod tests {
         }
     }
 
-    fn there_and_back(event: RawEvent, max_payload: usize) -> Option<RawEvent> {
-        let place = Place {
+    fn round_trip(event: RawEvent, max_payload: usize) -> Option<RawEvent> {
+        let publish = PublishContext {
             context: "things",
             previous: Position(41),
             expected_last_sequence: 40,
             epoch: 1,
             expected_last_id: Some(Uuid::from_u128(6)),
         };
-        let sent = encode(event, &place, max_payload);
+        let sent = encode(event, &publish, max_payload);
         let message = async_nats::Message {
             subject: sent.subject.into(),
             reply: None,
@@ -248,22 +250,22 @@ mod tests {
     }
 
     #[test]
-    fn a_message_carries_the_row_to_the_letter() {
+    fn a_message_holds_the_exact_row() {
         let metadata = r#"{"actor": "Zoë", "traceparent":"00-1-2-01"}"#;
         let sent = event("thing-a b.c*>%é\n", metadata, "{ \"a\" :\n1.0 }");
-        assert_eq!(there_and_back(sent.clone(), 1 << 20), Some(sent));
+        assert_eq!(round_trip(sent.clone(), 1 << 20), Some(sent));
     }
 
     #[test]
-    fn what_does_not_fit_is_left_to_the_log() {
+    fn an_event_too_large_for_a_message_is_read_from_the_log() {
         let large = event("thing-1", "{}", &"x".repeat(4096));
-        assert_eq!(there_and_back(large, 4096), None);
+        assert_eq!(round_trip(large, 4096), None);
         let broken = event("thing-1", "{\n}", "{}");
-        assert_eq!(there_and_back(broken, 1 << 20), None);
+        assert_eq!(round_trip(broken, 1 << 20), None);
     }
 
     #[test]
-    fn a_subject_has_five_tokens_whatever_the_key_holds() {
+    fn a_subject_has_five_tokens_for_any_key() {
         let stream = StreamId::parse("thing-a.b *>%\t-é").expect("a stream id");
         assert_eq!(
             subject("things", &stream, "thing_happened"),

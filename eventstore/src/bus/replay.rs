@@ -1,19 +1,20 @@
-//! An event that is told again: the message it was, under a subject of its own and with an id that
-//! the bus does not know, so that it is neither taken for the first telling nor swallowed as its
-//! repetition.
+//! Replay: an event as a message with its own subject and message id, so that JetStream does not
+//! deduplicate it against the relay's message.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use eventsourcing::Position;
 
-use crate::bus::message::{self, Place};
+use crate::bus::message::{self, PublishContext};
 use crate::raw::RawEvent;
 
-/// Names the run of `tributary replay` a message comes from. The messages of the relay have none.
-pub const REPLAY: &str = "Tributary-Replay";
+/// Header with the name of the run of `tributary replay` that published a message. Messages of the
+/// relay do not have it.
+pub const REPLAY_HEADER: &str = "Tributary-Replay";
 
-/// What says where a message stands in the stream `EVENTS`, where this one does not stand.
-const ELSEWHERE: [&str; 5] = [
+/// Headers that relate a message to its neighbours in the stream `EVENTS`; a replayed message has
+/// none there.
+const STREAM_HEADERS: [&str; 5] = [
     "Tributary-Previous",
     "Tributary-Epoch",
     "Nats-Msg-Id",
@@ -21,24 +22,28 @@ const ELSEWHERE: [&str; 5] = [
     "Nats-Expected-Last-Msg-Id",
 ];
 
-/// A message, ready to be published.
+/// A message to publish.
 #[derive(Debug)]
-pub struct Retold {
+pub struct ReplayMessage {
+    /// `{prefix}.{context}.{category}.{key}.{event_type}`.
     pub subject: String,
+    /// The relay's headers without those that refer to the stream, a message id of the run, and
+    /// [`REPLAY_HEADER`].
     pub headers: HeaderMap,
+    /// JSON of the event; empty if it is too large for a message.
     pub body: Bytes,
 }
 
-/// Tells `event` of `context` again under `prefix`, in the run of this name; without body and
-/// metadata if they do not fit.
-pub fn retell(
+/// Creates the message that replays `event` of `context` under the subject `prefix`, in the run
+/// named `run`. Omits body and metadata if the message would exceed `max_payload` bytes.
+pub fn replay_message(
     event: RawEvent,
     context: &'static str,
     prefix: &str,
     run: &str,
     max_payload: usize,
-) -> Retold {
-    let place = Place {
+) -> ReplayMessage {
+    let publish = PublishContext {
         context,
         previous: Position::START,
         epoch: 0,
@@ -46,18 +51,18 @@ pub fn retell(
         expected_last_id: None,
     };
     let id = format!("{run}-{}", event.position);
-    let first = message::encode(event, &place, max_payload);
+    let first = message::encode(event, &publish, max_payload);
     let mut headers = HeaderMap::new();
     for (name, values) in first.headers.iter() {
         let text = name.to_string();
-        if !ELSEWHERE.iter().any(|known| known.eq_ignore_ascii_case(&text)) {
+        if !STREAM_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(&text)) {
             for value in values {
                 headers.append(name.clone(), value.clone());
             }
         }
     }
     headers.insert("Nats-Msg-Id", id);
-    headers.insert(REPLAY, run);
+    headers.insert(REPLAY_HEADER, run);
     let rest = first.subject.strip_prefix("events").unwrap_or(&first.subject);
-    Retold { subject: format!("{prefix}{rest}"), headers, body: first.body }
+    ReplayMessage { subject: format!("{prefix}{rest}"), headers, body: first.body }
 }

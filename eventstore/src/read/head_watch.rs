@@ -1,5 +1,5 @@
-//! How far the log is said to reach: the wake-up of everybody who follows it. Three voices behind
-//! each other: this process's own commits, `log.head` from the others, and a poll.
+//! Watches the head of the log for the process's feed and relay. Three sources notify of a new
+//! head: this process's own commits, the NATS subject `log.head`, and a poll of Postgres.
 
 use std::time::Duration;
 
@@ -11,53 +11,55 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::bus::{Bus, Heads};
-use crate::{EventStore, Unavailable};
+use crate::bus::connection::{Bus, Heads};
+use crate::error::{ErrorChain, Unavailable};
+use crate::read::log_reader::LogReader;
 
-/// How often the log is asked: what a lost wake-up can cost.
+/// Interval between polls: the longest delay after a lost notification.
 pub(crate) const POLL: Duration = Duration::from_millis(250);
 
-/// What is said of the log's head. A hint: on the bus anybody may say anything. Whoever reads finds
-/// out; the poll corrects.
+/// The head as last notified or polled. May be wrong until the next poll, since any NATS client can
+/// publish to `log.head`; reading the log shows the truth.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(crate) struct HeadEstimate {
     pub(crate) head: Position,
-    /// How often the log was found to end before what was known to be committed: it was restored.
+    /// Number of polls that found the head before a position known to be committed: the log was
+    /// restored from a backup.
     pub(crate) rewinds: u32,
 }
 
-/// Follows the head for a reader that knows the log to be committed up to `known`.
+/// Starts watching the head, for a task that knows the log to be committed up to `known`.
 pub(crate) fn follow(
-    store: EventStore,
+    reader: &LogReader,
     bus: Option<Bus>,
     known: watch::Receiver<Position>,
     tasks: &TaskTracker,
     shutdown: CancellationToken,
-) -> watch::Receiver<Heard> {
-    let (heard, receiver) = watch::channel(Heard::default());
+) -> watch::Receiver<HeadEstimate> {
+    let (estimate, receiver) = watch::channel(HeadEstimate::default());
+    let work = run(reader.clone(), bus, known, estimate);
     tasks.spawn(async move {
-        let work = run(store, bus, known, heard);
         shutdown.run_until_cancelled(work).await;
     });
     receiver
 }
 
 async fn run(
-    store: EventStore,
+    reader: LogReader,
     bus: Option<Bus>,
     known: watch::Receiver<Position>,
-    heard: watch::Sender<Heard>,
+    estimate: watch::Sender<HeadEstimate>,
 ) {
-    let mut committed = store.committed();
+    let mut committed = reader.committed();
     let mut heads = match bus {
         Some(bus) => bus.heads().await.ok(),
         None => None,
     };
     let mut poll = interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Asked beside the rest: a database that does not answer must not hold up a wake-up.
-    let mut asking: Option<Asking> = None;
-    // The highest heard since then: the answer may be older.
+    // Runs concurrently: a database that does not answer must not delay a notification.
+    let mut query: Option<HeadQuery> = None;
+    // The highest head notified since the query began, which its result may not include.
     let mut since = Position::START;
     let mut reachable = true;
     loop {
@@ -65,31 +67,31 @@ async fn run(
             Ok(()) = committed.changed() => {
                 let position = *committed.borrow_and_update();
                 since = since.max(position);
-                raise(&heard, position);
+                raise(&estimate, position);
             }
             announced = next(&mut heads) => match announced {
                 Some(position) => {
                     since = since.max(position);
-                    raise(&heard, position);
+                    raise(&estimate, position);
                 }
                 None => heads = None,
             },
-            _ = poll.tick(), if asking.is_none() => {
-                // All of this is committed before the question is asked.
+            _ = poll.tick(), if query.is_none() => {
+                // Everything up to here is committed before the query begins.
                 let floor = *known.borrow();
                 since = Position::START;
-                asking = Some(ask(store.clone(), floor));
+                query = Some(query_head(reader.clone(), floor));
             }
-            (floor, answer) = wait(&mut asking) => {
-                asking = None;
-                match answer {
+            (floor, result) = wait(&mut query) => {
+                query = None;
+                match result {
                     Ok(head) => {
-                        settle(&heard, floor, head, since);
+                        correct(&estimate, floor, head, since);
                         reachable = true;
                     }
                     Err(error) => {
                         if std::mem::take(&mut reachable) {
-                            tracing::warn!(error = &error as &dyn std::error::Error, "following the log");
+                            tracing::warn!(error = %ErrorChain(&error), "poll of the log's head failed, retrying");
                         }
                     }
                 }
@@ -98,15 +100,15 @@ async fn run(
     }
 }
 
-type Asking = BoxFuture<'static, (Position, Result<Position, Unavailable>)>;
+type HeadQuery = BoxFuture<'static, (Position, Result<Position, Unavailable>)>;
 
-fn ask(store: EventStore, floor: Position) -> Asking {
-    async move { (floor, store.head().await) }.boxed()
+fn query_head(reader: LogReader, floor: Position) -> HeadQuery {
+    async move { (floor, reader.head().await) }.boxed()
 }
 
-async fn wait(asking: &mut Option<Asking>) -> (Position, Result<Position, Unavailable>) {
-    match asking {
-        Some(asking) => asking.await,
+async fn wait(query: &mut Option<HeadQuery>) -> (Position, Result<Position, Unavailable>) {
+    match query {
+        Some(query) => query.await,
         None => std::future::pending().await,
     }
 }
@@ -118,22 +120,27 @@ async fn next(heads: &mut Option<Heads>) -> Option<Position> {
     }
 }
 
-fn raise(heard: &watch::Sender<Heard>, position: Position) {
-    heard.send_if_modified(|heard| {
-        let higher = position > heard.head;
-        heard.head = heard.head.max(position);
+fn raise(estimate: &watch::Sender<HeadEstimate>, position: Position) {
+    estimate.send_if_modified(|estimate| {
+        let higher = position > estimate.head;
+        estimate.head = estimate.head.max(position);
         higher
     });
 }
 
-/// The log has spoken: whatever was heard before it was asked is replaced.
-fn settle(heard: &watch::Sender<Heard>, floor: Position, head: Position, since: Position) {
-    heard.send_if_modified(|heard| {
-        let before = *heard;
-        heard.head = head.max(since);
+/// Replaces the estimate by the polled head, except for notifications since the poll began.
+fn correct(
+    estimate: &watch::Sender<HeadEstimate>,
+    floor: Position,
+    head: Position,
+    since: Position,
+) {
+    estimate.send_if_modified(|estimate| {
+        let before = *estimate;
+        estimate.head = head.max(since);
         if head < floor {
-            heard.rewinds += 1;
+            estimate.rewinds += 1;
         }
-        *heard != before
+        *estimate != before
     });
 }

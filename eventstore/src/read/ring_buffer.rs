@@ -1,4 +1,4 @@
-//! The most recent events of the log, in memory: bounded by bytes, without a gap, shared by all
+//! The ring buffer: the most recent events of the log in memory, without a gap, shared by all
 //! subscriptions of the process.
 
 use std::collections::VecDeque;
@@ -6,27 +6,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eventsourcing::Position;
 
-use crate::{Batch, Filter, RawEvent};
+use crate::raw::RawEvent;
+use crate::read::filter::Filter;
+use crate::read::page::Batch;
 
-/// What the ring may hold, in bytes of events.
+/// Capacity of the ring buffer of a [`Feed`](crate::Feed), in bytes of events.
 pub const RING_BYTES: usize = 16 * 1024 * 1024;
-/// Events looked at under one lock: a subscription must not hold up the feed.
+/// Most events scanned under one lock, so that a subscription does not delay the feed.
 const SCAN: usize = 1024;
 
-/// The ring; its lock is never held across an await.
+/// The ring buffer. Its lock is never held across an await.
 #[derive(Debug, Default)]
-pub(crate) struct Ring(Mutex<Recent>);
+pub(crate) struct RingBuffer(Mutex<Recent>);
 
 #[derive(Debug, Default)]
 struct Recent {
     events: VecDeque<Arc<RawEvent>>,
-    /// Position of the newest event, or where the ring began.
+    /// Position of the newest event; without events, the position that the buffer starts after.
     last: Position,
     bytes: usize,
 }
 
-impl Ring {
-    /// Empties the ring; the next event is the one after `position`.
+impl RingBuffer {
+    /// Empties the buffer. The next event must be the one after `position`.
     pub(crate) fn restart(&self, position: Position) {
         *self.lock() = Recent { last: position, ..Recent::default() };
     }
@@ -35,7 +37,7 @@ impl Ring {
         self.lock().last
     }
 
-    /// Adds the events that follow the newest; those it has already are skipped. Returns the
+    /// Adds the events that follow the newest without a gap, skips all others, and returns the
     /// newest position.
     pub(crate) fn extend(&self, events: impl IntoIterator<Item = Arc<RawEvent>>) -> Position {
         let mut recent = self.lock();
@@ -55,7 +57,8 @@ impl Ring {
         recent.last
     }
 
-    /// At most `limit` wanted events after `after`, if the ring reaches back that far.
+    /// Returns at most `limit` matching events after `after`, or none if the buffer no longer holds
+    /// the event after it.
     pub(crate) fn after(&self, after: Position, filter: &Filter, limit: usize) -> Option<Batch> {
         let mut batch = Batch { events: Vec::new(), through: after };
         loop {
@@ -63,14 +66,14 @@ impl Ring {
             let held = i64::try_from(recent.events.len()).unwrap_or(i64::MAX);
             let skip = batch.through.0 - (recent.last.0 - held);
             let Ok(skip) = usize::try_from(skip) else {
-                // Not, or no longer, in memory; what was found so far is good.
+                // The next event is no longer in the buffer; return what was found before it.
                 return (batch.through > after).then_some(batch);
             };
             let mut seen = 0;
             for event in recent.events.iter().skip(skip).take(SCAN) {
                 seen += 1;
                 batch.through = event.position;
-                if filter.wants(event) {
+                if filter.matches(event) {
                     batch.events.push(Arc::clone(event));
                     if batch.events.len() >= limit {
                         return Some(batch);

@@ -1,5 +1,6 @@
-//! Where the stream ends. The relay resumes there and a feed joins there; nobody keeps books of
-//! its own about it, because the stream may have been wiped since.
+//! The tail of the stream `EVENTS`: its last message and what follows from it. The relay resumes
+//! and the feed joins there. It is read from the stream each time, because the stream may have been
+//! wiped since.
 
 use async_nats::jetstream;
 use async_nats::jetstream::message::StreamMessage;
@@ -7,31 +8,34 @@ use async_nats::jetstream::stream::{Config, Info, RawMessageError, RawMessageErr
 use eventsourcing::Position;
 use uuid::Uuid;
 
+use crate::bus::connection::Bus;
+use crate::bus::error::BusError;
 use crate::bus::message;
-use crate::bus::{Bus, BusError, STREAM, SUBJECTS};
-use crate::read::ALL;
-use crate::{EventStore, Unavailable};
+use crate::bus::subjects::{STREAM, SUBJECTS};
+use crate::error::Unavailable;
+use crate::read::filter::ALL;
+use crate::read::log_reader::LogReader;
 
-/// How many messages that are not ours are looked past, from the end.
+/// Most messages of other publishers that are skipped, from the end.
 const FOREIGN: i64 = 64;
 
 type Stream = jetstream::stream::Stream<()>;
 
-/// The end of the stream, and what it says about the log.
+/// The tail of the stream, and how its sequences relate to positions.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Tail {
-    /// The last sequence given away, whether or not its message is still there.
+pub(crate) struct StreamTail {
+    /// The last sequence assigned, whether or not its message still exists.
     pub(crate) sequence: u64,
-    /// Position less sequence, at the end.
+    /// Position minus sequence of the last message.
     offset: i64,
-    /// The last message there is.
+    /// Position and event id of the last message with an event.
     last: Option<(Position, Uuid)>,
-    /// Whether the stream may have forgotten its oldest messages.
+    /// Whether a limit of the stream may have removed its oldest messages.
     pub(crate) limited: bool,
 }
 
-impl Tail {
-    /// Reads the end of the stream. None: there are messages, but the last ones are not ours.
+impl StreamTail {
+    /// Reads the tail of the stream. None if its last messages carry no events.
     pub(crate) async fn read(bus: &Bus, info: &Info) -> Result<Option<Self>, BusError> {
         let state = &info.state;
         let limited = is_limited(&info.config);
@@ -46,12 +50,12 @@ impl Tail {
         }
         let stream = bus.jetstream().get_stream_no_info(STREAM).await;
         let stream = stream.map_err(BusError::Info)?;
-        let Some(found) = last_of_ours(&stream, state.last_sequence).await? else {
+        let Some(found) = last_event_message(&stream, state.last_sequence).await? else {
             return Ok(None);
         };
         let offset = found.position.0 - signed(found.sequence) - found.foreign;
         Ok(Some(Self {
-            // Others may have published since `info`.
+            // A message may have been published since `info`.
             sequence: state.last_sequence.max(found.sequence),
             offset,
             last: Some((found.position, found.id)),
@@ -59,35 +63,35 @@ impl Tail {
         }))
     }
 
-    /// The position the stream holds everything up to, but for what it forgot or lost in between.
+    /// Returns the position up to which the stream was published, including removed messages.
     pub(crate) fn position(&self) -> Position {
         Position(signed(self.sequence) + self.offset)
     }
 
-    /// Where the event at `position` is, or will be.
+    /// Returns the sequence that the event at `position` has or will have.
     pub(crate) fn sequence_of(&self, position: Position) -> u64 {
         u64::try_from(position.0 - self.offset).unwrap_or(0).max(1)
     }
 
-    /// Whether events are missing from the beginning of a stream that is now as `info` says, with
-    /// no limit to explain it: the stream was purged.
-    pub(crate) fn is_beheaded(&self, info: &Info) -> bool {
+    /// Returns whether the first events are missing, though no limit removed them: the stream was
+    /// purged. `info` is the stream's current state.
+    pub(crate) fn has_lost_start(&self, info: &Info) -> bool {
         // An empty stream's first sequence is the next one.
         let first = signed(info.state.first_sequence) + self.offset;
         first > 1 && !is_limited(&info.config)
     }
 
-    /// Whether the stream carries the history that the log holds. It does not after the log was
-    /// restored from a backup, or when it belongs to another log.
-    pub(crate) async fn agrees_with(&self, store: &EventStore) -> Result<bool, Unavailable> {
+    /// Returns whether the stream holds the history of the log. It does not after a restore of the
+    /// log from a backup, or if it belongs to another log.
+    pub(crate) async fn matches_log(&self, reader: &LogReader) -> Result<bool, Unavailable> {
         let Some((position, id)) = self.last else {
             return Ok(true);
         };
-        if self.position() > store.head().await? {
+        if self.position() > reader.head().await? {
             return Ok(false);
         }
         let before = Position(position.0 - 1);
-        let page = store.read(before, position, &ALL, 1).await?;
+        let page = reader.read(before, position, &ALL, 1).await?;
         Ok(page.events.first().is_some_and(|event| event.id == id))
     }
 }
@@ -96,12 +100,12 @@ struct Found {
     sequence: u64,
     position: Position,
     id: Uuid,
-    /// Messages of others behind it: they took sequences and carry no position.
+    /// Number of messages without an event after it: they have sequences and no positions.
     foreign: i64,
 }
 
-/// Looks backwards from `sequence` for a message that carries an event.
-async fn last_of_ours(stream: &Stream, sequence: u64) -> Result<Option<Found>, BusError> {
+/// Searches backwards from `sequence` for a message with an event.
+async fn last_event_message(stream: &Stream, sequence: u64) -> Result<Option<Found>, BusError> {
     let mut at = sequence;
     let mut foreign = 0;
     while at > 0 && foreign < FOREIGN {
@@ -123,7 +127,7 @@ async fn last_of_ours(stream: &Stream, sequence: u64) -> Result<Option<Found>, B
     Ok(None)
 }
 
-/// The position of the last event on `subject`, which may be a pattern.
+/// Returns the position of the last event on `subject`, which may contain wildcards.
 pub(crate) async fn last_position(bus: &Bus, subject: &str) -> Result<Option<Position>, BusError> {
     let stream = bus.jetstream().get_stream_no_info(STREAM).await;
     let stream = stream.map_err(BusError::Info)?;

@@ -1,5 +1,5 @@
-//! A subscription: the log from one position on, for ever. It reads from memory what is recent and
-//! from Postgres what is not, at its own pace; nobody waits for it.
+//! A subscription: follows the log from a position on. It reads recent events from the ring buffer
+//! and older ones from Postgres, and never delays the feed or another subscription.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,44 +8,51 @@ use eventsourcing::Position;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::read::ring_buffer::Ring;
-use crate::{EventStore, Filter, RawEvent, Unavailable};
+use crate::error::Unavailable;
+use crate::read::filter::Filter;
+use crate::read::log_reader::LogReader;
+use crate::read::page::Batch;
+use crate::read::ring_buffer::RingBuffer;
 
-/// A subscription that finds nothing wanted says so at once, and then no more often than this: its
-/// reader moves a checkpoint each time, and twenty readers did so for each batch of telemetry.
-const NOTHING: Duration = Duration::from_millis(100);
+/// Shortest interval between two batches without events: a consumer moves its checkpoint for each,
+/// and 20 consumers did so for every batch of telemetry.
+const EMPTY_BATCH_EVERY: Duration = Duration::from_millis(100);
 
-/// A stretch of the log, as a subscription delivers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    pub events: Vec<Arc<RawEvent>>,
-    /// Every wanted event up to here is in this batch or was in one before it.
-    pub through: Position,
-}
-
-/// A reader of the log. Made by [`crate::Feed::subscribe`].
+/// Follows the log from a position on. Created by [`Feed::subscribe`](crate::Feed::subscribe).
 #[derive(Debug)]
 pub struct Subscription {
-    pub(crate) store: EventStore,
-    pub(crate) ring: Arc<Ring>,
-    pub(crate) head: watch::Receiver<Position>,
-    pub(crate) filter: Filter,
-    pub(crate) position: Position,
-    /// When it is next said that nothing was wanted.
-    pub(crate) nothing_at: Instant,
-    /// Nothing was wanted of what was looked at, and that was not said yet.
-    pub(crate) untold: bool,
+    reader: LogReader,
+    ring: Arc<RingBuffer>,
+    head: watch::Receiver<Position>,
+    filter: Filter,
+    position: Position,
+    /// Earliest time of the next batch without events.
+    next_empty_at: Instant,
+    /// The position has moved since the last batch, without a matching event.
+    unreported: bool,
 }
 
 impl Subscription {
-    /// Waits until the log goes on behind this subscription's position, and returns what follows,
-    /// at most `limit` events: possibly none, when nothing of it was wanted. Moves the position.
-    /// Cancel-safe; after an error it can be called again.
+    pub(crate) fn new(
+        reader: LogReader,
+        ring: Arc<RingBuffer>,
+        head: watch::Receiver<Position>,
+        filter: Filter,
+        position: Position,
+    ) -> Self {
+        let next_empty_at = Instant::now();
+        Self { reader, ring, head, filter, position, next_empty_at, unreported: false }
+    }
+
+    /// Waits until the log goes on after this subscription's position, returns at most `limit`
+    /// events that follow, and moves the position. The batch has no events if none matched.
+    ///
+    /// Cancel-safe. After an error it may be called again and continues at the same position.
     pub async fn next(&mut self, limit: usize) -> Result<Batch, Unavailable> {
         let limit = limit.max(1);
         loop {
-            let Some(head) = self.ahead().await? else {
-                return Ok(self.nothing());
+            let Some(head) = self.wait_for_head().await? else {
+                return Ok(self.empty_batch());
             };
             let batch = match self.ring.after(self.position, &self.filter, limit) {
                 Some(batch) if batch.through > self.position => batch,
@@ -53,41 +60,41 @@ impl Subscription {
             };
             self.position = batch.through;
             if !batch.events.is_empty() {
-                self.untold = false;
+                self.unreported = false;
                 return Ok(batch);
             }
-            self.untold = true;
-            if Instant::now() >= self.nothing_at {
-                return Ok(self.nothing());
+            self.unreported = true;
+            if Instant::now() >= self.next_empty_at {
+                return Ok(self.empty_batch());
             }
         }
     }
 
-    /// Waits for the log to go on. None when meanwhile it has to be said that nothing was wanted.
-    async fn ahead(&mut self) -> Result<Option<Position>, Unavailable> {
+    /// Waits for a head after the position. None if an empty batch is due first.
+    async fn wait_for_head(&mut self) -> Result<Option<Position>, Unavailable> {
         let ahead = |head: &Position| *head > self.position;
         tokio::select! {
             head = self.head.wait_for(ahead) => match head {
                 Ok(head) => Ok(Some(*head)),
-                // The feed ends with the process.
+                // The feed stopped, at shutdown.
                 Err(_closed) => Err(Unavailable(sqlx::Error::PoolClosed)),
             },
-            () = sleep_until(self.nothing_at), if self.untold => Ok(None),
+            () = sleep_until(self.next_empty_at), if self.unreported => Ok(None),
         }
     }
 
-    fn nothing(&mut self) -> Batch {
-        self.untold = false;
-        self.nothing_at = Instant::now() + NOTHING;
+    fn empty_batch(&mut self) -> Batch {
+        self.unreported = false;
+        self.next_empty_at = Instant::now() + EMPTY_BATCH_EVERY;
         Batch { events: Vec::new(), through: self.position }
     }
 
     async fn read(&self, head: Position, limit: usize) -> Result<Batch, Unavailable> {
-        let page = self.store.read(self.position, head, &self.filter, limit).await?;
+        let page = self.reader.read(self.position, head, &self.filter, limit).await?;
         Ok(Batch { events: page.events.into_iter().map(Arc::new).collect(), through: page.through })
     }
 
-    /// Everything wanted up to here has been delivered.
+    /// Returns the position up to which every matching event has been delivered.
     pub fn position(&self) -> Position {
         self.position
     }

@@ -1,21 +1,23 @@
-//! Walking the chain: is the log what was appended, every event of it, in its place? The walker
-//! holds one event's hash and no more; the same walk does for the live log and for a dump.
+//! Verification: whether the log holds exactly the events that were appended, by its hash chain.
+//! The verifier keeps one hash, and works on the live log and on a dump of it.
 
 use eventsourcing::Position;
 use futures::TryStreamExt;
 use serde::Serialize;
 use sqlx::Row;
 
-use crate::chain::{EventHash, link};
+use crate::error::Unavailable;
+use crate::hash_chain::{EventHash, event_hash};
 use crate::raw::RawEvent;
-use crate::read::from_row;
-use crate::{EventStore, Unavailable};
+use crate::read::log_reader::LogReader;
+use crate::read::page::{PAGE_BYTES, from_row};
 
-/// Something that is wrong with the log.
+/// An inconsistency of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Of the event concerned, if it is about one.
+    /// Position of the event concerned, if there is one.
     pub position: Option<i64>,
+    /// Description of the inconsistency.
     pub what: String,
 }
 
@@ -25,49 +27,53 @@ impl Finding {
     }
 }
 
-/// An event with the hash that the log has of it.
+/// An event with its stored hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct HashedEvent {
+    /// The event.
     pub event: RawEvent,
+    /// The stored hash, which may differ from the one of the event.
     pub hash: EventHash,
 }
 
-/// Goes from event to event.
+/// Verifies the hash chain event by event, from position 1 on.
 #[derive(Debug, Default)]
-pub struct Walk {
+pub struct ChainVerifier {
     position: Position,
     hash: EventHash,
     recorded_at: Option<chrono::DateTime<chrono::Utc>>,
-    /// Events walked past.
+    /// Number of events checked.
     pub events: u64,
 }
 
-impl Walk {
-    /// Where it is, and the hash that the log has of the event there.
+impl ChainVerifier {
+    /// Returns the position of the last event checked, and its stored hash.
     pub fn at(&self) -> (Position, &[u8]) {
         (self.position, &self.hash)
     }
 
-    /// Looks at the next event. Each is judged by what the log says of the one before, so that one
-    /// wrong event is one finding. Behind a gap there is nothing to judge the hash by.
-    pub fn step(&mut self, Link { event, hash }: Link) -> Option<Finding> {
+    /// Checks the next event and returns what is wrong with it.
+    ///
+    /// The hash is computed from the stored hash of the event before, so that one changed event is
+    /// one finding. After a gap the hash cannot be checked.
+    pub fn check(&mut self, HashedEvent { event, hash }: HashedEvent) -> Option<Finding> {
         let expected = self.position.0 + 1;
         let here = event.position.0;
         let finding = if here != expected {
             let missing = match here - expected {
-                1 => "it is missing".to_owned(),
-                _ => format!("it and all after it up to {} are missing", here - 1),
+                1 => "the event is missing".to_owned(),
+                _ => format!("the events up to position {} are missing", here - 1),
             };
             Some(Finding::at(expected, missing))
-        } else if link(&self.hash, &event) != hash {
+        } else if event_hash(&self.hash, &event) != hash {
             let what = format!(
-                "event {} of stream {} is not what was appended: its hash does not fit it and the \
-                 event before",
+                "event {} of stream {} was changed after the append: the stored hash does not match \
+                 it and the hash before",
                 event.id, event.stream
             );
             Some(Finding::at(here, what))
         } else if self.recorded_at.is_some_and(|before| before > event.recorded_at) {
-            Some(Finding::at(here, "it was recorded before the event before it"))
+            Some(Finding::at(here, "the event is older than the event before it"))
         } else {
             None
         };
@@ -79,15 +85,20 @@ impl Walk {
     }
 }
 
-impl EventStore {
-    /// The end of the log, and the hash it has there.
-    pub async fn end(&self) -> Result<(Position, EventHash), Unavailable> {
+impl LogReader {
+    /// Returns the head and its hash.
+    pub async fn head_and_hash(&self) -> Result<(Position, EventHash), Unavailable> {
         let row = sqlx::query("select position, hash from log.head").fetch_one(&self.pool).await?;
         Ok((Position(row.try_get(0)?), row.try_get(1)?))
     }
 
-    /// Up to `limit` events after `after` with their hashes; nothing is the end.
-    pub async fn links(&self, after: Position, limit: i64) -> Result<Vec<Link>, Unavailable> {
+    /// Returns at most `limit` events after `after` with their stored hashes, and at most
+    /// [`PAGE_BYTES`](crate::PAGE_BYTES). Empty at the end of the log.
+    pub async fn hashed_events(
+        &self,
+        after: Position,
+        limit: i64,
+    ) -> Result<Vec<HashedEvent>, Unavailable> {
         let mut rows = sqlx::query(
             "select position, event_id, stream_id, version, event_type, schema_version, data,
                     metadata, recorded_at, hash
@@ -96,38 +107,40 @@ impl EventStore {
         .bind(after.0)
         .bind(limit)
         .fetch(&self.pool);
-        let mut links = Vec::new();
+        let mut events = Vec::new();
         let mut bytes = 0;
         while let Some(row) = rows.try_next().await? {
-            let link = Link { event: from_row(&row)?, hash: row.try_get(9)? };
-            bytes += link.event.weight();
-            links.push(link);
-            if bytes >= crate::PAGE_BYTES {
+            let hashed = HashedEvent { event: from_row(&row)?, hash: row.try_get(9)? };
+            bytes += hashed.event.weight();
+            events.push(hashed);
+            if bytes >= PAGE_BYTES {
                 break;
             }
         }
-        Ok(links)
+        Ok(events)
     }
 
-    /// What is wrong around the events: streams whose versions do not count them, and whatever
-    /// points at positions that the log does not have. Postgres goes through the index of streams
-    /// for it once, and through the receipts.
-    pub async fn find_loose_ends(&self) -> Result<Vec<Finding>, Unavailable> {
+    /// Finds streams whose versions are not 1, 2, 3 and so on, and receipts, checkpoints and parked
+    /// streams with a position after the head; at most 100 of each.
+    ///
+    /// Scans the index of streams and the receipts once.
+    pub async fn find_dangling_references(&self) -> Result<Vec<Finding>, Unavailable> {
         let mut findings = Vec::new();
-        // A hundred of each say enough. What moves is read before what it is held against.
+        // Each query reads a position before the head it is compared with.
         let checks = [
-            "select min(position), 'versions of stream ' || stream_id || ' do not count its events'
+            "select min(position), 'stream ' || stream_id || ' has versions with a gap or a repetition'
              from log.event group by stream_id
              having count(*) <> max(version) or min(version) <> 1 order by 1 limit 100",
-            "select null::bigint, 'receipt ' || key || ' points at position ' || position
+            "select null::bigint, 'receipt ' || key || ' has position ' || position
+                    || ', which is not in the log'
              from log.receipt
              where position < 0 or position > (select position from log.head) limit 100",
-            "select null::bigint, 'consumer ' || consumer || ' stands at ' || position
-                    || ', which the log has not come to'
+            "select null::bigint, 'consumer ' || consumer || ' has its checkpoint at ' || position
+                    || ', which is not in the log'
              from log.checkpoint
              where position < 0 or position > (select position from log.head) limit 100",
             "select null::bigint, 'consumer ' || consumer || ' has parked ' || stream_id || ' at '
-                    || position || ', which the log has not come to'
+                    || position || ', which is not in the log'
              from log.parked
              where position < 1 or position > 1 + (select position from log.head) limit 100",
         ];
@@ -147,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn log() -> Vec<Link> {
+    fn log() -> Vec<HashedEvent> {
         let mut hash = EventHash::new();
         let time = chrono::DateTime::from_timestamp_micros(1).expect("a time");
         (1..=5)
@@ -163,28 +176,28 @@ mod tests {
                     metadata: "{}".into(),
                     recorded_at: time,
                 };
-                hash = link(&hash, &event);
-                Link { event, hash: hash.clone() }
+                hash = event_hash(&hash, &event);
+                HashedEvent { event, hash: hash.clone() }
             })
             .collect()
     }
 
-    fn walk(log: Vec<Link>) -> Vec<i64> {
-        let mut walk = Walk::default();
-        log.into_iter().filter_map(|link| walk.step(link)?.position).collect()
+    fn findings(log: Vec<HashedEvent>) -> Vec<i64> {
+        let mut verifier = ChainVerifier::default();
+        log.into_iter().filter_map(|event| verifier.check(event)?.position).collect()
     }
 
     #[test]
-    fn each_wrong_event_is_named() {
-        assert!(walk(log()).is_empty());
+    fn a_changed_missing_or_moved_event_is_found() {
+        assert!(findings(log()).is_empty());
         let mut changed = log();
         changed[2].event.data = "[]".into();
-        assert_eq!(walk(changed), [3]);
+        assert_eq!(findings(changed), [3]);
         let mut changed = log();
         changed.remove(1);
-        assert_eq!(walk(changed), [2]);
+        assert_eq!(findings(changed), [2]);
         let mut changed = log();
         changed[4].event.position = Position(9);
-        assert_eq!(walk(changed), [5]);
+        assert_eq!(findings(changed), [5]);
     }
 }

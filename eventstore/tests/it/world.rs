@@ -101,7 +101,7 @@ impl Log {
         let mut previous = Vec::new();
         for (index, (event, hash)) in events.iter().zip(&hashes).enumerate() {
             assert_eq!(event.position, Position(index as i64 + 1), "a gap");
-            previous = eventstore::link(&previous, event);
+            previous = eventstore::event_hash(&previous, event);
             assert_eq!(previous, *hash, "position {}", event.position);
         }
         assert_eq!(hashes.len() as i64, head.0);
@@ -125,7 +125,7 @@ impl Process {
 
     pub(crate) fn feed(&self, bus: Option<&Bus>) -> Feed {
         let shutdown = self.shutdown.clone();
-        Feed::start(self.store.clone(), bus.cloned(), &self.tasks, shutdown)
+        Feed::start(&self.store, bus.cloned(), &self.tasks, shutdown)
     }
 
     /// Ends it in good order.

@@ -232,3 +232,69 @@ fn packet(raw: &RawEvent) -> Option<Publish> {
     let payload = serde_json::to_vec(&news).ok()?;
     Some(Publish::new(topic, QoS::AtLeastOnce, payload, None))
 }
+
+#[cfg(test)]
+mod tests {
+    use eventsourcing::{StreamId, Version};
+
+    use super::*;
+
+    fn published(event_type: &str, golden: &str) -> String {
+        let raw = RawEvent {
+            position: Position(45),
+            id: Uuid::nil(),
+            stream: StreamId::new("alert", Uuid::from_u128(7)),
+            version: Version(1),
+            event_type: event_type.into(),
+            schema_version: 1,
+            data: golden.trim().into(),
+            metadata: "{}".into(),
+            recorded_at: DateTime::UNIX_EPOCH,
+        };
+        let publish = packet(&raw).unwrap();
+        let payload = std::str::from_utf8(&publish.payload).unwrap();
+        format!("{} {payload}", std::str::from_utf8(&publish.topic).unwrap())
+    }
+
+    #[test]
+    fn published_alerts_never_change_their_form() {
+        assert_eq!(Publisher::NAME, "alert_mqtt");
+        macro_rules! golden {
+            ($file:literal) => {
+                include_str!(concat!("../../../domain/golden/alerts/", $file, ".json"))
+            };
+        }
+        let alert =
+            r#"users/user_123/devices/pump-1/alerts {"id":"00000000-0000-0000-0000-000000000007""#;
+        let low = r#""rule":"battery < 20","severity":"warning""#;
+        let rpm =
+            r#""rule":"/engine/rpm is_missing","severity":"info","state":"active","value":null"#;
+        let words = r#""threshold":20.0,"message":"Critical Battery Level!""#;
+        for (event_type, golden, pinned) in [
+            (
+                "alert_raised",
+                golden!("alert_raised.v1"),
+                format!(
+                    r#"{low},"state":"active","value":19.0,{words},"time":"2023-11-14T22:13:20Z""#
+                ),
+            ),
+            (
+                "alert_updated",
+                golden!("alert_updated.v1.no_value"),
+                format!(
+                    r#"{rpm},"threshold":null,"message":"/engine/rpm is_missing","time":"2023-11-14T22:14:20Z""#
+                ),
+            ),
+            (
+                "alert_cleared",
+                golden!("alert_cleared.v1"),
+                format!(
+                    r#"{low},"state":"cleared","value":21.0,{words},"time":"2023-11-14T22:15:20Z""#
+                ),
+            ),
+        ] {
+            let pinned = format!(r#"{alert},{pinned},"position":45}}"#);
+            assert_eq!(published(event_type, golden), pinned);
+        }
+    }
+}

@@ -39,7 +39,7 @@ impl Message {
         received_at: DateTime<Utc>,
     ) -> Self {
         let kept = if size > Reading::MAX_BYTES {
-            &payload[..payload.len().min(MessageRejected::KEPT_BYTES)]
+            &payload[..payload.len().min(MessageRejected::MAX_PAYLOAD_BYTES)]
         } else {
             payload
         };
@@ -197,6 +197,6 @@ mod tests {
         let event: serde_json::Value =
             serde_json::from_str(&rejection.streams[0].events[0].encoded.data).unwrap();
         assert_eq!(event["size"], 2 * 1024 * 1024);
-        assert_eq!(event["payload"].as_str().unwrap().len(), MessageRejected::KEPT_BYTES);
+        assert_eq!(event["payload"].as_str().unwrap().len(), MessageRejected::MAX_PAYLOAD_BYTES);
     }
 }

@@ -89,6 +89,20 @@ mod tests {
     }
 
     #[test]
+    fn ids_in_logs_never_change() {
+        for (payload, id) in [
+            (r#"{"online": true, "session_seq": 7}"#, "2caae340-7db9-8f1c-a6e6-e8d68271e7bb"),
+            (r#"{"online": false, "session_seq": 7}"#, "2e7e7dfc-9ba0-88ab-ba23-e57871d271ca"),
+            (
+                r#"{"online": true, "session_seq": 7, "boot_id": 3}"#,
+                "dcde4871-6b73-8886-af90-16ae7e827e91",
+            ),
+        ] {
+            assert_eq!(said("d", payload).unwrap().0.to_string(), id, "{payload}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_status_is_refused() {
         for payload in ["", "offline", r#"{"online": true}"#, r#"{"online": 1, "session_seq": 1}"#]
         {

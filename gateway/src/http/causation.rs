@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
-use projections::trace::{Trace as Causation, Traced, together};
+use projections::causation::{Causation, Link, by_correlation};
 use std::collections::HashMap;
 
 use super::prelude::*;
@@ -75,12 +75,12 @@ async fn trace(
     let metadata = event.metadata().map_err(|error| Problem::internal(&error))?;
     // A fact that no request caused is itself the root: its id is the correlation id.
     let correlation_id = metadata.correlation_id.unwrap_or(event.id);
-    let mut links = together(context.pool(), correlation_id, MAX_EVENTS + 1).await?;
+    let mut links = by_correlation(context.pool(), correlation_id, MAX_EVENTS + 1).await?;
     let limit = usize::try_from(MAX_EVENTS).unwrap_or(usize::MAX);
     let truncated = links.len() > limit;
     links.truncate(limit);
     if !links.iter().any(|link| link.position == position) {
-        links.push(Traced { position, event_id: event.id, causation_id: metadata.causation_id });
+        links.push(Link { position, event_id: event.id, causation_id: metadata.causation_id });
     }
     // The root may be a fact, which has no link of its own and was added last.
     links.sort_unstable_by_key(|link| link.position);
@@ -90,7 +90,7 @@ async fn trace(
     Ok(page::one(tree, None, read_at))
 }
 
-async fn caused_events(api: &Api, links: &[Traced]) -> Result<Vec<CausedEvent>, Problem> {
+async fn caused_events(api: &Api, links: &[Link]) -> Result<Vec<CausedEvent>, Problem> {
     let positions: Vec<_> = links.iter().map(|link| Position(link.position)).collect();
     let mut known: HashMap<Uuid, (i64, usize)> = HashMap::new();
     let mut rows = Vec::new();

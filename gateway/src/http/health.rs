@@ -139,7 +139,7 @@ async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     let mut text = crate::metrics::render();
     // No lag without the database: old values would hide the outage.
-    let consumers = crate::readers();
+    let consumers = crate::consumer_names();
     let statuses = projections::statuses(&api.store, &consumers);
     if let Ok(Ok(statuses)) = tokio::time::timeout(TIMEOUT, statuses).await {
         text.push_str(&crate::lag_metrics::render(&statuses));

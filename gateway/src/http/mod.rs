@@ -102,4 +102,6 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
 }
 
 #[cfg(test)]
+mod pinned;
+#[cfg(test)]
 mod tests;

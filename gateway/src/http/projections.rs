@@ -25,7 +25,7 @@ pub(super) fn routes() -> Routes {
         (status = 403, description = "The caller is not an operator")),
 )]
 async fn list(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<Page<Status>>, Problem> {
-    let items = projections::statuses(&api.store, &crate::readers()).await?;
+    let items = projections::statuses(&api.store, &crate::consumer_names()).await?;
     Ok(Json(Page { items }))
 }
 
@@ -44,7 +44,7 @@ async fn show(
 }
 
 async fn status(api: &Api, name: &str) -> Result<Status, Problem> {
-    let consumers = crate::readers();
+    let consumers = crate::consumer_names();
     let known = consumers.iter().filter(|known| **known == name).copied().collect::<Vec<_>>();
     let mut statuses = projections::statuses(&api.store, &known).await?;
     statuses.pop().ok_or_else(|| Problem::not_found("projection"))

@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use eventsourcing::Metadata;
 use eventstore::otel::{self, Traceparent};
-use eventstore::traced;
+use eventstore::otel_span;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ impl RequestTrace {
     /// The span that is exported, if there is one; it becomes a child of the caller's span.
     fn exported_as(self, span: &Span, headers: &HeaderMap) -> Self {
         if let Some(given) = given(headers) {
-            otel::follow(span, &given.to_string());
+            otel::set_parent(span, &given.to_string());
         }
         otel::traceparent(span).and_then(|text| Traceparent::parse(&text)).map_or(self, Self)
     }
@@ -81,7 +81,7 @@ pub(super) async fn layer(
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let exported = traced!(
+    let exported = otel_span!(
         "http",
         otel.name = format_args!("{method} {route}"),
         otel.kind = "server",

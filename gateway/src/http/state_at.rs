@@ -54,7 +54,7 @@ impl Moment {
 /// Responds with the state of `stream` at the position or time `at`.
 pub(super) async fn show(api: &Api, stream: &StreamId, at: &str) -> Result<Response, Problem> {
     let moment = Moment::parse(at)?;
-    let mut state = domain::decider_of(stream.category()).map(|decider| (decider.begin)());
+    let mut state = domain::decider_of(stream.category()).map(|decider| (decider.initial_state)());
     let mut last = None;
     let mut version = Version::NONE;
     'pages: loop {
@@ -76,7 +76,7 @@ pub(super) async fn show(api: &Api, stream: &StreamId, at: &str) -> Result<Respo
         }
     }
     let (position, recorded_at) = last.ok_or_else(|| Problem::not_found("stream"))?;
-    let state = state.map(|state| state.show()).transpose();
+    let state = state.map(|state| state.to_json()).transpose();
     let state = StreamState {
         stream_id: stream.to_string(),
         version: version.0,

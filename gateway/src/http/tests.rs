@@ -47,7 +47,7 @@ async fn without_database() -> (String, String) {
     let token = keys.sign("ada", Role::Admin, Duration::from_mins(1)).unwrap();
     let progress = projections::Progress::default();
     let api = Api {
-        feed: Feed::start(store.clone(), None, &tasks, shutdown.clone()),
+        feed: Feed::start(&store, None, &tasks, shutdown.clone()),
         bus: watch::channel(false).1,
         bridge: None,
         handlers: Handlers::new(&store),

@@ -244,6 +244,38 @@ fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn names_and_keys_that_are_stored_never_change() {
+        assert_eq!(
+            [STREAM, SUBJECTS, SUBJECT, CONSUMER],
+            ["COMMANDS", "commands.>", "commands.works.demand", "works-demand"]
+        );
+        let client = async_nats::ConnectOptions::new()
+            .retry_on_initial_connect()
+            .connect("127.0.0.1:1") // Nobody is there, and nobody is needed.
+            .await
+            .unwrap();
+        let message = |headers: Option<HeaderMap>| Message {
+            message: async_nats::Message {
+                subject: SUBJECT.into(),
+                reply: Some("$JS.ACK.COMMANDS.works-demand.1.42.7.1700000000000000001.0".into()),
+                payload: "{}".into(),
+                headers,
+                status: None,
+                description: None,
+                length: 0,
+            },
+            context: async_nats::jetstream::new(client.clone()),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "m-1");
+        let given = key(&message(Some(headers))).unwrap();
+        assert_eq!(given, "nats commands.works.demand m-1");
+        let of_the_stream = key(&message(None)).unwrap();
+        assert_eq!(of_the_stream, "nats commands.works.demand at 1700000000000000001 42");
+        assert_eq!(metadata(&message(None)).actor.as_deref(), Some("nats"));
+    }
+
     #[test]
     fn a_demand_says_how_far_to_add() {
         assert_eq!(read(br#"{"add_up_to": 2, "done": false}"#).unwrap().add_up_to, 2);

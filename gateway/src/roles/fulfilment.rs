@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use commands::orders::Fulfilment;
-use projections::orders::due;
+use projections::orders::expired;
 use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
@@ -31,7 +31,7 @@ pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
 /// The read model proposes, the order decides.
 async fn expire(fulfilment: &Fulfilment, parts: &Parts) -> anyhow::Result<()> {
     let now = Utc::now();
-    for id in due(parts.store.pool(), now, AT_ONCE).await? {
+    for id in expired(parts.store.pool(), now, AT_ONCE).await? {
         fulfilment.expire(id, now).await?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use domain::telemetry::{DeviceRef, Event, device_stream};
 use eventsourcing::{Metadata, Position};
 use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
 use futures::future::join_all;
-use projections::telemetry::{DeviceCursor, Due, due};
+use projections::telemetry::{DeviceCursor, DueDecision, due_decisions};
 use projections::{State, statuses};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,7 @@ impl Watch<'_> {
                 break;
             }
             let silence = self.parts.config.presence.device_inactive_after.0;
-            let page = due(self.parts.store.pool(), silence, &place, PAGE.into()).await?;
+            let page = due_decisions(self.parts.store.pool(), silence, &place, PAGE.into()).await?;
             let decided = join_all(page.iter().map(|due| self.say(due))).await;
             for position in decided {
                 last = last.max(position?);
@@ -100,8 +100,8 @@ impl Watch<'_> {
     }
 
     /// Says what was decided; returns where it stands, if it was not said before.
-    async fn say(&self, due: &Due) -> anyhow::Result<Option<Position>> {
-        let Due { user_id, device_id, version, decision } = due;
+    async fn say(&self, due: &DueDecision) -> anyhow::Result<Option<Position>> {
+        let DueDecision { user_id, device_id, version, decision } = due;
         let (word, expected) = match &decision.event {
             // Whatever came in between, the device has spoken.
             Event::DeviceConnected(_) => ("heard", ExpectedVersion::Any),

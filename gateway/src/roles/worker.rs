@@ -144,7 +144,7 @@ impl Works {
             let outcome = match worker.attempt(id, &shutdown).await {
                 Ok(Attempt::Completed) => "completed",
                 Ok(Attempt::Failed) => "failed",
-                Ok(Attempt::NotOurs) => "not_ours",
+                Ok(Attempt::NotClaimed) => "not_ours",
                 Err(error) => {
                     tracing::warn!(%id, %error, "an attempt at a work was cut short");
                     "interrupted"

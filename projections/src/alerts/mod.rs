@@ -6,14 +6,14 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::alerts::alert::Event as AlertEvent;
-use domain::alerts::{Alert, Cleared, Config, Event, Notice, Raised, Rules, RulesEvent};
+use domain::alerts::{Alert, ClearReason, Config, Event, Notice, Raised, Rules, RulesEvent};
 use eventsourcing::{Decider, Recorded};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use crate::projection::Projection;
 
-pub use query::{Filter, Row, STATES, configured, get, list};
+pub use query::{Filter, Row, STATES, get, list, rule_config};
 
 /// The read model of alerts.
 #[derive(Debug)]
@@ -22,13 +22,13 @@ pub struct Alerts;
 /// What a batch of events comes to.
 #[derive(Debug, Default)]
 pub struct Changes {
-    raised: Vec<New>,
+    raised: Vec<NewAlert>,
     updates: HashMap<Uuid, Update>,
     configs: HashMap<String, Configured>,
 }
 
 #[derive(Debug)]
-struct New {
+struct NewAlert {
     id: Uuid,
     raised: Raised,
     position: i64,
@@ -39,7 +39,7 @@ struct New {
 struct Update {
     notice: Option<Notice>,
     breaches: Option<i64>,
-    cleared: Option<(DateTime<Utc>, Cleared)>,
+    cleared: Option<(DateTime<Utc>, ClearReason)>,
     acknowledged: Option<(String, DateTime<Utc>)>,
     position: i64,
     version: i64,
@@ -95,7 +95,7 @@ impl Changes {
         };
         if let AlertEvent::AlertRaised(raised) = event {
             let position = around.position.0;
-            self.raised.push(New { id, raised: Raised::clone(raised), position });
+            self.raised.push(NewAlert { id, raised: Raised::clone(raised), position });
             return;
         }
         let update = self.updates.entry(id).or_default();
@@ -117,15 +117,15 @@ impl Changes {
     }
 }
 
-fn why(cleared: Cleared) -> &'static str {
+fn why(cleared: ClearReason) -> &'static str {
     match cleared {
-        Cleared::Recovered => "recovered",
-        Cleared::RuleChanged => "rule_changed",
+        ClearReason::Recovered => "recovered",
+        ClearReason::RuleChanged => "rule_changed",
     }
 }
 
-async fn insert(alerts: &[New], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    fn column<'a, T>(alerts: &'a [New], of: impl Fn(&'a New) -> T) -> Vec<T> {
+async fn insert(alerts: &[NewAlert], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    fn column<'a, T>(alerts: &'a [NewAlert], of: impl Fn(&'a NewAlert) -> T) -> Vec<T> {
         alerts.iter().map(of).collect()
     }
     sqlx::query(

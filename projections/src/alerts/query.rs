@@ -99,7 +99,7 @@ pub async fn list(
 }
 
 /// The rules of `scope` and their version; none if nobody ever made any.
-pub async fn configured(
+pub async fn rule_config(
     pool: &PgPool,
     scope: &Scope,
 ) -> Result<Option<(i64, Config)>, sqlx::Error> {

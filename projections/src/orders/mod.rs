@@ -3,5 +3,7 @@
 mod order_list;
 mod stock_level;
 
-pub use order_list::{HistoryEntry, Item, OrderFilter, OrderList, OrderRow, due, order, orders};
+pub use order_list::{
+    HistoryEntry, Item, OrderFilter, OrderList, OrderRow, expired, order, orders,
+};
 pub use stock_level::{ProductRow, Stock, StockLevel, product, products};

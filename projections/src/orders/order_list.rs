@@ -304,7 +304,11 @@ pub async fn orders(
 }
 
 /// Orders that were not confirmed by `now`, longest due first.
-pub async fn due(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Result<Vec<Uuid>, sqlx::Error> {
+pub async fn expired(
+    pool: &PgPool,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
         "select id from order_list.purchase where reserve_until <= $1
          order by reserve_until limit $2",

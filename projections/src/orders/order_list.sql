@@ -1,31 +1,31 @@
 -- Read model of orders.
 create table purchase (
-    id            uuid        not null constraint purchase_key primary key, -- of the order
+    id            uuid        not null constraint purchase_key primary key, -- order id
     customer_id   uuid        not null,
     status        text        not null constraint purchase_status_is_known check (
         status in ('pending', 'confirmed', 'shipped', 'cancelled')
     ),
-    reason        text,                 -- why it was cancelled
+    reason        text,                 -- of the cancellation; null unless cancelled
     currency      text        not null,
-    total         text        not null, -- a decimal, to the letter
-    items         json        not null, -- as they were placed; never change
-    reserve_until timestamptz,          -- when it expires; null unless it is pending
+    total         text        not null, -- decimal
+    items         json        not null, -- as placed; never change
+    reserve_until timestamptz,          -- deadline of confirmation; null unless pending
     created_at    timestamptz not null,
     updated_at    timestamptz not null,
-    version       bigint      not null  -- of its stream
+    version       bigint      not null  -- of the order's stream
 ) with (fillfactor = 80);
 
 create index purchase_created_idx on purchase (created_at, id);
 create index purchase_customer_idx on purchase (customer_id, created_at, id);
 create index purchase_due_idx on purchase (reserve_until) where reserve_until is not null;
 
--- What happened to each order, its stock included.
+-- The events of each order and of its stock.
 create table history (
     order_id   uuid        not null,
     position   bigint      not null, -- of the event
     at         timestamptz not null,
     event      text        not null,
-    product_id uuid,                 -- whose stock it was about
-    quantity   bigint,               -- pieces
+    product_id uuid,                 -- of a stock event; else null
+    quantity   bigint,               -- pieces; null unless a stock event
     constraint history_key primary key (order_id, position)
 );

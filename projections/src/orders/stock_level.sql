@@ -3,7 +3,7 @@ create table product (
     id         uuid        not null constraint product_key primary key,
     sku        text        not null collate "C",
     name       text        not null,
-    price      text        not null, -- of one piece; a decimal, to the letter
+    price      text        not null, -- unit price, decimal
     currency   text        not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
@@ -12,8 +12,8 @@ create table product (
 
 create index product_sku_idx on product (sku, id);
 
--- Apart from the product, because it changes with each order. Pieces; received, less what was
--- corrected away, is always the sum of the three.
+-- Separate from `product`, because it changes with each order. Quantities are pieces; `received`
+-- includes corrections.
 create table stock (
     product_id uuid        not null constraint stock_key primary key,
     received   bigint      not null,

@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use crate::projection::Projection;
 use rollup::Rollups;
 
-pub use query::{Asked, Place, Stats, stats};
+pub use query::{Stats, StatsCursor, StatsFilter, stats};
 
 /// Widths of the buckets that are kept, in seconds.
 const WIDTHS: [i32; 3] = [60, 3_600, 86_400];

@@ -22,7 +22,7 @@ pub struct Stats {
 
 /// Which views are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct StatsFilter {
     /// All pages if none is named.
     pub path: Option<String>,
     /// Inclusive; widened to whole minutes, or whole buckets.
@@ -35,21 +35,21 @@ pub struct Asked {
     pub descending: bool,
     pub limit: i64,
     /// The last row of the page before.
-    pub after: Option<Place>,
+    pub after: Option<StatsCursor>,
 }
 
 /// Where a row stands in the list: its path, and its time in seconds or its views.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct StatsCursor {
     pub rank: i64,
     pub path: String,
 }
 
 impl Stats {
     /// Where it stands in the list.
-    pub fn place(&self) -> Place {
+    pub fn cursor(&self) -> StatsCursor {
         let rank = self.time.map_or(self.views, |time| time.timestamp());
-        Place { rank, path: self.path.clone() }
+        StatsCursor { rank, path: self.path.clone() }
     }
 }
 
@@ -81,7 +81,7 @@ fn ceil(time: i64, step: i64) -> i64 {
     -(-time).div_euclid(step) * step
 }
 
-impl Asked {
+impl StatsFilter {
     fn spans(&self) -> Vec<Span> {
         // A begun second is in it.
         let (from, to) = (self.from.timestamp(), ceil(self.to.timestamp_micros(), 1_000_000));
@@ -101,7 +101,7 @@ fn stored(width: i32) -> i32 {
 }
 
 /// What the views amount to, by time or by views, then by path.
-pub async fn stats(pool: &PgPool, asked: &Asked) -> Result<Vec<Stats>, sqlx::Error> {
+pub async fn stats(pool: &PgPool, asked: &StatsFilter) -> Result<Vec<Stats>, sqlx::Error> {
     let spans = asked.spans();
     let sign = if asked.descending { -1_i64 } else { 1 };
     let is_stored = asked.width.is_some_and(|width| width == stored(width));

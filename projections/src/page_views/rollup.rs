@@ -149,6 +149,11 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_stored_pages_and_sessions_never_change() {
+        assert_eq!(key_of("/products/7").to_string(), "0a0f79fe-2fed-7171-5ee3-7bf10d6c3c46");
+    }
+
+    #[test]
     fn time_before_the_epoch_is_in_the_bucket_before_it() {
         let mut rollups = Rollups::default();
         rollups.add(&view("/", None, -1));

@@ -55,8 +55,8 @@ impl Projection for Projects {
         };
         let (at, version) = (recorded.recorded_at, recorded.version.0);
         match &recorded.event {
-            Event::Project(event) => changes.projects.note(id, event, at, version),
-            Event::Task(event) => changes.tasks.note(id, event, at, version),
+            Event::Project(event) => changes.projects.apply(id, event, at, version),
+            Event::Task(event) => changes.tasks.apply(id, event, at, version),
         }
     }
 

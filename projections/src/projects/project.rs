@@ -40,7 +40,7 @@ struct Update {
 }
 
 impl Changes {
-    pub(super) fn note(&mut self, id: Uuid, event: &Event, at: DateTime<Utc>, version: i64) {
+    pub(super) fn apply(&mut self, id: Uuid, event: &Event, at: DateTime<Utc>, version: i64) {
         if let Event::ProjectCreated { name, description, owner_id } = event {
             let (name, description) = (name.clone(), description.clone());
             self.created.push(Created { id, name, description, owner_id: *owner_id, at });

@@ -1,5 +1,5 @@
--- Read model of projects, their members and their tasks. No foreign keys: each stream is applied
--- on its own, also while that of another is parked.
+-- Read model of projects, their members and their tasks. No foreign keys: a stream is applied
+-- independently of others, also while another is parked.
 create table project (
     id          uuid        not null constraint project_key primary key,
     name        text        not null,
@@ -8,7 +8,7 @@ create table project (
     archived    boolean     not null,
     created_at  timestamptz not null,
     updated_at  timestamptz not null,
-    version     bigint      not null  -- of its stream
+    version     bigint      not null  -- of the project's stream
 );
 
 create index project_created_idx on project (created_at, id);
@@ -27,14 +27,14 @@ create table task (
     project_id  uuid        not null,
     title       text        not null,
     description text,
-    assignee_id uuid,                  -- a member when it was assigned
+    assignee_id uuid,                  -- a member at the time of the assignment
     status      text        not null constraint task_status_is_known check (
         status in ('ToDo', 'InProgress', 'Done')
     ),
     due_at      timestamptz,
     created_at  timestamptz not null,
     updated_at  timestamptz not null,
-    version     bigint      not null   -- of its stream
+    version     bigint      not null   -- of the task's stream
 ) with (fillfactor = 80);
 
 create index task_created_idx on task (created_at, id);

@@ -44,7 +44,7 @@ struct Update {
 }
 
 impl Changes {
-    pub(super) fn note(&mut self, id: Uuid, event: &Event, at: DateTime<Utc>, version: i64) {
+    pub(super) fn apply(&mut self, id: Uuid, event: &Event, at: DateTime<Utc>, version: i64) {
         if let Event::TaskCreated { project_id, title, description, assignee_id, due_at } = event {
             self.created.push(Created {
                 id,

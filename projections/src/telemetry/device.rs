@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::telemetry::presence::{Session, Told};
+use domain::telemetry::presence::{Session, Status};
 use domain::telemetry::{Connection, DeviceRef, Reading};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::PgConnection;
 
-use super::presence::{Known, Sign, load};
+use super::presence::{ConnectionChange, Known, load};
 
 /// What a batch says about one device.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct DeviceChange {
     read: Option<(Position, DateTime<Utc>)>,
     /// What was said of its connection. Most batches have none, and then need not know what the
     /// device's presence was.
-    signs: Vec<Sign>,
+    changes: Vec<ConnectionChange>,
 }
 
 impl DeviceChange {
@@ -43,7 +43,7 @@ impl DeviceChange {
             readings: 0,
             last: None,
             read: None,
-            signs: Vec::new(),
+            changes: Vec::new(),
         }
     }
 
@@ -58,12 +58,12 @@ impl DeviceChange {
         }
     }
 
-    pub(super) fn said(&mut self, recorded: &Recorded<()>, said: Connection, online: bool) {
+    pub(super) fn connection(&mut self, recorded: &Recorded<()>, said: Connection, online: bool) {
         self.version = recorded.version;
         if said.rests_on.is_none() {
             self.last_seen_at = Some(recorded.recorded_at);
         }
-        self.signs.push(Sign {
+        self.changes.push(ConnectionChange {
             read: self.read.map(|(position, _)| position),
             position: recorded.position,
             at: recorded.recorded_at,
@@ -73,14 +73,14 @@ impl DeviceChange {
     }
 
     /// What is to be written of its presence: how it ends, if the batch says anything of it.
-    fn presence(&mut self, known: Option<Known>) -> Option<(Told, Known)> {
+    fn presence(&mut self, known: Option<Known>) -> Option<(Status, Known)> {
         let mut known = known.unwrap_or_default();
         self.last_seen_at = self.last_seen_at.or(known.last_seen_at);
-        let before = known.presence.told;
-        for sign in std::mem::take(&mut self.signs) {
-            sign.tell(&mut known.presence);
+        let before = known.presence.status;
+        for change in std::mem::take(&mut self.changes) {
+            change.apply(&mut known.presence);
         }
-        let told = known.presence.told.filter(|told| Some(told) != before.as_ref())?;
+        let told = known.presence.status.filter(|told| Some(told) != before.as_ref())?;
         Some((told, known))
     }
 }
@@ -96,10 +96,10 @@ pub(super) async fn write(
     fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
         rows.iter().map(of).collect()
     }
-    fn session(of: Option<&(Told, Known)>) -> Option<&Session> {
+    fn session(of: Option<&(Status, Known)>) -> Option<&Session> {
         of.and_then(|(_, known)| known.presence.session.as_ref())
     }
-    let spoken_of = devices.iter().filter(|device| !device.signs.is_empty());
+    let spoken_of = devices.iter().filter(|device| !device.changes.is_empty());
     let keys = spoken_of.map(|device| (device.user_id.as_str(), device.device_id.as_str()));
     let mut known = load(keys, connection).await?;
     let presences: Vec<_> = devices
@@ -109,7 +109,7 @@ pub(super) async fn write(
             device.presence(known.remove(&key))
         })
         .collect();
-    let told = |of: &Option<(Told, Known)>| of.as_ref().map(|(told, _)| *told);
+    let told = |of: &Option<(Status, Known)>| of.as_ref().map(|(told, _)| *told);
     fn last(device: &DeviceChange) -> Option<&Reading> {
         device.last.as_ref().map(|(_, reading)| reading)
     }
@@ -166,8 +166,8 @@ pub(super) async fn write(
     .bind(column(&devices, |device| last(device).and_then(super::readings::extra_json)))
     .bind(column(&devices, |device| device.read.map(|(position, _)| position.0)))
     .bind(column(&devices, |device| device.read.map(|(_, at)| at)))
-    .bind(column(&presences, |of| told(of).map(|told| told.why.online())))
-    .bind(column(&presences, |of| told(of).map(|told| told.why.as_str())))
+    .bind(column(&presences, |of| told(of).map(|told| told.reason.is_online())))
+    .bind(column(&presences, |of| told(of).map(|told| told.reason.as_str())))
     .bind(column(&presences, |of| told(of).map(|told| told.since)))
     .bind(column(&presences, |of| told(of).map(|told| told.position.0)))
     .bind(column(&presences, |of| told(of).map(|told| told.at)))

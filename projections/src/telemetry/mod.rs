@@ -21,7 +21,7 @@ use presence::Settings;
 use readings::Readings;
 use rollup::Rollups;
 
-pub use presence::{Due, due, setting};
+pub use presence::{DueDecision, due_decisions, presence_setting};
 pub use query::{
     Bucket, Device, DeviceCursor, Range, ReadingRow, buckets, device, devices, readings,
 };
@@ -90,11 +90,11 @@ impl Changes {
             }
             Event::DeviceConnected(said) => {
                 let index = self.device(recorded, said.device());
-                self.devices[index].said(recorded, said, true);
+                self.devices[index].connection(recorded, said, true);
             }
             Event::DeviceDisconnected(said) => {
                 let index = self.device(recorded, said.device());
-                self.devices[index].said(recorded, said, false);
+                self.devices[index].connection(recorded, said, false);
             }
             Event::MessageRejected(_) => {} // In a stream of another category; shown by the feed.
         }

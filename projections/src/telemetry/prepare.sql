@@ -1,5 +1,5 @@
--- TimescaleDB, where the server has it and has loaded it: that it knows the extension's settings
--- shows it to any role, `shared_preload_libraries` does not. Without it readings are partitioned.
+-- Creates TimescaleDB if the server has it installed and loaded. Every role can see the extension's
+-- settings, but not `shared_preload_libraries`. Without it, readings are partitioned.
 do $$
 begin
     if exists (select from pg_available_extensions where name = 'timescaledb')

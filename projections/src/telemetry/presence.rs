@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::telemetry::presence::{self, Decision, Presence, Session, Told, WILL_GRACE, Why};
+use domain::telemetry::presence::{
+    self, Decision, Presence, Session, Status, StatusReason, WILL_GRACE,
+};
 use domain::telemetry::{Connection, DeviceId, DeviceRef, UserId};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::postgres::PgRow;
@@ -15,11 +17,11 @@ use super::DeviceCursor;
 
 /// A device that was heard is decided on until it has been silent for so much longer than it may:
 /// who looks late still says what happened, but not what happened long ago.
-const HEARD_WITHIN: Duration = Duration::from_mins(1);
+const RECENT_READING: Duration = Duration::from_mins(1);
 
 /// Something said of a device's connection.
 #[derive(Debug)]
-pub(super) struct Sign {
+pub(super) struct ConnectionChange {
     /// The batch's last reading of the device before it.
     pub(super) read: Option<Position>,
     pub(super) position: Position,
@@ -28,10 +30,10 @@ pub(super) struct Sign {
     pub(super) said: Connection,
 }
 
-impl Sign {
-    pub(super) fn tell(&self, presence: &mut Presence) {
+impl ConnectionChange {
+    pub(super) fn apply(&self, presence: &mut Presence) {
         if let Some(read) = self.read {
-            presence.read(read);
+            presence.record_reading(read);
         }
         if self.online {
             presence.connected(&self.said, self.position, self.at);
@@ -76,11 +78,12 @@ pub(super) async fn load(
 
 fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
     let reason: Option<String> = row.try_get("reason")?;
-    let why = reason.and_then(|name| Why::ALL.into_iter().find(|why| why.as_str() == name));
-    let told = match why {
+    let reason = reason
+        .and_then(|name| StatusReason::ALL.into_iter().find(|reason| reason.as_str() == name));
+    let status = match reason {
         None => None,
-        Some(why) => Some(Told {
-            why,
+        Some(reason) => Some(Status {
+            reason,
             position: Position(row.try_get("told_position")?),
             at: row.try_get("told_at")?,
             since: row.try_get("online_since")?,
@@ -95,12 +98,12 @@ fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
         }),
     };
     let read: Option<i64> = row.try_get("read_position")?;
-    Ok(Presence { session, told, read: read.map(Position) })
+    Ok(Presence { session, status, last_reading: read.map(Position) })
 }
 
 /// A decision that is due, as far as the read model knows.
 #[derive(Debug)]
-pub struct Due {
+pub struct DueDecision {
     pub user_id: UserId,
     pub device_id: DeviceId,
     /// Of the device's stream, as the read model knows it.
@@ -110,12 +113,12 @@ pub struct Due {
 
 /// Devices after `cursor` that are online and were silent for too long, and devices that are not
 /// online and were heard; by user and name, at most `limit`.
-pub async fn due(
+pub async fn due_decisions(
     pool: &PgPool,
     default: Duration,
     cursor: &DeviceCursor,
     limit: i64,
-) -> Result<Vec<Due>, sqlx::Error> {
+) -> Result<Vec<DueDecision>, sqlx::Error> {
     let rows = sqlx::query(
         "select d.*
          from telemetry.device d
@@ -135,15 +138,15 @@ pub async fn due(
     .bind(&cursor.user_id)
     .bind(&cursor.device_id)
     .bind(default.as_secs_f64())
-    .bind(HEARD_WITHIN.as_secs_f64())
+    .bind(RECENT_READING.as_secs_f64())
     .bind(WILL_GRACE.as_secs_f64())
     .bind(limit)
     .fetch_all(pool)
     .await?;
-    rows.iter().filter_map(|row| due_of(row).transpose()).collect()
+    rows.iter().filter_map(|row| due_decision(row).transpose()).collect()
 }
 
-fn due_of(row: &PgRow) -> Result<Option<Due>, sqlx::Error> {
+fn due_decision(row: &PgRow) -> Result<Option<DueDecision>, sqlx::Error> {
     let decode = |error| sqlx::Error::Decode(Box::new(error));
     let user_id = UserId::parse(row.try_get("user_id")?).map_err(decode)?;
     let device_id = DeviceId::parse(row.try_get("device_id")?).map_err(decode)?;
@@ -152,7 +155,7 @@ fn due_of(row: &PgRow) -> Result<Option<Due>, sqlx::Error> {
         return Ok(None);
     };
     let version = Version(row.try_get("version")?);
-    Ok(Some(Due { user_id, device_id, version, decision }))
+    Ok(Some(DueDecision { user_id, device_id, version, decision }))
 }
 
 /// What a user chose last.
@@ -205,7 +208,7 @@ impl Settings {
 
 /// A user's setting: how long the devices may be silent, and the version of its stream. Missing if
 /// nothing was ever chosen.
-pub async fn setting(
+pub async fn presence_setting(
     pool: &PgPool,
     user_id: &str,
 ) -> Result<Option<(Option<Duration>, Version)>, sqlx::Error> {

@@ -1,6 +1,6 @@
--- Read model of telemetry. Schema-less names: live and rebuilt models share this text.
+-- Read model of telemetry. Names have no schema: the live and the shadow schema share this text.
 
--- Every reading once. A hypertable where TimescaleDB is there, else partitioned by week.
+-- One row per reading. A hypertable with TimescaleDB, else partitioned by week.
 do $$
 declare
     timescale text := (
@@ -10,15 +10,15 @@ declare
 begin
     execute $table$
         create table reading (
-            device      bigint      not null, -- its number
-            time        timestamptz not null, -- the device's clock, or receipt if it has none
+            device      bigint      not null, -- device.number
+            time        timestamptz not null, -- device time; time of receipt if none was sent
             received_at timestamptz not null,
             sequence_id bigint      not null,
-            position    bigint      not null, -- of its event; orders readings of the same time
+            position    bigint      not null, -- of the reading's event; orders equal times
             temperature double precision,
             battery     integer,
-            boot_id     text        not null, -- empty when the device does not say
-            extra_data  jsonb,                -- every further field, as it came
+            boot_id     text        not null, -- empty if none was sent
+            extra_data  jsonb,                -- every further field, unchanged
             constraint reading_key primary key (device, time, position)
         )
     $table$ || case when timescale is null then 'partition by range (time)' else '' end;
@@ -32,8 +32,8 @@ begin
 end
 $$;
 
--- Makes the partitions that begin on these Mondays. Attaching an existing table takes no lock that
--- readers or writers of the others would notice.
+-- Creates the partitions that begin on these Mondays. Attaching an existing table takes no lock
+-- that blocks reads or writes of the others.
 create function ensure_partitions(weeks date[]) returns void language plpgsql as $$
 declare
     week date;
@@ -55,16 +55,16 @@ begin
 end
 $$;
 
--- What is known of each device: its last reading, how many there were, whether it is there.
+-- Each device: its last reading, its number of readings, its presence.
 create table device (
     user_id          text        not null collate "C",
     device_id        text        not null collate "C",
-    number           bigint      not null, -- its first event's position: names it where rows are many
-    version          bigint      not null, -- of its stream: a decision about it is made on this one
+    number           bigint      not null, -- position of its first event; the short key of its rows
+    version          bigint      not null, -- of its stream; expected version of presence decisions
     first_seen_at    timestamptz not null,
-    last_seen_at     timestamptz not null, -- receipt of its last message of any kind
+    last_seen_at     timestamptz not null, -- time of receipt of its last message of any kind
     readings         bigint      not null,
-    time             timestamptz,          -- of the last reading by its own time, not by arrival
+    time             timestamptz,          -- of the last reading in device time, not by arrival
     reading_position bigint,
     sequence_id      bigint,
     boot_id          text,
@@ -73,10 +73,10 @@ create table device (
     extra_data       jsonb,
     read_position    bigint,               -- of the last reading by arrival
     read_at          timestamptz,
-    -- domain::telemetry::presence, column by column. `told_*`: the last event that had effect.
-    online           boolean,              -- null until anything was told
+    -- The fields of domain::telemetry::presence. `told_*`: the last event that had an effect.
+    online           boolean,              -- null before the first such event
     reason           text,
-    online_since     timestamptz,          -- when `online` became what it is
+    online_since     timestamptz,          -- time of the last change of `online`
     told_position    bigint,
     told_at          timestamptz,
     session_seq      bigint,
@@ -87,25 +87,25 @@ create table device (
         check (reason in ('birth', 'will', 'inactive', 'heard')),
     constraint device_is_told_as_a_whole
         check (num_nulls(online, reason, online_since, told_position, told_at) in (0, 5))
-) with (fillfactor = 70); -- No index on what a reading changes: its update stays on the page.
+) with (fillfactor = 70); -- No index on columns that a reading changes: HOT updates.
 
--- How long a user's devices may be silent.
+-- How long a user's devices may be silent before they are inactive.
 create table presence_setting (
     user_id           text        not null collate "C",
-    version           bigint      not null, -- of its stream
-    inactive_after_ms bigint,               -- null: the worker's default
+    version           bigint      not null, -- of the setting's stream
+    inactive_after_ms bigint,               -- milliseconds; null: the worker's default
     updated_at        timestamptz not null,
     constraint presence_setting_key primary key (user_id)
 );
 
--- Additive states of every numeric field, by device and time bucket: a late reading just adds.
+-- Aggregates of every numeric field per device and bucket. Additive: a late reading is added.
 create table rollup (
-    device         bigint      not null, -- its number
+    device         bigint      not null, -- device.number
     field          text        not null collate "C",
     width          integer     not null, -- seconds: 60, 3600 or 86400
     bucket         timestamptz not null,
     count          bigint      not null,
-    sum            numeric     not null, -- in billionths, a whole number: any order adds up alike
+    sum            numeric     not null, -- whole billionths: exact in any order of addition
     min            double precision not null,
     max            double precision not null,
     first          double precision not null,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every crate whose source is ours to shape; tests and benches are apart.
-const CRATES: [&str; 9] = [
+pub(crate) const CRATES: [&str; 9] = [
     "eventsourcing",
     "domain",
     "eventstore",
@@ -16,7 +16,7 @@ const CRATES: [&str; 9] = [
     "cli",
 ];
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").to_owned()
 }
 
@@ -31,14 +31,14 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn sources_of(krate: &str) -> Vec<PathBuf> {
+pub(crate) fn sources_of(krate: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     sources(&root().join(krate).join("src"), &mut found);
     assert!(!found.is_empty(), "{krate} has no source");
     found
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

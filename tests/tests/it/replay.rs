@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::{self, stream};
 use chrono::{TimeDelta, Utc};
 use eventsourcing::Position;
-use eventstore::{EventStore, Filter, link};
+use eventstore::{EventStore, Filter, event_hash};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tests::{DEADLINE, Process, System, eventually};
@@ -123,7 +123,7 @@ async fn over_a_day(system: &System) -> Result<()> {
             let (time, last) = (begun + step * i32::try_from(event.position.0 - 1)?, begun + day);
             let time = if event.position == head { last } else { time };
             event.recorded_at = chrono::SubsecRound::trunc_subsecs(time, 6);
-            hash = link(&hash, &event);
+            hash = event_hash(&hash, &event);
             sqlx::query("update log.event set recorded_at = $2, hash = $3 where position = $1")
                 .bind(event.position.0)
                 .bind(event.recorded_at)

@@ -147,13 +147,13 @@ impl Fold<'_> {
                     continue;
                 }
                 match serde_json::from_str::<Reading>(&raw.data) {
-                    Ok(reading) => back.watch.judge(cause(raw), &reading, &mut outcomes),
+                    Ok(reading) => back.watch.evaluate(cause(raw), &reading, &mut outcomes),
                     Err(error) => return Ok(Some((raw.position, error.to_string()))),
                 }
             } else {
                 back.rulebook.put(Scope::of_stream(&raw.stream), raw)?;
                 let rules: Arc<[_]> = back.rulebook.in_force(back.user_id, back.device_id, None);
-                back.watch.change(cause(raw), rules, &mut outcomes);
+                back.watch.change_rules(cause(raw), rules, &mut outcomes);
             }
             follow(&mut self.following, raw, &mut outcomes)?;
         }

@@ -192,7 +192,7 @@ impl Fold<'_> {
             match serde_json::from_str::<Reading>(&raw.data) {
                 Ok(reading) => {
                     if let Some(watch) = self.watches.change(key) {
-                        watch.judge(cause(raw), &reading, &mut outcomes);
+                        watch.evaluate(cause(raw), &reading, &mut outcomes);
                     }
                 }
                 Err(error) => unreadable.push((raw, error.to_string())),
@@ -225,7 +225,7 @@ impl Fold<'_> {
             let (user_id, device_id) = halves(&key);
             let rules = self.rulebook.in_force(user_id, device_id, instead);
             if let Some(watch) = self.watches.change(&key) {
-                watch.change(cause(raw), rules, &mut outcomes);
+                watch.change_rules(cause(raw), rules, &mut outcomes);
             }
         }
         follow(&mut self.following, raw, &mut outcomes)?;
@@ -244,7 +244,7 @@ impl Fold<'_> {
                 let mut watch = restore(&self.rulebook, key, state)?;
                 let (user_id, device_id) = halves(key);
                 let rules = self.rulebook.in_force(user_id, device_id, instead);
-                watch.change(cause(raw), rules, &mut outcomes);
+                watch.change_rules(cause(raw), rules, &mut outcomes);
                 states.push((key.as_str(), watch.store()));
             }
             follow(&mut self.following, raw, &mut outcomes)?;

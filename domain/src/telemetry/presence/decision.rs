@@ -19,14 +19,14 @@ impl Decision {
     /// What to say of a device that is silent for too long, if it is online; of one that was heard,
     /// if it is not.
     pub fn on(device: DeviceRef<'_>, presence: &Presence) -> Option<Self> {
-        if presence.online() {
-            let last = presence.last();
+        if presence.is_online() {
+            let last = presence.last_position();
             return Some(Self::new(device, presence, Reason::Inactive, last, last));
         }
-        let told = presence.told.map(|told| told.position).unwrap_or_default();
-        let read = presence.read.filter(|read| *read > told)?;
+        let changed = presence.status.map(|status| status.position).unwrap_or_default();
+        let read = presence.last_reading.filter(|read| *read > changed)?;
         // Named after what it ends: whoever knows of a later reading means the same transition.
-        Some(Self::new(device, presence, Reason::Heard, read, told))
+        Some(Self::new(device, presence, Reason::Heard, read, changed))
     }
 
     fn new(
@@ -34,14 +34,14 @@ impl Decision {
         presence: &Presence,
         reason: Reason,
         rests_on: Position,
-        named_after: Position,
+        id_position: Position,
     ) -> Self {
         let word = match reason {
             Reason::Inactive => "inactive",
             Reason::Heard => "heard",
         };
         let texts = ["presence", device.user_id.as_str(), device.device_id.as_str(), word];
-        let id = fact::id(&texts, &[named_after.0], named_after.0);
+        let id = fact::id(&texts, &[id_position.0], id_position.0);
         let session = presence.session.as_ref();
         let connection = Connection {
             user_id: device.user_id.clone(),

@@ -46,16 +46,16 @@ pub struct Session {
     pub ended: bool,
 }
 
-/// Why a device is what it is.
+/// StatusReason a device is what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum StatusReason {
     Birth,
     Will,
     Inactive,
     Heard,
 }
 
-impl Why {
+impl StatusReason {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Birth, Self::Will, Self::Inactive, Self::Heard];
 
@@ -70,7 +70,7 @@ impl Why {
     }
 
     /// Whether it speaks for the device being there.
-    pub fn online(self) -> bool {
+    pub fn is_online(self) -> bool {
         match self {
             Self::Birth | Self::Heard => true,
             Self::Will | Self::Inactive => false,
@@ -80,8 +80,8 @@ impl Why {
 
 /// What was told last, with effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
-    pub why: Why,
+pub struct Status {
+    pub reason: StatusReason,
     pub position: Position,
     pub at: DateTime<Utc>,
     /// When the device became what it is: what is told again changes nothing.
@@ -94,9 +94,9 @@ pub struct Presence {
     /// The newest session there was.
     pub session: Option<Session>,
     /// Missing until anything was told.
-    pub told: Option<Told>,
+    pub status: Option<Status>,
     /// The last reading.
-    pub read: Option<Position>,
+    pub last_reading: Option<Position>,
 }
 
 /// How a session that is spoken of stands to the newest one known.
@@ -107,91 +107,94 @@ enum Age {
 }
 
 impl Presence {
-    pub fn online(&self) -> bool {
-        self.told.is_some_and(|told| told.why.online())
+    pub fn is_online(&self) -> bool {
+        self.status.is_some_and(|status| status.reason.is_online())
     }
 
     /// A reading came.
-    pub fn read(&mut self, position: Position) {
-        self.read = Some(position);
+    pub fn record_reading(&mut self, position: Position) {
+        self.last_reading = Some(position);
     }
 
     /// The device connected, or so it is said.
-    pub fn connected(&mut self, said: &Connection, position: Position, at: DateTime<Utc>) {
-        match said.rests_on {
-            None => self.birth(said, position, at),
+    pub fn connected(&mut self, connection: &Connection, position: Position, at: DateTime<Utc>) {
+        match connection.rests_on {
+            None => self.birth(connection, position, at),
             Some(read) => {
-                let overtaken = self.told.is_some_and(|told| told.position >= read);
-                if !self.online() && !overtaken {
-                    self.tell(Why::Heard, position, at);
+                let overtaken = self.status.is_some_and(|status| status.position >= read);
+                if !self.is_online() && !overtaken {
+                    self.set_status(StatusReason::Heard, position, at);
                 }
             }
         }
     }
 
     /// The device went, or so it is said.
-    pub fn disconnected(&mut self, said: &Connection, position: Position, at: DateTime<Utc>) {
-        match said.rests_on {
-            None => self.will(said, position, at),
+    pub fn disconnected(&mut self, connection: &Connection, position: Position, at: DateTime<Utc>) {
+        match connection.rests_on {
+            None => self.will(connection, position, at),
             Some(last) => {
-                if self.online() && self.last() <= last {
-                    self.tell(Why::Inactive, position, at);
+                if self.is_online() && self.last_position() <= last {
+                    self.set_status(StatusReason::Inactive, position, at);
                 }
             }
         }
     }
 
     /// The device's last event that means anything.
-    pub fn last(&self) -> Position {
-        let told = self.told.map(|told| told.position);
-        told.max(self.read).unwrap_or_default()
+    pub fn last_position(&self) -> Position {
+        let status = self.status.map(|status| status.position);
+        status.max(self.last_reading).unwrap_or_default()
     }
 
-    fn birth(&mut self, said: &Connection, position: Position, at: DateTime<Utc>) {
-        match self.age(said, Age::Newer) {
+    fn birth(&mut self, connection: &Connection, position: Position, at: DateTime<Utc>) {
+        match self.age(connection, Age::Newer) {
             Age::Older => return,
-            Age::Newer => self.begin(said, false),
+            Age::Newer => self.begin(connection, false),
             Age::Same => {
                 if self.session.as_ref().is_some_and(|session| session.ended) {
                     return;
                 }
             }
         }
-        self.tell(Why::Birth, position, at);
+        self.set_status(StatusReason::Birth, position, at);
     }
 
-    fn will(&mut self, said: &Connection, position: Position, at: DateTime<Utc>) {
-        match self.age(said, Age::Older) {
+    fn will(&mut self, connection: &Connection, position: Position, at: DateTime<Utc>) {
+        match self.age(connection, Age::Older) {
             Age::Older => return,
-            Age::Same | Age::Newer => self.begin(said, true),
+            Age::Same | Age::Newer => self.begin(connection, true),
         }
-        self.tell(Why::Will, position, at);
+        self.set_status(StatusReason::Will, position, at);
     }
 
     /// `other_boot` is what a session of another boot than the known one is taken for.
-    fn age(&self, said: &Connection, other_boot: Age) -> Age {
+    fn age(&self, connection: &Connection, other_boot: Age) -> Age {
         let Some(session) = &self.session else {
             return Age::Newer;
         };
-        if session.boot_id != said.boot_id {
+        if session.boot_id != connection.boot_id {
             return other_boot;
         }
-        match said.session_seq.cmp(&session.seq) {
+        match connection.session_seq.cmp(&session.seq) {
             Ordering::Less => Age::Older,
             Ordering::Equal => Age::Same,
             Ordering::Greater => Age::Newer,
         }
     }
 
-    fn begin(&mut self, said: &Connection, ended: bool) {
-        self.session =
-            Some(Session { boot_id: said.boot_id.clone(), seq: said.session_seq, ended });
+    fn begin(&mut self, connection: &Connection, ended: bool) {
+        self.session = Some(Session {
+            boot_id: connection.boot_id.clone(),
+            seq: connection.session_seq,
+            ended,
+        });
     }
 
-    fn tell(&mut self, why: Why, position: Position, at: DateTime<Utc>) {
-        let before = self.told.filter(|told| told.why.online() == why.online());
-        let since = before.map_or(at, |told| told.since);
-        self.told = Some(Told { why, position, at, since });
+    fn set_status(&mut self, reason: StatusReason, position: Position, at: DateTime<Utc>) {
+        let before = self.status.filter(|status| status.reason.is_online() == reason.is_online());
+        let since = before.map_or(at, |status| status.since);
+        self.status = Some(Status { reason, position, at, since });
     }
 }
 

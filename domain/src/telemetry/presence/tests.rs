@@ -23,7 +23,7 @@ fn ids() -> (UserId, DeviceId) {
     (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap())
 }
 
-fn said(boot_id: &str, session_seq: i64) -> Connection {
+fn connection(boot_id: &str, session_seq: i64) -> Connection {
     let (user_id, device_id) = ids();
     let boot_id = boot_id.to_owned();
     Connection { user_id, device_id, session_seq, boot_id, reason: None, rests_on: None }
@@ -34,12 +34,16 @@ fn add(presence: &mut Presence, index: usize, says: &Says) {
     let position = Position(i64::try_from(index).unwrap() + 1);
     let at = DateTime::from_timestamp(position.0, 0).unwrap();
     match says {
-        Birth(boot, seq) => presence.connected(&said(boot, *seq), position, at),
-        Will(boot, seq) => presence.disconnected(&said(boot, *seq), position, at),
-        Reading => presence.read(position),
+        Birth(boot, seq) => presence.connected(&connection(boot, *seq), position, at),
+        Will(boot, seq) => presence.disconnected(&connection(boot, *seq), position, at),
+        Reading => presence.record_reading(position),
         Decided(Decision { event, .. }) => match event {
-            DeviceEvent::DeviceConnected(said) => presence.connected(said, position, at),
-            DeviceEvent::DeviceDisconnected(said) => presence.disconnected(said, position, at),
+            DeviceEvent::DeviceConnected(connection) => {
+                presence.connected(connection, position, at)
+            }
+            DeviceEvent::DeviceDisconnected(connection) => {
+                presence.disconnected(connection, position, at)
+            }
             DeviceEvent::ReadingRecorded(_) | DeviceEvent::MessageRejected(_) => {
                 panic!("not a decision")
             }
@@ -60,62 +64,66 @@ fn decide(log: &[Says]) -> Option<Says> {
     Decision::on(device, &fold(log)).map(Decided)
 }
 
-fn why(log: &[Says]) -> Option<Why> {
-    fold(log).told.map(|told| told.why)
+fn reason(log: &[Says]) -> Option<StatusReason> {
+    fold(log).status.map(|status| status.reason)
 }
 
 /// `ThingsBoard` #7909: the broker notices late that the old connection is gone.
 #[test]
 fn the_will_of_an_old_session_is_ignored_and_that_of_the_new_one_is_not() {
     let log = [Birth("", 1), Birth("", 2), Will("", 1)];
-    assert_eq!(why(&log), Some(Why::Birth));
-    assert!(fold(&log).online());
-    assert_eq!(why(&[&log[..], &[Will("", 2)]].concat()), Some(Why::Will));
+    assert_eq!(reason(&log), Some(StatusReason::Birth));
+    assert!(fold(&log).is_online());
+    assert_eq!(reason(&[&log[..], &[Will("", 2)]].concat()), Some(StatusReason::Will));
 }
 
 #[test]
 fn a_will_ends_its_session_whichever_comes_first() {
-    assert_eq!(why(&[Birth("", 7), Will("", 7)]), Some(Why::Will));
-    assert_eq!(why(&[Will("", 7), Birth("", 7)]), Some(Why::Will));
-    assert_eq!(why(&[Will("", 7), Birth("", 6)]), Some(Why::Will));
-    assert_eq!(why(&[Will("", 7), Birth("", 8)]), Some(Why::Birth));
+    assert_eq!(reason(&[Birth("", 7), Will("", 7)]), Some(StatusReason::Will));
+    assert_eq!(reason(&[Will("", 7), Birth("", 7)]), Some(StatusReason::Will));
+    assert_eq!(reason(&[Will("", 7), Birth("", 6)]), Some(StatusReason::Will));
+    assert_eq!(reason(&[Will("", 7), Birth("", 8)]), Some(StatusReason::Birth));
     // A session nobody announced.
-    assert_eq!(why(&[Birth("", 7), Will("", 8)]), Some(Why::Will));
+    assert_eq!(reason(&[Birth("", 7), Will("", 8)]), Some(StatusReason::Will));
 }
 
 #[test]
 fn a_boot_that_is_not_the_known_one_is_newer_with_a_birth_and_older_with_a_will() {
-    assert_eq!(why(&[Birth("a", 7), Will("a", 7), Birth("b", 1)]), Some(Why::Birth));
-    assert_eq!(why(&[Birth("a", 7), Birth("b", 1), Will("a", 7)]), Some(Why::Birth));
-    assert_eq!(why(&[Birth("a", 7), Birth("b", 1), Will("b", 1)]), Some(Why::Will));
-    assert_eq!(why(&[Birth("", 7), Birth("b", 1)]), Some(Why::Birth));
+    assert_eq!(reason(&[Birth("a", 7), Will("a", 7), Birth("b", 1)]), Some(StatusReason::Birth));
+    assert_eq!(reason(&[Birth("a", 7), Birth("b", 1), Will("a", 7)]), Some(StatusReason::Birth));
+    assert_eq!(reason(&[Birth("a", 7), Birth("b", 1), Will("b", 1)]), Some(StatusReason::Will));
+    assert_eq!(reason(&[Birth("", 7), Birth("b", 1)]), Some(StatusReason::Birth));
 }
 
 #[test]
 fn a_counter_that_starts_again_unsaid_is_followed_by_readings() {
     let mut log = vec![Birth("", 7), Will("", 7), Birth("", 1)];
-    assert_eq!(why(&log), Some(Why::Will), "an older session, as far as anybody can tell");
+    assert_eq!(
+        reason(&log),
+        Some(StatusReason::Will),
+        "an older session, as far as anybody can tell"
+    );
     log.push(Reading);
     log.push(decide(&log).unwrap());
-    assert_eq!(why(&log), Some(Why::Heard));
+    assert_eq!(reason(&log), Some(StatusReason::Heard));
     log.push(Will("", 1));
-    assert_eq!(why(&log), Some(Why::Heard));
+    assert_eq!(reason(&log), Some(StatusReason::Heard));
     log.push(decide(&log).unwrap());
-    assert_eq!(why(&log), Some(Why::Inactive));
+    assert_eq!(reason(&log), Some(StatusReason::Inactive));
 }
 
 #[test]
 fn a_device_that_never_announced_itself_is_there_once_it_is_heard() {
     assert_eq!(decide(&[]), None);
-    assert_eq!(why(&[Reading]), None);
+    assert_eq!(reason(&[Reading]), None);
     let log = [Reading, decide(&[Reading]).unwrap()];
-    assert_eq!(why(&log), Some(Why::Heard));
+    assert_eq!(reason(&log), Some(StatusReason::Heard));
     assert_eq!(fold(&log).session, None);
 }
 
 #[test]
 fn since_is_when_it_became_what_it_is() {
-    let since = |log: &[Says]| fold(log).told.unwrap().since.timestamp();
+    let since = |log: &[Says]| fold(log).status.unwrap().since.timestamp();
     assert_eq!(since(&[Birth("", 1), Birth("", 2)]), 1);
     assert_eq!(since(&[Birth("", 1), Will("", 1), Will("", 2), Birth("", 1)]), 2);
 }
@@ -126,16 +134,16 @@ fn a_decision_is_overtaken_by_what_came_before_it() {
     let inactive = decide(&online).unwrap();
     for between in [Reading, Birth("", 2)] {
         let log = [&online[..], &[between, inactive.clone()]].concat();
-        assert!(fold(&log).online(), "{log:?}");
+        assert!(fold(&log).is_online(), "{log:?}");
     }
     // What says nothing overtakes nothing.
     let log = [&online[..], &[Will("", 0), inactive.clone()]].concat();
-    assert_eq!(why(&log), Some(Why::Inactive));
+    assert_eq!(reason(&log), Some(StatusReason::Inactive));
     let heard = decide(&[&log[..], &[Reading]].concat()).unwrap();
     let confirmed = [&log[..], &[Reading, Reading, Reading, heard.clone()]].concat();
-    assert_eq!(why(&confirmed), Some(Why::Heard));
+    assert_eq!(reason(&confirmed), Some(StatusReason::Heard));
     let gone = [&log[..], &[Reading, Will("", 1), heard]].concat();
-    assert_eq!(why(&gone), Some(Why::Will));
+    assert_eq!(reason(&gone), Some(StatusReason::Will));
 }
 
 #[test]
@@ -248,7 +256,7 @@ proptest! {
             .collect();
         let highest = messages.iter().map(|(_, seq)| *seq).max().unwrap();
         let ended = messages.contains(&(false, highest));
-        prop_assert_eq!(fold(&log).online(), !ended);
+        prop_assert_eq!(fold(&log).is_online(), !ended);
     }
 
     /// Whatever happened, and whoever decided what on however old a view: a device that spoke is
@@ -257,12 +265,12 @@ proptest! {
     fn nobody_stays_gone_who_speaks_nor_there_who_is_silent(steps in steps()) {
         let (mut log, mut known) = written(&steps);
         log.push(Reading);
-        let decided = decide(&log).filter(|_| !fold(&log).online());
+        let decided = decide(&log).filter(|_| !fold(&log).is_online());
         append(&mut log, &mut known, decided);
-        prop_assert!(fold(&log).online(), "{:?}", log);
+        prop_assert!(fold(&log).is_online(), "{:?}", log);
         let decided = decide(&log);
         append(&mut log, &mut known, decided);
-        prop_assert!(!fold(&log).online(), "{:?}", log);
+        prop_assert!(!fold(&log).is_online(), "{:?}", log);
     }
 
     /// No decision says a device offline that has spoken since what the decision rests on.
@@ -270,11 +278,11 @@ proptest! {
     fn a_late_decision_takes_nobody_offline_who_has_spoken(steps in steps()) {
         let (log, _) = written(&steps);
         for (index, says) in log.iter().enumerate() {
-            let Decided(Decision { event: DeviceEvent::DeviceDisconnected(said), .. }) = says else {
+            let Decided(Decision { event: DeviceEvent::DeviceDisconnected(connection), .. }) = says else {
                 continue;
             };
             let (before, after) = (fold(&log[..index]), fold(&log[..=index]));
-            let rests_on = usize::try_from(said.rests_on.unwrap().0).unwrap();
+            let rests_on = usize::try_from(connection.rests_on.unwrap().0).unwrap();
             if log[rests_on..index].contains(&Reading) {
                 prop_assert_eq!(before, after);
             }
@@ -288,7 +296,7 @@ proptest! {
         for (index, says) in log.iter().enumerate() {
             let (before, after) = (fold(&log[..index]), fold(&log[..=index]));
             if matches!(says, Decided(_)) && before != after {
-                prop_assert_ne!(before.online(), after.online());
+                prop_assert_ne!(before.is_online(), after.is_online());
             }
         }
     }

@@ -7,14 +7,14 @@ use eventsourcing::Position;
 use uuid::Uuid;
 
 use super::{ContextOf, Interrupted};
-use crate::bus::message::Place;
+use crate::bus::message::PublishContext;
 use crate::bus::{Bus, BusError};
-use crate::read::stream_tail::{Tail, last_position};
+use crate::read::stream_tail::{StreamTail, last_position};
 use crate::{EventStore, RawEvent, Unavailable};
 
 /// The end of what has been published.
 pub(crate) struct Cursor {
-    tail: Tail,
+    tail: StreamTail,
     epoch: i64,
     position: Position,
     /// The event placed last. None before the first: the end it follows has just been read.
@@ -29,9 +29,9 @@ impl Cursor {
     /// Finds out where to go on. A stream that contradicts the log is emptied, to be filled again.
     pub(crate) async fn resume(store: &EventStore, bus: &Bus) -> Result<Self, Interrupted> {
         let info = bus.ensure_stream().await?;
-        let tail = match Tail::read(bus, &info).await? {
-            Some(tail) if tail.is_beheaded(&info) => Err("it has lost its oldest events"),
-            Some(tail) if !tail.agrees_with(store).await? => Err("its history is not the log's"),
+        let tail = match StreamTail::read(bus, &info).await? {
+            Some(tail) if tail.has_lost_start(&info) => Err("it has lost its oldest events"),
+            Some(tail) if !tail.matches_log(store).await? => Err("its history is not the log's"),
             Some(tail) => Ok(tail),
             None => Err("its last messages are not events"),
         };
@@ -41,7 +41,7 @@ impl Cursor {
                 tracing::error!(reason, "the stream is emptied, and filled again from the log");
                 bus.purge().await?;
                 let info = bus.ensure_stream().await?;
-                let tail = Tail::read(bus, &info).await?;
+                let tail = StreamTail::read(bus, &info).await?;
                 tail.ok_or(Interrupted::Disturbed("somebody else publishes to it"))?
             }
         };
@@ -72,7 +72,7 @@ impl Cursor {
         bus: &Bus,
         context_of: ContextOf,
         event: &RawEvent,
-    ) -> Result<Place, Interrupted> {
+    ) -> Result<PublishContext, Interrupted> {
         let context = context_of(event.stream.category());
         let previous = match self.previous.get(context) {
             Some(position) => *position,
@@ -81,7 +81,7 @@ impl Cursor {
         };
         self.previous.insert(context, event.position);
         self.position = event.position;
-        Ok(Place {
+        Ok(PublishContext {
             context,
             previous,
             epoch: self.epoch,
@@ -112,7 +112,7 @@ impl Cursor {
         if self.position <= Position::START {
             return Ok(());
         }
-        if self.tail.is_beheaded(&info) {
+        if self.tail.has_lost_start(&info) {
             return Err(Interrupted::Disturbed("it has lost its oldest events"));
         }
         if idle && info.state.last_sequence != self.sequence_of(self.position) {

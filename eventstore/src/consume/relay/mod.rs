@@ -26,8 +26,8 @@ use uuid::Uuid;
 use crate::bus::message;
 use crate::bus::{Bus, BusError, DUPLICATE_WINDOW};
 use crate::read::ALL;
-use crate::read::head_watch::{self, Heard};
-use crate::read::stream_tail::Tail;
+use crate::read::head_watch::{self, HeadEstimate};
+use crate::read::stream_tail::StreamTail;
 use crate::{EventStore, Page, RawEvent, Unavailable};
 use cursor::Cursor;
 
@@ -61,25 +61,25 @@ impl Relay {
         shutdown: CancellationToken,
     ) -> Self {
         let (sender, position) = watch::channel(Position::START);
-        let heard = head_watch::follow(
-            store.clone(),
+        let estimate = head_watch::follow(
+            &store,
             Some(bus.clone()),
             position.clone(),
             tasks,
             shutdown.clone(),
         );
-        let worker = Worker {
+        let publisher = Publisher {
             store,
             connected: bus.connected(),
             bus,
             context_of,
-            heard,
+            estimate,
             position: sender,
             furthest: Position::START,
         };
         tasks.spawn(async move {
             // Cut off wherever it is: the stream itself says where to go on.
-            shutdown.run_until_cancelled(Box::pin(worker.run())).await;
+            shutdown.run_until_cancelled(Box::pin(publisher.run())).await;
         });
         Self { position }
     }
@@ -117,18 +117,18 @@ enum Interrupted {
     Log(#[from] Unavailable),
 }
 
-struct Worker {
+struct Publisher {
     store: EventStore,
     bus: Bus,
     connected: watch::Receiver<bool>,
     context_of: ContextOf,
-    heard: watch::Receiver<Heard>,
+    estimate: watch::Receiver<HeadEstimate>,
     position: watch::Sender<Position>,
     /// The furthest this process has published, in all its attempts.
     furthest: Position,
 }
 
-impl Worker {
+impl Publisher {
     async fn run(mut self) {
         let mut wait = BACKOFF.0;
         loop {
@@ -164,7 +164,7 @@ impl Worker {
             return std::future::pending().await; // The client is closed for good.
         }
         let cursor = Cursor::resume(&self.store, &self.bus).await?;
-        self.bus.describe();
+        self.bus.log_server();
         self.resumed_at(cursor.position());
         let mut session = Session {
             window: Window::open(&self.bus).await?,
@@ -172,10 +172,10 @@ impl Worker {
             cursor,
             ready: VecDeque::new(),
             reading: None,
-            asked: Heard::default(),
+            asked: HeadEstimate::default(),
             exhausted: false,
         };
-        let rewinds = self.heard.borrow().rewinds;
+        let rewinds = self.estimate.borrow().rewinds;
         let mut check = interval(CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         check.reset();
@@ -183,11 +183,11 @@ impl Worker {
         loop {
             let was_idle = session.window.is_empty();
             session.send(self).await?;
-            let heard = *self.heard.borrow_and_update();
-            if heard.rewinds != rewinds {
+            let estimate = *self.estimate.borrow_and_update();
+            if estimate.rewinds != rewinds {
                 return Err(Interrupted::Rewound);
             }
-            session.read_on(&self.store, heard);
+            session.read_on(&self.store, estimate);
             let idle = session.window.is_empty();
             if was_idle && !idle {
                 stalled_at = Instant::now() + ACK_TIMEOUT;
@@ -199,7 +199,7 @@ impl Worker {
                     stalled_at = Instant::now() + ACK_TIMEOUT;
                 }
                 page = next_page(&mut session.reading) => session.take(page?),
-                _ = self.heard.changed() => {}
+                _ = self.estimate.changed() => {}
                 () = sleep_until(stalled_at), if !idle => return Err(Interrupted::Stalled),
                 _ = check.tick() => session.cursor.check(&self.bus, idle).await?,
             }
@@ -243,7 +243,7 @@ impl Worker {
                 continue; // Without the bus nobody publishes.
             };
             self.position.send_replace(position);
-            let lags = position < self.heard.borrow().head;
+            let lags = position < self.estimate.borrow().head;
             if lags && stuck_at == Some(position) {
                 return;
             }
@@ -255,7 +255,7 @@ impl Worker {
         let Some(info) = self.bus.stream_info().await? else {
             return Ok(Position::START);
         };
-        let tail = Tail::read(&self.bus, &info).await?;
+        let tail = StreamTail::read(&self.bus, &info).await?;
         Ok(tail.map_or(Position::START, |tail| tail.position()))
     }
 }
@@ -270,7 +270,7 @@ struct Session {
     read: Position,
     reading: Option<Reading>,
     /// What was said of the head when the page was asked for.
-    asked: Heard,
+    asked: HeadEstimate,
     /// The page asked for was empty: there is nothing, until something else is said.
     exhausted: bool,
 }
@@ -279,28 +279,30 @@ type Reading = BoxFuture<'static, Result<Page, Unavailable>>;
 
 impl Session {
     /// Sends what is ready, as far as the window has room.
-    async fn send(&mut self, worker: &Worker) -> Result<(), Interrupted> {
+    async fn send(&mut self, publisher: &Publisher) -> Result<(), Interrupted> {
         while self.window.has_room()
             && let Some(event) = self.ready.pop_front()
         {
             let position = event.position;
-            let place =
-                self.cursor.place(&worker.store, &worker.bus, worker.context_of, &event).await?;
+            let place = self
+                .cursor
+                .place(&publisher.store, &publisher.bus, publisher.context_of, &event)
+                .await?;
             let sequence = self.cursor.sequence_of(position);
-            let outgoing = message::encode(event, &place, worker.bus.client().max_payload());
+            let outgoing = message::encode(event, &place, publisher.bus.client().max_payload());
             self.window.publish(position, sequence, outgoing).await?;
         }
         Ok(())
     }
 
     /// Starts reading the next page, if there is one and room for it.
-    fn read_on(&mut self, store: &EventStore, heard: Heard) {
+    fn read_on(&mut self, store: &EventStore, estimate: HeadEstimate) {
         let wanted = self.reading.is_none()
             && self.ready.len() < WINDOW
-            && heard.head > self.read
-            && !(self.exhausted && self.asked == heard);
+            && estimate.head > self.read
+            && !(self.exhausted && self.asked == estimate);
         if wanted {
-            self.asked = heard;
+            self.asked = estimate;
             let (store, after) = (store.clone(), self.read);
             // Whatever is visible is committed, and without gaps.
             let read = async move { store.read(after, Position(i64::MAX), &ALL, WINDOW).await };

@@ -3,7 +3,7 @@
 use domain::alerts::{Command, Config, Fault as RuleFault, Scope, rules_stream};
 use domain::telemetry::UserId;
 use futures::TryFutureExt;
-use projections::alerts::{Alerts, configured};
+use projections::alerts::{Alerts, rule_config};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -195,7 +195,7 @@ pub(super) async fn configure_all(
 }
 
 async fn respond(context: &QueryContext, scope: &Scope) -> Result<Response, Problem> {
-    let rules = configured(context.pool(), scope).map_ok(|configured| {
+    let rules = rule_config(context.pool(), scope).map_ok(|configured| {
         let (version, Config { temperature_max, rules }) = configured.unwrap_or_default();
         Some(Shown { temperature_max, rules, version })
     });

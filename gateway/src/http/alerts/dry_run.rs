@@ -6,7 +6,7 @@ use axum::Json as JsonResponse;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
-use commands::alerts::{DryRun, Fired, Tried, dry_run as run_rules};
+use commands::alerts::{self as alerts, DryRun, Fired};
 use domain::alerts::Config;
 use domain::alerts::alert::Event;
 use domain::telemetry::{DeviceId, DeviceRef, UserId, device_stream};
@@ -117,37 +117,30 @@ pub(super) async fn dry_run(
     Json { value: request, .. }: Json<DryRunRequest>,
 ) -> Result<Response, Problem> {
     let config = request.config()?;
-    let user_id = match request.user_id {
-        Some(user_id) => user_id,
-        None => UserId::parse(&caller.subject)
-            .map_err(|error| Problem::member_at("/user_id", error.to_string()))?,
-    };
-    if !caller.sees(user_id.as_str()) {
-        return Err(Problem::not_found("user"));
-    }
+    let user_id = request.user(&caller)?;
     let device_ids = match request.device_id {
         Some(device_id) => vec![device_id],
         None => devices_of(&api, &user_id).await?,
     };
-    let run = DryRun {
-        user_id: user_id.to_string(),
-        config,
-        from: request.from,
-        to: request.to,
-        limit: MAX_READINGS,
-    };
-    let mut tried = Tried::default();
+    let (from, to) = (request.from, request.to);
+    let run = DryRun { user_id: user_id.to_string(), config, from, to, limit: MAX_READINGS };
+    let mut tried = alerts::DryRunResult::default();
     for device_id in &device_ids {
         let stream = device_stream(DeviceRef { user_id: &user_id, device_id });
-        run_rules(&api.store, &stream, &run, &mut tried).await?;
+        alerts::dry_run(&api.store, &stream, &run, &mut tried).await?;
     }
-    let result = DryRunResult {
-        readings: tried.readings,
-        devices: device_ids.len(),
-        truncated: tried.truncated,
-        alerts: tried.fired.into_iter().filter_map(AlertChange::new).collect(),
-    };
-    Ok(JsonResponse(result).into_response())
+    Ok(JsonResponse(DryRunResult::new(tried, device_ids.len())).into_response())
+}
+
+impl DryRunResult {
+    fn new(tried: alerts::DryRunResult, devices: usize) -> Self {
+        Self {
+            readings: tried.readings,
+            devices,
+            truncated: tried.truncated,
+            alerts: tried.fired.into_iter().filter_map(AlertChange::new).collect(),
+        }
+    }
 }
 
 async fn devices_of(api: &Api, user_id: &UserId) -> Result<Vec<DeviceId>, Problem> {
@@ -157,6 +150,16 @@ async fn devices_of(api: &Api, user_id: &UserId) -> Result<Vec<DeviceId>, Proble
 }
 
 impl DryRunRequest {
+    /// The user whose devices are included, if the caller may see them; else 404.
+    fn user(&self, caller: &Caller) -> Result<UserId, Problem> {
+        let user_id = match &self.user_id {
+            Some(user_id) => user_id.clone(),
+            None => UserId::parse(&caller.subject)
+                .map_err(|error| Problem::member_at("/user_id", error.to_string()))?,
+        };
+        if caller.sees(user_id.as_str()) { Ok(user_id) } else { Err(Problem::not_found("user")) }
+    }
+
     fn config(&self) -> Result<Config, Problem> {
         let rules = self.rules.as_ref().map_or("[]", |rules| rules.get());
         let max = serde_json::to_string(&self.temperature_max)

@@ -1,7 +1,7 @@
 //! Why an alert was raised: its rule, and the readings that breached it.
 
 use chrono::{DateTime, Utc};
-use commands::alerts::explained;
+use commands::alerts::explain_raised;
 use domain::alerts::alert::{Event, Raised};
 use domain::alerts::{Step, alert_stream};
 use eventsourcing::Version;
@@ -69,7 +69,7 @@ pub(super) async fn explanation(
     let position = context.wait(Alerts::NAME).await?;
     let row = visible(&context.api, &caller, id).await?;
     let raised = raised(&context.api, id).await?;
-    let steps = explained(&context.api.store, &raised).await?;
+    let steps = explain_raised(&context.api.store, &raised).await?;
     let explanation = Explanation {
         id,
         rules_version: raised.rules_version,

@@ -1,6 +1,6 @@
 //! Bodies of documents and schemas, and the problems of invalid ones.
 
-use commands::documents::Invalid;
+use commands::documents::SchemaError;
 use domain::documents::Body;
 use serde_json::value::RawValue;
 
@@ -22,16 +22,16 @@ pub(super) fn raw(body: &Body) -> Result<Box<RawValue>, Problem> {
     RawValue::from_string(body.as_str().to_owned()).map_err(|error| Problem::internal(&error))
 }
 
-impl From<Invalid> for Problem {
-    fn from(invalid: Invalid) -> Self {
-        let detail = invalid.to_string();
-        let (code, faults) = match invalid {
-            Invalid::Document(faults) => ("schema_violation", faults),
-            Invalid::Schema(faults) => ("invalid_schema", faults),
-            Invalid::UnknownSchema(_) => return Self::parameter("schema", detail),
-            Invalid::Busy => return Self::unavailable("validation_busy", detail),
-            Invalid::Abrupt(error) => return Self::internal(&error),
-            Invalid::Log(error) => return error.into(),
+impl From<SchemaError> for Problem {
+    fn from(error: SchemaError) -> Self {
+        let detail = error.to_string();
+        let (code, faults) = match error {
+            SchemaError::Document(faults) => ("schema_violation", faults),
+            SchemaError::Schema(faults) => ("invalid_schema", faults),
+            SchemaError::UnknownSchema(_) => return Self::parameter("schema", detail),
+            SchemaError::Busy => return Self::unavailable("validation_busy", detail),
+            SchemaError::Panicked(error) => return Self::internal(&error),
+            SchemaError::Load(error) => return error.into(),
         };
         let faults = faults.into_iter().map(|fault| Fault::at(fault.pointer, fault.detail));
         Self::invalid(code, detail).faults(faults)

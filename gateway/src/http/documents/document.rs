@@ -1,12 +1,12 @@
 //! Documents: record, list and show them. A document is returned exactly as it was sent.
 
 use commands::Done;
-use commands::documents::Invalid;
+use commands::documents::SchemaError;
 use domain::Actor;
 use domain::documents::document::Command;
 use domain::documents::{Body, SchemaName, SchemaRef, document_stream};
 use eventsourcing::Version;
-use projections::documents::{self, Against, Documents, PAGE_BYTES, Row};
+use projections::documents::{self, Documents, PAGE_BYTES, Row, SchemaVersion};
 
 use super::super::clock::now;
 use super::super::extract::RawJson;
@@ -48,7 +48,7 @@ pub(super) async fn record(
     let request = [name.as_bytes(), b"\n", &bytes].concat();
     let schema = match &query.schema {
         None => None,
-        Some(name) => match context.api.handlers.schemas.hold(name, &data).await {
+        Some(name) => match context.api.handlers.schemas.validate(name, &data).await {
             Ok(schema) => Some(schema),
             Err(invalid) => return replay_or_refuse(&context, &request, invalid).await,
         },
@@ -65,7 +65,7 @@ pub(super) async fn record(
 
 /// The document as the read model will show it.
 fn new_row(owner_id: Uuid, schema: Option<&SchemaRef>, data: &Body) -> Result<Row, Problem> {
-    let against = |schema: &SchemaRef| Against {
+    let against = |schema: &SchemaRef| SchemaVersion {
         name: schema.name.to_string(),
         version: schema.version.into(),
     };
@@ -78,7 +78,7 @@ fn new_row(owner_id: Uuid, schema: Option<&SchemaRef>, data: &Body) -> Result<Ro
 async fn replay_or_refuse(
     context: &CommandContext,
     request: &[u8],
-    invalid: Invalid,
+    invalid: SchemaError,
 ) -> Result<Response, Problem> {
     let response = StoredResponse::no_content(String::new())?;
     if let Some(new) = context.envelope(request, &response)?.receipt

@@ -1,7 +1,7 @@
 //! Orders: place one, list and show them, cancel or ship one.
 
 use chrono::{DateTime, Utc};
-use commands::orders::{NotPriced, priced};
+use commands::orders::{PricingError, price_items};
 use domain::orders::order::{Command, Placed};
 use domain::orders::order_stream;
 use eventsourcing::Version;
@@ -65,7 +65,7 @@ pub(super) async fn place(
     Json { value, bytes }: Json<Cart>,
 ) -> Result<Response, Problem> {
     let customer = context.caller.user()?;
-    let lines = priced(&context.api.handlers, &value.items()?).await?;
+    let lines = price_items(&context.api.handlers, &value.items()?).await?;
     let now = Utc::now();
     let placed = Placed::new(customer.id, lines, now + context.api.order_ttl)
         .map_err(commands::Error::Rejected)?;
@@ -78,13 +78,13 @@ pub(super) async fn place(
     context.execute(OrderList::NAME, &bytes, response, create).await
 }
 
-impl From<NotPriced> for Problem {
-    fn from(error: NotPriced) -> Self {
+impl From<PricingError> for Problem {
+    fn from(error: PricingError) -> Self {
         match error {
-            NotPriced::NoProduct { item } => {
+            PricingError::UnknownProduct { item } => {
                 Self::member_at(&format!("/items/{item}/product_id"), "there is no such product")
             }
-            NotPriced::Failed(error) => error.into(),
+            PricingError::Load(error) => error.into(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Numbers of page views and sessions, by page.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use projections::page_views::{self, Asked, PageViews, Place, Stats};
+use projections::page_views::{self, PageViews, Stats, StatsCursor, StatsFilter};
 
 use super::super::bucket;
 use super::super::prelude::*;
@@ -48,17 +48,17 @@ pub(super) struct StatsQuery {
 }
 
 impl StatsQuery {
-    fn parse(self, now: DateTime<Utc>) -> Result<Asked, Problem> {
+    fn parse(self, now: DateTime<Utc>) -> Result<StatsFilter, Problem> {
         let to = self.to.unwrap_or(now);
         let a_day_before = to.checked_sub_signed(TimeDelta::hours(DEFAULT_HOURS));
-        let after: Option<Place> = page::after(self.cursor.as_ref())?;
+        let after: Option<StatsCursor> = page::after(self.cursor.as_ref())?;
         // No list ends at these values, and Postgres could not compare with them.
-        let forged = |place: &Place| place.rank == i64::MIN || place.path.contains('\0');
+        let forged = |cursor: &StatsCursor| cursor.rank == i64::MIN || cursor.path.contains('\0');
         if after.as_ref().is_some_and(forged) {
             let detail = "must be a cursor from the `Link` header of this list";
             return Err(Problem::parameter("cursor", detail));
         }
-        Ok(Asked {
+        Ok(StatsFilter {
             path: self.path,
             from: self.from.or(a_day_before).unwrap_or(to),
             to,
@@ -87,7 +87,7 @@ pub(super) async fn stats(
     let limit = query.limit;
     let query = query.parse(Utc::now())?;
     let rows = page_views::stats(context.pool(), &query);
-    context.list(PageViews::NAME, limit, rows, Stats::place).await
+    context.list(PageViews::NAME, limit, rows, Stats::cursor).await
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
             bucket: None,
             order: Order::Desc,
             limit: Limit::default(),
-            cursor: Cursor::to(&Place { rank, path: path.into() }).ok(),
+            cursor: Cursor::to(&StatsCursor { rank, path: path.into() }).ok(),
         };
         assert!(query(1, "/").parse(Utc::now()).is_ok());
         assert!(query(i64::MIN, "/").parse(Utc::now()).is_err());

@@ -73,7 +73,7 @@ impl From<commands::users::Error> for Problem {
             Error::Email(error) => error.into(),
             Error::Session(error) => error.into(),
             Error::Load(error) => error.into(),
-            Error::Codec(_) | Error::Hash(_) | Error::BrokenOff(_) => Self::internal(&error),
+            Error::Codec(_) | Error::Hash(_) | Error::HashTask(_) => Self::internal(&error),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::telemetry::UserId;
 use domain::telemetry::presence::{Command, InactiveAfter, stream};
-use projections::telemetry::{Telemetry, setting};
+use projections::telemetry::{Telemetry, presence_setting};
 use serde::de::{self, Deserializer};
 use utoipa::PartialSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaType, Type};
@@ -110,7 +110,7 @@ pub(super) async fn get(
         return Err(Problem::not_found("user"));
     }
     let position = context.wait(Telemetry::NAME).await?;
-    let setting = setting(context.pool(), user_id.as_str()).await?;
+    let setting = presence_setting(context.pool(), user_id.as_str()).await?;
     let version = setting.map(|(_, version)| version.0);
     let inactive_after = setting.and_then(|(span, _)| span).map(|span| Span(span).to_string());
     Ok(page::one(PresenceRow { user_id: user_id.into(), inactive_after }, version, position))

@@ -74,7 +74,7 @@ pub(super) async fn register(
 
     let response = response.or_replayed(&done)?;
     let StoredBody { id, created_at } = response.read()?;
-    if done.replayed.is_some() && !context.api.handlers.users.came_with(id, repeated).await? {
+    if done.replayed.is_some() && !context.api.handlers.users.registered_with(id, repeated).await? {
         return Err(AppendError::KeyReused.into());
     }
     let row = Row {

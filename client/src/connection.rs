@@ -1,0 +1,133 @@
+//! [`Client`]: one server, one caller, one pool of connections.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::Method;
+use url::Url;
+
+use super::{Error, Request};
+
+/// A client of one server, as one caller. Cloning is cheap; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) http: reqwest::Client,
+    /// Without a trailing slash.
+    base: String,
+    token: Option<String>,
+    pub(crate) retries: u32,
+    pub(crate) timeout: Duration,
+}
+
+impl Client {
+    /// Retries of a request by default.
+    pub const RETRIES: u32 = 3;
+    /// Time for a request with all its retries by default.
+    pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Returns a client of the server at `url`, such as `https://tributary.example.org`. Opens no
+    /// connection yet.
+    ///
+    /// Fails if `url` is not an absolute `http` or `https` URL.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let parsed = Url::parse(url).map_err(|error| Error::InvalidUrl(Some(error)))?;
+        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+            return Err(Error::InvalidUrl(None));
+        }
+        let http = reqwest::Client::builder().build().map_err(Error::InvalidRequest)?;
+        let base = url.trim_end_matches('/').to_owned();
+        Ok(Self { http, base, token: None, retries: Self::RETRIES, timeout: Self::TIMEOUT })
+    }
+
+    /// Sends `token` as `Authorization: Bearer` with every request.
+    #[must_use]
+    pub fn with_token(self, token: impl Into<String>) -> Self {
+        Self { token: Some(token.into()), ..self }
+    }
+
+    /// Retries a request at most `retries` times; 0 sends each request once.
+    #[must_use]
+    pub fn with_retries(self, retries: u32) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// Ends a request, with all its retries, after `timeout`.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Starts a query. `path` begins with `/`, may contain a query string, and is sent as it is;
+    /// encode user-chosen ids with [`segment`](crate::segment).
+    pub fn get(&self, path: &str) -> Request<'_> {
+        self.request(Method::GET, path)
+    }
+
+    /// Starts a command that creates or acts.
+    pub fn post(&self, path: &str) -> Request<'_> {
+        self.request(Method::POST, path)
+    }
+
+    /// Starts a command that replaces.
+    pub fn put(&self, path: &str) -> Request<'_> {
+        self.request(Method::PUT, path)
+    }
+
+    /// Starts a command that changes some members.
+    pub fn patch(&self, path: &str) -> Request<'_> {
+        self.request(Method::PATCH, path)
+    }
+
+    /// Starts a command that deletes.
+    pub fn delete(&self, path: &str) -> Request<'_> {
+        self.request(Method::DELETE, path)
+    }
+
+    fn request(&self, method: Method, path: &str) -> Request<'_> {
+        let changes = method != Method::GET;
+        let builder = self.http.request(method, format!("{}{path}", self.base));
+        let builder = match &self.token {
+            Some(token) => builder.bearer_auth(token),
+            None => builder,
+        };
+        Request::new(self, builder, changes)
+    }
+
+    /// The server as it may be shown: without a user and password in its URL.
+    pub(crate) fn server(&self) -> String {
+        let Ok(mut url) = Url::parse(&self.base) else { return String::new() };
+        if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
+            return String::new();
+        }
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
+/// Shows neither the token nor a password in the URL.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("server", &self.server()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_http_urls_are_servers() {
+        for url in ["http://localhost:8080", "https://example.org/tributary/"] {
+            assert!(Client::new(url).is_ok(), "{url}");
+        }
+        for url in ["", "localhost:8080", "/api", "ftp://example.org", "data:x"] {
+            assert!(matches!(Client::new(url), Err(Error::InvalidUrl(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let client = Client::new("http://ada:hunter2@localhost:8080/").unwrap();
+        let shown = format!("{:?}", client.with_token("hunter2"));
+        assert!(!shown.contains("hunter2") && shown.contains("localhost:8080"), "{shown}");
+    }
+}

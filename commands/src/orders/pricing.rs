@@ -1,0 +1,81 @@
+//! Products: adding them, moving their stock, and the price of an order's items.
+
+use std::collections::HashMap;
+
+use domain::orders::order::Line;
+use domain::orders::product::{self, SkuEvent};
+use domain::orders::{Currency, Product, product_stream, sku_stream, stock_item, stock_stream};
+use eventstore::{ExpectedVersion, NewEvent, StreamAppend};
+use uuid::Uuid;
+
+use crate::Handlers;
+use crate::handler::{Done, Envelope, Error, LoadError};
+
+/// Adds a product. Its SKU is claimed in the same append: of two products, one gets it.
+pub async fn add_product(
+    handlers: &Handlers,
+    id: Uuid,
+    command: product::Command,
+    mut envelope: Envelope,
+) -> Result<Done, Error<product::Rejection>> {
+    let mut claimed = None;
+    if let product::Command::Add { sku, .. } = &command {
+        let stream = sku_stream(sku);
+        let events = vec![NewEvent::new(&SkuEvent::SkuClaimed { product_id: id })?];
+        claimed = Some(stream.clone());
+        envelope.also.push(StreamAppend { stream, expected: ExpectedVersion::NoStream, events });
+    }
+    match handlers.products.create(&product_stream(id), command, envelope).await {
+        Err(Error::Conflict(stream)) if Some(&stream) == claimed.as_ref() => {
+            Err(Error::Rejected(product::Rejection::SkuTaken))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Receives or corrects stock of a product, which must be there.
+pub async fn move_stock(
+    handlers: &Handlers,
+    product_id: Uuid,
+    command: stock_item::Command,
+    envelope: Envelope,
+) -> Result<Done, Error<stock_item::Rejection>> {
+    let product = handlers.products.load(&product_stream(product_id)).await?.state;
+    if product == Product::Unknown {
+        return Err(Error::Rejected(stock_item::Rejection::NoProduct));
+    }
+    handlers.stock.execute(&stock_stream(product_id), command, envelope).await
+}
+
+/// Why items cannot be ordered.
+#[derive(Debug, thiserror::Error)]
+pub enum PricingError {
+    /// Item number `item` names an unknown product.
+    #[error("there is no such product")]
+    UnknownProduct { item: usize },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// Order lines at today's names and prices. A product named twice becomes one line.
+pub async fn price_items(
+    handlers: &Handlers,
+    items: &[(Uuid, u32)],
+) -> Result<Vec<(Line, Currency)>, PricingError> {
+    let mut lines: Vec<(Line, Currency)> = Vec::with_capacity(items.len());
+    let mut line_of: HashMap<Uuid, usize> = HashMap::new();
+    for (item, &(product_id, quantity)) in items.iter().enumerate() {
+        if let Some(&line) = line_of.get(&product_id) {
+            lines[line].0.quantity = lines[line].0.quantity.saturating_add(quantity);
+            continue;
+        }
+        match handlers.products.load(&product_stream(product_id)).await?.state {
+            Product::Unknown => return Err(PricingError::UnknownProduct { item }),
+            Product::Listed { sku, name, price, currency } => {
+                line_of.insert(product_id, lines.len());
+                lines.push((Line { product_id, sku, name, quantity, price }, currency));
+            }
+        }
+    }
+    Ok(lines)
+}

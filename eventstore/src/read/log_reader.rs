@@ -1,0 +1,157 @@
+//! The reader of the log: the head, and events by position or by stream.
+
+use eventsourcing::{Position, StreamId, Version};
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+use crate::error::Unavailable;
+use crate::raw::RawEvent;
+use crate::read::filter::{ALL, Filter};
+use crate::read::page::{COLUMNS, Page, collect};
+
+/// Most positions that one filtered read scans: bounds the cost of a page with few matches.
+const SCAN: i64 = 100_000;
+
+/// Reads the log. Starts no task and needs no appender; clones share the pool.
+#[derive(Debug, Clone)]
+pub struct LogReader {
+    pub(crate) pool: PgPool,
+    committed: watch::Receiver<Position>,
+}
+
+impl LogReader {
+    /// Creates a reader for a process that does not append. Connects on first use.
+    pub fn new(pool: PgPool) -> Self {
+        Self::with_commits(pool, watch::channel(Position::START).1)
+    }
+
+    /// Creates a reader that is notified of the process's own commits.
+    pub(crate) fn with_commits(pool: PgPool, committed: watch::Receiver<Position>) -> Self {
+        Self { pool, committed }
+    }
+
+    /// Returns the pool that the log is read with.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Watches the last position that this process committed: a notification, since other processes
+    /// commit too. Without an appender it stays 0 and its channel is closed.
+    pub fn committed(&self) -> watch::Receiver<Position> {
+        self.committed.clone()
+    }
+
+    /// Returns the head: the last committed position.
+    pub async fn head(&self) -> Result<Position, Unavailable> {
+        let position = sqlx::query_scalar("select position from log.head").fetch_one(&self.pool);
+        Ok(Position(position.await?))
+    }
+
+    /// Returns the epoch: the number of times a backup of the log was restored, plus 1.
+    pub async fn epoch(&self) -> Result<i64, Unavailable> {
+        let epoch = sqlx::query_scalar("select epoch from log.head").fetch_one(&self.pool);
+        Ok(epoch.await?)
+    }
+
+    /// Returns a page of the matching events after `after` up to and including `until`, at most
+    /// `limit` and [`PAGE_BYTES`](crate::PAGE_BYTES).
+    ///
+    /// [`Page::through`] is where to continue. Nothing at or below it appears later as long as
+    /// `until` is committed.
+    pub async fn read(
+        &self,
+        after: Position,
+        until: Position,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, Unavailable> {
+        // In a stream, versions order as positions do, and there is an index of them. The sum hides
+        // the position from the planner, which would scan the whole log instead.
+        let (range, order) = if filter.stream.is_some() {
+            ("stream_id = $6 and position + 0 > $1 and position + 0 <= $2", "version")
+        } else {
+            ("position > $1 and position <= $2", "position")
+        };
+        let mut sql = format!("select {COLUMNS} from log.event where {range}");
+        let mut until = until;
+        if *filter != ALL {
+            sql += " and (cardinality($4::text[]) = 0 or stream_id ^@ any($4))
+                     and (cardinality($5::text[]) = 0 or event_type = any($5))";
+            if filter.stream.is_none() {
+                until = until.min(Position(after.0.saturating_add(SCAN)));
+            }
+        }
+        sql = sql + " order by " + order + " limit $3";
+        let mut query = sqlx::query(&sql)
+            .bind(after.0)
+            .bind(until.0)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        if *filter != ALL {
+            let prefix = |category: &String| format!("{category}-");
+            let categories: Vec<_> = filter.categories.iter().map(prefix).collect();
+            query = query.bind(categories).bind(&filter.event_types);
+        }
+        if let Some(stream) = &filter.stream {
+            query = query.bind(stream.as_str());
+        }
+        // A connection, because the pool would pass every row through one more stream.
+        let mut connection = self.pool.acquire().await?;
+        let events = collect(query.fetch(&mut *connection), limit).await?;
+        let through = match events.list.last() {
+            Some(last) if events.full => last.position,
+            _ => until.max(after),
+        };
+        Ok(Page { events: events.list, through })
+    }
+
+    /// Returns the events of a stream after the version `after`, oldest first, at most `limit` and
+    /// [`PAGE_BYTES`](crate::PAGE_BYTES). Empty at the end of the stream.
+    pub async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: Version,
+        limit: usize,
+    ) -> Result<Vec<RawEvent>, Unavailable> {
+        let sql = format!(
+            "select {COLUMNS} from log.event where stream_id = $1 and version > $2
+             order by version limit $3"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(stream.as_str())
+            .bind(after.0)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch(&self.pool);
+        Ok(collect(rows, limit).await?.list)
+    }
+
+    /// Returns the last event of each of `streams` up to and including `until`. Omits a stream
+    /// without one.
+    pub async fn last_of_streams(
+        &self,
+        streams: &[StreamId],
+        until: Position,
+    ) -> Result<Vec<RawEvent>, Unavailable> {
+        let sql = format!(
+            "select last.* from unnest($1::text[]) as asked (id)
+             cross join lateral (
+               select {COLUMNS} from log.event where stream_id = asked.id and position + 0 <= $2
+               order by version desc limit 1) last"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(streams.iter().map(StreamId::as_str).collect::<Vec<_>>())
+            .bind(until.0)
+            .fetch(&self.pool);
+        Ok(collect(rows, streams.len()).await?.list)
+    }
+
+    /// Returns the events at `positions`, in order. Omits positions after the head.
+    pub async fn at_positions(&self, positions: &[Position]) -> Result<Vec<RawEvent>, Unavailable> {
+        let sql = format!(
+            "select {COLUMNS} from log.event where position = any($1::bigint[]) order by position"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(positions.iter().map(|position| position.0).collect::<Vec<_>>())
+            .fetch(&self.pool);
+        Ok(collect(rows, positions.len()).await?.list)
+    }
+}
