@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use eventstore::{Bus, EventStore, Feed};
-use projections::Progress;
+use projections::{Progress, Waiter};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::bridge::Accounting;
 use crate::config::{Config, ProcessRole};
-use crate::http::Waiter;
 use crate::parts::Parts;
 use crate::roles;
 use crate::tokens::Keys;

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use eventstore::{Bus, EventStore, Feed};
-use projections::Progress;
+use projections::{Progress, Waiter};
 use tokio_util::task::TaskTracker;
 
 use crate::bridge::Accounting;
 use crate::config::Config;
-use crate::http::Waiter;
 
 /// The parts that the roles of one process share. Clones refer to the same parts.
 #[derive(Debug, Clone)]

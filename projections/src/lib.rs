@@ -14,6 +14,7 @@ mod progress;
 mod rebuild;
 mod schema;
 mod status;
+mod wait;
 #[cfg(test)]
 mod testing;
 
@@ -36,6 +37,7 @@ pub use projection::Projection;
 pub use rebuild::{Difference, Phase, Purpose, Rebuild, RebuildError, Rebuilt, Step};
 pub use schema::{create_schemas, outdated, prepare};
 pub use status::{STALLED_AFTER, State, Status, statuses};
+pub use wait::{WaitError, Waiter};
 
 use eventstore::{EventStore, Feed, consume};
 use futures::FutureExt;

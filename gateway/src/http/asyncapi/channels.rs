@@ -1,17 +1,19 @@
-//! The messages that are not events: what devices, agents and programs say, and what they are told.
+//! The messages that are not events: those of devices, agents and programs, and those to them.
 
 use eventstore::HEAD_SUBJECT;
 use serde_json::{Value, json};
+use utoipa::{PartialSchema, ToSchema};
 
+use super::super::alerts::SentConfig;
 use crate::nats::intake;
 
-/// Who sends, as the document sees it: Tributary does, or receives.
+/// Action of an operation: Tributary sends or receives the message.
 pub(super) const SEND: &str = "send";
 pub(super) const RECEIVE: &str = "receive";
 
 /// A channel with one kind of message.
 pub(super) struct Channel {
-    /// Name in the document.
+    /// Name of the channel, the operation and the message in the document.
     pub(super) name: &'static str,
     pub(super) address: &'static str,
     pub(super) server: &'static str,
@@ -22,7 +24,18 @@ pub(super) struct Channel {
     pub(super) example: Value,
 }
 
-/// Every one of them.
+/// The schemas that payloads refer to, by name.
+pub(super) fn schemas() -> impl Iterator<Item = (String, Value)> {
+    let mut schemas = vec![(SentConfig::name().into_owned(), SentConfig::schema())];
+    SentConfig::schemas(&mut schemas);
+    schemas.into_iter().map(|(name, schema)| (name, json!(schema)))
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+/// All channels that are not events.
 pub(super) fn channels() -> Vec<Channel> {
     let mqtt = |name, address, action, summary, payload, example| Channel {
         name,
@@ -39,13 +52,13 @@ pub(super) fn channels() -> Vec<Channel> {
             "telemetry",
             "users/{user_id}/devices/{device_id}/telemetry",
             RECEIVE,
-            "A reading, at most 64 KiB; every further member is kept",
+            "A reading of a device, at most 64 KiB; all further members are stored, too",
             json!({"type": "object", "required": ["sequence_id"], "properties": {
                 "sequence_id": {"type": "integer"},
                 "boot_id": {"type": ["string", "integer", "null"],
-                    "description": "Tells a counter that began anew from the one before"},
+                    "description": "Distinguishes a counter that was reset from the one before"},
                 "time": {"type": ["string", "integer", "null"],
-                    "description": "RFC 3339 or milliseconds since 1970; receipt if left out"},
+                    "description": "RFC 3339, or milliseconds since the epoch; default the time of receipt"},
                 "temperature": {"type": ["number", "null"]},
                 "battery": {"type": ["integer", "null"]},
             }}),
@@ -56,11 +69,11 @@ pub(super) fn channels() -> Vec<Channel> {
             "status",
             "users/{user_id}/devices/{device_id}/status",
             RECEIVE,
-            "Birth and will of a device's session",
+            "Birth or will of a device's session",
             json!({"type": "object", "required": ["online", "session_seq"], "properties": {
                 "online": {"type": "boolean"},
                 "session_seq": {"type": "integer", "description":
-                    "A will older than the last birth is ignored"},
+                    "Number of the session; a will older than the last birth is ignored"},
                 "boot_id": {"type": ["string", "integer", "null"]},
             }}),
             json!({"online": true, "session_seq": 7}),
@@ -69,11 +82,8 @@ pub(super) fn channels() -> Vec<Channel> {
             "config",
             "users/{user_id}/config",
             RECEIVE,
-            "All alert rules of a user, as `PUT /api/v1/users/{user_id}/config` takes them",
-            json!({"type": "object", "properties": {
-                "temperature_max": {"type": ["number", "null"]},
-                "rules": {"type": "array", "items": {"type": "object", "required": ["key", "operator"]}},
-            }}),
+            "Replaces all alert rules of a user, like `PUT /api/v1/users/{user_id}/config`",
+            json!({"allOf": [reference(&SentConfig::name())]}),
             json!({"temperature_max": 80.0, "rules": [
                 {"key": "battery", "operator": "<", "threshold": 20.0,
                     "message": "Critical Battery Level!"}]}),
@@ -82,7 +92,7 @@ pub(super) fn channels() -> Vec<Channel> {
             "host_metrics",
             "hosts/{host}/metrics",
             RECEIVE,
-            "A sample of a host, as `tributary agent` takes them",
+            "A sample of a host, as `tributary agent` sends it",
             json!({"type": "object", "required": ["time", "users", "storage", "memory", "load"],
                 "properties": {
                     "time": {"type": "string", "format": "date-time"},
@@ -101,17 +111,17 @@ pub(super) fn channels() -> Vec<Channel> {
             "alerts",
             "users/{user_id}/devices/{device_id}/alerts",
             SEND,
-            "What became of an alert, at QoS 1; the same id and position twice is the same news",
+            "A change of an alert, at QoS 1; a message with the same id and position is a duplicate",
             json!({"type": "object", "additionalProperties": false,
                 "required": ["id", "rule", "severity", "state", "value", "threshold", "message", "time",
                     "position"],
                 "properties": {
                     "id": {"type": "string"},
                     "rule": {"type": "string"},
-                    "severity": {"enum": ["critical", "major", "minor", "warning", "info"]},
+                    "severity": reference("AlertSeverity"),
                     "state": {"enum": ["active", "cleared"]},
                     "value": {},
-                    "threshold": {"description": "As in the rule; null if it has none"},
+                    "threshold": {"description": "Threshold of the rule; null if it has none"},
                     "message": {"type": "string"},
                     "time": {"type": "string", "format": "date-time"},
                     "position": {"type": "integer", "minimum": 1},
@@ -125,7 +135,7 @@ pub(super) fn channels() -> Vec<Channel> {
             "test",
             "test/topic",
             RECEIVE,
-            "Any JSON; every agent answers",
+            "Any JSON; every agent echoes it",
             json!({}),
             json!({"hello": "world"}),
         ),
@@ -133,7 +143,7 @@ pub(super) fn channels() -> Vec<Channel> {
             "test_echo",
             "test/topic/echo",
             SEND,
-            "The same JSON, byte by byte",
+            "The same JSON, byte for byte",
             json!({}),
             json!({"hello": "world"}),
         ),
@@ -142,8 +152,8 @@ pub(super) fn channels() -> Vec<Channel> {
             address: intake::SUBJECT,
             server: "nats",
             action: RECEIVE,
-            summary: "Demands a work. In a JetStream work queue; the id of the message, if it has \
-                one, makes a repetition harmless",
+            summary: "Demands a work. In a JetStream work queue; a message with the same \
+                `Nats-Msg-Id` is a duplicate",
             content_type: "application/json",
             payload: json!({"type": "object", "required": ["add_up_to"], "properties": {
                 "add_up_to": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
@@ -156,7 +166,7 @@ pub(super) fn channels() -> Vec<Channel> {
             address: HEAD_SUBJECT,
             server: "nats",
             action: SEND,
-            summary: "A wake-up, which may be lost: the last committed position, in decimal",
+            summary: "The last committed position, in decimal; messages may be lost",
             content_type: "text/plain",
             payload: json!({"type": "string", "pattern": "^[0-9]+$"}),
             example: json!("42"),

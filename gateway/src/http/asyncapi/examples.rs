@@ -1,4 +1,4 @@
-//! An example of every event, as it is written today: the golden files of the domain.
+//! An example of every event in its current schema version: the golden files of the domain.
 
 macro_rules! golden {
     ($($context:literal, $event_type:literal, $version:literal;)+) => {
@@ -62,7 +62,7 @@ const EXAMPLES: &[(&str, i16, &str)] = golden![
     "works", "work_started", 1;
 ];
 
-/// The data of an event of this type, in the version that is written today.
+/// The data of the example of an event type in this schema version.
 pub(super) fn example(event_type: &str, version: i16) -> Option<&'static str> {
     let mut examples = EXAMPLES.iter();
     let found = examples.find(|example| (example.0, example.1) == (event_type, version));
@@ -74,13 +74,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_for_every_event() {
+    fn every_event_has_an_example() {
         let sets = domain::CONTEXTS.iter().flat_map(|context| context.events);
         let mut count = 0;
         for (event_type, version) in sets.copied().flatten() {
             assert!(example(event_type, *version).is_some(), "{event_type} v{version} is missing");
             count += 1;
         }
-        assert_eq!(count, EXAMPLES.len(), "an example of no event");
+        assert_eq!(count, EXAMPLES.len(), "an example without an event");
     }
 }
