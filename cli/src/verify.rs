@@ -207,7 +207,11 @@ async fn verify_log(
 }
 
 /// Verifies a dump, line by line.
-fn verify_dump(file: &Path, walk: &mut ChainVerifier, findings: &mut Findings) -> Result<(), Failure> {
+fn verify_dump(
+    file: &Path,
+    walk: &mut ChainVerifier,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
     let open = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
     let size = open.metadata().map_err(anyhow::Error::from)?.len();
     let bar = bar(i64::try_from(size).unwrap_or(i64::MAX));

@@ -167,7 +167,7 @@ async fn update(
         })
         .column("updated_at", |(_, update)| notice(update, |notice| notice.time))
         .column("breaches", |(_, update)| update.breaches)
-        .column("state", |(_, update)| update.cleared.map(|_| State::ClearReason.name()))
+        .column("state", |(_, update)| update.cleared.map(|_| State::Cleared.name()))
         .column("cleared_at", |(_, update)| update.cleared.map(|(at, _)| at))
         .column("cleared_because", |(_, update)| update.cleared.map(|(_, why)| why.name()))
         .column("acknowledged_by", |(_, update)| {
