@@ -12,12 +12,16 @@ const SECONDS: [f64; 13] =
 const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0];
 
 /// Names and descriptions of the counters.
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("tributary_events_appended_total", "Events this process appended to the log"),
     ("tributary_relay_published_total", "Events published to the bus"),
     ("tributary_relay_rewinds_total", "Times the relay republished events that the bus had lost"),
     ("tributary_relay_errors_total", "Times the relay failed and retried"),
-    ("tributary_parked_total", "Streams that a projection parked"),
+    ("tributary_parked_total", "Streams that a consumer parked"),
+    (
+        "tributary_consumer_restarts_total",
+        "Restarts of consumers, by cause: error, panic, or fenced by another process",
+    ),
     ("tributary_works_attempts_total", "Attempts to execute works in this process, by outcome"),
     ("tributary_works_demands_total", "Demands for works received over NATS, by outcome"),
     ("tributary_bridge_received_total", "Messages received by the bridge"),

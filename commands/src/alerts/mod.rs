@@ -2,7 +2,7 @@
 //! and dry runs of rules on past readings.
 
 mod rulebook;
-mod watches;
+mod watch_cache;
 mod watcher;
 mod dry_run;
 
