@@ -7,8 +7,8 @@ use eventsourcing::{Position, StreamId, Version};
 use eventstore::RawEvent;
 use uuid::Uuid;
 
-use crate::projection::{Projection, project};
 use crate::by_name::Named as _;
+use crate::projection::{Projection, project};
 use crate::{Phase, State, names, rebuild};
 
 #[test]

@@ -6,7 +6,8 @@ use axum::extract::{OriginalUri, State};
 use chrono::{DateTime, Utc};
 use domain::works::{Command, stream};
 use eventsourcing::Version;
-use projections::works::{self, Filter, Row, Works};
+use projections::ByName;
+use projections::works::{self, Filter, Row, StatusName, Works};
 
 use super::event_view::EventRow;
 use super::events::{self, StreamQuery};
@@ -40,57 +41,13 @@ async fn demand(
     Json { value, bytes }: Json<Demand>,
 ) -> Result<Response, Problem> {
     let add_up_to = value.add_up_to.unwrap_or_else(rand::random);
-    let row = new_row(add_up_to);
+    let row = Row::demanded(Uuid::now_v7(), work_code("api"), add_up_to, Utc::now());
     let location = format!("/api/v1/works/{}", row.id);
     let response = StoredResponse::new(StatusCode::ACCEPTED, location, Version(1), &row)?;
     let (stream, command) =
         (stream(row.id), Command::Demand { work_code: row.work_code, add_up_to });
     let create = |envelope| context.api.handlers.works.create(&stream, command, envelope);
     context.execute(Works::NAME, &bytes, response, create).await
-}
-
-/// The work as the read model will show it.
-fn new_row(add_up_to: u32) -> Row {
-    let now = Utc::now();
-    Row {
-        id: Uuid::now_v7(),
-        work_code: work_code("api"),
-        add_up_to: add_up_to.into(),
-        done: false,
-        result: None,
-        status: Status::Demanded.as_str().to_owned(),
-        attempts: 0,
-        reason: None,
-        created_on: now.timestamp(),
-        updated_on: now.timestamp(),
-        version: 1,
-        created_at: now,
-    }
-}
-
-/// Status of a work, after its last event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Status {
-    Demanded,
-    Claimed,
-    Started,
-    Completed,
-    Failed,
-    GivenUp,
-}
-
-impl Status {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Demanded => "demanded",
-            Self::Claimed => "claimed",
-            Self::Started => "started",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::GivenUp => "given_up",
-        }
-    }
 }
 
 /// Which works.
@@ -102,7 +59,7 @@ pub(super) struct ListQuery {
     done: Option<bool>,
     /// Only works with this status.
     #[param(inline)]
-    status: Option<Status>,
+    status: Option<StatusName>,
     /// Only the work with this code.
     work_code: Option<String>,
     /// Only works created at this time or later (RFC 3339).
@@ -127,7 +84,7 @@ async fn list(context: QueryContext, Query(query): Query<ListQuery>) -> Result<R
     let after = page::after(query.cursor.as_ref())?;
     let filter = Filter {
         done: query.done,
-        status: query.status.map(|status| status.as_str().to_owned()),
+        status: query.status.map(|ByName(status)| status),
         work_code: query.work_code,
         created_from: query.created_from,
         created_to: query.created_to,

@@ -2,30 +2,11 @@
 
 use domain::alerts::alert::Command;
 use domain::alerts::{Severity, alert_stream};
-use projections::alerts::{self, Alerts, Filter, Row};
+use projections::ByName;
+use projections::alerts::{self, Alerts, Filter, Row, SeverityName, StateName};
 
 use super::super::clock::now;
 use super::super::prelude::*;
-use super::config::SeverityName;
-
-/// State of an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum AlertState {
-    /// The condition of the rule holds.
-    Active,
-    /// The condition has ended, or the rule is gone.
-    Cleared,
-}
-
-impl AlertState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Cleared => "cleared",
-        }
-    }
-}
 
 /// Which alerts.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -38,7 +19,7 @@ pub(super) struct ListQuery {
     device_id: Option<String>,
     /// Only alerts in this state.
     #[param(inline)]
-    state: Option<AlertState>,
+    state: Option<StateName>,
     /// Only alerts of this severity.
     #[param(inline, value_type = Option<SeverityName>)]
     severity: Option<Severity>,
@@ -72,8 +53,8 @@ pub(super) async fn list(
         let filter = Filter {
             user_id,
             device_id: query.device_id,
-            state: query.state.map(|state| state.as_str().to_owned()),
-            severity: query.severity.map(|severity| severity.as_str().to_owned()),
+            state: query.state.map(|ByName(state)| state),
+            severity: query.severity,
             acknowledged: query.acknowledged,
         };
         alerts::list(context.pool(), &filter, before, query.limit.into()).await

@@ -28,7 +28,7 @@ pub(super) struct Rule {
     #[schema(max_length = 500)]
     message: Option<String>,
     /// Severity of the alert (default `warning`).
-    severity: Option<SeverityName>,
+    severity: Option<projections::alerts::SeverityName>,
     /// How long the condition must hold, by the time of the readings: `30s`, `5m`, or a number of
     /// seconds; at most 7 days.
     #[schema(rename = "for", value_type = Option<Value>, example = "5m")]
@@ -71,19 +71,6 @@ enum Comparison {
     Outside,
     #[schema(rename = "is_missing")]
     IsMissing,
-}
-
-/// Severity of an alert, from most to least severe.
-// For the document: `domain::alerts::Severity` does not depend on utoipa.
-#[derive(Debug, ToSchema)]
-#[schema(as = AlertSeverity, rename_all = "snake_case")]
-#[expect(dead_code, reason = "for the document")]
-pub(super) enum SeverityName {
-    Critical,
-    Major,
-    Minor,
-    Warning,
-    Info,
 }
 
 /// Alert rules, as they are sent.

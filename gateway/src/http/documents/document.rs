@@ -4,9 +4,9 @@ use commands::Done;
 use commands::documents::SchemaError;
 use domain::Actor;
 use domain::documents::document::Command;
-use domain::documents::{Body, SchemaName, SchemaRef, document_stream};
+use domain::documents::{SchemaName, document_stream};
 use eventsourcing::Version;
-use projections::documents::{self, Documents, PAGE_BYTES, Row, SchemaVersion};
+use projections::documents::{self, Documents, PAGE_BYTES, Row};
 
 use super::super::clock::now;
 use super::super::extract::RawJson;
@@ -53,24 +53,14 @@ pub(super) async fn record(
             Err(invalid) => return replay_or_refuse(&context, &request, invalid).await,
         },
     };
-    let row = new_row(owner_id, schema.as_ref(), &data)?;
-    let (id, created_at) = (row.id, row.created_at);
+    let (id, created_at) = (Uuid::now_v7(), now());
+    let row = Row::recorded(id, owner_id, schema.as_ref(), data.clone(), created_at);
     let location = format!("/data/{id}");
     let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
     let (stream, command) =
         (document_stream(id), Command::Record { owner_id, created_at, schema, data });
     let create = |envelope| context.api.handlers.documents.create(&stream, command, envelope);
     context.execute(Documents::NAME, &request, response, create).await
-}
-
-/// The document as the read model will show it.
-fn new_row(owner_id: Uuid, schema: Option<&SchemaRef>, data: &Body) -> Result<Row, Problem> {
-    let against = |schema: &SchemaRef| SchemaVersion {
-        name: schema.name.to_string(),
-        version: schema.version.into(),
-    };
-    let (id, created_at) = (Uuid::now_v7(), now());
-    Ok(Row { id, owner_id, data: body::raw(data)?, schema: schema.map(against), created_at })
 }
 
 /// Responds to a request that was accepted before with its stored response, even if the document is
@@ -113,7 +103,7 @@ pub(super) async fn list(
     let after = page::after(query.cursor.as_ref())?;
     let position = context.wait(Documents::NAME).await?;
     let rows = documents::list(context.pool(), owner, after, query.limit.into()).await?;
-    let bytes: usize = rows.iter().map(|row| row.data.get().len()).sum();
+    let bytes: usize = rows.iter().map(|row| row.data.as_str().len()).sum();
     let full = rows.len() == usize::from(query.limit) || bytes >= PAGE_BYTES as usize;
     let next = rows.last().filter(|_| full).map(|last| (last.created_at, last.id));
     let next = page::next(next.as_ref())?;

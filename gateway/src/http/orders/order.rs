@@ -1,12 +1,13 @@
 //! Orders: place one, list and show them, cancel or ship one.
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use commands::orders::{PricingError, price_items};
 use domain::orders::order::{Command, Placed};
 use domain::orders::order_stream;
 use eventsourcing::Version;
 use futures::TryFutureExt;
-use projections::orders::{HistoryEntry, Item, OrderFilter, OrderList, OrderRow};
+use projections::ByName;
+use projections::orders::{OrderFilter, OrderList, OrderRow, StatusName};
 
 use super::super::prelude::*;
 
@@ -69,7 +70,7 @@ pub(super) async fn place(
     let now = Utc::now();
     let placed = Placed::new(customer.id, lines, now + context.api.order_ttl)
         .map_err(commands::Error::Rejected)?;
-    let row = new_row(&placed, now);
+    let row = OrderRow::placed(Uuid::now_v7(), &placed, now);
     let location = format!("/api/v1/orders/{}", row.id);
     let response = StoredResponse::new(StatusCode::ACCEPTED, location, Version(1), &row)?;
     let stream = order_stream(row.id);
@@ -89,49 +90,6 @@ impl From<PricingError> for Problem {
     }
 }
 
-/// The order as the read model will show it.
-fn new_row(placed: &Placed, now: DateTime<Utc>) -> OrderRow {
-    OrderRow {
-        id: Uuid::now_v7(),
-        customer_id: placed.customer_id,
-        status: Status::Pending.as_str().to_owned(),
-        reason: None,
-        items: placed.lines.iter().map(Item::from).collect(),
-        total: placed.total.to_string(),
-        currency: placed.currency.to_string(),
-        created_at: now,
-        updated_at: now,
-        history: vec![HistoryEntry {
-            at: now,
-            event: "placed".into(),
-            product_id: None,
-            quantity: None,
-        }],
-        version: 1,
-    }
-}
-
-/// Status of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Status {
-    Pending,
-    Confirmed,
-    Shipped,
-    Cancelled,
-}
-
-impl Status {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Confirmed => "confirmed",
-            Self::Shipped => "shipped",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
 /// Which orders.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -139,7 +97,7 @@ impl Status {
 pub(super) struct ListQuery {
     /// Only orders with this status.
     #[param(inline)]
-    status: Option<Status>,
+    status: Option<StatusName>,
     /// Most items on the page (default 100).
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
@@ -164,7 +122,7 @@ pub(super) async fn list(
     let actor = caller.user()?;
     let after = page::after(query.cursor.as_ref())?;
     let customer_id = (!actor.sees_all()).then_some(actor.id);
-    let status = query.status.map(|status| status.as_str().to_owned());
+    let status = query.status.map(|ByName(status)| status);
     let filter = OrderFilter { customer_id, status };
     let rows = projections::orders::orders(context.pool(), &filter, after, query.limit.into());
     let key = |last: &OrderRow| (last.created_at, last.id);

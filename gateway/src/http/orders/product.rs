@@ -5,7 +5,7 @@ use commands::orders::{add_product, move_stock};
 use domain::orders::product::{Command, Sku};
 use domain::orders::{Currency, Price, product_stream, stock_item};
 use eventsourcing::Version;
-use projections::orders::{ProductRow, Stock, StockLevel};
+use projections::orders::{ProductRow, StockLevel};
 
 use super::super::prelude::*;
 use super::super::text::Text;
@@ -44,29 +44,13 @@ pub(super) async fn add(
     context: CommandContext,
     Json { value, bytes }: Json<NewProduct>,
 ) -> Result<Response, Problem> {
-    let row = new_row(&value);
+    let NewProduct { sku, name: Text(name), price, currency } = value;
+    let row = ProductRow::added(Uuid::now_v7(), &sku, &name, price, currency, Utc::now());
     let location = format!("/api/v1/products/{}", row.id);
     let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
-    let NewProduct { sku, name: Text(name), price, currency } = value;
     let command = Command::Add { sku, name, price, currency };
     let add = |envelope| add_product(&context.api.handlers, row.id, command, envelope);
     context.execute(StockLevel::NAME, &bytes, response, add).await
-}
-
-/// The product as the read model will show it.
-fn new_row(new: &NewProduct) -> ProductRow {
-    let now = Utc::now();
-    ProductRow {
-        id: Uuid::now_v7(),
-        sku: new.sku.to_string(),
-        name: new.name.0.clone(),
-        price: new.price.to_string(),
-        currency: new.currency.to_string(),
-        stock: Stock::default(),
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    }
 }
 
 /// List products, by SKU

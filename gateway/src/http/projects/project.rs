@@ -37,29 +37,14 @@ pub(super) async fn create(
     Json { value, bytes }: Json<New>,
 ) -> Result<Response, Problem> {
     let by = context.caller.user()?;
-    let row = new_row(&value, by.id);
+    let description = value.description.as_ref().map(Description::as_str);
+    let row = Row::created(Uuid::now_v7(), value.name.as_str(), description, by.id, now());
     let location = format!("/api/v1/projects/{}", row.id);
     let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
     let act = Act::Create { name: value.name, description: value.description };
     let create =
         |envelope| context.api.handlers.projects.create(row.id, Command { by, act }, envelope);
     context.execute(Projects::NAME, &bytes, response, create).await
-}
-
-/// The project as the read model will show it.
-fn new_row(new: &New, owner_id: Uuid) -> Row {
-    let now = now();
-    Row {
-        id: Uuid::now_v7(),
-        name: new.name.as_str().to_owned(),
-        description: new.description.as_ref().map(|text| text.as_str().to_owned()),
-        owner_id,
-        members: Vec::new(),
-        archived: false,
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    }
 }
 
 /// Which projects.

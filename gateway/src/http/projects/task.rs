@@ -5,7 +5,7 @@ use domain::projects::task::{self as decider, Act};
 use domain::projects::{Change, Description, Name, Status};
 use eventsourcing::Version;
 use projections::projects::Projects;
-use projections::projects::task::{self, Filter, Row, status_schema};
+use projections::projects::task::{self, Filter, New as NewRow, Row, StatusName};
 
 use super::super::clock::{now, to_micros};
 use super::super::extract::not_null;
@@ -62,7 +62,14 @@ pub(super) async fn create(
     Json { value, bytes }: Json<New>,
 ) -> Result<Response, Problem> {
     let by = context.caller.user()?;
-    let row = new_row(&value);
+    let new = NewRow {
+        project_id: value.project_id,
+        title: value.title.as_str().to_owned(),
+        description: value.description.as_ref().map(|text| text.as_str().to_owned()),
+        assignee_id: value.assignee_id,
+        due_at: value.due_at.map(|Due(at)| at),
+    };
+    let row = Row::created(Uuid::now_v7(), new, now());
     let location = format!("/api/v1/tasks/{}", row.id);
     let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
     let New { project_id, title, description, assignee_id, due_at } = value;
@@ -71,23 +78,6 @@ pub(super) async fn create(
     let projects = &context.api.handlers.projects;
     let create = |envelope| projects.execute_task(row.id, by, Act::Create(new), envelope);
     context.execute(Projects::NAME, &bytes, response, create).await
-}
-
-/// The task as the read model will show it.
-fn new_row(new: &New) -> Row {
-    let now = now();
-    Row {
-        id: Uuid::now_v7(),
-        project_id: new.project_id,
-        title: new.title.as_str().to_owned(),
-        description: new.description.as_ref().map(|text| text.as_str().to_owned()),
-        assignee_id: new.assignee_id,
-        status: Status::ToDo.as_str().to_owned(),
-        due_at: new.due_at.map(|Due(at)| at),
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    }
 }
 
 /// Which tasks.
@@ -100,7 +90,7 @@ pub(super) struct ListQuery {
     /// Only tasks that are assigned to this user.
     assignee_id: Option<Uuid>,
     /// Only tasks with this status.
-    #[param(schema_with = status_schema, required = false)]
+    #[param(value_type = Option<StatusName>)]
     status: Option<Status>,
     /// Most items on the page (default 100).
     #[serde(default)]
@@ -164,7 +154,7 @@ pub(super) struct Changes {
     assignee_id: Change<Uuid>,
     /// The new status: from `ToDo` to `InProgress` and back, from `InProgress` to `Done` and back.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(schema_with = status_schema, required = false)]
+    #[schema(value_type = StatusName, required = false)]
     status: Option<Status>,
     /// The new due time (RFC 3339); `null` removes it.
     #[serde(default)]

@@ -77,14 +77,7 @@ pub(super) async fn register(
     if done.replayed.is_some() && !context.api.handlers.users.registered_with(id, repeated).await? {
         return Err(AppendError::KeyReused.into());
     }
-    let row = Row {
-        id,
-        email: shown.email.into(),
-        full_name: shown.full_name.into(),
-        role: role.to_string(),
-        created_at,
-        version: 1,
-    };
+    let row = Row::new(id, shown, role, created_at, 1);
     context.api.wait.command(Users::NAME, done.position, context.wait).await;
     response.with_body(&row)?.into_response(done.position)
 }
