@@ -1,9 +1,9 @@
-//! How long it takes until a reading can be read: one user at a time is asked for, again and again,
-//! how many readings each of the devices is known to have sent.
+//! Measures the time until a reading is visible: polls the number of readings of one user's devices at
+//! a time.
 //!
-//! Each answer tells of all that became visible since the one before, so an outage is in the figures
-//! as every message of those devices felt it, not as one probe did. What it costs is bounded by
-//! [`EVERY`], whatever the load; it makes the figures up to that much too high.
+//! Each response covers everything that became visible since the one before, so an outage is measured
+//! as every message of those devices met it, not as one probe did. The cost is bounded by
+//! [`INTERVAL`], whatever the load; latencies are up to that much too high.
 
 use std::time::Duration;
 
@@ -12,44 +12,45 @@ use hdrhistogram::Histogram;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::api::Client;
 use super::plan::Plan;
-use super::readings::of_user;
-use super::tally::{Tally, latencies, record};
+use super::stats::{Stats, histogram, record};
+use super::visible::of_user;
 
-/// Between two questions.
-pub(super) const EVERY: Duration = Duration::from_millis(20);
-/// Then it is another user's turn, if all is visible that was due when this one's began.
+/// Interval of the probe's requests.
+pub const INTERVAL: Duration = Duration::from_millis(20);
+/// How long one user is polled, at least; then until all is visible that was due when its turn began.
 const TURN: Duration = Duration::from_secs(1);
-/// The next user is so many on, so that a short run sees others than the first.
+/// Distance to the next user, so that a short run covers more than the first ones.
 const STRIDE: u32 = 7;
 
-/// What was seen.
+/// What the probe measured.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) latency: Histogram<u64>,
-    /// Questions without an answer.
-    pub(super) unanswered: u64,
+pub(crate) struct Seen {
+    pub(crate) latencies: Histogram<u64>,
+    /// Requests that failed.
+    pub(crate) unanswered: u64,
 }
 
-/// Asks until `done`.
-pub(super) async fn run(
+/// Measures until `done`.
+pub(crate) async fn run(
     client: &Client,
     plan: &Plan,
-    tally: &Tally,
+    stats: &Stats,
     done: &CancellationToken,
 ) -> Seen {
-    let mut seen = Seen { latency: latencies(), unanswered: 0 };
-    done.run_until_cancelled(ask(client, plan, tally, &mut seen)).await;
+    let mut seen = Seen { latencies: histogram(), unanswered: 0 };
+    done.run_until_cancelled(poll(client, plan, stats, &mut seen)).await;
     seen
 }
 
-async fn ask(client: &Client, plan: &Plan, tally: &Tally, seen: &mut Seen) {
-    let start = tally.started().await;
-    let mut ticks = interval(EVERY);
+async fn poll(client: &Client, plan: &Plan, stats: &Stats, seen: &mut Seen) {
+    let start = stats.started().await;
+    let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut user = 0;
-    // Nobody has sent anything yet. Later on, what is visible when a turn begins became so at a time
-    // that nobody knows, and does not count.
+    // Nothing has been sent yet. At the start of a later turn, what is visible already became so at an
+    // unknown time, and is not measured.
     let mut shown = vec![0; plan.devices_per_user as usize];
     loop {
         let turn = Instant::now();
@@ -65,7 +66,7 @@ async fn ask(client: &Client, plan: &Plan, tally: &Tally, seen: &mut Seen) {
             for ((device, before), now) in plan.devices_of(user).zip(&shown).zip(&now) {
                 for sequence in *before..*now {
                     let waited = elapsed.saturating_sub(plan.due(device, sequence));
-                    record(&mut seen.latency, waited);
+                    record(&mut seen.latencies, waited);
                 }
             }
             shown = now;

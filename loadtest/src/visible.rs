@@ -1,26 +1,25 @@
-//! How many readings the read model has of the run's devices, as the API says.
+//! How many readings of the run's devices the read model shows, according to the HTTP API.
 
 use std::time::Duration;
 
-use client::Client;
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::api::Client;
+use super::error::RequestError;
 use super::plan::Plan;
-use crate::outcome::Failure;
-use crate::rows::items;
+use super::settings::MAX_DEVICES_PER_USER;
 
-/// Between two looks for what is not visible yet.
-const LOOK: Duration = Duration::from_millis(50);
-/// Devices on a page of the API, at most; a user has no more.
-pub(super) const PAGE: u32 = 500;
+/// Interval of polling.
+const INTERVAL: Duration = Duration::from_millis(50);
 
-/// How many readings each of a user's devices is known to have sent.
-pub(super) async fn of_user(client: &Client, plan: &Plan, user: u32) -> Result<Vec<u32>, Failure> {
-    // A list, because it is no error that a device has not been heard of yet.
-    let query = [("user_id", plan.user_id(user)), ("limit", PAGE.to_string())];
-    let page: Value = client.get("/api/v1/devices").query(&query).send().await?.body;
-    let known = items(&page, "items");
+/// The number of visible readings of each of a user's devices.
+pub(crate) async fn of_user(
+    client: &Client,
+    plan: &Plan,
+    user: u32,
+) -> Result<Vec<u32>, RequestError> {
+    // The list, because a device without readings is not an error there.
+    let known = client.devices(Some(&plan.user_id(user)), MAX_DEVICES_PER_USER).await?;
     let count = |device| {
         let id = plan.device_id(device);
         let found = known.iter().find(|known| known["device_id"] == id.as_str());
@@ -30,9 +29,9 @@ pub(super) async fn of_user(client: &Client, plan: &Plan, user: u32) -> Result<V
     Ok(plan.devices_of(user).map(count).collect())
 }
 
-/// Waits until at least so many of each user's are visible, or until their number has not grown for
-/// `patience`.
-pub(super) async fn wait(client: &Client, plan: &Plan, expected: &[u64], patience: Duration) {
+/// Waits until at least `expected` readings of each user are visible, or until their number has not
+/// grown for `patience`.
+pub(crate) async fn wait(client: &Client, plan: &Plan, expected: &[u64], patience: Duration) {
     let mut visible = vec![0; expected.len()];
     let mut grown_at = Instant::now();
     loop {
@@ -40,7 +39,7 @@ pub(super) async fn wait(client: &Client, plan: &Plan, expected: &[u64], patienc
             if *visible >= *expected {
                 continue;
             }
-            // An API that does not answer shows nothing.
+            // A failed request shows nothing.
             let now = of_user(client, plan, user).await.map(|counts| sum(&counts));
             if let Some(more) = now.ok().filter(|now| *now > *visible) {
                 *visible = more;
@@ -51,12 +50,12 @@ pub(super) async fn wait(client: &Client, plan: &Plan, expected: &[u64], patienc
         if all || grown_at.elapsed() > patience {
             return;
         }
-        sleep(LOOK).await;
+        sleep(INTERVAL).await;
     }
 }
 
-/// How many are visible now.
-pub(super) async fn count(client: &Client, plan: &Plan) -> Result<u64, Failure> {
+/// The number of visible readings of all users.
+pub(crate) async fn count(client: &Client, plan: &Plan) -> Result<u64, RequestError> {
     let mut total = 0;
     for user in 0..plan.users {
         total += sum(&of_user(client, plan, user).await?);

@@ -1,42 +1,38 @@
-//! Devices on HTTP: each user is a connection of its own that sends what is due of all its devices,
-//! batch after batch; what comes due meanwhile goes with the next.
+//! Sends over HTTP: a connection for each user, which sends what is due of all its devices, batch after
+//! batch.
 
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use domain::telemetry::Batch;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use super::Controls;
+use super::controls::Controls;
+use super::error::{Error, RequestError};
 use super::plan::Plan;
 use super::queue::{Queue, Sent};
 use super::reading;
-use super::tally::Start;
-use crate::outcome::Failure;
-use gateway::config::Server;
+use super::settings::Api;
+use super::stats::Start;
 
-/// Least time between two requests of a user: readings that are due go together.
+/// Shortest time between two requests of a user.
 const EVERY: Duration = Duration::from_millis(50);
-/// Wait after a request that failed, at most.
+/// Longest delay after a request that failed.
 const RETRY: Duration = Duration::from_millis(500);
-/// Longest wait for an answer; then the batch is sent again.
+/// Longest wait for a response; then the batch is sent again.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sends what is planned; returns when everything is acknowledged, or nothing more will be.
-pub(super) async fn run(
-    plan: Arc<Plan>,
-    server: Server,
-    controls: Controls,
-) -> Result<Vec<Sent>, Failure> {
-    let url = format!("{}/api/v1/telemetry", server.url.expose().trim_end_matches('/'));
-    let http = reqwest::Client::builder().timeout(TIMEOUT).tcp_nodelay(true).build()?;
-    let start = controls.tally.start();
+/// Sends the plan. Returns when everything is acknowledged or given up.
+pub(crate) async fn run(plan: Arc<Plan>, api: Api, controls: Controls) -> Result<Vec<Sent>, Error> {
+    let url = format!("{}/api/v1/telemetry", api.url.trim_end_matches('/'));
+    let http = reqwest::Client::builder().timeout(TIMEOUT).tcp_nodelay(true).build();
+    let http = http.map_err(RequestError::from)?;
+    let start = controls.stats.start();
     let tasks = TaskTracker::new();
     let running = (0..plan.users).map(|user| {
         let devices = plan.devices_of(user);
@@ -49,17 +45,18 @@ pub(super) async fn run(
             controls: controls.clone(),
             http: http.clone(),
             url: url.clone(),
-            token: server.token.expose().to_owned(),
+            token: api.token.clone(),
         };
         tasks.spawn(sender.run(user))
     });
     let mut sent = Vec::new();
     for user in running.collect::<Vec<_>>() {
-        sent.extend(user.await.context("a user")?);
+        sent.extend(user.await?);
     }
     Ok(sent)
 }
 
+/// The sender of one user.
 struct User {
     plan: Arc<Plan>,
     devices: Range<u32>,
@@ -71,7 +68,7 @@ struct User {
     token: String,
 }
 
-/// Which message is where in a request: which of the user's devices, and its number.
+/// The messages of a request: index of the user's device, and number.
 type Items = Vec<(usize, u32)>;
 
 #[derive(Deserialize)]
@@ -96,7 +93,7 @@ enum Kind {
 impl User {
     async fn run(mut self, user: u32) -> Vec<Sent> {
         let Controls { give_up, stop, .. } = self.controls.clone();
-        // Not all at once.
+        // Spread over the first interval.
         let first = self.start.at + EVERY.mul_f64(f64::from(user) / f64::from(self.plan.users));
         let sending = async {
             let mut next = first;
@@ -121,7 +118,7 @@ impl User {
         self.queues.into_iter().map(Queue::into_sent).collect()
     }
 
-    /// What is due, as far as one request takes it.
+    /// The messages that are due, as many as fit into a request.
     fn batch(&mut self) -> Option<(Items, String)> {
         let elapsed = self.start.at.elapsed();
         let (mut items, mut body) = (Items::new(), String::new());
@@ -140,7 +137,7 @@ impl User {
                 reading::write(&mut body, &self.plan, self.start.wall, (device, taken.sequence));
                 body.push('}');
                 items.push((index, taken.sequence));
-                self.controls.tally.sent(taken.again);
+                self.controls.stats.sent(taken.again);
             }
         }
         body.push(']');
@@ -152,19 +149,22 @@ impl User {
             Ok(Answer { items: verdicts }) if verdicts.len() == items.len() => {
                 self.answered(&items, verdicts);
             }
-            Ok(_) => self.unanswered(items, "an answer without a verdict for each".into()).await,
-            Err(error) => self.unanswered(items, error).await,
+            Ok(_) => {
+                self.unacknowledged(items, "a response without a verdict for each reading".into())
+                    .await
+            }
+            Err(error) => self.unacknowledged(items, error).await,
         }
     }
 
     async fn post(&self, body: String) -> Result<Answer, String> {
         let request = self.http.post(&self.url).bearer_auth(&self.token);
         let request = request.header(CONTENT_TYPE, "application/json").body(body);
-        // Without the address, which every error would name.
+        // Without the address, which makes every message the same failure.
         let text = |error: reqwest::Error| error.without_url().to_string();
         let answer = request.send().await.map_err(text)?;
         if !answer.status().is_success() {
-            return Err(format!("the server answers {}", answer.status()));
+            return Err(format!("the server answered {}", answer.status()));
         }
         answer.json().await.map_err(text)
     }
@@ -182,19 +182,19 @@ impl User {
                 Kind::Rejected => {
                     queue.refused();
                     let reason = verdict.reason.unwrap_or_default();
-                    self.controls.tally.refused(format!("a reading is rejected: {reason}"));
+                    self.controls.stats.refused(format!("reading rejected: {reason}"));
                 }
             }
         }
-        self.controls.tally.acknowledged(&waited);
+        self.controls.stats.acknowledged(&waited);
     }
 
-    /// Whether they were taken is not known: they go again.
-    async fn unanswered(&mut self, items: Items, why: String) {
-        self.controls.tally.trouble(why);
+    /// The outcome is unknown: the readings are sent again.
+    async fn unacknowledged(&mut self, items: Items, why: String) {
+        self.controls.stats.trouble(why);
         for (index, queue) in self.queues.iter_mut().enumerate() {
             let of_device = items.iter().filter(|(of, _)| *of == index);
-            queue.unanswered(of_device.map(|(_, sequence)| *sequence).collect());
+            queue.unacknowledged(of_device.map(|(_, sequence)| *sequence).collect());
         }
         sleep(RETRY.mul_f64(rand::random_range(0.5..=1.0))).await;
     }

@@ -1,4 +1,4 @@
-//! What a device sends: cheap to make, and the same each time it is made.
+//! The payload of a message: cheap to make, and the same each time.
 
 use std::fmt::Write;
 
@@ -6,12 +6,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::plan::Plan;
 
-/// Values come round after so many messages.
+/// Number of messages after which values repeat.
 const PERIOD: u32 = 200;
 
-/// Appends a reading as JSON. `started_at` is the wall clock's time of the start: a reading is of
-/// the time when it was due, whenever it is sent.
-pub(super) fn write(
+/// Appends the fields of a reading as JSON, without braces. Its time is when it was due, counted from
+/// `started_at`, whenever it is sent.
+pub(crate) fn write(
     text: &mut String,
     plan: &Plan,
     started_at: DateTime<Utc>,
@@ -42,7 +42,7 @@ mod tests {
     use domain::telemetry::{DeviceId, DeviceRef, Reading, UserId};
 
     #[test]
-    fn it_is_a_reading_and_the_same_each_time() {
+    fn a_message_is_a_valid_reading_and_the_same_each_time() {
         let plan = plan(1, 200.0, 1);
         let started_at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let made = || {

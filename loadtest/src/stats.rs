@@ -1,4 +1,4 @@
-//! What the senders have done so far: figures that all of them add to and the progress bar reads.
+//! Counters and latencies that all senders add to.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,121 +10,123 @@ use hdrhistogram::Histogram;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Decimal digits that latencies are kept to.
+/// Precision of latencies, in decimal digits.
 const DIGITS: u8 = 3;
-/// A longer one is taken for so long.
+/// A longer latency is recorded as this one.
 const LONGEST: Duration = Duration::from_hours(1);
-/// Kinds of trouble told apart; what comes beyond is counted together.
+/// Distinct failures; further ones are counted together.
 const TROUBLES: usize = 32;
 
-/// When the first message is due.
+/// When the first message is due, on both clocks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Start {
-    pub(super) at: Instant,
-    pub(super) wall: DateTime<Utc>,
+pub(crate) struct Start {
+    pub(crate) at: Instant,
+    pub(crate) wall: DateTime<Utc>,
 }
 
 impl Start {
     /// Now.
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self { at: Instant::now(), wall: Utc::now() }
     }
 }
 
-/// Latencies in microseconds, none of them yet.
-pub(super) fn latencies() -> Histogram<u64> {
+/// An empty histogram of latencies in microseconds.
+pub(crate) fn histogram() -> Histogram<u64> {
     let longest = LONGEST.as_secs() * 1_000_000;
     Histogram::new_with_bounds(1, longest, DIGITS).expect("the bounds are in order")
 }
 
-/// The figures of all senders.
+/// The counters and latencies of all senders.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(crate) struct Stats {
     started: watch::Sender<Option<Start>>,
-    /// Messages sent, each once.
+    /// Messages sent, each counted once.
     sent: AtomicU64,
-    /// Messages sent another time.
+    /// Messages sent again.
     resent: AtomicU64,
-    /// Messages acknowledged, each once.
+    /// Messages acknowledged, each counted once.
     acknowledged: AtomicU64,
-    /// Messages the other side will never take.
+    /// Messages refused permanently.
     refused: AtomicU64,
-    latency: Mutex<Histogram<u64>>,
+    latencies: Mutex<Histogram<u64>>,
     troubles: Mutex<BTreeMap<String, u64>>,
 }
 
-/// The figures at one moment.
+/// The counters at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Figures {
-    pub(super) sent: u64,
-    pub(super) resent: u64,
-    pub(super) acknowledged: u64,
-    pub(super) refused: u64,
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) resent: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
 }
 
-impl Tally {
-    pub(super) fn new() -> Self {
+impl Stats {
+    pub(crate) fn new() -> Self {
         Self {
             started: watch::Sender::new(None),
             sent: AtomicU64::new(0),
             resent: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            latency: Mutex::new(latencies()),
+            latencies: Mutex::new(histogram()),
             troubles: Mutex::default(),
         }
     }
 
-    /// Everybody is ready.
-    pub(super) fn start(&self) -> Start {
+    /// Starts the schedule: every sender is ready.
+    pub(crate) fn start(&self) -> Start {
         let start = Start::now();
         self.started.send_replace(Some(start));
         start
     }
 
-    /// Waits until everybody is ready.
-    pub(super) async fn started(&self) -> Start {
+    /// Waits for the start of the schedule.
+    pub(crate) async fn started(&self) -> Start {
         let mut started = self.started.subscribe();
         loop {
             if let Some(start) = *started.borrow_and_update() {
                 return start;
             }
             if started.changed().await.is_err() {
-                std::future::pending::<()>().await; // The sender is our own.
+                std::future::pending::<()>().await; // Unreachable: the sender is `self`.
             }
         }
     }
 
-    pub(super) fn sent(&self, again: bool) {
+    /// Counts a message sent.
+    pub(crate) fn sent(&self, again: bool) {
         let counter = if again { &self.resent } else { &self.sent };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Some were acknowledged, so long after they were due.
-    pub(super) fn acknowledged(&self, waited: &[Duration]) {
+    /// Counts acknowledged messages, by the time since they were due.
+    pub(crate) fn acknowledged(&self, waited: &[Duration]) {
         self.acknowledged.fetch_add(waited.len() as u64, Ordering::Relaxed);
-        let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
         for waited in waited {
-            record(&mut latency, *waited);
+            record(&mut latencies, *waited);
         }
     }
 
-    /// One will never be taken.
-    pub(super) fn refused(&self, why: String) {
+    /// Counts a message refused permanently.
+    pub(crate) fn refused(&self, why: String) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         self.trouble(why);
     }
 
-    /// Something went wrong that is survived.
-    pub(super) fn trouble(&self, what: String) {
+    /// Counts a failure that the run outlives.
+    pub(crate) fn trouble(&self, what: String) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let full = troubles.len() >= TROUBLES && !troubles.contains_key(&what);
         *troubles.entry(if full { "other".into() } else { what }).or_default() += 1;
     }
 
-    pub(super) fn figures(&self) -> Figures {
-        Figures {
-            // In this order, so that no more are acknowledged than sent.
+    /// The counters now.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            // In this order, so that acknowledged never exceeds sent.
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             resent: self.resent.load(Ordering::Relaxed),
@@ -132,17 +134,19 @@ impl Tally {
         }
     }
 
-    pub(super) fn latency(&self) -> Histogram<u64> {
-        self.latency.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The latencies from due to acknowledged.
+    pub(crate) fn latencies(&self) -> Histogram<u64> {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn troubles(&self) -> BTreeMap<String, u64> {
+    /// The failures, with their number.
+    pub(crate) fn troubles(&self) -> BTreeMap<String, u64> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// Adds a latency to a histogram.
-pub(super) fn record(latencies: &mut Histogram<u64>, waited: Duration) {
+pub(crate) fn record(latencies: &mut Histogram<u64>, waited: Duration) {
     let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
     latencies.saturating_record(micros);
 }
@@ -152,8 +156,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_and_long_are_told_apart() {
-        let mut latencies = latencies();
+    fn short_and_long_latencies_are_recorded_with_the_same_precision() {
+        let mut latencies = histogram();
         let millis = [1, 40, 5_000, 60_000].map(Duration::from_millis);
         for waited in millis.into_iter().chain([Duration::from_hours(2)]) {
             record(&mut latencies, waited);

@@ -1,19 +1,19 @@
-//! The ledger: what was sent and acknowledged on one page, what the log holds on the other, message
-//! by message. Pure: it knows what is lost, not where to look for it.
+//! The ledger: compares what was sent and acknowledged with what the log holds, message by message.
+//! Pure.
 
 use serde::Serialize;
 
-use super::bits::Bits;
+use super::bitset::BitSet;
 use super::queue::Sent;
 
 /// Every message of the run.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     /// By number.
     devices: Vec<Device>,
     /// Events beyond the first of the same message.
     duplicated: u64,
-    /// Events of messages that nobody sent.
+    /// Events of messages that were never sent.
     unknown: u64,
 }
 
@@ -21,43 +21,45 @@ pub(super) struct Ledger {
 struct Device {
     due: u32,
     sent: u32,
-    acknowledged: Bits,
-    stored: Bits,
+    acknowledged: BitSet,
+    stored: BitSet,
 }
 
-/// What the pages add up to.
+/// The sums of a ledger. Except for `duplicated` and `unknown`, each message counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Sums {
-    /// Messages, each counted once: due, whether it could be sent or not.
-    pub(super) due: u64,
-    pub(super) sent: u64,
-    pub(super) acknowledged: u64,
-    /// In the log, each counted once.
-    pub(super) stored: u64,
-    /// In the log another time.
-    pub(super) duplicated: u64,
-    /// Acknowledged, and not in the log.
-    pub(super) lost: u64,
-    /// Due, and not acknowledged in the end.
-    pub(super) unacknowledged: u64,
-    /// In the log, and never sent: not ours, or not what we sent.
-    pub(super) unknown: u64,
+pub struct Sums {
+    /// Messages due, whether they could be sent or not.
+    pub due: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages acknowledged.
+    pub acknowledged: u64,
+    /// Messages in the log.
+    pub stored: u64,
+    /// Events in the log beyond the first of a message.
+    pub duplicated: u64,
+    /// Messages acknowledged and not in the log.
+    pub lost: u64,
+    /// Messages due and not acknowledged at the end.
+    pub unacknowledged: u64,
+    /// Events in the log of messages that were never sent.
+    pub unknown: u64,
 }
 
 impl Ledger {
-    /// The senders' page.
-    pub(super) fn new(sent: Vec<Sent>) -> Self {
+    /// A ledger of what the senders sent, in any order.
+    pub(crate) fn new(sent: Vec<Sent>) -> Self {
         let mut devices: Vec<Device> = Vec::new();
         devices.resize_with(sent.len(), Device::default);
         for Sent { device, due, count: sent, acknowledged } in sent {
-            let stored = Bits::new(sent);
+            let stored = BitSet::new(sent);
             devices[device as usize] = Device { due, sent, acknowledged, stored };
         }
         Self { devices, duplicated: 0, unknown: 0 }
     }
 
-    /// One event of the log.
-    pub(super) fn stored(&mut self, device: u32, sequence: i64) {
+    /// Records an event of the log.
+    pub(crate) fn stored(&mut self, device: u32, sequence: i64) {
         let device = self.devices.get_mut(device as usize);
         let sequence = u32::try_from(sequence).ok();
         match device.zip(sequence).filter(|(device, sequence)| *sequence < device.sent) {
@@ -68,12 +70,13 @@ impl Ledger {
         }
     }
 
-    /// An event of one of our devices that is not of this run.
-    pub(super) fn unknown(&mut self) {
+    /// Records an event of one of the devices that is not of this run.
+    pub(crate) fn unknown(&mut self) {
         self.unknown += 1;
     }
 
-    pub(super) fn sums(&self) -> Sums {
+    /// The sums.
+    pub(crate) fn sums(&self) -> Sums {
         let mut sums =
             Sums { duplicated: self.duplicated, unknown: self.unknown, ..Sums::default() };
         for Device { due, sent, acknowledged, stored } in &self.devices {
@@ -92,14 +95,14 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    /// Of two devices, eleven messages each were due and ten sent; of the second, all but the last are acknowledged.
+    /// Two devices: of each, eleven messages were due and ten sent. Of the second, all but the last are
+    /// acknowledged.
     fn ledger() -> Ledger {
         let sent = |device, acknowledged: u32| {
-            let mut bits = Bits::new(10);
+            let mut bits = BitSet::new(10);
             assert!((0..acknowledged).all(|sequence| bits.add(sequence)));
             Sent { device, due: 11, count: 10, acknowledged: bits }
         };
-        // In whatever order the senders end.
         Ledger::new(vec![sent(1, 9), sent(0, 10)])
     }
 
@@ -113,7 +116,7 @@ mod tests {
         (0..2).flat_map(|device| (0..10).map(move |sequence| (device, sequence))).collect()
     }
 
-    const WELL: Sums = Sums {
+    const SOUND: Sums = Sums {
         due: 22,
         sent: 20,
         acknowledged: 19,
@@ -125,28 +128,28 @@ mod tests {
     };
 
     #[test]
-    fn what_was_not_acknowledged_may_be_stored_or_not() {
-        assert_eq!(sums(all()), WELL);
+    fn an_unacknowledged_message_may_be_stored_or_not() {
+        assert_eq!(sums(all()), SOUND);
         let without = all().into_iter().filter(|event| *event != (1, 9));
-        assert_eq!(sums(without), Sums { stored: 19, ..WELL });
+        assert_eq!(sums(without), Sums { stored: 19, ..SOUND });
     }
 
     #[test]
-    fn a_hole_is_a_loss() {
+    fn an_acknowledged_message_that_is_not_stored_is_lost() {
         let with_a_hole = all().into_iter().filter(|event| *event != (0, 4));
-        assert_eq!(sums(with_a_hole), Sums { stored: 19, lost: 1, ..WELL });
-        assert_eq!(sums([]), Sums { stored: 0, lost: 19, ..WELL });
+        assert_eq!(sums(with_a_hole), Sums { stored: 19, lost: 1, ..SOUND });
+        assert_eq!(sums([]), Sums { stored: 0, lost: 19, ..SOUND });
     }
 
     #[test]
-    fn a_double_is_no_cover_for_a_hole() {
+    fn a_duplicate_does_not_compensate_for_a_loss() {
         let events = all().into_iter().map(|event| if event == (0, 4) { (0, 5) } else { event });
-        assert_eq!(sums(events), Sums { stored: 19, lost: 1, duplicated: 1, ..WELL });
+        assert_eq!(sums(events), Sums { stored: 19, lost: 1, duplicated: 1, ..SOUND });
     }
 
     #[test]
-    fn what_nobody_sent_is_unknown() {
+    fn an_event_that_was_never_sent_is_unknown() {
         let foreign = [(0, 10), (0, -1), (2, 0)];
-        assert_eq!(sums(all().into_iter().chain(foreign)), Sums { unknown: 3, ..WELL });
+        assert_eq!(sums(all().into_iter().chain(foreign)), Sums { unknown: 3, ..SOUND });
     }
 }
