@@ -34,7 +34,8 @@ pub(super) async fn run(
     // Answers leave one place free for a sample, unless the broker grants a single one.
     let reserved = usize::from(client.room() > 1);
     let queue = EchoQueue::default();
-    let mut session = Session { client, work, queue, reserved, sample: Sample::Next { than: 0 } };
+    let sample = Sample::Next { than: 0 };
+    let mut session = Session { client, work, queue, reserved, sample, greeting: None };
     match shutdown.run_until_cancelled(session.serve()).await {
         Some(error) => Err(error),
         None => session.client.disconnect().await,
@@ -59,6 +60,8 @@ struct Session<'a> {
     /// Places in the window that answers leave free.
     reserved: usize,
     sample: Sample,
+    /// The hello, once subscribed, until there is room for it.
+    greeting: Option<String>,
 }
 
 impl Session<'_> {
@@ -80,7 +83,8 @@ impl Session<'_> {
             event = self.client.next() => match event? {
                 Event::Subscribed(subscribed) => {
                     subscribed.require(QoS::AtMostOnce)?;
-                    self.greet()?;
+                    tracing::info!(topic = echo::TOPIC, "agent subscribed");
+                    self.greeting = self.work.hello.map(str::to_owned);
                 }
                 Event::Message(message) => self.receive(message),
                 Event::Acknowledged { tag, reason } => self.acknowledged(tag, reason)?,
@@ -92,13 +96,15 @@ impl Session<'_> {
                 self.client.publish(topic, sample, Published::Sample(number))?;
             }
         }
+        self.greet()?;
         self.answer()
     }
 
     fn greet(&mut self) -> Result<(), ConnectionError> {
-        tracing::info!(topic = echo::TOPIC, "agent subscribed");
-        if let Some(hello) = self.work.hello {
-            self.client.publish(echo::TOPIC, hello.to_owned(), Published::Other)?;
+        if self.client.room() > 0
+            && let Some(hello) = self.greeting.take()
+        {
+            self.client.publish(echo::TOPIC, hello, Published::Other)?;
             tracing::info!(topic = echo::TOPIC, "message published");
         }
         Ok(())
