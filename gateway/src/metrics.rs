@@ -12,12 +12,16 @@ const SECONDS: [f64; 13] =
 const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0];
 
 /// What only grows.
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("tributary_events_appended_total", "Events this process appended to the log"),
     ("tributary_relay_published_total", "Events published to the bus"),
     ("tributary_relay_rewinds_total", "Times the bus had lost events that were then sent again"),
     ("tributary_relay_errors_total", "Times publishing to the bus was interrupted"),
-    ("tributary_parked_total", "Streams a projection has set aside"),
+    ("tributary_parked_total", "Streams that a consumer parked"),
+    (
+        "tributary_consumer_restarts_total",
+        "Restarts of consumers, by cause: error, panic, or fenced by another process",
+    ),
     ("tributary_works_attempts_total", "Attempts at works made here, by outcome"),
     ("tributary_works_demands_total", "Demands for works taken from the bus, by outcome"),
     ("tributary_bridge_received_total", "Messages the bridge took from the broker"),

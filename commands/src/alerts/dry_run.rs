@@ -53,7 +53,7 @@ pub async fn dry_run(
     run: &DryRun,
     result: &mut DryRunResult,
 ) -> Result<(), LoadError> {
-    let (_, device_id) = super::watches::halves(stream.key());
+    let (_, device_id) = super::watch_cache::halves(stream.key());
     let scope = Scope::User(run.user_id.as_str().into());
     let rules: Arc<[EffectiveRule]> =
         EffectiveRule::select(&[(scope, 0, &run.config)], device_id).into();

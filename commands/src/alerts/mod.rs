@@ -2,7 +2,7 @@
 //! what follows; and trying rules out on the past.
 
 mod rulebook;
-mod watches;
+mod watch_cache;
 mod watcher;
 mod dry_run;
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::handler::{Envelope, Error, Handler};
-use crate::process::{self, Process, Trouble, following, unless_refused};
+use crate::process::{self, Process, ReactError, following, unless_refused};
 
 /// The process manager that moves orders along.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Process for Fulfilment {
         order_of(&event.event, event.stream.key()).map(order_stream)
     }
 
-    async fn react(&self, event: &Recorded<Event>) -> Result<(), Trouble> {
+    async fn react(&self, event: &Recorded<Event>) -> Result<(), ReactError> {
         let Some(id) = order_of(&event.event, event.stream.key()) else {
             return Ok(());
         };

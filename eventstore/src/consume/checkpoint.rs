@@ -1,4 +1,4 @@
-//! Checkpoints: how far each consumer of the log has come.
+//! Checkpoints: the position up to which each consumer has handled the log.
 
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
@@ -6,9 +6,9 @@ use sqlx::{PgConnection, Row};
 
 use crate::{EventStore, Unavailable};
 
-/// Moves the two looks on once the later one is old enough; `position` stands for the new one. Both
-/// moments are those of the statement, so that a look's position and time belong together.
-macro_rules! look {
+/// Rotates the two rate samples every 5 s; `position` is that of the new one. Times are those of the
+/// statement, so that the position and the time of a sample belong together.
+macro_rules! rate_samples {
     ($position:literal) => {
         concat!(
             "(earlier_position, earlier_at, later_position, later_at) = (
@@ -19,24 +19,28 @@ macro_rules! look {
             " else later_position end,
                       case when due then statement_timestamp() else later_at end
                from (select coalesce(later_at <= statement_timestamp() - interval '5 seconds', true))
-                 as look (due))"
+                 as sample (due))"
         )
     };
 }
 
-/// Where a consumer stands.
+/// The checkpoint of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
+    /// Name of the consumer.
     pub consumer: String,
+    /// Every event up to this position has been handled.
     pub position: Position,
+    /// Starts of the consumer since its last heartbeat or move.
     pub starts: i32,
+    /// Time of the last heartbeat, by the clock of the database.
     pub heartbeat_at: DateTime<Utc>,
 }
 
 impl Checkpoint {
-    /// Moves `consumer` from one position to another, inside the transaction that holds the
-    /// effects. False when it does not stand at `from`: another process has moved it, and the
-    /// transaction must be given up. This fence, not a lock, keeps two runners from both winning.
+    /// Moves the checkpoint of `consumer` from one position to another, in the transaction that holds
+    /// the effects. False if the checkpoint is not at `from`: another process has moved it, and the
+    /// transaction must be rolled back. This fence, not a lock, lets one of two runners commit.
     pub async fn advance(
         connection: &mut PgConnection,
         consumer: &str,
@@ -48,7 +52,7 @@ impl Checkpoint {
             "update log.checkpoint
              set position = $3, starts = 0, heartbeat_at = clock_timestamp(),
                  recorded_at = coalesce($4, recorded_at), ",
-            look!("$3"),
+            rate_samples!("$3"),
             " where consumer = $1 and position = $2",
         ))
         .bind(consumer)
@@ -62,8 +66,8 @@ impl Checkpoint {
 }
 
 impl EventStore {
-    /// Where `consumer` stands, counting this as a start; it begins before the first event. Its rate
-    /// is measured from here: what it did before it was down says nothing.
+    /// Returns the checkpoint of `consumer`, and counts a start. A new consumer starts before the
+    /// first event. Its rate is measured from this start.
     pub async fn start_consumer(&self, consumer: &str) -> Result<Checkpoint, Unavailable> {
         let row = sqlx::query(
             "insert into log.checkpoint as c
@@ -81,7 +85,7 @@ impl EventStore {
         from_row(&row).map_err(Unavailable)
     }
 
-    /// Where every consumer stands.
+    /// Returns the checkpoints of all consumers, by name.
     pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>, Unavailable> {
         let rows = sqlx::query(
             "select consumer, position, starts, heartbeat_at from log.checkpoint order by consumer",
@@ -91,13 +95,13 @@ impl EventStore {
         rows.iter().map(from_row).collect::<Result<_, _>>().map_err(Unavailable)
     }
 
-    /// Says where `consumer` stands that keeps its position elsewhere, and that it lives. No further
-    /// than the log: what it has beyond that is of a history that is gone.
+    /// Stores the position of a consumer that keeps its checkpoint elsewhere, and its heartbeat. The
+    /// position is at most the head: a consumer may be ahead of a log that was restored.
     pub async fn report(&self, consumer: &str, position: Position) -> Result<(), Unavailable> {
         sqlx::query(concat!(
             "update log.checkpoint c
              set position = least($2, h.position), heartbeat_at = clock_timestamp(), starts = 0, ",
-            look!("least($2, h.position)"),
+            rate_samples!("least($2, h.position)"),
             " from log.head h where consumer = $1",
         ))
         .bind(consumer)
@@ -107,11 +111,11 @@ impl EventStore {
         Ok(())
     }
 
-    /// Says that `consumer` lives, though it had nothing to do.
+    /// Stores a heartbeat of a consumer that had nothing to do.
     pub async fn heartbeat(&self, consumer: &str) -> Result<(), Unavailable> {
         sqlx::query(concat!(
             "update log.checkpoint set heartbeat_at = clock_timestamp(), starts = 0, ",
-            look!("position"),
+            rate_samples!("position"),
             " where consumer = $1",
         ))
         .bind(consumer)

@@ -8,7 +8,7 @@ use eventsourcing::{Position, StreamId, Version};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use super::parked::{MAX_ATTEMPTS, Parked};
-use crate::{ErrorChain, EventStore, Filter, Page, RawEvent, Unavailable};
+use crate::{AppendError, ErrorChain, EventStore, Filter, Page, RawEvent, Unavailable};
 
 /// Events of a parked stream read at once.
 const RETRY_EVENTS: usize = 500;
@@ -156,6 +156,9 @@ pub enum ConsumeError {
     /// Postgres failed, or refused a value.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    /// An event could not be appended.
+    #[error(transparent)]
+    Append(#[from] AppendError),
     /// Another process moved the checkpoint, parked or freed a stream, or holds the lease.
     #[error("another process runs this consumer and was faster")]
     Fenced,

@@ -7,15 +7,15 @@ use tokio_util::task::TaskTracker;
 use crate::EventStore;
 use crate::bus::Bus;
 
-/// Starts the task that announces what this process commits. While one announcement is sent, the
-/// next gathers.
+/// Starts the task that announces the commits of this process. Commits during an announcement are
+/// announced together.
 pub fn announcer(store: &EventStore, bus: Bus, tasks: &TaskTracker, shutdown: CancellationToken) {
     let mut committed = store.committed();
     let work = async move {
         while committed.changed().await.is_ok() {
             let position = *committed.borrow_and_update();
             if let Err(error) = bus.announce(position).await {
-                tracing::debug!(%error, "a commit was not announced");
+                tracing::debug!(%error, "commit not announced");
             }
         }
     };

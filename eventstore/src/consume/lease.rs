@@ -1,6 +1,6 @@
 //! Leases: one of several processes does what only one should do, and another takes over when it
-//! dies. A lease saves work; it proves nothing, because its owner may be paused and wake up after
-//! its end. What is done under it must be harmless when done twice.
+//! dies. A lease saves work and guarantees nothing, because its owner may be paused and wake up after
+//! its end: what is done under a lease must be idempotent.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::{EventStore, Unavailable};
 
 impl EventStore {
-    /// Takes the lease `name` for `owner`, or extends it, until `for_` from now by the database's
-    /// clock. False while another owner holds it.
+    /// Takes or extends the lease `name` for `owner`, for the duration `for_` from now by the
+    /// database's clock. False while another owner holds it.
     pub async fn take_lease(
         &self,
         name: &str,
@@ -31,7 +31,7 @@ impl EventStore {
         Ok(taken.rows_affected() == 1)
     }
 
-    /// Lets go of the lease `name`, if `owner` holds it, so that another need not wait for its end.
+    /// Releases the lease `name` if `owner` holds it, so that another process need not wait for its end.
     pub async fn release_lease(&self, name: &str, owner: Uuid) -> Result<(), Unavailable> {
         sqlx::query("delete from log.lease where name = $1 and owner = $2")
             .bind(name)

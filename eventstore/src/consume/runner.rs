@@ -96,6 +96,7 @@ impl<'c, C: Consumer> Runner<'c, C> {
                 }
                 self.apply_batch(std::slice::from_ref(event), event.position).await?;
             }
+            return self.apply_batch(&[], through).await;
         }
         self.apply_batch(events, through).await
     }
@@ -109,7 +110,7 @@ impl<'c, C: Consumer> Runner<'c, C> {
         let mut stretches = vec![(events, through)];
         while let Some((events, through)) = stretches.pop() {
             if through <= self.position {
-                continue; // Applied one by one already.
+                continue; // Nothing new.
             }
             let due = self.due(events);
             self.handle(&due).await?;

@@ -1,9 +1,9 @@
-//! Snapshots: what a consumer remembers, by key. They are written in the transaction that moves its
-//! checkpoint, or ahead of it where each says itself how far it has come.
+//! Snapshots: states of a consumer, by key. A consumer saves them in the transaction that moves its
+//! checkpoint, or before it if each state holds its own position.
 
 use sqlx::{PgConnection, PgPool, Row};
 
-/// What `consumer` remembers of those of `keys` that it knows, as JSON text.
+/// Loads the states of `keys` as pairs of key and JSON text; keys without a state are left out.
 pub async fn load(
     pool: &PgPool,
     consumer: &str,
@@ -18,8 +18,7 @@ pub async fn load(
     rows.iter().map(pair).collect()
 }
 
-/// The next `limit` keys after `after` that begin with `prefix`, in order, with what `consumer`
-/// remembers of them.
+/// Loads the next `limit` states whose keys begin with `prefix` and follow `after`, in order of key.
 pub async fn page(
     pool: &PgPool,
     consumer: &str,
@@ -42,7 +41,7 @@ pub async fn page(
     rows.iter().map(pair).collect()
 }
 
-/// Remembers `states`, each a key and JSON text.
+/// Saves `states`, pairs of key and JSON text.
 pub async fn save(
     connection: &mut PgConnection,
     consumer: &str,
@@ -65,6 +64,6 @@ pub async fn save(
 }
 
 fn pair(row: &sqlx::postgres::PgRow) -> Result<(String, String), sqlx::Error> {
-    // json travels as its text; unchecked, because sqlx would parse it to hand it over.
+    // Postgres sends json as text; unchecked, because sqlx would parse it.
     Ok((row.try_get(0)?, row.try_get_unchecked::<String, _>(1)?))
 }

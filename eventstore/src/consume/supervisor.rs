@@ -59,7 +59,10 @@ fn report<C: Consumer>(error: &ConsumeError, wait: std::time::Duration) {
             tracing::error!(consumer, %error, ?wait, "consumer panicked, restarting");
             "panic"
         }
-        ConsumeError::Log(_) | ConsumeError::Database(_) | ConsumeError::Failed(_) => {
+        ConsumeError::Log(_)
+        | ConsumeError::Database(_)
+        | ConsumeError::Append(_)
+        | ConsumeError::Failed(_) => {
             let error = ErrorChain(error);
             tracing::warn!(consumer, %error, ?wait, "consumer failed, restarting");
             "error"

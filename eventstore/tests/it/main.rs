@@ -16,3 +16,4 @@ mod crash;
 mod relay;
 mod feed;
 mod lease;
+mod consume;

@@ -1,4 +1,4 @@
-//! Moves orders along, and cancels those that were not confirmed in time.
+//! Runs the process manager of orders, and cancels orders that were not confirmed in time.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
 
-/// Between two looks for orders that expired.
-const LOOK: Duration = Duration::from_secs(1);
-/// Orders expired at one look, at most.
-const AT_ONCE: i64 = 500;
+/// Interval between two searches for expired orders.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+/// Most orders cancelled in one search.
+const EXPIRE_AT_ONCE: i64 = 500;
 
 /// Runs until `shutdown`.
 pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
@@ -20,18 +20,21 @@ pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
     let expiring = async {
         loop {
             if let Err(error) = expire(&fulfilment, parts).await {
-                tracing::debug!(error = format!("{error:#}"), "orders are not expired yet");
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "expired orders not cancelled, retrying"
+                );
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(EXPIRE_EVERY).await;
         }
     };
     tokio::join!(fulfilment.run(&parts.feed, shutdown), shutdown.run_until_cancelled(expiring),);
 }
 
-/// The read model proposes, the order decides.
+/// Cancels expired orders. The read model finds them, the decider of the order decides.
 async fn expire(fulfilment: &Fulfilment, parts: &Parts) -> anyhow::Result<()> {
     let now = Utc::now();
-    for id in expired(parts.store.pool(), now, AT_ONCE).await? {
+    for id in expired(parts.store.pool(), now, EXPIRE_AT_ONCE).await? {
         fulfilment.expire(id, now).await?;
     }
     Ok(())

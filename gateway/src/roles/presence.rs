@@ -1,7 +1,7 @@
-//! Watches devices: says of those that are silent for too long that they are gone, and of those
-//! that were heard after all that they are there. One worker at a time does so, by a lease; what
-//! keeps a transition from being said twice, or wrongly, is the log: decisions have derived ids, and
-//! one that takes a device offline is made on the version of its stream.
+//! Decides which devices are offline: those that have sent nothing for too long; and which are online
+//! again because a reading came. One worker at a time does so, by a lease; what keeps a transition
+//! from being appended twice, or wrongly, is the log: decisions have derived ids, and one that takes a
+//! device offline expects the version of its stream.
 
 use std::time::Duration;
 
@@ -17,26 +17,26 @@ use uuid::Uuid;
 
 use crate::parts::Parts;
 
-/// What the lease is called.
+/// Name of the lease.
 const LEASE: &str = "presence";
-/// How many ticks the lease holds, and how long at least: longer than the owner is ever late.
+/// Duration of the lease in ticks, and its minimum: longer than the owner is ever late.
 const LEASE_TICKS: u32 = 3;
 const LEASE_AT_LEAST: Duration = Duration::from_secs(5);
-/// The projection that says who is silent.
+/// The projection whose read model lists silent devices.
 const PROJECTION: &str = "telemetry";
-/// Devices decided on at once, at most.
+/// Most devices decided on at once.
 const PAGE: u16 = 500;
-/// How long a look waits for the read model to show what the last one decided.
+/// How long a round waits for the read model to show its decisions.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
-/// A look takes at most one part in so many of the time: with very many devices there are fewer.
+/// A round takes at most one part in so many of the time: with very many devices there are fewer.
 const REST: u32 = 20;
 
-/// Watches until `shutdown`.
+/// Decides until `shutdown`.
 pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
     let watch = Watch { parts, owner: Uuid::now_v7(), tick: parts.config.presence.presence_tick.0 };
     shutdown.run_until_cancelled(watch.run()).await;
     if let Err(error) = parts.store.release_lease(LEASE, watch.owner).await {
-        tracing::debug!(%error, "the lease ends by itself");
+        tracing::debug!(%error, "lease not released; it expires");
     }
 }
 
@@ -50,8 +50,8 @@ impl Watch<'_> {
     async fn run(&self) {
         loop {
             let begun = Instant::now();
-            if let Err(error) = self.look().await {
-                tracing::debug!(error = format!("{error:#}"), "devices are not watched now");
+            if let Err(error) = self.decide_all().await {
+                tracing::debug!(error = format!("{error:#}"), "presence not decided, retrying");
             }
             sleep(self.tick.max(begun.elapsed() * REST)).await;
         }
@@ -63,18 +63,18 @@ impl Watch<'_> {
     }
 
     /// Decides on every device that is due, page by page.
-    async fn look(&self) -> anyhow::Result<()> {
+    async fn decide_all(&self) -> anyhow::Result<()> {
         let mut place = DeviceCursor::default();
         let mut last = None;
         loop {
-            // Everybody seems silent to a read model that is behind. The log would refuse what is
-            // said for that, one device after the other.
+            // In a read model that is behind, all devices seem silent. The log would refuse each of
+            // these decisions.
             if !self.owns().await? || !self.is_live().await? {
                 break;
             }
             let silence = self.parts.config.presence.device_inactive_after.0;
             let page = due_decisions(self.parts.store.pool(), silence, &place, PAGE.into()).await?;
-            let decided = join_all(page.iter().map(|due| self.say(due))).await;
+            let decided = join_all(page.iter().map(|due| self.append(due))).await;
             for position in decided {
                 last = last.max(position?);
             }
@@ -99,11 +99,11 @@ impl Watch<'_> {
         Ok(statuses.iter().all(|status| status.state == State::Live))
     }
 
-    /// Says what was decided; returns where it stands, if it was not said before.
-    async fn say(&self, due: &DueDecision) -> anyhow::Result<Option<Position>> {
+    /// Appends a decision; returns its position, unless it was in the log already.
+    async fn append(&self, due: &DueDecision) -> anyhow::Result<Option<Position>> {
         let DueDecision { user_id, device_id, version, decision } = due;
         let (word, expected) = match &decision.event {
-            // Whatever came in between, the device has spoken.
+            // Valid at any version: the device has sent something.
             Event::DeviceConnected(_) => ("heard", ExpectedVersion::Any),
             _ => ("inactive", ExpectedVersion::Exact(*version)),
         };

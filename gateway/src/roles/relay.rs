@@ -9,39 +9,43 @@ use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
 
-/// Name of it among those that follow the log. The stream on the bus is what says how far it is;
-/// what stands under this name in the log is for people to see.
+/// Name of the relay among the consumers of the log. Its checkpoint under this name is for display
+/// only: the relay resumes from the end of the JetStream stream.
 pub(crate) const NAME: &str = "relay";
-/// It says where it stands, and that it lives, this often.
+/// Interval between two reports of the relay's position.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// Runs on tasks of its own; this only tells of it.
+/// Starts the relay on its own tasks, and reports its position until `shutdown`.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Parts { store, bus, tasks, .. } = parts;
     let relay = Relay::start(store.clone(), bus, context_of, &tasks, shutdown.clone());
     let position = relay.position();
-    let telling = async {
+    let reporting = async {
         let mut ticks = interval(HEARTBEAT);
-        let mut begun = false;
+        let mut started = false;
         loop {
             ticks.tick().await;
             let position = *position.borrow();
-            if let Err(error) = tell(&store, &mut begun, position).await {
-                tracing::debug!(%error, "nobody is told where the relay stands");
+            if let Err(error) = report(&store, &mut started, position).await {
+                tracing::debug!(%error, "relay position not reported, retrying");
             }
         }
     };
-    shutdown.run_until_cancelled(telling).await;
+    shutdown.run_until_cancelled(reporting).await;
     Ok(())
 }
 
-async fn tell(store: &EventStore, begun: &mut bool, position: Position) -> Result<(), Unavailable> {
-    if !*begun {
+async fn report(
+    store: &EventStore,
+    started: &mut bool,
+    position: Position,
+) -> Result<(), Unavailable> {
+    if !*started {
         store.start_consumer(NAME).await?;
-        *begun = true;
+        *started = true;
     }
     if position == Position::START {
-        return store.heartbeat(NAME).await; // It does not know yet.
+        return store.heartbeat(NAME).await; // The relay has not read the stream yet.
     }
     store.report(NAME, position).await
 }

@@ -1,5 +1,5 @@
-//! Does works: looks for those that are due, and attempts as many at once as it may. What else is
-//! done in the background runs beside it: demands, orders, alerts.
+//! Attempts works that are due, as many at once as configured; and runs all other background work:
+//! demands over NATS, orders, alerts, presence.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,21 +20,21 @@ use super::{fulfilment, presence};
 use crate::nats::intake;
 use crate::parts::Parts;
 
-/// The projection that says which works are due.
+/// The projection whose read model lists the works that are due.
 const PROJECTION: &str = "works";
-/// A look without any sign that something is due: signs can be lost.
-const LOOK: Duration = Duration::from_secs(5);
-/// How long a sign waits for the read model to show what it is about.
+/// Longest time between two searches for works that are due: a wake-up can be lost.
+const SEARCH_EVERY: Duration = Duration::from_secs(5);
+/// How long a wake-up waits for the read model to show the event.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
-/// How long a work that was attempted is left alone, until the read model shows what became of it.
+/// How long a work is not attempted again, until the read model shows the outcome.
 const SETTLE: Duration = Duration::from_millis(200);
 /// Wait after a failure of the database.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Events taken from the feed at once, only to see that there are some.
-const SIGNS: usize = 1_000;
+/// Most events of one wake-up.
+const WAKE_UP_EVENTS: usize = 1_000;
 
-/// Takes demands, and does works, until `shutdown`. An attempt that is under way then fails, and
-/// the work is free again after its backoff.
+/// Runs until `shutdown`. An attempt that is under way then fails, and another worker may claim the
+/// work after its backoff.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
     let options = parts.config.worker.options();
     let watcher = Watcher::new(parts.store.clone(), parts.feed.clone());
@@ -43,7 +43,7 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
         worker: Arc::new(Worker::new(parts.store.clone(), options)),
         slots: Arc::new(Semaphore::new(slots)),
         busy: Arc::default(),
-        sign: Arc::default(),
+        wake_up: Arc::default(),
         shutdown: shutdown.clone(),
         parts: parts.clone(),
     };
@@ -53,7 +53,7 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
         watcher.run(&shutdown),
         presence::run(&parts, &shutdown),
         shutdown.run_until_cancelled(works.follow()),
-        shutdown.run_until_cancelled(works.look()),
+        shutdown.run_until_cancelled(works.search()),
     );
     Ok(())
 }
@@ -62,15 +62,15 @@ struct Works {
     parts: Parts,
     worker: Arc<Worker>,
     slots: Arc<Semaphore>,
-    /// Under attempt here, or attempted just now.
+    /// Works attempted by this process now or in the last 200 ms.
     busy: Arc<Mutex<HashSet<Uuid>>>,
-    /// Something may be due, or a slot is free.
-    sign: Arc<Notify>,
+    /// Notified when a work may be due or a slot is free.
+    wake_up: Arc<Notify>,
     shutdown: CancellationToken,
 }
 
 impl Works {
-    /// Gives a sign when the log says that a work became due.
+    /// Follows the log, and wakes up the search when a work becomes due.
     async fn follow(&self) {
         let after = loop {
             match self.parts.store.head().await {
@@ -84,42 +84,42 @@ impl Works {
         };
         let mut subscription = self.parts.feed.subscribe(after, filter);
         loop {
-            match subscription.next(SIGNS).await {
+            match subscription.next(WAKE_UP_EVENTS).await {
                 Ok(batch) if batch.events.is_empty() => {}
                 Ok(batch) => {
                     let shown = Some(SHOWN_WITHIN);
                     self.parts.wait.command(PROJECTION, batch.through, shown).await;
-                    self.sign.notify_one();
+                    self.wake_up.notify_one();
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
     }
 
-    /// Attempts what is due, whenever there is a sign, and when the next one will be due.
-    async fn look(&self) {
+    /// Attempts works that are due: at each wake-up, when the next one becomes due, and every 5 s.
+    async fn search(&self) {
         loop {
             let next = match self.attempt_due().await {
                 Ok(next) => next,
                 Err(error) => {
-                    tracing::warn!(%error, "works cannot be looked for");
+                    tracing::warn!(%error, "search for due works failed, retrying");
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
             let until_due = next.and_then(|next| (next - Utc::now()).to_std().ok());
-            let pause = until_due.unwrap_or(LOOK).min(LOOK);
+            let pause = until_due.unwrap_or(SEARCH_EVERY).min(SEARCH_EVERY);
             tokio::select! {
-                () = self.sign.notified() => {}
+                () = self.wake_up.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    /// Starts attempts at what is due, as far as there are slots; says when the next will be due.
+    /// Starts attempts at works that are due while there are slots. Returns when the next is due.
     async fn attempt_due(&self) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
         if self.slots.available_permits() == 0 {
-            return Ok(None); // A slot that becomes free is a sign.
+            return Ok(None); // A slot that becomes free wakes it up.
         }
         let busy = self.busy().len();
         let limit = i64::try_from(busy + self.slots.available_permits()).unwrap_or(i64::MAX);
@@ -139,23 +139,23 @@ impl Works {
 
     fn attempt(&self, id: Uuid, slot: OwnedSemaphorePermit) {
         let (worker, shutdown) = (Arc::clone(&self.worker), self.shutdown.clone());
-        let (busy, sign) = (Arc::clone(&self.busy), Arc::clone(&self.sign));
+        let (busy, wake_up) = (Arc::clone(&self.busy), Arc::clone(&self.wake_up));
         self.parts.tasks.spawn(async move {
             let outcome = match worker.attempt(id, &shutdown).await {
                 Ok(Attempt::Completed) => "completed",
                 Ok(Attempt::Failed) => "failed",
                 Ok(Attempt::NotClaimed) => "not_ours",
                 Err(error) => {
-                    tracing::warn!(%id, %error, "an attempt at a work was cut short");
+                    tracing::warn!(%id, %error, "attempt at a work failed");
                     "interrupted"
                 }
             };
             metrics::counter!("tributary_works_attempts_total", "outcome" => outcome).increment(1);
             drop(slot);
-            sign.notify_one();
+            wake_up.notify_one();
             shutdown.run_until_cancelled(tokio::time::sleep(SETTLE)).await;
             busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            sign.notify_one();
+            wake_up.notify_one();
         });
     }
 

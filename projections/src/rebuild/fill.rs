@@ -95,10 +95,12 @@ async fn write<P: Projection>(
 ) -> Result<(), ConsumeError> {
     let Stretch { events, changes, through } = stretch;
     let parked = &runner.parked;
-    let waits = !parked.is_empty()
-        && events.iter().any(|event| {
-            parked.waits(&event.stream, event.position) || parked.skips(event.position)
-        });
+    // After several crashes here, `apply` goes event by event.
+    let waits = runner.is_suspicious()
+        || !parked.is_empty()
+            && events.iter().any(|event| {
+                parked.waits(&event.stream, event.position) || parked.skips(event.position)
+            });
     if let (Ok(changes), false) = (changes, waits) {
         let last = events.last().map(|event| event.recorded_at);
         runner.consumer.changes = last.map(|_| changes);

@@ -1,10 +1,8 @@
 //! The shadow schema, which a rebuild fills: created, or found as an interrupted rebuild left it.
 
-use std::sync::Arc;
-
-use eventstore::consume::{Consumer, Runner};
+use eventstore::EventStore;
+use eventstore::consume::Runner;
 use eventstore::parked::Parked;
-use eventstore::{EventStore, RawEvent};
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -66,15 +64,6 @@ pub(super) async fn begin<'p, P: Projection>(
     let mut runner = Runner::start(projector, store).await?;
     // The events that the live projection skips, its rebuild skips, too.
     runner.parked.skip(Parked::load_skipped(store.pool(), P::NAME).await?);
-    if runner.is_suspicious() {
-        let (head, filter) = (store.head().await?, runner.consumer.filter());
-        let batch = Projector::<P>::BATCH_EVENTS;
-        let position = runner.position();
-        let page = store.read(position, head, &filter, batch).await?;
-        let events: Vec<Arc<RawEvent>> = page.events.into_iter().map(Arc::new).collect();
-        let last = events.last().map_or(position, |event| event.position);
-        runner.apply(&events, last).await?;
-    }
     Ok(runner)
 }
 

@@ -1,11 +1,11 @@
-//! The watcher: folds readings and rules, in the order of the log, and appends the alerts that
-//! follow. Alerts are named after what led to them, so doing it twice, after a crash or beside
-//! another watcher, writes nothing twice. What it remembers is saved with its checkpoint.
+//! The alert evaluator: folds readings and rules, in the order of the log, and appends the alerts
+//! that follow. Ids of alerts are derived from the events that led to them, so evaluating twice,
+//! after a crash or in two processes, appends nothing twice. The state of each device is saved
+//! together with the checkpoint.
 
-mod again;
+mod retry;
 
-use std::collections::HashSet;
-use std::convert::Infallible;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,180 +13,156 @@ use domain::alerts::{
     Cause, Outcome, READING, Reading, RulesEvent, Scope, alert_stream, rules_stream,
 };
 use eventsourcing::{Metadata, Position, StreamId};
-use eventstore::parked::{self, Parked, Suspect};
+use eventstore::consume::{self, ConsumeError, Consumer, Failed, Session, StreamReader};
+use eventstore::parked::Parked;
 use eventstore::{
-    Append, AppendError, Checkpoint, EventStore, ExpectedVersion, Feed, Filter, NewEvent, RawEvent,
+    Append, AppendError, EventStore, ExpectedVersion, Feed, Filter, NewEvent, Page, RawEvent,
     Unavailable, snapshot,
 };
 use futures::future::try_join_all;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::rulebook::Rulebook;
-use super::watches::{Following, PAGE, SNAPSHOTS, Watches, halves, restore};
+use super::watch_cache::{Following, PAGE, SNAPSHOTS, WatchCache, halves, restore};
 use crate::handler::LoadError;
 
-/// Stream category of devices, whose readings are watched.
+/// Stream category of devices, whose readings are evaluated.
 const DEVICE: &str = "device";
-/// Events taken at once.
-const BATCH_EVENTS: usize = 4_096;
-/// What it remembers is saved this often: what is folded again after a crash, at most.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
-/// How long a watcher that died keeps others from taking over.
-const LEASE: Duration = Duration::from_secs(5);
-/// First and longest wait before a failure is met again.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Alerts appended at once; those of one alert wait for each other.
-const AT_ONCE: usize = 256;
+/// Alerts appended at once; events of one alert are appended in order.
+const APPENDS_AT_ONCE: usize = 256;
 
-/// Watches every device there are rules for.
+/// Evaluates the alert rules of all devices.
 #[derive(Debug)]
 pub struct Watcher {
     store: EventStore,
     feed: Feed,
-    owner: Uuid,
-}
-
-/// Why it starts again.
-#[derive(Debug, thiserror::Error)]
-enum Interrupted {
-    #[error(transparent)]
-    Log(#[from] Unavailable),
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error("another watcher has taken over")]
-    Fenced,
 }
 
 impl Watcher {
-    /// Name of the consumer, and of the lease of the one who watches.
+    /// Name of the consumer, and of the lease of the process that evaluates.
     pub const NAME: &'static str = "alert_watch";
 
+    /// An evaluator that reads `feed` and appends to `store`.
     pub fn new(store: EventStore, feed: Feed) -> Self {
-        Self { store, feed, owner: Uuid::now_v7() }
+        Self { store, feed }
     }
 
-    /// Watches until `shutdown`, whenever nobody else does. Failures of the database are met with
-    /// patience.
+    /// Evaluates until `shutdown`, while no other process does.
     pub async fn run(&self, shutdown: &CancellationToken) {
-        let mut backoff = BACKOFF.0;
-        loop {
-            let started = Instant::now();
-            let ended = match shutdown.run_until_cancelled(self.watch()).await {
-                None => break,
-                Some(Ok(never)) => match never {},
-                Some(Err(error)) => error,
-            };
-            if started.elapsed() > BACKOFF.1 {
-                backoff = BACKOFF.0;
-            }
-            tracing::warn!(error = %ended, ?backoff, "the watcher starts again");
-            shutdown.run_until_cancelled(sleep(backoff)).await;
-            backoff = (backoff * 2).min(BACKOFF.1);
-        }
-        if self.store.release_lease(Self::NAME, self.owner).await.is_err() {
-            tracing::debug!("the lease ends by itself");
-        }
+        let mut evaluator = Evaluator::new(self.store.clone(), Position::START);
+        consume::run(&mut evaluator, &self.store, &self.feed, shutdown).await;
     }
+}
 
-    async fn watch(&self) -> Result<Infallible, Interrupted> {
-        while !self.store.take_lease(Self::NAME, self.owner, LEASE).await? {
-            sleep(SAVE_EVERY).await;
-        }
-        let start = self.store.start_consumer(Self::NAME).await?.position;
-        let mut fold = Fold {
-            store: &self.store,
-            rulebook: Rulebook::default(),
-            watches: Watches::default(),
-            parked: Parked::load(self.store.pool(), Self::NAME).await?,
-            position: start,
-            following: Vec::new(),
-        };
-        let filter = Filter {
+/// The state of the evaluation at one position of the log.
+struct Evaluator {
+    store: EventStore,
+    rulebook: Rulebook,
+    watches: WatchCache,
+    /// Everything up to here is evaluated.
+    position: Position,
+    /// Events of alerts, not yet appended.
+    following: Vec<Following>,
+    /// Readings of the batch that cannot be decoded, by stream: the first of each device.
+    failed: HashMap<StreamId, Failed>,
+}
+
+impl Consumer for Evaluator {
+    const NAME: &'static str = Watcher::NAME;
+    const BATCH_EVENTS: usize = 4_096;
+    /// A reading that cannot be decoded cannot be decoded the next time either.
+    const ATTEMPTS: i32 = 1;
+    const HEARTBEAT: Duration = Duration::from_secs(1);
+    const LEASE: Option<Duration> = Some(Duration::from_secs(5));
+    /// A commit saves every device that changed.
+    const COMMITS_AT_HEARTBEAT: bool = true;
+
+    fn filter(&self) -> Filter {
+        Filter {
             event_types: vec![READING.to_owned(), "rules_configured".to_owned()],
             ..Filter::categories(&[DEVICE, rules_stream(&Scope::Everybody).category()])
-        };
-        let mut subscription = self.feed.subscribe(start, filter);
-        let mut saved = start;
-        let mut save = interval(SAVE_EVERY);
-        save.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut recorded_at = None;
-        loop {
-            tokio::select! {
-                biased;
-                _ = save.tick() => {
-                    if !self.store.take_lease(Self::NAME, self.owner, LEASE).await? {
-                        return Err(Interrupted::Fenced);
-                    }
-                    if fold.position == saved {
-                        self.store.heartbeat(Self::NAME).await?;
-                    } else {
-                        fold.save(saved, recorded_at).await?;
-                        saved = fold.position;
-                    }
-                    fold.retry().await?;
-                }
-                batch = subscription.next(BATCH_EVENTS) => {
-                    let batch = batch?;
-                    recorded_at = batch.events.last().map(|event| event.recorded_at).or(recorded_at);
-                    fold.take(&batch.events).await?;
-                    fold.position = batch.through;
-                }
-            }
         }
     }
-}
 
-/// The fold, as far as it has come.
-struct Fold<'a> {
-    store: &'a EventStore,
-    rulebook: Rulebook,
-    watches: Watches,
-    parked: Parked,
-    position: Position,
-    /// Not yet appended.
-    following: Vec<Following>,
-}
+    async fn open(
+        &mut self,
+        store: &EventStore,
+        position: Position,
+    ) -> Result<Session, ConsumeError> {
+        *self = Self::new(store.clone(), position);
+        Ok(Session::Pool(store.pool().clone()))
+    }
 
-impl Fold<'_> {
-    /// Folds `events`, and appends what follows.
-    async fn take(&mut self, events: &[Arc<RawEvent>]) -> Result<(), Interrupted> {
+    async fn handle(
+        &mut self,
+        events: &[Arc<RawEvent>],
+        parked: &Parked,
+    ) -> Result<Vec<Failed>, ConsumeError> {
         // Rules change between readings, seldom.
         for stretch in events.chunk_by(|one, next| is_reading(one) && is_reading(next)) {
             match stretch {
-                [rules] if !is_reading(rules) => self.change(rules).await?,
-                readings => self.judge(readings).await?,
+                [rules] if !is_reading(rules) => self.change_rules(rules, parked).await?,
+                readings => self.evaluate(readings).await?,
             }
             self.position = stretch.last().map_or(self.position, |event| event.position);
         }
-        self.append().await
+        self.append().await?;
+        Ok(self.failed.drain().map(|(_, failed)| failed).collect())
     }
 
-    async fn judge(&mut self, readings: &[Arc<RawEvent>]) -> Result<(), Interrupted> {
+    async fn commit(&mut self, connection: &mut PgConnection) -> Result<(), ConsumeError> {
+        Ok(self.watches.save(connection).await?)
+    }
+
+    fn committed(&mut self, _: Position) {
+        self.watches.saved();
+    }
+
+    async fn read_parked(&self, reader: &mut StreamReader) -> Result<Page, Unavailable> {
+        retry::readings_and_rules(reader).await
+    }
+
+    async fn retry(
+        &mut self,
+        stream: &StreamId,
+        after: Position,
+        events: &[Arc<RawEvent>],
+        _parked: &Parked,
+    ) -> Result<Vec<Failed>, ConsumeError> {
+        self.retry_device(stream.key(), after, events).await
+    }
+}
+
+impl Evaluator {
+    fn new(store: EventStore, position: Position) -> Self {
+        Self {
+            store,
+            rulebook: Rulebook::default(),
+            watches: WatchCache::default(),
+            position,
+            following: Vec::new(),
+            failed: HashMap::new(),
+        }
+    }
+
+    /// Evaluates readings between two changes of rules.
+    async fn evaluate(&mut self, readings: &[Arc<RawEvent>]) -> Result<(), ConsumeError> {
         let users = readings.iter().map(|event| halves(event.stream.key()).0).collect();
-        self.rulebook.learn(self.store, &users, self.position).await?;
+        self.rulebook.learn(&self.store, &users, self.position).await?;
         let watched: HashSet<&str> =
             users.into_iter().filter(|user| self.rulebook.concerns(user)).collect();
         if watched.is_empty() {
             return Ok(());
         }
-        let readings = readings.iter().filter(|event| {
-            let (user_id, _) = halves(event.stream.key());
-            watched.contains(user_id) && !self.parked.contains(&event.stream)
-        });
+        let readings =
+            readings.iter().filter(|event| watched.contains(halves(event.stream.key()).0));
         let keys = readings.clone().map(|event| event.stream.key()).collect();
         self.watches.fetch(self.store.pool(), &self.rulebook, &keys).await?;
         let mut outcomes = Vec::new();
-        let mut unreadable: Vec<(&Arc<RawEvent>, String)> = Vec::new();
         for raw in readings {
             let key = raw.stream.key();
-            let waits = unreadable.iter().any(|(first, _)| first.stream == raw.stream);
-            if waits || self.parked.skips(raw.position) || !self.watches.concerns(key) {
+            if self.failed.contains_key(&raw.stream) || !self.watches.has_rules(key) {
                 continue;
             }
             match serde_json::from_str::<Reading>(&raw.data) {
@@ -195,19 +171,17 @@ impl Fold<'_> {
                         watch.evaluate(cause(raw), &reading, &mut outcomes);
                     }
                 }
-                Err(error) => unreadable.push((raw, error.to_string())),
+                Err(error) => {
+                    self.failed.insert(raw.stream.clone(), Failed::undecodable(raw, &error));
+                }
             }
             follow(&mut self.following, raw, &mut outcomes)?;
-        }
-        for (raw, error) in unreadable {
-            self.park(raw, &error).await?;
         }
         Ok(())
     }
 
-    /// Somebody's rules change: every device they may concern follows them from here on, those in
-    /// memory and those that are not.
-    async fn change(&mut self, raw: &RawEvent) -> Result<(), Interrupted> {
+    /// Applies a change of rules to every device it may concern, in memory or not.
+    async fn change_rules(&mut self, raw: &RawEvent, parked: &Parked) -> Result<(), ConsumeError> {
         let scope = Scope::of_stream(&raw.stream);
         let RulesEvent::RulesConfigured(configured) = raw.event().map_err(LoadError::Codec)?;
         let instead = Some((&scope, raw.version.0, &configured.config));
@@ -215,11 +189,15 @@ impl Fold<'_> {
             Scope::Everybody => String::new(),
             Scope::User(user_id) => format!("{user_id}~"),
         };
-        // What is parked stays as it is: it follows these rules when it has come here.
+        // A parked device stays as it is: its retry comes to these rules.
+        let waits = |failed: &HashMap<StreamId, Failed>, key: &str| {
+            let stream = StreamId::new(DEVICE, key);
+            parked.contains(&stream) || failed.contains_key(&stream)
+        };
         let mut held = self.watches.keys(&prefix);
-        held.retain(|key| !is_parked(&self.parked, key));
+        held.retain(|key| !waits(&self.failed, key));
         let users = held.iter().map(|key| halves(key).0).collect();
-        self.rulebook.learn(self.store, &users, self.position).await?;
+        self.rulebook.learn(&self.store, &users, self.position).await?;
         let mut outcomes = Vec::new();
         for key in held {
             let (user_id, device_id) = halves(&key);
@@ -237,10 +215,10 @@ impl Fold<'_> {
             let Some((last, _)) = page.last() else { break };
             after.clone_from(last);
             let users = page.iter().map(|(key, _)| halves(key).0).collect();
-            self.rulebook.learn(self.store, &users, self.position).await?;
+            self.rulebook.learn(&self.store, &users, self.position).await?;
             let mut states = Vec::new();
             let others = page.iter().filter(|(key, _)| !self.watches.holds(key));
-            for (key, state) in others.filter(|(key, _)| !is_parked(&self.parked, key)) {
+            for (key, state) in others.filter(|(key, _)| !waits(&self.failed, key)) {
                 let mut watch = restore(&self.rulebook, key, state)?;
                 let (user_id, device_id) = halves(key);
                 let rules = self.rulebook.in_force(user_id, device_id, instead);
@@ -248,8 +226,8 @@ impl Fold<'_> {
                 states.push((key.as_str(), watch.store()));
             }
             follow(&mut self.following, raw, &mut outcomes)?;
-            // Each says how far it has come, so they may be ahead of the checkpoint; but never of
-            // what follows from them.
+            // Each snapshot holds its own position, so snapshots may be ahead of the checkpoint; but
+            // never ahead of the alerts that follow.
             self.append().await?;
             let mut connection = self.store.pool().acquire().await?;
             snapshot::save(&mut connection, SNAPSHOTS, &states).await?;
@@ -257,54 +235,21 @@ impl Fold<'_> {
         Ok(self.rulebook.put(scope, raw)?)
     }
 
-    /// Appends what follows, in order.
-    async fn append(&mut self) -> Result<(), Interrupted> {
+    /// Appends the events of alerts, in order.
+    async fn append(&mut self) -> Result<(), ConsumeError> {
         let mut following = std::mem::take(&mut self.following).into_iter().peekable();
         while following.peek().is_some() {
             let mut alerts = HashSet::new();
             let mut requests = Vec::new();
-            while let Some(next) = following
-                .next_if(|next| requests.len() < AT_ONCE && alerts.insert(next.outcome.alert_id))
-            {
+            while let Some(next) = following.next_if(|next| {
+                requests.len() < APPENDS_AT_ONCE && alerts.insert(next.outcome.alert_id)
+            }) {
                 requests.push(self.store.append(request(next)?));
             }
             try_join_all(requests).await?;
         }
         Ok(())
     }
-
-    /// Saves what is remembered, and how far it reaches.
-    async fn save(
-        &mut self,
-        from: Position,
-        recorded_at: Option<chrono::DateTime<chrono::Utc>>,
-    ) -> Result<(), Interrupted> {
-        let mut transaction = self.store.pool().begin().await?;
-        self.watches.save(&mut transaction).await?;
-        let name = Watcher::NAME;
-        let to = self.position;
-        if !Checkpoint::advance(&mut transaction, name, from, to, recorded_at).await? {
-            return Err(Interrupted::Fenced);
-        }
-        transaction.commit().await?;
-        self.watches.saved();
-        Ok(())
-    }
-
-    /// A reading that cannot be read stops its device, and nothing else.
-    async fn park(&mut self, raw: &RawEvent, error: &str) -> Result<(), Interrupted> {
-        let suspect = Suspect::from(raw);
-        let mut connection = self.store.pool().acquire().await?;
-        parked::count(&mut connection, Watcher::NAME, &suspect, error).await?;
-        parked::park(&mut connection, Watcher::NAME, &suspect).await?;
-        self.parked.insert(raw.stream.clone(), raw.position);
-        Ok(())
-    }
-}
-
-/// Whether a device is set aside.
-fn is_parked(parked: &Parked, key: &str) -> bool {
-    parked.contains(&StreamId::new(DEVICE, key))
 }
 
 fn is_reading(event: &RawEvent) -> bool {
@@ -315,7 +260,7 @@ fn cause(raw: &RawEvent) -> Cause {
     Cause { position: raw.position, id: raw.id, recorded_at: raw.recorded_at }
 }
 
-/// Keeps what follows from `raw`, in the same trace.
+/// Adds the outcomes of `raw` to what is to be appended, in its correlation and trace.
 fn follow(
     following: &mut Vec<Following>,
     raw: &RawEvent,
@@ -324,13 +269,13 @@ fn follow(
     if outcomes.is_empty() {
         return Ok(());
     }
-    let around = raw.metadata()?;
+    let metadata = raw.metadata()?;
     following.extend(outcomes.drain(..).map(|outcome| Following {
         metadata: Metadata {
-            correlation_id: around.correlation_id.or(Some(raw.id)),
+            correlation_id: metadata.correlation_id.or(Some(raw.id)),
             causation_id: Some(outcome.cause),
             actor: Some(Watcher::NAME.to_owned()),
-            traceparent: around.traceparent.clone(),
+            traceparent: metadata.traceparent.clone(),
         },
         outcome,
     }));

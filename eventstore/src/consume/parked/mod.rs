@@ -91,12 +91,6 @@ impl Parked {
     }
 }
 
-/// An error with all its causes, as an operator reads it.
-pub fn reason(error: &dyn std::error::Error) -> String {
-    let errors = std::iter::successors(Some(error), |error| error.source());
-    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 /// Counts an attempt at an event, in a transaction of its own. Returns how many there were; none if
 /// another process has parked the stream meanwhile.
 pub(super) async fn count(

@@ -1,5 +1,5 @@
-//! Where the relay's publishing stands: which sequence is next, and which event of each context
-//! was the last. Read from the stream, and from the log where the stream has forgotten.
+//! The relay's cursor: the next sequence, and the last event of each context. Read from the stream,
+//! and from the log where the stream no longer holds the event.
 
 use std::collections::HashMap;
 
@@ -17,16 +17,16 @@ pub(crate) struct Cursor {
     tail: StreamTail,
     epoch: i64,
     position: Position,
-    /// The event placed last. None before the first: the end it follows has just been read.
+    /// The last event published by this relay; none before the first.
     last: Option<Uuid>,
-    /// Last position of each context met since.
+    /// Last position of each context published since.
     previous: HashMap<&'static str, Position>,
-    /// Publishing began with the first event: a context not met has no event before.
+    /// Whether publishing began with the first event: other contexts have no event yet.
     from_the_start: bool,
 }
 
 impl Cursor {
-    /// Finds out where to go on. A stream that contradicts the log is emptied, to be filled again.
+    /// Reads where to resume. A stream that contradicts the log is purged, to be filled again.
     pub(crate) async fn resume(store: &EventStore, bus: &Bus) -> Result<Self, Interrupted> {
         let info = bus.ensure_stream().await?;
         let tail = match StreamTail::read(bus, &info).await? {
@@ -38,11 +38,11 @@ impl Cursor {
         let tail = match tail {
             Ok(tail) => tail,
             Err(reason) => {
-                tracing::error!(reason, "the stream is emptied, and filled again from the log");
+                tracing::error!(reason, "stream purged, filling it again from the log");
                 bus.purge().await?;
                 let info = bus.ensure_stream().await?;
                 let tail = StreamTail::read(bus, &info).await?;
-                tail.ok_or(Interrupted::Disturbed("somebody else publishes to it"))?
+                tail.ok_or(Interrupted::Disturbed("another program publishes to it"))?
             }
         };
         Ok(Self {
@@ -60,12 +60,12 @@ impl Cursor {
         self.position
     }
 
-    /// The sequence `position` has, or will have.
+    /// The sequence of `position`.
     pub(crate) fn sequence_of(&self, position: Position) -> u64 {
         self.tail.sequence_of(position)
     }
 
-    /// The place of `event`, which follows the one asked for last.
+    /// The context in which to publish `event`, which follows the last one.
     pub(crate) async fn place(
         &mut self,
         store: &EventStore,
@@ -90,7 +90,7 @@ impl Cursor {
         })
     }
 
-    /// The last event of `context` published before this relay came.
+    /// The last event of `context` published before this relay resumed.
     async fn look_up(
         &self,
         store: &EventStore,
@@ -105,10 +105,10 @@ impl Cursor {
         }
     }
 
-    /// Whether the stream still is what was published to it. `idle`: nothing is under way.
+    /// Checks that the stream still holds what was published. `idle`: no message is in flight.
     pub(crate) async fn check(&self, bus: &Bus, idle: bool) -> Result<(), Interrupted> {
         let info = bus.stream_info().await?;
-        let info = info.ok_or(Interrupted::Disturbed("it is gone"))?;
+        let info = info.ok_or(Interrupted::Disturbed("it was deleted"))?;
         if self.position <= Position::START {
             return Ok(());
         }
@@ -122,8 +122,8 @@ impl Cursor {
     }
 }
 
-/// Position of the last event of `context` up to `until`. Only where the stream has forgotten it:
-/// the categories are found by descents of an index, the event by going back from the end.
+/// Position of the last event of `context` up to `until`, read from the log. The categories are found
+/// by descents of an index, the event by going back from the end.
 async fn last_of_context(
     store: &EventStore,
     until: Position,

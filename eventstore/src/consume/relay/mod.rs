@@ -1,9 +1,9 @@
 //! The relay: publishes the log to JetStream, in order, each event once.
 //!
-//! It resumes from the stream's own last message. Positions have no gaps, so an event's sequence
-//! is its position less an offset, and every message says which sequence and which event must be
-//! before it: a second relay, a lost message or a late retry is refused by the server instead of
-//! disturbing the order. A relay that finds another one at work stands by.
+//! It resumes from the stream's own last message. Positions have no gaps, so an event's sequence is
+//! its position less an offset, and every message names the sequence and the event that must precede
+//! it: the server refuses a second relay, a gap or a late retry, which would break the order. A relay
+//! that finds another one publishing stands by.
 
 mod cursor;
 mod window;
@@ -33,16 +33,16 @@ use cursor::Cursor;
 
 use window::{WINDOW, Window};
 
-/// How long acknowledgements may stay away before what is under way counts as lost.
+/// How long an acknowledgement may take before the messages in flight count as lost.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the stream is compared with what was published to it.
 const CHECK: Duration = Duration::from_secs(2);
-/// How often a relay that stands by looks whether the other one still works; up to twice this.
+/// Interval at which a relay that stands by checks whether another one publishes; up to twice this.
 const STANDBY: Duration = Duration::from_millis(500);
-/// The waits between attempts, doubled from the first to the second.
+/// First and longest wait after a failure; each wait is twice the one before.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// Names the context of a stream category; the event store itself knows none.
+/// Returns the context of a stream category; the event store itself knows none.
 pub type ContextOf = fn(&str) -> &'static str;
 
 /// A running relay.
@@ -52,7 +52,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts a relay. Any number may run, in any number of processes: one works.
+    /// Starts a relay. Any number may run, in any number of processes: one publishes.
     pub fn start(
         store: EventStore,
         bus: Bus,
@@ -78,13 +78,13 @@ impl Relay {
             furthest: Position::START,
         };
         tasks.spawn(async move {
-            // Cut off wherever it is: the stream itself says where to go on.
+            // May stop anywhere: the next relay resumes from the stream itself.
             shutdown.run_until_cancelled(Box::pin(publisher.run())).await;
         });
         Self { position }
     }
 
-    /// The last position the stream is known to hold.
+    /// The last position that the stream is known to hold.
     pub fn position(&self) -> watch::Receiver<Position> {
         self.position.clone()
     }
@@ -93,23 +93,23 @@ impl Relay {
 /// Why publishing stopped.
 #[derive(Debug, thiserror::Error)]
 enum Interrupted {
-    #[error("the bus is away")]
+    #[error("the connection to NATS was lost")]
     Away,
     #[error("another relay publishes")]
     Rival,
-    #[error("the server takes a new message for an old one")]
+    #[error("the server deduplicated a new message")]
     Remembered,
-    #[error("acknowledgements stay away")]
+    #[error("no acknowledgement came for 5 s")]
     Stalled,
     #[error("an acknowledgement does not belong to the message sent")]
     OutOfOrder,
-    #[error("an acknowledgement cannot be read")]
+    #[error("an acknowledgement cannot be decoded")]
     Unreadable(#[source] serde_json::Error),
     #[error("the server refused a message")]
     Refused(#[source] jetstream::Error),
-    #[error("the stream is not as it was left: {0}")]
+    #[error("the stream has changed: {0}")]
     Disturbed(&'static str),
-    #[error("the log ends before what was published: it was restored")]
+    #[error("the log ends before the last published event: it was restored")]
     Rewound,
     #[error("the bus failed")]
     Bus(#[source] BusError),
@@ -124,7 +124,7 @@ struct Publisher {
     context_of: ContextOf,
     estimate: watch::Receiver<HeadEstimate>,
     position: watch::Sender<Position>,
-    /// The furthest this process has published, in all its attempts.
+    /// The highest position this process has published.
     furthest: Position,
 }
 
@@ -139,16 +139,16 @@ impl Publisher {
             }
             match why {
                 Interrupted::Rival => {
-                    tracing::info!("another relay publishes; standing by");
+                    tracing::info!("another relay publishes, standing by");
                     self.stand_by().await;
-                    tracing::info!("no relay publishes; taking over");
+                    tracing::info!("no relay publishes, taking over");
                 }
-                // Once it has forgotten, it will take them.
+                // After its window for duplicates it accepts them.
                 Interrupted::Remembered => sleep(DUPLICATE_WINDOW).await,
                 Interrupted::Away => {}
                 error => {
                     metrics::counter!("tributary_relay_errors_total").increment(1);
-                    tracing::warn!(error = &error as &dyn Error, "the relay was interrupted");
+                    tracing::warn!(error = &error as &dyn Error, "relay failed, retrying");
                     sleep(wait).await;
                     wait = (wait * 2).min(BACKOFF.1);
                 }
@@ -156,9 +156,9 @@ impl Publisher {
         }
     }
 
-    /// Publishes until something is in the way.
+    /// Publishes until the connection, the stream or the log fails.
     async fn publish(&mut self) -> Result<Infallible, Interrupted> {
-        // From here on, any change is an interruption.
+        // Any later change of the connection interrupts.
         let present = self.connected.wait_for(|up| *up).await.is_ok();
         if !present {
             return std::future::pending().await; // The client is closed for good.
@@ -211,7 +211,7 @@ impl Publisher {
             metrics::counter!("tributary_relay_rewinds_total").increment(1);
             tracing::warn!(
                 %position, published = %self.furthest,
-                "the stream has lost events; publishing them again"
+                "stream has lost events, publishing them again"
             );
             self.furthest = position;
         }
@@ -232,15 +232,15 @@ impl Publisher {
         self.position.send_replace(position);
     }
 
-    /// Returns when the stream lags behind the log and does not move.
+    /// Returns when the stream lags behind the log and does not grow.
     async fn stand_by(&mut self) {
         let mut stuck_at = None;
         loop {
-            // Two that stand by must not always wake together.
+            // Two relays that stand by must not always wake together.
             let random = u64::from(Uuid::now_v7().as_bytes()[15]);
             sleep(STANDBY + STANDBY * u32::try_from(random).unwrap_or(0) / 256).await;
             let Ok(position) = self.stream_position().await else {
-                continue; // Without the bus nobody publishes.
+                continue; // Without NATS no relay publishes.
             };
             self.position.send_replace(position);
             let lags = position < self.estimate.borrow().head;
@@ -260,25 +260,25 @@ impl Publisher {
     }
 }
 
-/// One stretch of undisturbed publishing.
+/// Publishing from one resumption to the next.
 struct Session {
     cursor: Cursor,
     window: Window,
-    /// Read from the log, to be published.
+    /// Events read from the log and not yet published.
     ready: VecDeque<RawEvent>,
-    /// How far the log has been read.
+    /// The position up to which the log has been read.
     read: Position,
     reading: Option<Reading>,
-    /// What was said of the head when the page was asked for.
+    /// The estimate of the head when the last page was requested.
     asked: HeadEstimate,
-    /// The page asked for was empty: there is nothing, until something else is said.
+    /// Whether that page was empty: the next is requested when the estimate changes.
     exhausted: bool,
 }
 
 type Reading = BoxFuture<'static, Result<Page, Unavailable>>;
 
 impl Session {
-    /// Sends what is ready, as far as the window has room.
+    /// Publishes events while the window has room.
     async fn send(&mut self, publisher: &Publisher) -> Result<(), Interrupted> {
         while self.window.has_room()
             && let Some(event) = self.ready.pop_front()
@@ -295,7 +295,7 @@ impl Session {
         Ok(())
     }
 
-    /// Starts reading the next page, if there is one and room for it.
+    /// Starts reading the next page if there is one and room for it.
     fn read_on(&mut self, store: &EventStore, estimate: HeadEstimate) {
         let wanted = self.reading.is_none()
             && self.ready.len() < WINDOW

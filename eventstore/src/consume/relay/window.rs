@@ -1,5 +1,5 @@
-//! Messages published and not yet acknowledged: many at a time, because one at a time is slow, and
-//! a bounded number, because each of them may have to be published again.
+//! Messages in flight: published and not yet acknowledged. Many at a time, because one at a time is
+//! slow; a bounded number, because each may have to be published again.
 
 use std::collections::VecDeque;
 
@@ -14,9 +14,9 @@ use super::Interrupted;
 use crate::bus::message::Outgoing;
 use crate::bus::{Bus, BusError};
 
-/// Most messages under way.
+/// Most messages in flight.
 pub(crate) const WINDOW: usize = 1024;
-/// No further message is sent while so many bytes are under way.
+/// No further message is sent while so many bytes are in flight.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 
 struct Sent {
@@ -25,8 +25,8 @@ struct Sent {
     bytes: usize,
 }
 
-/// What is under way, and the inbox its acknowledgements come to. They come in the order of the
-/// messages, so one subscription serves them all.
+/// The messages in flight and the inbox of their acknowledgements, which come in the order of the
+/// messages, so that one subscription serves all.
 pub(crate) struct Window {
     client: Client,
     inbox: String,
@@ -57,7 +57,7 @@ impl Window {
         self.sent.is_empty()
     }
 
-    /// Sends a message that will have `sequence`.
+    /// Publishes a message that is to have `sequence`.
     pub(crate) async fn publish(
         &mut self,
         position: Position,
@@ -75,8 +75,8 @@ impl Window {
             .map_err(BusError::Publish)
     }
 
-    /// Waits for an acknowledgement, and takes whatever else has come. Returns the last position
-    /// acknowledged. Cancel-safe.
+    /// Waits for an acknowledgement, and takes all others that have arrived. Returns the last
+    /// acknowledged position. Cancel-safe.
     pub(crate) async fn acknowledged(&mut self) -> Result<Position, Interrupted> {
         let mut next = self.acks.next().await;
         loop {
@@ -91,7 +91,7 @@ impl Window {
 
     fn settle(&mut self, message: &async_nats::Message) -> Result<Position, Interrupted> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return Err(Interrupted::Disturbed("it is gone"));
+            return Err(Interrupted::Disturbed("it was deleted"));
         }
         let sent = self.sent.pop_front();
         let sent = sent.ok_or(Interrupted::OutOfOrder)?;

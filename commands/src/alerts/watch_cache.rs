@@ -1,4 +1,5 @@
-//! The devices under watch: in memory while they report, in snapshots for when we start again.
+//! State of the devices that alert rules are evaluated for: in memory while they report, and in
+//! snapshots from which the evaluator restarts.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,30 +9,30 @@ use sqlx::{PgConnection, PgPool};
 
 use super::rulebook::Rulebook;
 
-/// Name of the snapshots. What a watch remembers changes its form: so does the name, and all are
-/// folded again from the beginning.
+/// Name of the snapshots. To be changed together with their format: all devices are then evaluated
+/// again from the start of the log.
 pub(super) const SNAPSHOTS: &str = "alert_watch.v1";
 
-/// Devices held in memory. Beyond that all are let go after they were saved, and read again.
+/// Most devices in memory. When there are more, all are removed after a commit and loaded again.
 const MAX_WATCHES: usize = 50_000;
 /// Snapshots read at once when rules change.
 pub(super) const PAGE: usize = 1_000;
 
-/// Watches by device: `user~device`, as in the device's stream.
+/// Watches by the key of the device's stream: `user~device`.
 #[derive(Debug, Default)]
-pub(super) struct Watches {
+pub(super) struct WatchCache {
     held: HashMap<Box<str>, Watch>,
-    /// Those that know more than their snapshot.
+    /// Keys of those that are ahead of their snapshot.
     changed: HashSet<Box<str>>,
 }
 
-/// The two halves of a device's key.
+/// User and device of a device's key.
 pub(super) fn halves(key: &str) -> (&str, &str) {
     key.split_once('~').unwrap_or((key, ""))
 }
 
-impl Watches {
-    /// Holds those of `keys` that are not held yet.
+impl WatchCache {
+    /// Loads those of `keys` that are not in memory.
     pub(super) async fn fetch(
         &mut self,
         pool: &PgPool,
@@ -57,7 +58,7 @@ impl Watches {
         Ok(())
     }
 
-    /// The watch of a device, which will know more than its snapshot.
+    /// The watch of a device, marked as changed since its snapshot.
     pub(super) fn change(&mut self, key: &str) -> Option<&mut Watch> {
         let watch = self.held.get_mut(key)?;
         if !self.changed.contains(key) {
@@ -67,41 +68,43 @@ impl Watches {
     }
 
     /// Whether rules are in force for a device.
-    pub(super) fn concerns(&self, key: &str) -> bool {
+    pub(super) fn has_rules(&self, key: &str) -> bool {
         self.held.get(key).is_some_and(Watch::has_rules)
     }
 
-    /// What is remembered of a device, if it is held: as it would be stored.
+    /// The state of a device as its snapshot would hold it; none if it is not in memory.
     pub(super) fn store(&self, key: &str) -> Option<String> {
         self.held.get(key).map(Watch::store)
     }
 
-    /// Lets a device go, because its snapshot knows better.
-    pub(super) fn forget(&mut self, key: &str) {
-        self.held.remove(key);
-        self.changed.remove(key);
+    /// Replaces the watch of a device, marked as changed since its snapshot.
+    pub(super) fn insert(&mut self, key: &str, watch: Watch) {
+        self.held.insert(key.into(), watch);
+        self.changed.insert(key.into());
     }
 
-    /// Keys held that begin with `prefix`.
+    /// Keys in memory that begin with `prefix`.
     pub(super) fn keys(&self, prefix: &str) -> Vec<Box<str>> {
         self.held.keys().filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
+    /// Whether a device is in memory.
     pub(super) fn holds(&self, key: &str) -> bool {
         self.held.contains_key(key)
     }
 
-    /// Saves what changed; [`Watches::saved`] says when it is committed.
+    /// Saves what changed. To be followed by [`WatchCache::saved`] after the commit.
     pub(super) async fn save(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let mut states: Vec<_> = self
             .changed
             .iter()
             .filter_map(|key| Some((&**key, self.held.get(key)?.store())))
             .collect();
-        states.sort_unstable(); // Two who save at once take their locks in the same order.
+        states.sort_unstable(); // Two processes that save at once lock rows in the same order.
         snapshot::save(connection, SNAPSHOTS, &states).await
     }
 
+    /// Marks all devices as saved.
     pub(super) fn saved(&mut self) {
         self.changed.clear();
         if self.held.len() > MAX_WATCHES {
@@ -110,7 +113,7 @@ impl Watches {
     }
 }
 
-/// A watch that is not held, as it was stored.
+/// Restores a watch from its snapshot.
 pub(super) fn restore(rulebook: &Rulebook, key: &str, state: &str) -> Result<Watch, sqlx::Error> {
     let (user_id, device_id) = halves(key);
     let rules = rulebook.in_force(user_id, device_id, None);
@@ -118,10 +121,12 @@ pub(super) fn restore(rulebook: &Rulebook, key: &str, state: &str) -> Result<Wat
         .map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
-/// What follows from an event, with what surrounds it.
+/// An event of an alert to be appended.
 #[derive(Debug)]
 pub(super) struct Following {
+    /// The event, with the id it always has.
     pub(super) outcome: Outcome,
+    /// Metadata of the event.
     pub(super) metadata: eventsourcing::Metadata,
 }
 
