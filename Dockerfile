@@ -4,6 +4,8 @@ FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+# Shown by `tributary --version`: docker build --build-arg TRIBUTARY_COMMIT="$(git log -1 --format='%h %cs')"
+ARG TRIBUTARY_COMMIT
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin tributary && cp target/release/tributary /usr/local/bin/
 

@@ -1,4 +1,4 @@
-//! `tributary agent`: samples this host and publishes what it saw over MQTT.
+//! `tributary agent`: samples this host and publishes the samples over MQTT.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::host_agent::{self, Settings};
 use gateway::config::{Broker, Span};
 use gateway::host_metrics;
 
-/// Samples are not taken more often than this.
-const LEAST: Duration = Duration::from_millis(100);
+/// Shortest interval between two samples.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Name of this host, in topics and in its samples; the machine's own if left out
+    /// Name of this host in topics and samples; without it, the machine's host name
     #[arg(long, env = "AGENT_HOST_NAME", value_name = "NAME")]
     host_name: Option<HostName>,
-    /// Time between two samples
+    /// Interval between two samples, with a unit; at least 100ms
     #[arg(long, env = "AGENT_EVERY", value_name = "TIME", default_value = "10s")]
     every: Span,
-    /// Publish a message on `test/topic` with every connection; other agents will answer it
+    /// Publish a message on `test/topic` after each connect; other agents answer it
     #[arg(long)]
     hello: bool,
     #[command(flatten)]
@@ -34,10 +34,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let mut mistakes = Vec::from_iter(broker.mistake());
     let host = host_name.or_else(host_metrics::name);
     if host.is_none() {
-        mistakes.push("this machine's name is not a host name; say one with --host-name".into());
+        let message = "the machine's host name is not a valid name in topics; set --host-name";
+        mistakes.push(message.into());
     }
-    if every.0 < LEAST {
-        mistakes.push(format!("--every must be {} or longer", Span(LEAST)));
+    if every.0 < MIN_INTERVAL {
+        mistakes.push(format!("--every must be {} or longer", Span(MIN_INTERVAL)));
     }
     let (Some(host), true) = (host, mistakes.is_empty()) else {
         return Err(Failure::usage(mistakes));
@@ -51,7 +52,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         ended = &mut running => return ended.map_err(|error| anyhow::Error::from(error).into()),
         () = signals.next() => {}
     }
-    tracing::info!("ending; once more ends at once");
+    tracing::info!("shutdown started; a further signal aborts it");
     shutdown.cancel();
     let mut outcome = Ok(());
     signals.finish_or_abort(async { outcome = running.await }).await;

@@ -1,22 +1,23 @@
-//! `tributary alerts`: look at alerts, ask why, acknowledge them.
+//! `tributary alerts`: list, explain and acknowledge alerts.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::client::Client;
 use super::outcome::Failure;
-use super::{output, rows};
+use super::output;
+use super::rows::{Listing, WAIT, connect};
 use gateway::config::Server;
 
-/// What a table shows of an alert.
+const PATH: &str = "/api/v1/alerts";
+/// Columns of the table.
 const COLUMNS: [&str; 8] =
     ["id", "severity", "user_id", "device_id", "rule", "value", "state", "acknowledged"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// List alerts, the last raised first
+    /// List alerts, most recently raised first
     List(List),
-    /// Say why an alert was raised
+    /// Show the readings, the rule and the steps that raised an alert
     Explain(One),
     /// Acknowledge an alert
     Acknowledge(One),
@@ -24,25 +25,19 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only those of this user
+    /// List only alerts of this user's devices
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
-    /// Only those that are `active`, or `cleared`
+    /// List only alerts in this state: `active` or `cleared`
     #[arg(long)]
     state: Option<String>,
-    /// How many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    listing: Listing,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct One {
-    /// Which
+    /// Alert id
     id: Uuid,
     #[command(flatten)]
     server: Server,
@@ -50,22 +45,17 @@ pub(super) struct One {
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::List(args) => {
-            let query = [
-                ("user_id", args.user_id),
-                ("state", args.state),
-                ("limit", Some(args.limit.to_string())),
-            ];
-            let page = Client::new(args.server)?.list("/api/v1/alerts", &query).await?;
-            rows::show(&page, &COLUMNS, args.json)
+        Command::List(List { user_id, state, listing }) => {
+            listing.show(PATH, &[("user_id", user_id), ("state", state)], &COLUMNS).await
         }
-        Command::Explain(args) => {
-            let path = format!("/api/v1/alerts/{}/explanation", args.id);
-            output::json(&Client::new(args.server)?.get(&path, &()).await?)
+        Command::Explain(One { id, server }) => {
+            let path = format!("{PATH}/{id}/explanation");
+            output::json(&connect(&server)?.get(&path).send::<Value>().await?.body)
         }
-        Command::Acknowledge(args) => {
-            let path = format!("/api/v1/alerts/{}/acknowledge", args.id);
-            Client::new(args.server)?.post(&path, &json!({})).await?;
+        Command::Acknowledge(One { id, server }) => {
+            let path = format!("{PATH}/{id}/acknowledge");
+            let client = connect(&server)?;
+            client.post(&path).json(&json!({})).wait(WAIT).send::<Value>().await?;
             Ok(())
         }
     }

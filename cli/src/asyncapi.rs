@@ -1,4 +1,5 @@
-//! `tributary asyncapi`: the document about messages on NATS and MQTT, without a server.
+//! `tributary asyncapi`: the `AsyncAPI` document of the messages on NATS and MQTT, printed without a
+//! server.
 
 use super::outcome::Failure;
 use super::output;

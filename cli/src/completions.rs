@@ -1,10 +1,11 @@
-//! `tributary completions`: completions for a shell.
+//! `tributary completions`: completion scripts for shells.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Shell that the script is for
     shell: Shell,
 }
 

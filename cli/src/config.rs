@@ -1,5 +1,4 @@
-//! `tributary config`: the configuration as it is in effect. Secrets cannot be shown; their types
-//! see to that.
+//! `tributary config`: the effective configuration. The types of secrets redact them.
 
 use anyhow::Context;
 use serde::Serialize;
@@ -33,7 +32,7 @@ pub(super) fn run(args: &Args, log: &Log, traces: &Traces) -> Result<(), Failure
     if args.json {
         output::json(&effective)?;
     } else {
-        let value = serde_json::to_value(&effective).context("the configuration")?;
+        let value = serde_json::to_value(&effective).context("cannot print the configuration")?;
         for (group, options) in value.as_object().into_iter().flatten() {
             output::line(&format!("[{group}]"));
             for (name, value) in options.as_object().into_iter().flatten() {

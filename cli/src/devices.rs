@@ -1,25 +1,23 @@
-//! `tributary devices`: look at devices and what they measured.
+//! `tributary devices`: list and show devices, and list their readings.
 
-use serde_json::Value;
+use client::segment;
 
-use super::client::Client;
 use super::outcome::Failure;
-use super::{output, rows};
-use gateway::config::Server;
+use super::rows::{Common, Listing};
 
-/// What a table shows of a device.
+/// Columns of a table of devices.
 const COLUMNS: [&str; 7] =
     ["user_id", "device_id", "online", "readings", "time", "temperature", "battery"];
-/// What a table shows of a reading.
+/// Columns of a table of readings.
 const READING: [&str; 5] = ["time", "sequence_id", "temperature", "battery", "extra_data"];
-/// What a table shows of readings added up.
+/// Columns of a table of aggregated readings.
 const BUCKET: [&str; 8] = ["time", "field", "count", "min", "max", "avg", "first", "last"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// List devices, by user and name
+    /// List devices, by user and device id
     List(List),
-    /// Show one device
+    /// Show a device
     Show(Show),
     /// List the readings of a device, newest first
     Readings(Readings),
@@ -27,100 +25,71 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only those of this user
+    /// List only devices of this user
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
-    /// How many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    listing: Listing,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
-    /// Whose it is
-    user_id: String,
-    /// Its name
-    device_id: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    device: Device,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Device {
+    /// User that the device belongs to
+    user_id: String,
+    /// Device id
+    device_id: String,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Readings {
-    /// Whose device it is
-    user_id: String,
-    /// Its name
-    device_id: String,
-    /// Measured then or later (RFC 3339)
+    #[command(flatten)]
+    device: Device,
+    /// List only readings measured at TIME or later (RFC 3339)
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Measured before then (RFC 3339)
+    /// List only readings measured before TIME (RFC 3339)
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// Only these fields, separated by commas
+    /// List only these fields, separated by commas
     #[arg(long)]
     fields: Option<String>,
-    /// Add up by stretches of this width: 1m, 1h, 1d or a multiple
+    /// Aggregate readings into buckets of this width: 1m, 1h, 1d or a multiple
     #[arg(long, value_name = "WIDTH")]
     bucket: Option<String>,
-    /// How many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    listing: Listing,
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::List(args) => {
-            let query = [("user_id", args.user_id), ("limit", Some(args.limit.to_string()))];
-            let page = Client::new(args.server)?.list("/api/v1/devices", &query).await?;
-            rows::show(&page, &COLUMNS, args.json)
+        Command::List(List { user_id, listing }) => {
+            listing.show("/api/v1/devices", &[("user_id", user_id)], &COLUMNS).await
         }
-        Command::Show(args) => {
-            let path = path(&args.user_id, &args.device_id);
-            let device = Client::new(args.server)?.get(&path, &()).await?;
-            show_one(device, args.json)
+        Command::Show(Show { device, common }) => common.show(&path(&device), &COLUMNS).await,
+        Command::Readings(Readings { device, from, to, fields, bucket, listing }) => {
+            let columns = if bucket.is_some() { &BUCKET[..] } else { &READING[..] };
+            let parameters = [
+                ("from", from),
+                ("to", to),
+                ("fields", fields),
+                ("bucket", bucket),
+                ("order", Some("desc".to_owned())),
+            ];
+            listing.show(&format!("{}/readings", path(&device)), &parameters, columns).await
         }
-        Command::Readings(args) => readings(args).await,
     }
 }
 
-async fn readings(args: Readings) -> Result<(), Failure> {
-    let columns = if args.bucket.is_some() { &BUCKET[..] } else { &READING[..] };
-    let path = format!("{}/readings", path(&args.user_id, &args.device_id));
-    let query = [
-        ("from", args.from),
-        ("to", args.to),
-        ("fields", args.fields),
-        ("bucket", args.bucket),
-        ("order", Some("desc".to_owned())),
-        ("limit", Some(args.limit.to_string())),
-    ];
-    let page = Client::new(args.server)?.list(&path, &query).await?;
-    rows::show(&page, columns, args.json)
-}
-
-fn show_one(device: Value, json: bool) -> Result<(), Failure> {
-    if json { output::json(&device) } else { rows::show(&[device], &COLUMNS, false) }
-}
-
-/// Ids are given by people, who may give anything.
-fn path(user_id: &str, device_id: &str) -> String {
-    let encoded =
-        |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
-    format!("/api/v1/users/{}/devices/{}", encoded(user_id), encoded(device_id))
+fn path(Device { user_id, device_id }: &Device) -> String {
+    format!("/api/v1/users/{}/devices/{}", segment(user_id), segment(device_id))
 }
 
 #[cfg(test)]
@@ -128,7 +97,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_id_leads_elsewhere() {
+    fn an_id_is_one_segment_of_the_path() {
+        let path = |user_id: &str, device_id: &str| {
+            path(&Device { user_id: user_id.into(), device_id: device_id.into() })
+        };
         assert_eq!(path("ada", "d:1"), "/api/v1/users/ada/devices/d%3A1");
         assert_eq!(path("..", "a/b?c"), "/api/v1/users/%2E%2E/devices/a%2Fb%3Fc");
     }

@@ -1,4 +1,4 @@
-//! EventFilter events, and writing them: what `tail` and `replay` have in common.
+//! Event filters and the output of events, for `tail` and `replay`.
 
 use std::io::{self, Write};
 
@@ -9,16 +9,16 @@ use eventstore::{Filter, LogReader, RawEvent, Unavailable};
 use super::outcome::Failure;
 use gateway::http::event_view;
 
-/// EventFilter events.
+/// Options that select events. An event is selected if it matches each option that is given.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct EventFilter {
-    /// Only those of this context; several are separated by commas
+    /// Select only events of these contexts, separated by commas
     #[arg(long, value_name = "CONTEXT", value_delimiter = ',')]
     context: Vec<String>,
-    /// Only those of this type; several are separated by commas
+    /// Select only events of these types, separated by commas
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     event_type: Vec<String>,
-    /// Only those of this stream
+    /// Select only events of this stream
     #[arg(long, value_name = "STREAM")]
     stream: Option<String>,
 }
@@ -27,24 +27,24 @@ impl EventFilter {
     pub(super) fn filter(&self) -> Result<Filter, Failure> {
         let mut filter = Filter { event_types: self.event_type.clone(), ..Filter::default() };
         for name in &self.context {
-            let unknown = || Failure::usage(vec![format!("--context: there is no `{name}`")]);
+            let unknown = || Failure::usage(vec![format!("--context: unknown context `{name}`")]);
             let context = domain::context_named(name).ok_or_else(unknown)?;
             filter.categories.extend(context.categories.iter().map(|&name| name.to_owned()));
         }
         if let Some(stream) = &self.stream {
-            let unfit = |error| Failure::usage(vec![format!("--stream: {error}")]);
-            filter.stream = Some(StreamId::parse(stream).map_err(unfit)?);
+            let invalid = |error| Failure::usage(vec![format!("--stream: {error}")]);
+            filter.stream = Some(StreamId::parse(stream).map_err(invalid)?);
         }
         Ok(filter)
     }
 }
 
-/// The log is not reachable, or does not answer as it should.
+/// Converts the error of a read from the log.
 pub(super) fn unavailable(Unavailable(error): Unavailable) -> Failure {
     error.into()
 }
 
-/// Writes an event as a line of JSON; an error means that nobody reads any more.
+/// Writes an event as one line of JSON. Fails if the reader of `out` is gone.
 pub(super) fn write(out: &mut impl Write, event: &RawEvent) -> io::Result<()> {
     match event_view::line(event) {
         Some(line) => writeln!(out, "{line}"),
@@ -52,9 +52,9 @@ pub(super) fn write(out: &mut impl Write, event: &RawEvent) -> io::Result<()> {
     }
 }
 
-/// The same for people: one line, not longer than it must be.
+/// Writes an event as one line for people, with the beginning of its data.
 pub(super) fn write_short(out: &mut impl Write, event: &RawEvent) -> io::Result<()> {
-    /// Of the data, in characters.
+    /// Longest data shown, in characters.
     const SHOWN: usize = 80;
     let Some(event) = event_view::shown(event.clone()) else {
         return Ok(());
@@ -65,8 +65,8 @@ pub(super) fn write_short(out: &mut impl Write, event: &RawEvent) -> io::Result<
     writeln!(out, "{position:>9}  {time}  {:22}  {stream}  {data}", event.event_type)
 }
 
-/// The last position recorded before `time`. Times never decrease with positions, so it is found by
-/// halving; there is no index of them.
+/// Returns the last position recorded before `time`, by binary search: times never decrease with
+/// positions, and no index has them.
 pub(super) async fn before(
     store: &LogReader,
     time: DateTime<Utc>,

@@ -1,5 +1,5 @@
-//! Spans of `eventstore::otel_span` on their way to an `OpenTelemetry` collector. What the collector
-//! does not take in time is dropped; nobody waits for it.
+//! Export of the spans of `eventstore::otel` to an `OpenTelemetry` collector. Spans that the
+//! collector does not accept in time are dropped; nothing waits for it.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
 use gateway::config::Traces;
 
-/// How long one export may take, and what is left at the end of the process.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout of one export, and of the last one when the process ends.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Sends what is left when it is dropped.
+/// Exports spans on a thread of its own, and the remaining ones when it is dropped.
 #[derive(Debug)]
 pub(super) struct Exporter(SdkTracerProvider);
 
 impl Exporter {
-    /// An exporter, if one is asked for. Not from within a runtime: it has a thread of its own.
+    /// Starts an exporter if an endpoint is configured. Must be called outside of an async runtime.
     pub(super) fn of(traces: &Traces) -> anyhow::Result<Option<Self>> {
         let Some(endpoint) = &traces.otlp_endpoint else {
             return Ok(None);
@@ -28,9 +28,9 @@ impl Exporter {
         let exporter = SpanExporter::builder()
             .with_http()
             .with_endpoint(endpoint)
-            .with_timeout(PATIENCE)
+            .with_timeout(TIMEOUT)
             .build()
-            .context("--otlp-endpoint")?;
+            .context("--otlp-endpoint is not usable")?;
         let resource = Resource::builder().with_service_name(traces.otel_service_name.clone());
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -46,8 +46,8 @@ impl Exporter {
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        if let Err(error) = self.0.shutdown_with_timeout(PATIENCE) {
-            tracing::warn!(%error, "the last spans were not exported");
+        if let Err(error) = self.0.shutdown_with_timeout(TIMEOUT) {
+            tracing::warn!(%error, "span exporter stopped, the last spans are lost");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `tributary lag`: how far every projection, process manager and publisher is behind the log.
+//! `tributary lag`: the position and the lag of every consumer of the log.
 
 use eventstore::LogReader;
 use projections::Status;
@@ -6,6 +6,17 @@ use projections::Status;
 use super::outcome::Failure;
 use super::output;
 use gateway::config::Database;
+
+const HEADS: [&str; 8] = [
+    "CONSUMER",
+    "STATE",
+    "POSITION",
+    "EVENTS BEHIND",
+    "SECONDS BEHIND",
+    "EVENTS/S",
+    "HEARTBEAT",
+    "PARKED",
+];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -22,21 +33,12 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     if args.json {
         return output::json(&statuses);
     }
-    let heads = [
-        "READER",
-        "STATE",
-        "POSITION",
-        "EVENTS BEHIND",
-        "SECONDS BEHIND",
-        "EVENTS/S",
-        "HEARTBEAT",
-        "PARKED",
-    ];
-    output::table(&heads, &statuses.iter().map(row).collect::<Vec<_>>());
+    output::table(&HEADS, &statuses.iter().map(row).collect::<Vec<_>>());
     Ok(())
 }
 
 fn row(status: &Status) -> Vec<String> {
+    let heartbeat = status.heartbeat_age_seconds;
     vec![
         status.name.clone(),
         status.state.word().to_owned(),
@@ -44,9 +46,7 @@ fn row(status: &Status) -> Vec<String> {
         status.events_behind.to_string(),
         format!("{:.3}", status.seconds_behind),
         format!("{:.1}", status.events_per_second),
-        status
-            .heartbeat_age_seconds
-            .map_or_else(|| "-".to_owned(), |age| format!("{age:.1} s ago")),
+        heartbeat.map_or_else(|| "-".to_owned(), |age| format!("{age:.1} s ago")),
         status.parked.to_string(),
     ]
 }

@@ -1,4 +1,4 @@
-//! What is written to stderr while a command runs, and what is exported.
+//! Logging to stderr, and the export of spans, while a command runs.
 
 use std::io::IsTerminal;
 
@@ -13,10 +13,10 @@ use tracing_subscriber::{EnvFilter, Layer};
 use super::exporter::Exporter;
 use gateway::config::{Log, LogFormat, Traces};
 
-/// Starts logging, and exporting if that is asked for: until the exporter is dropped. Asked again,
-/// by a test in the same process, it leaves things as they are.
+/// Starts logging, and the export of spans if an endpoint is given; the export ends when the
+/// exporter is dropped. A second call in the same process changes nothing.
 pub(super) fn start(log: &Log, traces: &Traces) -> anyhow::Result<Option<Exporter>> {
-    let filter = EnvFilter::try_new(&log.log).context("--log")?;
+    let filter = EnvFilter::try_new(&log.log).context("--log is not a valid filter")?;
     let exporter = Exporter::of(traces)?;
     let plain = log.no_color.as_ref().is_some_and(|value| !value.is_empty());
     let written = tracing_subscriber::fmt::layer()
@@ -35,7 +35,7 @@ pub(super) fn start(log: &Log, traces: &Traces) -> anyhow::Result<Option<Exporte
     });
     let written = written.with_filter(filter);
     if let Err(error) = tracing_subscriber::registry().with(written).with(exported).try_init() {
-        tracing::debug!(%error, "logging goes on as it was");
+        tracing::debug!(%error, "logging already started");
     }
     Ok(exporter)
 }

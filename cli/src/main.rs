@@ -1,8 +1,7 @@
-//! The executable `tributary`: one file a command. Results go to stdout, everything else to stderr.
+//! The executable `tributary`: one file per command. Results go to stdout, everything else to stderr.
 
 mod outcome;
 mod output;
-mod client;
 mod rows;
 mod events;
 mod exporter;
@@ -42,24 +41,24 @@ mod pinned;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use gateway::config::{Log, Mistakes, Traces, parse};
 use tikv_jemallocator::Jemalloc;
 
-use outcome::{Failure, FailureKind};
+use gateway::config::{Log, Traces};
+use outcome::Failure;
 
-/// With telemetry coming in, glibc's allocator took two fifths of our processor time: a message is
-/// allocated in one thread and freed in another, thousands at once.
+/// Telemetry allocates a message on one thread and frees it on another, thousands at a time: glibc's
+/// allocator took two fifths of the processor time.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 usage, 3 not reachable, 4 found a difference.
-Every option can be given in the environment, under the name its help shows.";
+Exit codes: 0 success, 1 failure, 2 usage error, 3 server not reachable, 4 difference found.
+Each option can also be set by the environment variable that its help shows.";
 
-/// Commands in, events kept, read models out.
+/// Event-sourced backend: commands in, events in one log, read models out
 #[derive(Debug, Parser)]
-#[command(name = "tributary", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+#[command(name = "tributary", version = env!("TRIBUTARY_VERSION"),
+          after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     log: Log,
@@ -71,81 +70,72 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything, with private servers, in `.tributary/`
+    /// Run all roles with private Postgres, NATS and Mosquitto servers, in `.tributary/`
     Dev(dev::Args),
-    /// Play roles; all of them if none is named
+    /// Run roles
     Serve(serve::Args),
-    /// Bring the database up to date
+    /// Migrate the database
     Migrate(migrate::Args),
-    /// Create projects, look at them, say who belongs to them
+    /// List, show, create and archive projects, and manage their members
     #[command(subcommand)]
     Projects(projects::Command),
-    /// Create tasks, look at them, move and assign them
+    /// List, show, create, move, assign and delete tasks
     #[command(subcommand)]
     Tasks(tasks::Command),
-    /// Demand works and look at them
+    /// List, show and demand works
     #[command(subcommand)]
     Works(works::Command),
-    /// Make administrators
+    /// Register administrators
     #[command(subcommand)]
     Users(users::Command),
-    /// Add products, and their stock, and look at them
+    /// List, show and add products, and receive their stock
     #[command(subcommand)]
     Products(products::Command),
-    /// Place orders, and look at them
+    /// List, show, place, cancel and ship orders
     #[command(subcommand)]
     Orders(orders::Command),
-    /// Look at devices and what they measured
+    /// List and show devices, and list their readings
     #[command(subcommand)]
     Devices(devices::Command),
-    /// Look at alert rules, set them, try them out
+    /// Show, set and test alert rules
     #[command(subcommand)]
     Rules(rules::Command),
-    /// Look at alerts, and acknowledge them
+    /// List, explain and acknowledge alerts
     #[command(subcommand)]
     Alerts(alerts::Command),
-    /// Sample this host and publish what is seen over MQTT
+    /// Sample this host and publish the samples over MQTT
     Agent(agent::Args),
-    /// Make read models anew beside those that serve, and put them in their place
+    /// Rebuild read models from the log while the live ones serve, then swap them
     Rebuild(rebuild::Args),
-    /// Show how far every projection, process manager and publisher is behind the log
+    /// Show the position and lag of every projection, process manager and publisher
     Lag(lag::Args),
-    /// Send what many devices would, and account for every message
+    /// Simulate devices that publish readings, and account for every message
     Load(load::Args),
-    /// Show what caused an event and what it caused
+    /// Show the causation tree of an event: what caused it and what it caused
     Trace(trace::Args),
-    /// Look at parked streams, have them tried again, pass over an event
+    /// List, show, retry and skip parked streams
     #[command(subcommand)]
     Parked(parked::Command),
-    /// Show events as they are committed, from now or from a position on
+    /// Print events as they are committed
     Tail(tail::Args),
-    /// Tell events again, on stdout or on NATS
+    /// Publish past events again, on stdout or on NATS
     Replay(replay::Args),
-    /// Check that the log is what was appended
+    /// Verify the hash chain of the log, and optionally the read models
     Verify(verify::Args),
-    /// Make a bearer token
+    /// Sign a bearer token
     Token(token::Args),
-    /// Show the configuration as it is in effect, without its secrets
+    /// Print the effective configuration, without secrets
     Config(config::Args),
-    /// Print the `OpenAPI` document
+    /// Print the `OpenAPI` document of the HTTP API
     Openapi,
-    /// Print the `AsyncAPI` document, about messages on NATS and MQTT
+    /// Print the `AsyncAPI` document of the messages on NATS and MQTT
     Asyncapi,
-    /// Print completions for a shell
+    /// Print a completion script for a shell
     Completions(completions::Args),
 }
 
 fn main() -> ExitCode {
-    let cli = match parse::<Cli>(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(Mistakes::Clap(error)) => {
-            // Help on stdout, mistakes on stderr; a closed pipe is nobody's fault.
-            drop(error.print());
-            let usage = error.use_stderr();
-            return if usage { FailureKind::Usage.into() } else { ExitCode::SUCCESS };
-        }
-        Err(Mistakes::Values(mistakes)) => return Failure::usage(mistakes).report(),
-    };
+    let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::from(anyhow::Error::from(error)).report(),
@@ -155,7 +145,7 @@ fn main() -> ExitCode {
         Err(error) => return Failure::from(error).report(),
     };
     let outcome = runtime.block_on(run(cli));
-    // What is left, such as an addition on a thread of its own, does not hold up the end.
+    // Blocking tasks that are still running, such as the addition of a work, are not awaited.
     runtime.shutdown_background();
     drop(exporter);
     match outcome {

@@ -1,4 +1,4 @@
-//! `tributary migrate`: brings the database up to date.
+//! `tributary migrate`: migrates the database.
 
 use anyhow::Context;
 use projections::Purpose;
@@ -10,8 +10,8 @@ use gateway::config::{Admin, Database};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The database was restored from a backup: begin another epoch, so that whoever follows the
-    /// log notices that its history may have forked
+    /// Start a new epoch, because the database was restored from a backup: subscribers then notice
+    /// that the log may have lost events that they have seen
     #[arg(long)]
     after_restore: bool,
     #[command(flatten)]
@@ -26,17 +26,17 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         let mut connection = connect(&args.admin).await?;
         let epoch = eventstore::begin_epoch(&mut connection).await?;
         connection.close().await?;
-        output::note(&format!("epoch {epoch} begins"));
+        output::note(&format!("epoch {epoch} started"));
     }
     output::note("the database is up to date");
     Ok(())
 }
 
-/// The log, the application's password and what read models need of the database, as its owner;
-/// the schemas of the read models as the role that is to keep them.
+/// Migrates the log, sets the application's password and prepares the database for read models, as
+/// the owner of the database; creates the schemas of the read models as the application.
 pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Failure> {
     let mut connection = connect(admin).await?;
-    eventstore::migrate(&mut connection).await.context("the log could not be migrated")?;
+    eventstore::migrate(&mut connection).await.context("cannot migrate the log")?;
     if let Some(password) = database.password()? {
         eventstore::set_application_password(&mut connection, &password).await?;
     }
@@ -44,18 +44,18 @@ pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Fa
     projections::create_schemas(&database.options()?).await?;
     let outdated = projections::outdated(&mut connection).await?;
     connection.close().await?;
-    make_anew(outdated, database).await
+    rebuild_outdated(outdated, database).await
 }
 
-/// Models of another version are made anew beside those that serve, and take their place.
-async fn make_anew(outdated: Vec<&str>, database: &Database) -> Result<(), Failure> {
+/// Rebuilds read models whose schema is that of another version.
+async fn rebuild_outdated(outdated: Vec<&str>, database: &Database) -> Result<(), Failure> {
     if outdated.is_empty() {
         return Ok(());
     }
-    output::note(&format!("made anew from the log: {}", outdated.join(", ")));
+    output::note(&format!("rebuilding outdated read models: {}", outdated.join(", ")));
     let names: Vec<_> = outdated.into_iter().map(str::to_owned).collect();
     for (name, rebuilt) in rebuild::all(database.options()?, &names, Purpose::Replace, 1).await? {
-        rebuilt.with_context(|| format!("{name} could not be rebuilt"))?;
+        rebuilt.with_context(|| format!("cannot rebuild {name}"))?;
     }
     Ok(())
 }

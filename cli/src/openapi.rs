@@ -1,4 +1,4 @@
-//! `tributary openapi`: the document about the API, without a server.
+//! `tributary openapi`: the `OpenAPI` document of the HTTP API, printed without a server.
 
 use super::outcome::Failure;
 use super::output;

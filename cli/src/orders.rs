@@ -1,69 +1,55 @@
-//! `tributary orders`: place orders, look at them, cancel and ship them.
+//! `tributary orders`: list, show, place, cancel and ship orders.
 
 use std::str::FromStr;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::client::Client;
 use super::outcome::Failure;
-use super::{output, rows};
-use gateway::config::Server;
+use super::rows::{Common, Listing};
 
-/// Where orders are.
 const PATH: &str = "/api/v1/orders";
-/// What a table shows of an order.
+/// Columns of the table.
 const COLUMNS: [&str; 5] = ["id", "status", "total", "items", "reason"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// List orders
     List(List),
-    /// Show one order
+    /// Show an order
     Show(One),
     /// Place an order
     Place(Place),
     /// Cancel an order
     Cancel(One),
-    /// Ship an order; for operators
+    /// Ship an order; requires the operator role
     Ship(One),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only those of this status: pending, confirmed, shipped, cancelled
+    /// List only orders with this status: pending, confirmed, shipped or cancelled
     #[arg(long)]
     status: Option<String>,
-    /// How many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    listing: Listing,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct One {
+    /// Order id
     id: Uuid,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Place {
-    /// A product and how many of it; once for each
+    /// Product and number of units; repeat the option for further products
     #[arg(long = "item", value_name = "PRODUCT_ID=QUANTITY", required = true)]
     items: Vec<Item>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    common: Common,
 }
 
 /// A line of an order.
@@ -85,35 +71,27 @@ impl FromStr for Item {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an item is the id of a product, `=` and how many: one or more")]
+#[error("an item is a product id, `=` and a quantity of 1 or more")]
 struct InvalidItem;
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::List(args) => {
-            let query = [("status", args.status), ("limit", Some(args.limit.to_string()))];
-            let orders = Client::new(args.server)?.list(PATH, &query).await?;
-            show(orders, args.json)
+        Command::List(List { status, listing }) => {
+            listing.show(PATH, &[("status", status)], &COLUMNS).await
         }
-        Command::Show(args) => {
-            let order = Client::new(args.server)?.get(&format!("{PATH}/{}", args.id), &()).await?;
-            show_one(order, args.json)
-        }
-        Command::Place(args) => {
-            let order = Client::new(args.server)?.post(PATH, &body(&args.items)).await?;
-            show_one(order, args.json)
+        Command::Show(One { id, common }) => common.show(&format!("{PATH}/{id}"), &COLUMNS).await,
+        Command::Place(Place { items, common }) => {
+            common.create(PATH, &body(&items), &COLUMNS).await
         }
         Command::Cancel(args) => change(args, "cancel").await,
         Command::Ship(args) => change(args, "ship").await,
     }
 }
 
-/// Asks for the change, and shows the order after it.
-async fn change(args: One, what: &str) -> Result<(), Failure> {
-    let client = Client::new(args.server)?;
-    let path = format!("{PATH}/{}", args.id);
-    client.post(&format!("{path}/{what}"), &json!({})).await?;
-    show_one(client.get(&path, &()).await?, args.json)
+async fn change(One { id, common }: One, action: &str) -> Result<(), Failure> {
+    let path = format!("{PATH}/{id}");
+    let command = format!("{path}/{action}");
+    common.change(|client| client.post(&command).json(&json!({})), &path, &COLUMNS).await
 }
 
 fn body(items: &[Item]) -> Value {
@@ -123,23 +101,6 @@ fn body(items: &[Item]) -> Value {
     json!({"items": items.collect::<Vec<_>>()})
 }
 
-fn show_one(order: Value, json: bool) -> Result<(), Failure> {
-    if json { output::json(&order) } else { show(vec![order], false) }
-}
-
-fn show(orders: Vec<Value>, json: bool) -> Result<(), Failure> {
-    let orders = if json { orders } else { orders.into_iter().map(counted).collect() };
-    rows::show(&orders, &COLUMNS, json)
-}
-
-/// An order with the number of its items in their place, for a table.
-fn counted(mut order: Value) -> Value {
-    if let Some(items) = order["items"].as_array().map(Vec::len) {
-        order["items"] = items.into();
-    }
-    order
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +108,7 @@ mod tests {
     const PRODUCT: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
     #[test]
-    fn items_are_read_as_they_are_written() {
+    fn an_item_is_a_product_id_and_a_quantity() {
         let item: Item = format!("{PRODUCT}=3").parse().unwrap();
         let expected = json!({"items": [{"product_id": PRODUCT, "quantity": 3}]});
         assert_eq!(body(&[item]), expected);
@@ -157,11 +118,5 @@ mod tests {
         for quantity in ["", "-1", "1.5", "4294967296"] {
             assert!(format!("{PRODUCT}={quantity}").parse::<Item>().is_err(), "{quantity}");
         }
-    }
-
-    #[test]
-    fn a_table_counts_the_items() {
-        assert_eq!(counted(json!({"items": [{}, {}], "status": "pending"}))["items"], 2);
-        assert_eq!(counted(json!({"status": "pending"})), json!({"status": "pending"}));
     }
 }

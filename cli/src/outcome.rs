@@ -1,23 +1,25 @@
-//! How a command failed, and the exit code that says so.
+//! [`Failure`]: why a command failed, and its exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use super::output;
-
-/// Why a command did not do what it should.
+/// Why a command failed. Each message is one line for the operator and ends with its causes.
 #[derive(Debug)]
 pub(super) struct Failure {
     kind: FailureKind,
     messages: Vec<String>,
 }
 
-/// The kinds a script can tell apart.
+/// The kinds of failure that a script can distinguish by the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailureKind {
+    /// Exit code 1: any other failure.
     Failed,
+    /// Exit code 2: the command line or the environment is wrong.
     Usage,
+    /// Exit code 3: a server cannot be reached.
     NotReachable,
-    /// What should say the same does not.
+    /// Exit code 4: `verify` or `rebuild --verify` found a difference.
     Difference,
 }
 
@@ -33,37 +35,37 @@ impl From<FailureKind> for ExitCode {
 }
 
 impl Failure {
-    /// Something is wrong with what was given.
+    /// Returns a usage failure with one message for each mistake.
     pub(super) fn usage(messages: Vec<String>) -> Self {
         Self { kind: FailureKind::Usage, messages }
     }
 
-    /// A server is not there.
+    /// Returns the failure to reach a server.
     pub(super) fn not_reachable(error: impl Into<anyhow::Error>) -> Self {
         Self { kind: FailureKind::NotReachable, ..Self::from(error.into()) }
     }
 
-    /// What should say the same does not.
+    /// Returns a failure for differences that were found.
     pub(super) fn difference(messages: Vec<String>) -> Self {
         Self { kind: FailureKind::Difference, messages }
     }
 
-    /// Several things failed; perhaps because a server is not there.
+    /// Returns the failure of several steps, of which one may have failed to reach a server.
     pub(super) fn of_many(messages: Vec<String>, unreachable: bool) -> Self {
         let kind = if unreachable { FailureKind::NotReachable } else { FailureKind::Failed };
         Self { kind, messages }
     }
 
-    /// This and another one; the exit code is this one's.
+    /// Adds the messages of `other`; the exit code stays.
     pub(super) fn and(mut self, other: Self) -> Self {
         self.messages.extend(other.messages);
         self
     }
 
-    /// Says it on stderr.
+    /// Writes the messages to stderr and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
         for message in &self.messages {
-            output::note(&format!("error: {message}"));
+            drop(writeln!(std::io::stderr(), "error: {message}"));
         }
         self.kind.into()
     }
@@ -71,24 +73,81 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { kind: FailureKind::Failed, messages: vec![format!("{error:#}")] }
+        Self { kind: FailureKind::Failed, messages: vec![chain(&error)] }
     }
 }
 
-/// Failures of the database: whether it was reached is told apart.
+/// Joins an error and its causes. Some libraries repeat the cause in the text of the error; it is
+/// then left out.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        cause if text.is_empty() => cause,
+        cause if text.ends_with(&cause) => text,
+        cause => format!("{text}: {cause}"),
+    })
+}
+
+/// An error of the database; one that Postgres itself reported is not a failure to reach it.
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         let reached = matches!(error, sqlx::Error::Database(_) | sqlx::Error::Decode(_));
-        let error = anyhow::Error::from(error).context("the database");
-        if reached { error.into() } else { Self::not_reachable(error) }
+        let error = anyhow::Error::from(error);
+        if reached {
+            return error.context("Postgres refused a statement").into();
+        }
+        Self::not_reachable(error.context("cannot reach Postgres (check its URL)"))
     }
 }
 
-/// Failures of a request: whether there was an answer is told apart.
+/// An error of the HTTP API; a response that refuses the request is not a failure to reach it.
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Self {
+        let reached = !matches!(error, client::Error::NotReachable { .. });
+        let error = anyhow::Error::from(error);
+        if reached {
+            return error.into();
+        }
+        let message = format!("{}; check --url", chain(&error));
+        Self { kind: FailureKind::NotReachable, messages: vec![message] }
+    }
+}
+
+/// An error of a request that is sent without the client.
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let reached = !(error.is_connect() || error.is_timeout());
         let error = anyhow::Error::from(error);
         if reached { error.into() } else { Self::not_reachable(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn a_message_ends_with_its_causes() {
+        let error = Err::<(), _>(anyhow!("connection refused")).context("cannot reach NATS");
+        let failure = Failure::not_reachable(error.unwrap_err());
+        assert_eq!(failure.messages, ["cannot reach NATS: connection refused"]);
+        assert_eq!(failure.kind, FailureKind::NotReachable);
+    }
+
+    #[test]
+    fn a_cause_that_the_error_repeats_is_printed_once() {
+        let refused = std::io::Error::other("connection refused");
+        let failure = Failure::from(sqlx::Error::Io(refused));
+        let expected = "cannot reach Postgres (check its URL): error communicating with database: \
+                        connection refused";
+        assert_eq!(failure.messages, [expected]);
+    }
+
+    #[test]
+    fn an_error_that_postgres_reported_is_not_a_failure_to_reach_it() {
+        assert_eq!(Failure::from(sqlx::Error::PoolTimedOut).kind, FailureKind::NotReachable);
+        let decode = sqlx::Error::Decode("not a number".into());
+        assert_eq!(Failure::from(decode).kind, FailureKind::Failed);
     }
 }

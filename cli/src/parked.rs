@@ -1,48 +1,41 @@
-//! `tributary parked`: streams that a projection or a process manager has set aside, and what is to
-//! become of them.
+//! `tributary parked`: streams that a consumer could not go on with; retry them, or skip an event.
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use client::{Client, segment};
 use serde_json::{Value, json};
 
-use super::client::Client;
 use super::outcome::Failure;
-use super::{output, rows};
+use super::output;
+use super::rows::{self, Common, connect};
 use gateway::config::Server;
 
-/// What a table shows of a parked stream.
+const PATH: &str = "/api/v1/parked";
+/// Columns of a table of parked streams.
 const COLUMNS: [&str; 6] = ["key", "position", "attempts", "retrying", "parked_at", "error"];
-/// What a table shows of a skipped event.
+/// Columns of a table of skipped events.
 const SKIPPED: [&str; 6] =
     ["consumer", "position", "stream_id", "skipped_by", "skipped_at", "reason"];
-/// Streams asked for at once.
+/// Items per page of a list.
 const PAGE: usize = 500;
+/// How long a retry or a skip is awaited, in seconds: the longest that the API allows.
+const WAIT: u8 = 20;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// List what is parked, with the error and the attempts
-    List(List),
-    /// Show one, with the event it stopped at
+    /// List parked streams, with their error and number of attempts
+    List(Common),
+    /// Show a parked stream, with the event that could not be applied
     Show(One),
-    /// Have one tried again, or all; waits up to 20 seconds for each
+    /// Retry a parked stream, or all; waits up to 20 seconds for each
     Retry(Retry),
-    /// Pass over the event one is parked at, for ever
+    /// Skip the event at which a stream is parked, permanently
     Skip(Skip),
-    /// List what was passed over, by whom and why
-    Skipped(List),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct List {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: Server,
+    /// List skipped events, with who skipped them and why
+    Skipped(Common),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct One {
-    /// Which: `consumer:stream`, as the list shows it
+    /// Key of the parked stream: `consumer:stream`, as listed
     key: String,
     #[command(flatten)]
     server: Server,
@@ -50,10 +43,10 @@ pub(super) struct One {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Retry {
-    /// Which: `consumer:stream`, as the list shows it
+    /// Key of the parked stream: `consumer:stream`, as listed
     #[arg(required_unless_present = "all")]
     key: Option<String>,
-    /// All that are parked
+    /// Retry every parked stream
     #[arg(long, conflicts_with = "key")]
     all: bool,
     #[command(flatten)]
@@ -62,9 +55,9 @@ pub(super) struct Retry {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Skip {
-    /// Which: `consumer:stream`, as the list shows it
+    /// Key of the parked stream: `consumer:stream`, as listed
     key: String,
-    /// Why; it is recorded
+    /// Reason, recorded with the skipped event
     #[arg(long)]
     reason: String,
     #[command(flatten)]
@@ -73,64 +66,66 @@ pub(super) struct Skip {
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::List(args) => {
-            let parked = all(&Client::new(args.server)?, "/api/v1/parked").await?;
-            rows::show(&parked, &COLUMNS, args.json)
-        }
-        Command::Skipped(args) => {
-            let skipped = all(&Client::new(args.server)?, "/api/v1/skipped").await?;
-            rows::show(&skipped, &SKIPPED, args.json)
-        }
+        Command::List(args) => list(PATH, &COLUMNS, &args).await,
+        Command::Skipped(args) => list("/api/v1/skipped", &SKIPPED, &args).await,
         Command::Show(args) => {
-            output::json(&Client::new(args.server)?.get(&path(&args.key, ""), &()).await?)
+            let client = connect(&args.server)?;
+            output::json(&client.get(&path(&args.key, "")).send::<Value>().await?.body)
         }
         Command::Retry(args) => {
-            let client = Client::new(args.server)?;
-            let keys = if let Some(key) = args.key {
-                vec![key]
-            } else {
-                let parked = all(&client, "/api/v1/parked").await?;
-                let keys = parked.iter().filter_map(|row| row["key"].as_str());
-                keys.map(str::to_owned).collect()
+            let client = connect(&args.server)?;
+            let keys = match args.key {
+                Some(key) => vec![key],
+                None => {
+                    let parked = all(&client, PATH).await?;
+                    let keys = parked.iter().filter_map(|row| row["key"].as_str());
+                    keys.map(str::to_owned).collect()
+                }
             };
             let mut left = 0;
             for key in &keys {
-                let outcome = client.post_patiently(&path(key, "/retry"), &json!({})).await?;
-                left += usize::from(!applied(key, &outcome));
+                left += usize::from(!execute(&client, key, "/retry", &json!({})).await?);
             }
-            done(left)
+            result(left)
         }
         Command::Skip(args) => {
-            let client = Client::new(args.server)?;
-            let body = json!({"reason": args.reason});
-            let outcome = client.post_patiently(&path(&args.key, "/skip"), &body).await?;
-            done(usize::from(!applied(&args.key, &outcome)))
+            let (client, body) = (connect(&args.server)?, json!({"reason": args.reason}));
+            result(usize::from(!execute(&client, &args.key, "/skip", &body).await?))
         }
     }
 }
 
-fn path(key: &str, rest: &str) -> String {
-    format!("/api/v1/parked/{}{rest}", utf8_percent_encode(key, NON_ALPHANUMERIC))
+async fn list(path: &str, columns: &[&str], args: &Common) -> Result<(), Failure> {
+    rows::show_all(&all(&connect(&args.server)?, path).await?, columns, args.json)
 }
 
-/// Everything on a list, page by page. There is one row a parked stream: few, or something is very
-/// wrong.
+/// Returns all items of a list. It has one row per parked stream, so it is short.
 async fn all(client: &Client, path: &str) -> Result<Vec<Value>, Failure> {
-    client.pages(path, PAGE).await
+    Ok(client.get(path).query(&[("limit", PAGE)]).all().await?)
 }
 
-/// Says what became of one; whether it flows again.
-fn applied(key: &str, outcome: &Value) -> bool {
+/// Retries or skips, prints the outcome, and returns whether the stream is no longer parked. Not
+/// repeated: a second skip could skip the next event.
+async fn execute(client: &Client, key: &str, action: &str, body: &Value) -> Result<bool, Failure> {
+    let request = client.post(&path(key, action)).json(body).wait(WAIT).once();
+    let outcome: Value = request.send().await?.body;
     let error = outcome["parked"]["error"].as_str().unwrap_or_default();
     let position = &outcome["parked"]["position"];
     match outcome["outcome"].as_str().unwrap_or_default() {
-        "applied" => output::line(&format!("{key}: flows again")),
-        "parked" => output::line(&format!("{key}: parked again at {position}: {error}")),
-        _ => output::line(&format!("{key}: not over yet; it goes on by itself")),
+        "applied" => output::line(&format!("{key}: resumed")),
+        "parked" => output::line(&format!("{key}: parked again at position {position}: {error}")),
+        _ => output::line(&format!("{key}: still in progress at the consumer")),
     }
-    outcome["outcome"] == "applied"
+    Ok(outcome["outcome"] == "applied")
 }
 
-fn done(left: usize) -> Result<(), Failure> {
-    if left == 0 { Ok(()) } else { Err(anyhow::anyhow!("{left} are parked still").into()) }
+fn result(left: usize) -> Result<(), Failure> {
+    if left == 0 {
+        return Ok(());
+    }
+    Err(anyhow::anyhow!("{left} streams are still parked; see `tributary parked list`").into())
+}
+
+fn path(key: &str, action: &str) -> String {
+    format!("{PATH}/{}{action}", segment(key))
 }

@@ -1,24 +1,29 @@
-//! `tributary products`: what the shop has, and how much of it.
+//! `tributary products`: list, show and add products, and receive their stock.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::client::Client;
 use super::outcome::Failure;
-use super::{output, rows};
-use gateway::config::Server;
+use super::rows::{Common, Listing};
 
-/// Where products are.
 const PATH: &str = "/api/v1/products";
-/// What a table shows of a product.
-const COLUMNS: [&str; 8] =
-    ["id", "sku", "name", "price", "currency", "available", "reserved", "shipped"];
+/// Columns of the table.
+const COLUMNS: [&str; 8] = [
+    "id",
+    "sku",
+    "name",
+    "price",
+    "currency",
+    "stock.available",
+    "stock.reserved",
+    "stock.shipped",
+];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// List products
-    List(List),
-    /// Show one product
+    List(Listing),
+    /// Show a product
     Show(Show),
     /// Add a product
     Add(Add),
@@ -27,121 +32,58 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct List {
-    /// How many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: Server,
-}
-
-#[derive(Debug, clap::Args)]
 pub(super) struct Show {
+    /// Product id
     id: Uuid,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Add {
-    /// Its code in the shop
+    /// Stock-keeping unit: the product's unique code in the shop
     #[arg(long)]
     sku: String,
+    /// Name of the product
     #[arg(long)]
     name: String,
-    /// Price of one, with a decimal point: 9.90
+    /// Unit price, decimal: 9.90
     #[arg(long)]
     price: String,
-    /// What it is paid in
+    /// Currency of the price (ISO 4217)
     #[arg(long, default_value = "EUR")]
     currency: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Stock {
+    /// Product id
     id: Uuid,
-    /// How many came in; below zero corrects what was not there
+    /// Number of units received; a negative number corrects the stock downwards
     #[arg(allow_negative_numbers = true)]
     quantity: i64,
-    /// Why, for those who look later
+    /// Reason, recorded with the change
     #[arg(long)]
     reason: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    common: Common,
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
+    let path = |id: Uuid| format!("{PATH}/{id}");
     match command {
-        Command::List(args) => {
-            let query = [("limit", Some(args.limit.to_string()))];
-            let products = Client::new(args.server)?.list(PATH, &query).await?;
-            show(products, args.json)
-        }
-        Command::Show(args) => {
-            let product =
-                Client::new(args.server)?.get(&format!("{PATH}/{}", args.id), &()).await?;
-            show_one(product, args.json)
-        }
-        Command::Add(args) => {
-            let Add { sku, name, price, currency, json, server } = args;
+        Command::List(listing) => listing.show(PATH, &[], &COLUMNS).await,
+        Command::Show(Show { id, common }) => common.show(&path(id), &COLUMNS).await,
+        Command::Add(Add { sku, name, price, currency, common }) => {
             let body = json!({"sku": sku, "name": name, "price": price, "currency": currency});
-            let product = Client::new(server)?.post(PATH, &body).await?;
-            show_one(product, json)
+            common.create(PATH, &body, &COLUMNS).await
         }
-        Command::Stock(args) => {
-            let client = Client::new(args.server)?;
-            let path = format!("{PATH}/{}", args.id);
-            let body = json!({"quantity": args.quantity, "reason": args.reason});
-            client.post(&format!("{path}/stock"), &body).await?;
-            show_one(client.get(&path, &()).await?, args.json)
+        Command::Stock(Stock { id, quantity, reason, common }) => {
+            let body = json!({"quantity": quantity, "reason": reason});
+            let stock = format!("{PATH}/{id}/stock");
+            common.change(|client| client.post(&stock).json(&body), &path(id), &COLUMNS).await
         }
-    }
-}
-
-fn show_one(product: Value, json: bool) -> Result<(), Failure> {
-    if json { output::json(&product) } else { show(vec![product], false) }
-}
-
-fn show(products: Vec<Value>, json: bool) -> Result<(), Failure> {
-    let products = if json { products } else { products.into_iter().map(flat).collect() };
-    rows::show(&products, &COLUMNS, json)
-}
-
-/// A product with the members of its stock beside its own, for a table.
-fn flat(mut product: Value) -> Value {
-    let stock = product.get_mut("stock").map(Value::take);
-    if let (Value::Object(product), Some(Value::Object(stock))) = (&mut product, stock) {
-        product.extend(stock);
-    }
-    product
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_shows_the_stock() {
-        let product = json!({"id": 1, "stock": {"available": 3, "reserved": 1, "shipped": 0}});
-        let row = flat(product);
-        assert_eq!(
-            (&row["id"], &row["available"], &row["shipped"]),
-            (&json!(1), &json!(3), &json!(0))
-        );
-        assert_eq!(flat(json!({"id": 1}))["id"], 1);
     }
 }

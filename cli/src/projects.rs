@@ -1,56 +1,43 @@
-//! `tributary projects`: create projects, look at them, and say who belongs to them.
+//! `tributary projects`: list, show, create and archive projects, and manage their members.
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::client::Client;
 use super::outcome::Failure;
-use super::rows;
-use gateway::config::Server;
+use super::rows::{Common, Listing};
 
 const PATH: &str = "/api/v1/projects";
+/// Columns of the table.
 const COLUMNS: [&str; 4] = ["id", "name", "owner_id", "archived"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// List projects, newest first
     List(List),
-    /// Show one project
+    /// Show a project
     Show(One),
     /// Create a project
     Create(Create),
-    /// Archive a project: it can only be read from then on
+    /// Archive a project; an archived project is read-only
     Archive(One),
-    /// Let somebody read a project and work on its tasks
+    /// Add a member, who may read the project and work on its tasks
     AddMember(Member),
-    /// Let somebody do so no more
+    /// Remove a member
     RemoveMember(Member),
-}
-
-/// What every one of them is told.
-#[derive(Debug, clap::Args)]
-pub(super) struct Common {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: Server,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Archived ones, too
+    /// List archived projects too
     #[arg(long)]
     archived: bool,
-    /// How many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
     #[command(flatten)]
-    common: Common,
+    listing: Listing,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct One {
+    /// Project id
     id: Uuid,
     #[command(flatten)]
     common: Common,
@@ -58,8 +45,9 @@ pub(super) struct One {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Create {
+    /// Name of the project
     name: String,
-    /// What it is about
+    /// Description of the project
     #[arg(long)]
     description: Option<String>,
     #[command(flatten)]
@@ -68,46 +56,38 @@ pub(super) struct Create {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Member {
+    /// Project id
     id: Uuid,
+    /// User id of the member
     user_id: Uuid,
     #[command(flatten)]
     common: Common,
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
+    let path = |id: Uuid| format!("{PATH}/{id}");
+    let member = |args: &Member| format!("{PATH}/{}/members/{}", args.id, args.user_id);
     match command {
-        Command::List(List { archived, limit, common }) => {
-            let query = [("archived", archived.to_string()), ("limit", limit.to_string())];
-            let page = Client::new(common.server)?.get(PATH, &query).await?;
-            rows::show_page(&page, &COLUMNS, common.json)
+        Command::List(List { archived, listing }) => {
+            listing.show(PATH, &[("archived", Some(archived.to_string()))], &COLUMNS).await
         }
-        Command::Show(One { id, common }) => {
-            show(&Client::new(common.server)?, id, common.json).await
-        }
+        Command::Show(One { id, common }) => common.show(&path(id), &COLUMNS).await,
         Command::Create(Create { name, description, common }) => {
             let body = json!({"name": name, "description": description});
-            let project = Client::new(common.server)?.post(PATH, &body).await?;
-            rows::show_one(project, &COLUMNS, common.json)
+            common.create(PATH, &body, &COLUMNS).await
         }
         Command::Archive(One { id, common }) => {
-            let client = Client::new(common.server)?;
-            client.delete(&format!("{PATH}/{id}")).await?;
-            show(&client, id, common.json).await
+            common.change(|client| client.delete(&path(id)), &path(id), &COLUMNS).await
         }
-        Command::AddMember(Member { id, user_id, common }) => {
-            let client = Client::new(common.server)?;
-            client.put(&format!("{PATH}/{id}/members/{user_id}"), &json!({})).await?;
-            show(&client, id, common.json).await
+        Command::AddMember(args) => {
+            let (member, project) = (member(&args), path(args.id));
+            args.common
+                .change(|client| client.put(&member).json(&json!({})), &project, &COLUMNS)
+                .await
         }
-        Command::RemoveMember(Member { id, user_id, common }) => {
-            let client = Client::new(common.server)?;
-            client.delete(&format!("{PATH}/{id}/members/{user_id}")).await?;
-            show(&client, id, common.json).await
+        Command::RemoveMember(args) => {
+            let (member, project) = (member(&args), path(args.id));
+            args.common.change(|client| client.delete(&member), &project, &COLUMNS).await
         }
     }
-}
-
-async fn show(client: &Client, id: Uuid, json: bool) -> Result<(), Failure> {
-    let project = client.get(&format!("{PATH}/{id}"), &()).await?;
-    rows::show_one(project, &COLUMNS, json)
 }

@@ -1,54 +1,52 @@
-//! `tributary rules`: look at alert rules, set them, try them out on past readings.
+//! `tributary rules`: show and set alert rules, and test them on past readings.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use client::segment;
 use serde_json::{Map, Value, json};
 
-use super::client::Client;
 use super::outcome::Failure;
-use super::{output, rows};
+use super::output;
+use super::rows::{self, Common, WAIT, connect};
 use gateway::config::Server;
 
-/// What a table shows of what would have fired.
+/// Columns of a table of alerts that a test raised, updated or cleared.
 const COLUMNS: [&str; 6] = ["time", "device_id", "what", "rule", "value", "position"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Say what rules would have fired on past readings, and why; nothing is written
+    /// Show which alerts the rules would have raised on past readings, and why; writes nothing
     Test(Test),
-    /// Show the rules of a user, or everybody's
+    /// Show the rules of a user, or the default rules
     Show(Show),
-    /// Set the rules of a user, or everybody's
+    /// Set the rules of a user, or the default rules
     Set(Set),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Test {
-    /// A file with rules, as in `PUT /api/v1/users/{user_id}/config`; `-` is stdin
+    /// File with rules, as in `PUT /api/v1/users/{user_id}/config`; `-` reads stdin
     rules: PathBuf,
-    /// Whose devices; one's own if left out
+    /// Test on the devices of this user; without it, on your own
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
-    /// Only this device
+    /// Test on this device only
     #[arg(long, value_name = "DEVICE")]
     device_id: Option<String>,
-    /// Readings of then or later (RFC 3339)
+    /// Test on readings measured at TIME or later (RFC 3339)
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Readings of before then (RFC 3339)
+    /// Test on readings measured before TIME (RFC 3339)
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
-    /// Whose; everybody's if left out
+    /// User whose rules to show; without it, the default rules
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
     #[command(flatten)]
@@ -57,9 +55,9 @@ pub(super) struct Show {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Set {
-    /// A file with rules; `-` is stdin
+    /// File with rules; `-` reads stdin
     rules: PathBuf,
-    /// Whose; everybody's if left out
+    /// User whose rules to set; without it, the default rules
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
     #[command(flatten)]
@@ -69,13 +67,13 @@ pub(super) struct Set {
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Test(args) => test(args).await,
-        Command::Show(args) => {
-            let rules = Client::new(args.server)?.get(&path(args.user_id.as_deref()), &()).await?;
-            output::json(&rules)
+        Command::Show(Show { user_id, server }) => {
+            let path = path(user_id.as_deref());
+            output::json(&connect(&server)?.get(&path).send::<Value>().await?.body)
         }
-        Command::Set(args) => {
-            let rules = read(&args.rules).await?;
-            Client::new(args.server)?.put(&path(args.user_id.as_deref()), &rules).await?;
+        Command::Set(Set { rules, user_id, server }) => {
+            let (rules, path) = (read(&rules).await?, path(user_id.as_deref()));
+            connect(&server)?.put(&path).json(&rules).wait(WAIT).send::<Value>().await?;
             Ok(())
         }
     }
@@ -94,26 +92,25 @@ async fn test(args: Test) -> Result<(), Failure> {
             request.insert(name.to_owned(), value.into());
         }
     }
-    let tried = Client::new(args.server)?.post("/api/v1/alerts/dry-run", &request).await?;
-    if args.json {
-        return output::json(&tried);
+    let client = connect(&args.common.server)?;
+    let test = client.post("/api/v1/alerts/dry-run").json(&request).wait(WAIT);
+    let result: Value = test.send().await?.body;
+    if args.common.json {
+        return output::json(&result);
     }
-    let fired = tried["alerts"].as_array().map_or(&[][..], Vec::as_slice);
-    rows::show(fired, &COLUMNS, false)?;
-    for alert in fired {
-        for step in alert["steps"].as_array().into_iter().flatten() {
-            let (device, position) = (&alert["device_id"], &step["position"]);
+    let alerts = rows::items(&result, "alerts");
+    rows::show_all(alerts, &COLUMNS, false)?;
+    for alert in alerts {
+        let device = alert["device_id"].as_str().unwrap_or_default();
+        for step in rows::items(alert, "steps") {
             let verdict = step["verdict"].as_str().unwrap_or_default();
-            output::line(&format!("{} at {position}: {verdict}", text(device)));
+            output::line(&format!("{device} at {}: {verdict}", step["position"]));
         }
     }
-    let more = if tried["truncated"] == json!(true) { "; there are more" } else { "" };
-    output::note(&format!("{} readings of {} devices{more}", tried["readings"], tried["devices"]));
+    let more = if result["truncated"] == json!(true) { "; truncated, there are more" } else { "" };
+    let (readings, devices) = (&result["readings"], &result["devices"]);
+    output::note(&format!("tested {readings} readings of {devices} devices{more}"));
     Ok(())
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 async fn read(file: &Path) -> Result<Map<String, Value>, Failure> {
@@ -123,17 +120,14 @@ async fn read(file: &Path) -> Result<Map<String, Value>, Failure> {
     } else {
         tokio::fs::read_to_string(file).await
     };
-    let text = text.with_context(|| file.display().to_string())?;
-    Ok(serde_json::from_str(&text).with_context(|| format!("{}: not rules", file.display()))?)
+    let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+    let rules = serde_json::from_str(&text);
+    Ok(rules.with_context(|| format!("{} is not a JSON object with rules", file.display()))?)
 }
 
 fn path(user_id: Option<&str>) -> String {
     match user_id {
         None => "/api/v1/config".to_owned(),
-        Some(user_id) => {
-            let encoded = percent_encoding::NON_ALPHANUMERIC;
-            let user_id = percent_encoding::utf8_percent_encode(user_id, encoded);
-            format!("/api/v1/users/{user_id}/config")
-        }
+        Some(user_id) => format!("/api/v1/users/{}/config", segment(user_id)),
     }
 }

@@ -1,4 +1,4 @@
-//! `tributary serve`: plays roles until it is told to end.
+//! `tributary serve`: runs roles until a signal.
 
 use super::outcome::Failure;
 use super::signals::Signals;
@@ -8,7 +8,7 @@ use gateway::config::ProcessRole;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Roles to play; all of them if none is named
+    /// Roles to run; without any, all of them
     #[arg(value_name = "ROLE")]
     roles: Vec<ProcessRole>,
     #[command(flatten)]
@@ -29,18 +29,18 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let signals = Signals::register()?;
     let app = App::start(args.config, &roles).await?;
     if let Some(address) = app.address() {
-        tracing::info!(%address, "serving HTTP");
+        tracing::info!(%address, "HTTP server listening");
     }
     run_until_signal(app, signals).await
 }
 
-/// Lets `app` run until a signal, or until one of its roles fails; then ends it.
+/// Runs `app` until a signal or until one of its roles fails, then stops it.
 pub(super) async fn run_until_signal(mut app: App, mut signals: Signals) -> Result<(), Failure> {
     let failed = tokio::select! {
         () = signals.next() => None,
         error = app.ended() => Some(error),
     };
-    tracing::info!("ending; once more ends at once");
+    tracing::info!("shutdown started; a further signal aborts it");
     signals.finish_or_abort(app.stop()).await;
     match failed {
         None => Ok(()),

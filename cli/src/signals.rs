@@ -1,4 +1,4 @@
-//! Ending: the first signal asks to, the second insists.
+//! Shutdown by signal: the first one starts it, the second one aborts the process.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,7 +10,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over; from now on they end nothing by themselves.
+    /// Registers handlers; from now on the signals do not end the process by themselves.
     pub(super) fn register() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -18,7 +18,7 @@ impl Signals {
         })
     }
 
-    /// Waits for one.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -26,12 +26,12 @@ impl Signals {
         }
     }
 
-    /// Finishes `work`; a further signal ends the process at once.
-    pub(super) async fn finish_or_abort(&mut self, work: impl Future<Output = ()>) {
+    /// Runs `shutdown` to its end; a further signal ends the process at once, with exit code 1.
+    pub(super) async fn finish_or_abort(&mut self, shutdown: impl Future<Output = ()>) {
         tokio::select! {
-            () = work => {}
+            () = shutdown => {}
             () = self.next() => {
-                // Somebody insists; nothing committed is lost by it.
+                // Committed events are not lost by this.
                 std::process::exit(1);
             }
         }

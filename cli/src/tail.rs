@@ -1,5 +1,5 @@
-//! `tributary tail`: the log as it grows, from the end or from a position on, straight from Postgres.
-//! An outage is waited out; it goes on after the last event it showed.
+//! `tributary tail`: new events as they are committed, read from Postgres. After an outage it
+//! resumes behind the last event that it printed.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -14,24 +14,24 @@ use super::outcome::Failure;
 use super::output;
 use gateway::config::Database;
 
-/// Events taken at once.
+/// Events per batch, at most.
 const BATCH: usize = 500;
-/// Connections: one for the feed, one for what lies behind it.
+/// Database connections: one for the feed, one for events that have left its cache.
 const CONNECTIONS: u32 = 2;
-/// First and longest wait before the log is asked again.
+/// First and longest wait before a read that failed is retried.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Begin after this position instead of now
+    /// Start after this position instead of at the end of the log
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(0..))]
     after: Option<i64>,
     #[command(flatten)]
     events: EventFilter,
-    /// End after so many events
+    /// Exit after COUNT events
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
-    /// One JSON object a line, also on a terminal
+    /// Print one JSON object per line, on a terminal too
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -53,8 +53,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         let batch = match subscription.next(BATCH).await {
             Ok(batch) => batch,
             Err(error) => {
-                let position = subscription.position();
-                output::note(&format!("{error}; going on after {position} when it is back"));
+                let (error, position) = (anyhow::Error::from(error), subscription.position());
+                output::note(&format!("{error:#}; retrying, resumes after position {position}"));
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF.1);
                 continue;
@@ -68,7 +68,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             }
             let write = if json { events::write } else { events::write_short };
             if write(&mut out, event).is_err() {
-                return Ok(()); // Whoever read it has heard enough.
+                return Ok(()); // The reader of stdout is gone.
             }
             left -= 1;
         }

@@ -1,64 +1,52 @@
-//! `tributary tasks`: create tasks, look at them, move and assign them.
+//! `tributary tasks`: list, show, create, move, assign and delete tasks.
 
 use chrono::{DateTime, Utc};
 use domain::projects::Status;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::client::Client;
 use super::outcome::Failure;
-use super::{output, rows};
-use gateway::config::Server;
+use super::output;
+use super::rows::{Common, Listing, WAIT, connect};
 
 const PATH: &str = "/api/v1/tasks";
+/// Columns of the table.
 const COLUMNS: [&str; 5] = ["id", "title", "status", "assignee_id", "due_at"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// List tasks, newest first
     List(List),
-    /// Show one task
+    /// Show a task
     Show(One),
     /// Create a task
     Create(Create),
-    /// Move a task: `ToDo` to `InProgress` to `Done`, and back in the same steps
+    /// Move a task one status forward or back: `ToDo`, `InProgress`, `Done`
     Move(Move),
-    /// Assign a task to a member of its project
+    /// Assign a task to a member of its project, or to no one
     Assign(Assign),
     /// Delete a task
     Delete(One),
 }
 
-/// What every one of them is told.
-#[derive(Debug, clap::Args)]
-pub(super) struct Common {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: Server,
-}
-
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only those of this project
+    /// List only tasks of this project
     #[arg(long, value_name = "ID")]
     project: Option<Uuid>,
-    /// Only those that are assigned to this user
+    /// List only tasks assigned to this user
     #[arg(long, value_name = "USER_ID")]
     assignee: Option<Uuid>,
-    /// Only those of this status
+    /// List only tasks with this status: `ToDo`, `InProgress` or `Done`
     #[arg(long)]
     status: Option<Status>,
-    /// How many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
     #[command(flatten)]
-    common: Common,
+    listing: Listing,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct One {
+    /// Task id
     id: Uuid,
     #[command(flatten)]
     common: Common,
@@ -66,17 +54,18 @@ pub(super) struct One {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Create {
+    /// Title of the task
     title: String,
-    /// The project it belongs to
+    /// Project that the task belongs to
     #[arg(long, value_name = "ID")]
     project: Uuid,
-    /// What it is about
+    /// Description of the task
     #[arg(long)]
     description: Option<String>,
-    /// Who is to do it
+    /// Assign the task to this member of the project
     #[arg(long, value_name = "USER_ID")]
     assignee: Option<Uuid>,
-    /// When it is due (RFC 3339)
+    /// Time the task is due (RFC 3339)
     #[arg(long, value_name = "TIME")]
     due: Option<DateTime<Utc>>,
     #[command(flatten)]
@@ -85,8 +74,9 @@ pub(super) struct Create {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Move {
+    /// Task id
     id: Uuid,
-    /// `ToDo`, `InProgress` or `Done`
+    /// New status: `ToDo`, `InProgress` or `Done`
     status: Status,
     #[command(flatten)]
     common: Common,
@@ -94,60 +84,48 @@ pub(super) struct Move {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Assign {
+    /// Task id
     id: Uuid,
-    /// Nobody, if left out
+    /// User id of the assignee; without it the task is unassigned
     user_id: Option<Uuid>,
     #[command(flatten)]
     common: Common,
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
+    let path = |id: Uuid| format!("{PATH}/{id}");
     match command {
-        Command::List(args) => list(args).await,
-        Command::Show(One { id, common }) => {
-            let task = Client::new(common.server)?.get(&format!("{PATH}/{id}"), &()).await?;
-            rows::show_one(task, &COLUMNS, common.json)
+        Command::List(List { project, assignee, status, listing }) => {
+            let parameters = [
+                ("project_id", project.map(|id| id.to_string())),
+                ("assignee_id", assignee.map(|id| id.to_string())),
+                ("status", status.map(|status| status.to_string())),
+            ];
+            listing.show(PATH, &parameters, &COLUMNS).await
         }
+        Command::Show(One { id, common }) => common.show(&path(id), &COLUMNS).await,
         Command::Create(args) => {
             let Create { title, project, description, assignee, due, common } = args;
             let body = json!({
                 "project_id": project, "title": title, "description": description,
                 "assignee_id": assignee, "due_at": due,
             });
-            let task = Client::new(common.server)?.post(PATH, &body).await?;
-            rows::show_one(task, &COLUMNS, common.json)
+            common.create(PATH, &body, &COLUMNS).await
         }
         Command::Move(Move { id, status, common }) => {
-            change(id, &json!({"status": status}), common).await
+            patch(&path(id), &json!({"status": status}), common).await
         }
         Command::Assign(Assign { id, user_id, common }) => {
-            change(id, &json!({"assignee_id": user_id}), common).await
+            patch(&path(id), &json!({"assignee_id": user_id}), common).await
         }
         Command::Delete(One { id, common }) => {
-            Client::new(common.server)?.delete(&format!("{PATH}/{id}")).await?;
+            connect(&common.server)?.delete(&path(id)).wait(WAIT).send::<Value>().await?;
             output::note("deleted");
             Ok(())
         }
     }
 }
 
-async fn list(args: List) -> Result<(), Failure> {
-    let List { project, assignee, status, limit, common } = args;
-    let query = [
-        ("project_id", project.map(|id| id.to_string())),
-        ("assignee_id", assignee.map(|id| id.to_string())),
-        ("status", status.map(|status| status.to_string())),
-        ("limit", Some(limit.to_string())),
-    ];
-    let given: Vec<_> = query.iter().filter(|(_, value)| value.is_some()).collect();
-    let page = Client::new(common.server)?.get(PATH, &given).await?;
-    rows::show_page(&page, &COLUMNS, common.json)
-}
-
-/// Changes a task, and shows it as it is then.
-async fn change(id: Uuid, changes: &Value, common: Common) -> Result<(), Failure> {
-    let (client, path) = (Client::new(common.server)?, format!("{PATH}/{id}"));
-    client.patch(&path, changes).await?;
-    let task = client.get(&path, &()).await?;
-    rows::show_one(task, &COLUMNS, common.json)
+async fn patch(path: &str, changes: &Value, common: Common) -> Result<(), Failure> {
+    common.change(|client| client.patch(path).json(changes), path, &COLUMNS).await
 }

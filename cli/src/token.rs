@@ -1,4 +1,4 @@
-//! `tributary token`: a bearer token, for curl.
+//! `tributary token`: signs a bearer token with the server's key.
 
 use domain::Role;
 use uuid::Uuid;
@@ -8,18 +8,18 @@ use super::output;
 use gateway::config::{Span, Tokens};
 use gateway::tokens::Keys;
 
-/// Who works with the server's own key in hand: a user that never registered.
+/// Default subject: a user id that no user registers with.
 pub(super) const OPERATOR: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Whom it speaks for: the id of a user, or the name of a program
+    /// Subject of the token: a user id, or the name of a program
     #[arg(long, default_value_t = OPERATOR.to_string())]
     subject: String,
-    /// What it allows
+    /// Role of the token: `user`, `operator` or `admin`
     #[arg(long, default_value = "admin")]
     role: Role,
-    /// How long it holds
+    /// Lifetime of the token, with a unit: 30s, 15m, 12h, 7d
     #[arg(long, value_name = "TIME", default_value = "1h")]
     ttl: Span,
     #[command(flatten)]

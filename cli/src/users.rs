@@ -1,5 +1,5 @@
-//! `tributary users`: makes administrators. Nobody can register as one, so the first of them is made
-//! here, by whoever may write to the log.
+//! `tributary users`: registers administrators. The API registers users only, so the first
+//! administrator is registered here, with access to the database.
 
 use std::io::{IsTerminal, Read};
 
@@ -18,23 +18,23 @@ use super::outcome::Failure;
 use super::output;
 use gateway::config::{self, Database};
 
-/// Longest password read from stdin, in bytes: more than the longest in characters.
+/// Bytes read from stdin for a password, at most: more than the longest password has.
 const MAX_STDIN_BYTES: u64 = 1024;
-/// Connections for one registration.
+/// Database connections.
 const CONNECTIONS: u32 = 2;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Register an administrator, directly in the log
+    /// Register an administrator, by appending to the log directly
     CreateAdmin(CreateAdmin),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CreateAdmin {
-    /// E-mail address to sign in with
+    /// E-mail address that the administrator signs in with
     #[arg(long)]
     email: EmailAddress,
-    /// What the administrator is called
+    /// Full name of the administrator
     #[arg(long, default_value = "Administrator")]
     full_name: FullName,
     #[command(flatten)]
@@ -54,8 +54,8 @@ async fn create_admin(args: CreateAdmin) -> Result<(), Failure> {
         Some(given) => given.expose().to_owned(),
         None => read_password()?,
     };
-    let unfit = |error: InvalidPassword| Failure::usage(vec![error.to_string()]);
-    let password: Password = text.parse().map_err(unfit)?;
+    let invalid = |error: InvalidPassword| Failure::usage(vec![error.to_string()]);
+    let password: Password = text.parse().map_err(invalid)?;
     let personal = Personal { email: args.email, full_name: args.full_name };
 
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
@@ -69,16 +69,16 @@ async fn create_admin(args: CreateAdmin) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Registers an administrator; `by` stands in the events.
+/// Registers an administrator and returns the user id; `actor` is recorded in the events.
 pub(super) async fn register_admin(
     users: &Users,
     personal: Personal,
     password: Password,
-    by: &str,
+    actor: &str,
 ) -> Result<Uuid, commands::users::Error> {
     let (id, now) = (Uuid::now_v7(), now());
     let registration = Registration { id, personal, password, role: Role::Admin, now };
-    let metadata = Metadata { actor: Some(by.to_owned()), ..Metadata::default() };
+    let metadata = Metadata { actor: Some(actor.to_owned()), ..Metadata::default() };
     users.register(registration, Envelope { metadata, ..Envelope::default() }).await?;
     Ok(id)
 }
@@ -91,16 +91,20 @@ fn failure(error: commands::users::Error) -> Failure {
     }
 }
 
-/// The first line of stdin. On a terminal it shows as it is typed.
+/// Reads the first line of stdin. A terminal echoes it.
 fn read_password() -> Result<String, Failure> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        output::note("password (it shows as you type; TRIBUTARY_PASSWORD spares that):");
+        output::note("password (echoed; set TRIBUTARY_PASSWORD to avoid that):");
         let mut line = String::new();
-        stdin.read_line(&mut line).context("no password on stdin")?;
+        stdin.read_line(&mut line).context("cannot read the password from stdin")?;
         return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
     }
     let mut text = String::new();
-    stdin.lock().take(MAX_STDIN_BYTES).read_to_string(&mut text).context("no password on stdin")?;
+    stdin
+        .lock()
+        .take(MAX_STDIN_BYTES)
+        .read_to_string(&mut text)
+        .context("cannot read the password from stdin")?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }

@@ -1,6 +1,6 @@
-//! `tributary verify`: is the log what was appended? Walks the chain of hashes from the first event
-//! to the last, in pages, and looks at what points into the log. With `--projections`, are the read
-//! models what the log says? They are built anew beside those that serve, and compared.
+//! `tributary verify`: checks the log. Walks the hash chain from the first event to the last, in
+//! pages, and checks every reference into the log. With `--projections` it also rebuilds read models
+//! in shadow schemas and compares them with the live ones.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -22,30 +22,31 @@ use super::outcome::Failure;
 use super::{output, rebuild};
 use gateway::config::ServerUrl;
 
-/// Events read at once.
+/// Events per page.
 const PAGE: i64 = 2_000;
-/// Findings that are reported one by one; of more there is only the number.
+/// Findings that are reported one by one; further ones are only counted.
 const REPORTED: usize = 100;
-/// Models built anew at a time.
-const MODELS_AT_ONCE: u8 = 2;
+/// Read models rebuilt concurrently.
+const PARALLEL: u8 = 2;
 
-const DUMP: &str = r#"A dump for --dump is made by:
+const DUMP: &str = r#"To write a dump for --dump:
   psql "$DATABASE_URL" -c "\copy (select position, event_id, stream_id, version, event_type, schema_version, data, metadata, (extract(epoch from recorded_at) * 1000000)::bigint, hash from log.event order by position) to 'log.dump'""#;
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DUMP)]
 pub(super) struct Args {
-    /// Verify a dump of the log instead; see the end of --help for how one is made
+    /// Verify a dump of the log instead of the database; the end of --help shows how to write one
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
-    /// Build these read models anew beside those that serve, all if none is named, and compare
+    /// Rebuild these read models in shadow schemas and compare them with the live ones; without
+    /// names, all
     #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "dump",
           value_parser = PossibleValuesParser::new(projections::names()))]
     projections: Option<Vec<String>>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// The database, as a role that may read the log; for read models, the application's
+    /// URL of the database, with a role that may read the log; with --projections, the application's
     #[arg(
         long,
         env = "DATABASE_URL",
@@ -56,26 +57,27 @@ pub(super) struct Args {
     database_url: Option<ServerUrl>,
 }
 
-/// What was found.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Nothing is wrong with the log, nor with the models that were asked for.
+    /// Whether the log has no findings and the compared read models have no differences.
     ok: bool,
-    /// Events walked past.
+    /// Number of events checked.
     events: u64,
-    /// Of the last one.
+    /// Position of the last event checked.
     position: i64,
-    /// The hash there, in hexadecimal: the whole log in one number.
+    /// Hash of the chain at that position, in hexadecimal: equal hashes mean equal logs.
     hash: String,
-    /// How much was wrong.
+    /// Number of findings.
     count: usize,
+    /// The first of them, at most 100.
     findings: Vec<Finding>,
-    /// How each read model compares, if that was asked for.
+    /// Result for each read model, with `--projections`.
     #[serde(skip_serializing_if = "Option::is_none")]
     projections: Option<Vec<rebuild::Outcome>>,
 }
 
-/// Keeps what is found, as much as can be reported.
+/// Counts findings and keeps the first of them.
 #[derive(Debug, Default)]
 struct Findings {
     count: usize,
@@ -106,7 +108,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
                 None => None,
             };
         }
-        (None, None) => return Err(Failure::usage(vec!["nothing to verify".into()])),
+        (None, None) => {
+            return Err(Failure::usage(vec!["--database-url or --dump is required".into()]));
+        }
     }
     let (position, hash) = walk.at();
     let mut hex = String::new();
@@ -117,7 +121,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let log = if count == 0 {
         Ok(())
     } else {
-        Err(Failure::difference(vec![format!("{count} things are wrong with the log")]))
+        Err(Failure::difference(vec![format!("the log has {count} findings")]))
     };
     let verdict = match (log, models.as_ref().map_or(Ok(()), rebuild::verdict)) {
         (Err(log), Err(models)) => Err(log.and(models)),
@@ -148,7 +152,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     verdict
 }
 
-/// The models of these names, all if there are none, beside what the log says they should be.
+/// Compares the read models with these names, or all of them, with the log.
 async fn compare(
     options: PgConnectOptions,
     mut names: Vec<String>,
@@ -158,7 +162,7 @@ async fn compare(
     }
     names.sort();
     names.dedup();
-    rebuild::all(options, &names, Purpose::Compare, MODELS_AT_ONCE).await
+    rebuild::all(options, &names, Purpose::Compare, PARALLEL).await
 }
 
 fn bar(length: i64) -> ProgressBar {
@@ -167,7 +171,7 @@ fn bar(length: i64) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// The log of a database, up to where it ends now.
+/// Verifies the log of a database, up to its current end.
 async fn verify_log(
     options: PgConnectOptions,
     walk: &mut ChainVerifier,
@@ -183,7 +187,7 @@ async fn verify_log(
         }
         for link in links {
             if link.event.position > head {
-                break 'log; // Appended since; or there is a gap before it, which is reported below.
+                break 'log; // Appended since; or behind a gap, which is reported below.
             }
             findings.add(walk.check(link));
         }
@@ -192,29 +196,29 @@ async fn verify_log(
     bar.finish_and_clear();
     let (position, last) = walk.at();
     if position != head {
-        let what = format!("it and all after it are missing: the log is said to end at {head}");
+        let what = format!("this event and all after it are missing: the log's head is at {head}");
         findings.add([Finding { position: Some(position.0 + 1), what }]);
     } else if last != hash {
-        let what = "the end of the log is said to have another hash than its last event".into();
+        let what = "the log's head has another hash than its last event".into();
         findings.add([Finding { position: Some(position.0), what }]);
     }
     findings.add(store.find_dangling_references().await.map_err(unavailable)?);
     Ok(())
 }
 
-/// A dump, line by line.
+/// Verifies a dump, line by line.
 fn verify_dump(
     file: &Path,
     walk: &mut ChainVerifier,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
-    let open = File::open(file).with_context(|| file.display().to_string())?;
+    let open = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
     let size = open.metadata().map_err(anyhow::Error::from)?.len();
     let bar = bar(i64::try_from(size).unwrap_or(i64::MAX));
     for (number, line) in BufReader::new(open).lines().enumerate() {
         let line = line.map_err(anyhow::Error::from)?;
         let link = link(&line)
-            .with_context(|| format!("line {} is not one of a dump: see --help", number + 1))?;
+            .with_context(|| format!("line {} is not a line of a dump (see --help)", number + 1))?;
         findings.add(walk.check(link));
         bar.inc(line.len() as u64 + 1);
     }
@@ -222,16 +226,16 @@ fn verify_dump(
     Ok(())
 }
 
-/// A line of a dump, in the text format of Postgres' COPY.
+/// Reads a line of a dump, in the text format of Postgres' COPY.
 fn link(line: &str) -> anyhow::Result<HashedEvent> {
     let fields = line.split('\t').map(unescape).collect::<Option<Vec<_>>>();
-    let fields = fields.context("an escape that COPY does not write")?;
+    let fields = fields.context("it has an escape that COPY does not write")?;
     let Ok([position, id, stream, version, event_type, schema, data, metadata, micros, hash]) =
         <[String; 10]>::try_from(fields)
     else {
-        return Err(anyhow!("not ten columns"));
+        return Err(anyhow!("it does not have ten columns"));
     };
-    let digits = hash.strip_prefix("\\x").context("no hash")?;
+    let digits = hash.strip_prefix("\\x").context("its hash is not hexadecimal")?;
     let byte = |at: usize| digits.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
     let hash = (0..digits.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>();
     Ok(HashedEvent {
@@ -244,9 +248,10 @@ fn link(line: &str) -> anyhow::Result<HashedEvent> {
             schema_version: schema.parse()?,
             data: data.into(),
             metadata: metadata.into(),
-            recorded_at: DateTime::from_timestamp_micros(micros.parse()?).context("no time")?,
+            recorded_at: DateTime::from_timestamp_micros(micros.parse()?)
+                .context("its time is out of range")?,
         },
-        hash: hash.context("no hash")?,
+        hash: hash.context("its hash is not hexadecimal")?,
     })
 }
 

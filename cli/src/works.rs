@@ -1,4 +1,4 @@
-//! `tributary works`: demand works and look at them.
+//! `tributary works`: list, show and demand works, over HTTP and over NATS.
 
 use std::time::Duration;
 
@@ -7,75 +7,65 @@ use async_nats::jetstream::{self, message::PublishMessage};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::client::Client;
 use super::outcome::Failure;
+use super::output;
+use super::rows::{Common, Listing};
 use super::signals::Signals;
-use super::{output, rows};
-use gateway::config::{Bus, Server, Span};
+use gateway::config::{Bus, Span};
 use gateway::nats::intake;
 
-/// What a table shows of a work.
+const PATH: &str = "/api/v1/works";
+/// Columns of the table.
 const COLUMNS: [&str; 6] = ["id", "work_code", "add_up_to", "status", "result", "attempts"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// List works, newest first
     List(List),
-    /// Show one work
+    /// Show a work
     Show(Show),
-    /// Demand a work
+    /// Demand a work over HTTP
     Create(Create),
-    /// Demand works over the bus, on a schedule
+    /// Demand works over NATS, at a fixed interval
     Produce(Produce),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only those of this status
+    /// List only works with this status
     #[arg(long)]
     status: Option<String>,
-    /// How many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    listing: Listing,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
+    /// Work id
     id: Uuid,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Create {
-    /// The numbers from 0 to this one are added up; drawn at random if left out
-    #[arg(long)]
+    /// Add up the numbers from 0 to NUMBER; without it the server draws one at random
+    #[arg(long, value_name = "NUMBER")]
     add_up_to: Option<u32>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: Server,
+    common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Produce {
-    /// Time between two demands
+    /// Time between two demands, with a unit: 500ms, 5s, 1m
     #[arg(long, value_name = "TIME", default_value = "5s")]
     every: Span,
-    /// How many; without end if left out
+    /// Stop after COUNT demands; without it, at Ctrl-C
     #[arg(long)]
     count: Option<u64>,
-    /// The numbers from 0 to this one are added up; drawn at random if left out
-    #[arg(long)]
+    /// Add up the numbers from 0 to NUMBER; without it each demand has a random one
+    #[arg(long, value_name = "NUMBER")]
     add_up_to: Option<u32>,
     #[command(flatten)]
     bus: Bus,
@@ -83,32 +73,24 @@ pub(super) struct Produce {
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::List(args) => list(args).await,
-        Command::Show(args) => {
-            let path = format!("/api/v1/works/{}", args.id);
-            let work = Client::new(args.server)?.get(&path, &()).await?;
-            rows::show_one(work, &COLUMNS, args.json)
+        Command::List(List { status, listing }) => {
+            listing.show(PATH, &[("status", status)], &COLUMNS).await
         }
-        Command::Create(args) => {
-            let body = args.add_up_to.map_or_else(|| json!({}), |to| json!({"add_up_to": to}));
-            let work = Client::new(args.server)?.post("/api/v1/works", &body).await?;
-            rows::show_one(work, &COLUMNS, args.json)
+        Command::Show(Show { id, common }) => common.show(&format!("{PATH}/{id}"), &COLUMNS).await,
+        Command::Create(Create { add_up_to, common }) => {
+            let body = add_up_to.map_or_else(|| json!({}), |to| json!({"add_up_to": to}));
+            common.create(PATH, &body, &COLUMNS).await
         }
         Command::Produce(args) => produce(args).await,
     }
 }
 
-async fn list(args: List) -> Result<(), Failure> {
-    let query = [("status", args.status), ("limit", Some(args.limit.to_string()))];
-    let given: Vec<_> = query.iter().filter(|(_, value)| value.is_some()).collect();
-    let page = Client::new(args.server)?.get("/api/v1/works", &given).await?;
-    rows::show_page(&page, &COLUMNS, args.json)
-}
-
-/// Publishes a demand at each tick, and says so once the bus has it.
+/// Publishes one demand per interval and prints it once JetStream has acknowledged it.
 async fn produce(args: Produce) -> Result<(), Failure> {
     let servers: Vec<&str> = args.bus.nats_url.expose().split(',').collect();
-    let client = async_nats::connect(servers).await.map_err(Failure::not_reachable)?;
+    let client = async_nats::connect(servers).await;
+    let client = client.context("cannot reach NATS (check --nats-url)");
+    let client = client.map_err(Failure::not_reachable)?;
     let jetstream = jetstream::new(client);
     intake::ensure_stream(&jetstream).await?;
     let mut signals = Signals::register()?;
@@ -125,9 +107,9 @@ async fn produce(args: Produce) -> Result<(), Failure> {
         let message = PublishMessage::build().message_id(&id).payload(body.clone().into());
         let published = jetstream.send_publish(intake::SUBJECT, message).await;
         published
-            .context("a demand was not sent")?
+            .context("cannot publish a demand to NATS")?
             .await
-            .context("a demand was not taken by the bus")?;
+            .context("JetStream did not acknowledge a demand")?;
         output::line(&format!("{id} {body}"));
         sent += 1;
     }

@@ -1,5 +1,5 @@
-//! Holding documents against schemas: the work around the decisions on documents. It takes a
-//! processor for a while, so it has threads of its own, and few of them.
+//! Validation of documents against JSON Schemas. It takes processor time, so it runs on blocking
+//! threads, a bounded number at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,46 +16,53 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use crate::handler::{Done, Envelope, Error, Handler, LoadError};
 
-/// Most faults told of one document or schema.
+/// Most faults reported for one document or schema.
 pub const MAX_FAULTS: usize = 50;
-/// Longest description of one fault, in characters: some quote what they speak of.
+/// Longest description of one fault, in characters: some quote the value at fault.
 const MAX_DETAIL: usize = 300;
-/// Compiled schemas kept in memory.
+/// Most compiled schemas in the cache.
 const CACHED_SCHEMAS: usize = 64;
-/// Schemas compiled and documents held against one at the same time. A schema that takes for ever,
-/// as one whose references fan out can, takes one of these with it and nothing else.
+/// Most compilations and validations at a time. A schema whose references fan out may take for ever:
+/// it then occupies one of these threads and nothing else.
 const MAX_CONCURRENT: usize = 4;
-/// Longest wait for a permit.
+/// Longest wait for one of them.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest compiled pattern, and largest table made while matching it, in bytes.
+/// Largest compiled pattern, and largest cache of its matcher, in bytes.
 const PATTERN_BYTES: usize = 4 * 1024 * 1024;
 
-/// What is wrong at one place of a document or schema.
+/// An error at one place of a document or schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// JSON pointer to the place.
+    /// JSON pointer to the place; empty for the whole.
     pub pointer: String,
+    /// What is wrong, in at most 300 characters.
     pub detail: String,
 }
 
-/// Why a document or a schema does not hold.
+/// Why a document or a schema was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
+    /// No schema of this name is registered.
     #[error("there is no schema {0}")]
     UnknownSchema(SchemaName),
+    /// The document violates the schema.
     #[error("the document is not valid against the schema")]
     Document(Vec<Fault>),
-    #[error("this is not a JSON Schema that documents can be held against")]
+    /// The schema is not a usable JSON Schema.
+    #[error("this is not a JSON Schema that documents can be validated against")]
     Schema(Vec<Fault>),
-    #[error("too many documents are being held against schemas")]
+    /// No thread became free in time.
+    #[error("too many documents are being validated; retry later")]
     Busy,
-    #[error("the validation ended abruptly")]
+    /// A defect of the validator.
+    #[error("the validation panicked")]
     Panicked(#[from] JoinError),
+    /// The schema could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
-/// The registered schemas.
+/// The registered schemas, and validation against them.
 #[derive(Debug)]
 pub struct Schemas {
     handler: Handler<Schema>,
@@ -64,6 +71,7 @@ pub struct Schemas {
 }
 
 impl Schemas {
+    /// Makes an empty cache over `store`.
     pub fn new(store: EventStore) -> Self {
         Self {
             handler: Handler::new(store),
@@ -72,18 +80,18 @@ impl Schemas {
         }
     }
 
-    /// Whether documents could be held against `schema`.
+    /// Checks that `schema` is a JSON Schema that documents can be validated against.
     pub async fn check(&self, schema: &Body) -> Result<(), SchemaError> {
         let schema = schema.clone();
         self.run_blocking(move || compile(&schema).map(drop)).await?.map_err(SchemaError::Schema)
     }
 
-    /// How many versions of a schema there are, and that of its stream.
+    /// Returns the number of versions of a schema, which is the version of its stream.
     pub async fn version(&self, name: &SchemaName) -> Result<Version, LoadError> {
         Ok(self.handler.load(&schema_stream(name)).await?.version)
     }
 
-    /// Registers a version that was [checked](Self::check).
+    /// Registers a version of a schema, which must have passed [`Self::check`].
     pub async fn register(
         &self,
         name: &SchemaName,
@@ -94,7 +102,7 @@ impl Schemas {
         self.handler.execute(&stream, command, envelope).await
     }
 
-    /// Holds `document` against the latest version of a schema, and says which one that is.
+    /// Validates `document` against the latest version of a schema, and returns that version.
     pub async fn validate(
         &self,
         name: &SchemaName,
@@ -120,8 +128,8 @@ impl Schemas {
         Ok(known)
     }
 
-    /// Does `work` on a thread of its own, when it is its permit. Who stops waiting for the end does
-    /// not give the permit back: the thread does, when it is done.
+    /// Runs `work` on a blocking thread, once one of [`MAX_CONCURRENT`] permits is free. A caller that
+    /// stops waiting does not free the permit; the end of the work does.
     async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -139,8 +147,8 @@ impl Schemas {
     }
 }
 
-/// What the text of a schema comes to. It refers to nothing but itself and the standard's own
-/// schemas, and its patterns are matched in time that grows with the text and not with the pattern.
+/// Compiles a schema. Its references may name the schema itself and the standard's schemas only; its
+/// patterns match in time linear in the text.
 fn compile(schema: &Body) -> Result<Validator, Vec<Fault>> {
     let schema = parse(schema)?;
     let meta = jsonschema::meta::validator_for(&schema)
@@ -181,7 +189,7 @@ fn truncated(error: &ValidationError<'_>) -> String {
     }
 }
 
-/// Where a schema refers to what an error speaks of: the error itself does not say.
+/// Returns the pointer to the `$ref` whose target an error names; the error has no pointer itself.
 fn reference_in(schema: &Value, error: &str) -> Option<String> {
     let members: Vec<(String, &Value)> = match schema {
         Value::Object(members) => members.iter().map(|(name, of)| (name.clone(), of)).collect(),
@@ -211,7 +219,7 @@ mod tests {
         Body::new(serde_json::from_str(text).unwrap()).unwrap()
     }
 
-    /// Pointers to what is wrong with a schema.
+    /// Pointers to the faults of a schema.
     fn wrong(schema: &str) -> Vec<String> {
         let faults = compile(&body(schema)).map(drop).err().unwrap_or_default();
         faults.into_iter().map(|fault| fault.pointer).collect()
@@ -224,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schema_is_pointed_at() {
+    fn faults_of_a_schema_have_pointers() {
         assert_eq!(wrong(r#"{"type": "object"}"#), [""; 0]);
         let two = r#"{"properties": {"a": {"type": "thing"}, "b": {"minimum": "x"}}}"#;
         assert_eq!(wrong(two), ["/properties/a/type", "/properties/b/minimum"]);
@@ -246,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_cannot_take_for_ever() {
+    fn patterns_match_in_linear_time_and_bounded_memory() {
         assert_eq!(wrong(r#"{"patternProperties": {"(": true}}"#), ["/patternProperties/("]);
         let schema = r#"{"properties": {"a": {"pattern": "^(a+)+$"}}}"#;
         let document = format!(r#"{{"a": "{}b"}}"#, "a".repeat(200_000));
@@ -256,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_refers_to_itself_comes_to_an_end() {
+    fn a_schema_that_refers_to_itself_terminates() {
         assert_eq!(violations(r##"{"$ref": "#"}"##, "{}"), [""; 0]);
         let list = r##"{"properties": {"next": {"$ref": "#"}, "n": {"type": "integer"}}}"##;
         let document = format!("{}{{\"n\":\"x\"}}{}", "{\"next\":".repeat(90), "}".repeat(90));

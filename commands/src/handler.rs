@@ -1,9 +1,9 @@
-//! The one way a command becomes events: load the stream, fold it, ask the decider, append on the
-//! condition that nothing has happened since; if something has, start again.
+//! The command handler: loads a stream, lets its decider decide, and appends the events on the
+//! condition that the stream has not changed. After a conflict it decides again.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use eventsourcing::{Decider, Kind, Metadata, Position, Reject, StreamId, Version};
+use eventsourcing::{Decider, Metadata, Position, Reject, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewEvent, NewReceipt, Receipt,
     StreamAppend, Unavailable, otel, otel_span,
@@ -12,58 +12,68 @@ use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
 use tracing::{Instrument, Span};
 
-/// States kept in memory, by stream. The next command to the stream need not load it.
+use crate::execution::{Execution, Loaded, Step};
+
+/// Most states in the cache. A command on a cached stream loads nothing.
 const CACHED_STREAMS: usize = 16_384;
-/// How often a command is decided anew because others wrote to its stream in between.
-const MAX_ATTEMPTS: usize = 16;
-/// Lines to wait in; streams that share one wait for each other, which only costs time.
+/// Locks; streams that share one wait for each other, which costs time only.
 const STREAM_LOCKS: usize = 64;
-/// Events loaded at once.
+/// Most events per read.
 const PAGE_EVENTS: usize = 1_000;
 
-/// What comes with a command from outside.
+/// What accompanies a command.
 #[derive(Debug, Clone, Default)]
 pub struct Envelope {
+    /// Metadata of every event that follows.
     pub metadata: Metadata,
-    /// Asked for with an idempotency key: the answer to keep.
+    /// The response to store under the idempotency key; `None` for a command without a key.
     pub receipt: Option<NewReceipt>,
-    /// The version the caller believes the stream to be at; another one refuses the command.
+    /// The version the stream must have, or the command is refused; `None` for any.
     pub expected: Option<Version>,
-    /// Other streams the decision rests on: written with it, or only checked. All or nothing.
+    /// Appends to, or checks of, other streams in the same transaction.
     pub also: Vec<StreamAppend>,
 }
 
 /// A command that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// Of the last event of its stream: wait for this one to see what the command did.
+    /// Position of the last event of the stream. A read model at this position shows the command's
+    /// effects.
     pub position: Position,
+    /// Version of the stream; zero if the command was accepted before.
     pub version: Version,
-    /// The same command was accepted before; this was its answer.
+    /// The stored response, if a command with this idempotency key was accepted before.
     pub replayed: Option<Receipt>,
 }
 
 /// Why a command was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error<R: Reject> {
+    /// The decider rejected the command.
     #[error(transparent)]
     Rejected(R),
+    /// The request differs from the one the key was first used for.
     #[error("the idempotency key was used before, for another request")]
     KeyReused,
-    #[error("others keep writing to stream {0}")]
+    /// Every attempt met a conflict.
+    #[error("too many concurrent writes to stream {0}; retry later")]
     Contention(StreamId),
-    /// One of [`Envelope::also`] is not as it was expected.
-    #[error("stream {0} is not what the decision rested on")]
+    /// A stream of [`Envelope::also`] is not at its expected version.
+    #[error("stream {0} has changed since the decision")]
     Conflict(StreamId),
-    #[error("the version is {actual}, not the one the command was made for")]
+    /// The stream is not at [`Envelope::expected`].
+    #[error("the version is {actual}, not the expected one")]
     OtherVersion { actual: Version },
+    /// Postgres refused the data of an event.
     #[error("{0}")]
     BadData(String),
+    /// The log cannot be reached; the outcome may be unknown.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// The appender has stopped.
     #[error("the process is shutting down")]
     ShuttingDown,
-    /// The stream holds something this build cannot read or write.
+    /// An event of the stream, or one that follows, has a type or version unknown to this build.
     #[error("the stream cannot be read or written by this build")]
     Codec(#[from] eventsourcing::event::CodecError),
 }
@@ -84,8 +94,10 @@ impl<R: Reject> From<AppendError> for Error<R> {
 /// Why a stream could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// The log cannot be reached; the outcome may be unknown.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// An event has a type or version unknown to this build.
     #[error("the stream cannot be read by this build")]
     Codec(#[from] eventsourcing::event::CodecError),
 }
@@ -99,26 +111,18 @@ impl<R: Reject> From<LoadError> for Error<R> {
     }
 }
 
-/// A stream's state and where it stands.
-#[derive(Debug, Clone, Default)]
-pub struct Loaded<D> {
-    pub state: D,
-    pub version: Version,
-    /// Of its last event.
-    pub position: Position,
-}
-
 /// Handles the commands of one decider.
 #[derive(Debug)]
 pub struct Handler<D: Decider> {
     store: EventStore,
     cache: Cache<StreamId, Loaded<D>>,
-    /// Who met a conflict waits in line here, so that one process does not compete with itself for
-    /// a busy stream. Nobody else pays for it.
+    /// Taken by a command after its first conflict, so that commands of this process do not compete for
+    /// a busy stream. Commands without a conflict take none.
     stream_locks: Box<[Mutex<()>]>,
 }
 
 impl<D: Decider<Command: Clone>> Handler<D> {
+    /// Makes a handler with an empty cache.
     pub fn new(store: EventStore) -> Self {
         Self {
             store,
@@ -127,7 +131,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         }
     }
 
-    /// Hands `command` to the decider of `stream`.
+    /// Executes `command` on `stream`.
     pub async fn execute(
         &self,
         stream: &StreamId,
@@ -139,7 +143,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         self.run(stream, cached, command, envelope).instrument(span).await
     }
 
-    /// The same for a stream whose key was just made, so that there is nothing to load.
+    /// Executes `command` on a stream whose key is new, without loading it first.
     pub async fn create(
         &self,
         stream: &StreamId,
@@ -161,7 +165,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         span
     }
 
-    /// The state of `stream` now.
+    /// Loads the current state of `stream`, from the cache as far as it goes.
     pub async fn load(&self, stream: &StreamId) -> Result<Loaded<D>, LoadError> {
         let loaded = self.catch_up(stream, self.cache.get(stream).unwrap_or_default()).await?;
         self.cache.insert(stream.clone(), loaded.clone());
@@ -175,50 +179,28 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         command: D::Command,
         envelope: Envelope,
     ) -> Result<Done, Error<D::Rejection>> {
-        let mut fresh = cached.is_none();
-        let mut loaded = cached.unwrap_or_default();
+        let mut execution = Execution::new(cached);
         let mut lock = None;
-        for attempt in 0..MAX_ATTEMPTS {
-            if fresh || attempt > 0 {
-                // Events never change: what is remembered is right as far as it goes.
-                loaded = self.catch_up(stream, loaded).await?;
-                fresh = true;
-            }
-            if let Some(expected) = envelope.expected
-                && expected != loaded.version
-            {
-                if !fresh {
+        loop {
+            let events = match execution.next(&command, envelope.expected) {
+                Step::Load => {
+                    // Events never change: the remembered state holds as far as it goes.
+                    let loaded = std::mem::take(&mut execution.loaded);
+                    execution.refresh(self.catch_up(stream, loaded).await?);
                     continue;
                 }
-                // Who may not see it, or touch it, does not learn its version either.
-                let error = match loaded.state.decide(command) {
-                    Err(rejection)
-                        if matches!(rejection.kind(), Kind::NotFound | Kind::Forbidden) =>
-                    {
-                        Error::Rejected(rejection)
-                    }
-                    _ => Error::OtherVersion { actual: loaded.version },
-                };
-                return self.refused(error, envelope.receipt).await;
-            }
-            let events = match loaded.state.decide(command.clone()) {
-                Ok(events) if !events.is_empty() => events,
-                // A remembered state may be out of date: a refusal is given on a fresh one only.
-                _ if !fresh => continue,
-                Ok(events) => events,
-                Err(rejection) => {
-                    return self.refused(Error::Rejected(rejection), envelope.receipt).await;
-                }
+                Step::Append(events) => events,
+                Step::Refuse(error) => return self.refused(error, envelope.receipt).await,
+                Step::GiveUp => return Err(Error::Contention(stream.clone())),
             };
             if events.is_empty() && envelope.receipt.is_none() {
-                let Loaded { version, position, .. } = loaded;
+                let Loaded { version, position, .. } = execution.loaded;
                 return Ok(Done { position, version, replayed: None });
             }
-            let new = events.iter().map(NewEvent::new).collect::<Result<Vec<_>, _>>()?;
             let own = StreamAppend {
                 stream: stream.clone(),
-                expected: ExpectedVersion::Exact(loaded.version),
-                events: new,
+                expected: ExpectedVersion::Exact(execution.loaded.version),
+                events: events.iter().map(NewEvent::new).collect::<Result<_, _>>()?,
             };
             let request = Append {
                 streams: std::iter::once(own).chain(envelope.also.iter().cloned()).collect(),
@@ -227,19 +209,21 @@ impl<D: Decider<Command: Clone>> Handler<D> {
             };
             match self.store.append(request).await {
                 Ok(Appended::New { position, version }) => {
-                    // Without events of its own, the append answers with the head's position.
-                    let position = if events.is_empty() { loaded.position } else { position };
-                    let state = events.iter().fold(loaded.state, D::evolve);
-                    let loaded = Loaded { state, version, position };
-                    self.cache.insert(stream.clone(), loaded);
+                    let Loaded { state, position: last, .. } = execution.loaded;
+                    // Without events of its own, the append returns the position of the head.
+                    let position = if events.is_empty() { last } else { position };
+                    let state = events.iter().fold(state, D::evolve);
+                    self.cache.insert(stream.clone(), Loaded { state, version, position });
                     return Ok(Done { position, version, replayed: None });
                 }
                 Ok(Appended::Replayed(receipt)) => return Ok(replay(receipt)),
-                // Our ids are new, so this does not happen; if it did, it would be written.
+                // Event ids made here are new, so this does not happen.
                 Ok(Appended::Duplicate { position }) => {
-                    return Ok(Done { position, version: loaded.version, replayed: None });
+                    let version = execution.loaded.version;
+                    return Ok(Done { position, version, replayed: None });
                 }
                 Err(AppendError::Conflict { stream: other, .. }) if other == *stream => {
+                    execution.conflicted();
                     if lock.is_none() {
                         lock = Some(self.stream_lock(stream).lock().await);
                     }
@@ -247,10 +231,9 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Error::Contention(stream.clone()))
     }
 
-    /// The rest of the stream, folded onto what is known of it.
+    /// Folds the events after the version of `loaded` onto it.
     async fn catch_up(
         &self,
         stream: &StreamId,
@@ -275,8 +258,8 @@ impl<D: Decider<Command: Clone>> Handler<D> {
             [usize::try_from(hasher.finish() % STREAM_LOCKS as u64).unwrap_or_default()]
     }
 
-    /// A command sent again may well be refused, because it was accepted the first time: then the
-    /// first answer is the answer.
+    /// Returns `error`, unless the command was accepted before under its idempotency key: then the
+    /// stored response counts. A repeated command may be rejected because the first one was accepted.
     async fn refused(
         &self,
         error: Error<D::Rejection>,

@@ -1,5 +1,6 @@
-//! The write side: load, fold, decide, append. It knows nothing of read models.
+//! The write side: load, fold, decide, append. It does not read read models.
 
+mod execution;
 mod handler;
 mod process;
 pub mod alerts;
@@ -11,23 +12,25 @@ pub mod works;
 #[cfg(test)]
 mod pinned;
 
-pub use handler::{Done, Envelope, Error, Handler, LoadError, Loaded};
+pub use execution::Loaded;
+pub use handler::{Done, Envelope, Error, Handler, LoadError};
 
 use eventstore::EventStore;
 
-/// Name of every process manager, which is also the name of its consumer.
+/// Name of every process manager and of its consumer.
 pub const PROCESS_MANAGERS: [&str; 2] =
     [alerts::Watcher::NAME, <orders::Fulfilment as process::Process>::NAME];
 
 macro_rules! handlers {
     ($($name:ident: $handler:ty,)*) => {
-        /// A handler for every decider there is.
+        /// The handlers of every decider.
         #[derive(Debug)]
         pub struct Handlers {
             $(pub $name: $handler,)*
         }
 
         impl Handlers {
+            /// Makes every handler, with empty caches.
             pub fn new(store: &EventStore) -> Self {
                 Self { $($name: <$handler>::new(store.clone()),)* }
             }
@@ -35,7 +38,7 @@ macro_rules! handlers {
     };
 }
 
-// The one list.
+// The only list of handlers.
 handlers! {
     alerts: Handler<domain::alerts::Alert>,
     documents: Handler<domain::documents::document::Document>,

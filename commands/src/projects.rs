@@ -1,6 +1,6 @@
-//! Commands about projects and tasks. A task's decision rests on its project: it is made with the
-//! project's state, and written on the condition that the project is still at that version. So a
-//! task is never assigned to somebody who was removed a moment before.
+//! Commands on projects and tasks. A command on a task is decided with the state of its project, and
+//! appended on the condition that the project is still at that version: a task is never assigned to a
+//! member who was removed in the meantime.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -14,23 +14,24 @@ use uuid::Uuid;
 
 use crate::handler::{Done, Envelope, Error, Handler};
 
-/// How often a task's command is decided anew because its project changed in between.
+/// Most decisions per command on a task: each one but the last met a change of its project.
 const MAX_ATTEMPTS: usize = 16;
-/// Lines to wait in; projects that share one wait for each other, which only costs time.
+/// Locks; projects that share one wait for each other, which costs time only.
 const PROJECT_LOCKS: usize = 1024;
 
-/// Handles the commands of projects and of their tasks.
+/// Handler of the commands on projects and their tasks.
 #[derive(Debug)]
 pub struct Projects {
     handler: Handler<Project>,
     tasks: Handler<Task>,
-    /// Whoever changes a project writes; a task whose project changed under it reads, together
-    /// with others. They take turns: without this, one who changes a project without pause would
-    /// keep everybody in this process from its tasks.
+    /// Held for writing by commands on a project, and for reading by commands on a task whose project
+    /// changed under them. Without it, a client that changes a project without pause would starve the
+    /// commands on its tasks in this process.
     project_locks: Box<[RwLock<()>]>,
 }
 
 impl Projects {
+    /// Makes a handler with empty caches.
     pub fn new(store: EventStore) -> Self {
         Self {
             handler: Handler::new(store.clone()),
@@ -39,7 +40,7 @@ impl Projects {
         }
     }
 
-    /// Hands `command` to a project whose id was just made.
+    /// Executes `command` on a project whose id is new.
     pub async fn create(
         &self,
         id: Uuid,
@@ -49,7 +50,7 @@ impl Projects {
         self.handler.create(&project::stream(id), command, envelope).await
     }
 
-    /// Hands `command` to the project of this id.
+    /// Executes `command` on the project of this id.
     pub async fn execute(
         &self,
         id: Uuid,
@@ -61,7 +62,7 @@ impl Projects {
         self.handler.execute(&stream, command, envelope).await
     }
 
-    /// Lets `by` do `act` with the task of this id.
+    /// Executes `act` by `by` on the task of this id.
     pub async fn execute_task(
         &self,
         id: Uuid,

@@ -1,5 +1,5 @@
-//! Doing a work: claim it, add the numbers, say how it went. The only I/O metadata the decision is
-//! the adding itself, which takes a thread for a while.
+//! The execution of a work: claim it, add the numbers, report the outcome. The addition runs on a
+//! blocking thread.
 
 use std::time::{Duration, Instant};
 
@@ -12,28 +12,31 @@ use uuid::Uuid;
 
 use crate::handler::{Done, Envelope, Error, Handler};
 
-/// How a worker works.
+/// Options of a worker.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Stands in the events: who did it.
+    /// Name of the worker in the events.
     pub name: String,
-    /// How long a claim holds. Longer than `time_limit`, or works are done twice over.
+    /// Duration of a claim. It must exceed `time_limit`, or another worker claims a work under way.
     pub lease: Duration,
-    /// An attempt that takes longer fails.
+    /// An attempt that takes longer than this fails.
     pub time_limit: Duration,
+    /// When a failed work may be claimed again, and when it is given up.
     pub retry: RetryPolicy,
 }
 
-/// What became of an attempt.
+/// Outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
+    /// The result was recorded.
     Completed,
+    /// The failure was recorded.
     Failed,
-    /// Somebody else has it, or it is finished, or it is not due.
+    /// Another worker holds the lease, or the work is finished or not due.
     NotClaimed,
 }
 
-/// Does works, one at a time for each call of [`Worker::attempt`].
+/// Executes works, one per call of [`Worker::attempt`].
 #[derive(Debug)]
 pub struct Worker {
     store: EventStore,
@@ -42,12 +45,13 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Makes a worker.
     pub fn new(store: EventStore, options: Options) -> Self {
         Self { handler: Handler::new(store.clone()), store, options }
     }
 
-    /// Claims the work and does it. When `shutdown` comes first, the attempt fails and the work is
-    /// free again after its backoff.
+    /// Claims the work and executes it. If `shutdown` comes first, the attempt fails and the work can be
+    /// claimed again after its backoff.
     pub async fn attempt(
         &self,
         id: Uuid,
@@ -64,22 +68,26 @@ impl Worker {
         }
         let Work::Claimed { attempt, add_up_to, .. } = self.handler.load(&stream(id)).await?.state
         else {
-            return Ok(Attempt::NotClaimed); // The claim found the last lease ended, and gave it up.
+            return Ok(Attempt::NotClaimed); // No attempt was left: the claim gave the work up.
         };
         if !self.execute(id, Command::Start { attempt }, &metadata).await? {
             return Ok(Attempt::NotClaimed);
         }
-        let (outcome, verdict) = match self.add(add_up_to, shutdown).await {
+        let (command, attempted) = match self.add(add_up_to, shutdown).await {
             Ok(result) => (Command::Complete { attempt, result }, Attempt::Completed),
             Err(reason) => {
                 let fail = Command::Fail { attempt, reason, now: now(), retry: *retry };
                 (fail, Attempt::Failed)
             }
         };
-        Ok(if self.execute(id, outcome, &metadata).await? { verdict } else { Attempt::NotClaimed })
+        Ok(if self.execute(id, command, &metadata).await? {
+            attempted
+        } else {
+            Attempt::NotClaimed
+        })
     }
 
-    /// What goes with all that is said of a work: it follows from the demand.
+    /// Metadata of every event of the attempt: caused by the demand. `None` if there is no such work.
     async fn work_metadata(&self, id: Uuid) -> Result<Option<Metadata>, Error<Rejection>> {
         let first = self.store.read_stream(&stream(id), Version::NONE, 1).await?;
         let Some(demanded) = first.first() else {
@@ -94,7 +102,7 @@ impl Worker {
         }))
     }
 
-    /// False when the decider says that the work has gone on without us.
+    /// Executes a command of this attempt; false if the work has moved on to another attempt.
     async fn execute(
         &self,
         id: Uuid,

@@ -21,6 +21,7 @@ mod read;
 mod append;
 mod event_store;
 pub mod consume;
+mod traceparent;
 pub mod otel;
 #[cfg(test)]
 mod pinned;

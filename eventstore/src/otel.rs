@@ -9,6 +9,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::RawEvent;
+pub use crate::traceparent::Traceparent;
 
 /// Target of the exported spans.
 pub const TARGET: &str = "tributary::traced";
@@ -79,12 +80,10 @@ pub fn span_per_trace(events: &[Arc<RawEvent>], span: impl Fn() -> Span) -> Vec<
 }
 
 fn parse(traceparent: &str) -> Option<SpanContext> {
-    let mut parts = traceparent.split('-').skip(1);
-    let trace = TraceId::from_hex(parts.next()?).ok()?;
-    let span = SpanId::from_hex(parts.next()?).ok()?;
-    let flags = TraceFlags::new(u8::from_str_radix(parts.next()?, 16).ok()?);
-    let context = SpanContext::new(trace, span, flags, true, TraceState::default());
-    context.is_valid().then_some(context)
+    let Traceparent { trace_id, span_id, sampled } = Traceparent::parse(traceparent)?;
+    let (trace, span) = (TraceId::from(trace_id), SpanId::from(span_id));
+    let flags = TraceFlags::default().with_sampled(sampled);
+    Some(SpanContext::new(trace, span, flags, true, TraceState::default()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! A running process: what its roles share, how they start, and how they end. Tests start the same
-//! thing inside their own process, on port 0.
+//! [`App`]: the roles of a process, from start to shutdown. Tests run it inside their own process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use eventstore::{Bus, EventStore, Feed};
-use projections::Progress;
+use projections::{Progress, Waiter};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,33 +14,34 @@ use tokio_util::task::TaskTracker;
 
 use crate::bridge::Accounting;
 use crate::config::{Config, ProcessRole};
-use crate::http::Waiter;
 use crate::parts::Parts;
 use crate::roles;
 use crate::tokens::Keys;
 
-/// How long roles may take to finish what they took.
+/// Time for roles to finish at shutdown.
 const ROLES_GRACE: Duration = Duration::from_secs(8);
-/// How long the appender may take after them. Together less than the 10 s a supervisor waits.
+/// Time for the appender to finish after them. Together less than the 10 s that supervisors wait.
 const LOG_GRACE: Duration = Duration::from_millis(1500);
 
-/// Name of the bridge in metrics.
+/// Label of the bridge in metrics.
 const BRIDGE: &str = "mqtt";
 
-/// A running process, or as good as one.
+/// The running roles of a process.
 #[derive(Debug)]
 pub struct App {
     address: Option<SocketAddr>,
     parts: Parts,
-    /// Ends the roles.
+    /// Stops the roles.
     shutdown: CancellationToken,
-    /// What the roles stand on: it ends after them.
+    /// Tasks of the log and their shutdown; they stop after the roles.
     log: (TaskTracker, CancellationToken),
     ended: mpsc::Receiver<(ProcessRole, anyhow::Result<()>)>,
 }
 
 impl App {
-    /// Starts `roles`. None of the servers need be there yet.
+    /// Starts `roles`. Postgres, NATS and the MQTT broker need not be reachable yet.
+    ///
+    /// Fails if a URL is invalid, the signing key cannot be read or the HTTP address is in use.
     pub async fn start(config: Config, roles: &[ProcessRole]) -> anyhow::Result<Self> {
         crate::metrics::install();
         let log = (TaskTracker::new(), CancellationToken::new());
@@ -85,24 +85,24 @@ impl App {
             let sender = sender.clone();
             parts.tasks.spawn(async move {
                 let outcome = running.await;
-                // Nobody listens any more when the process is about to end.
+                // The receiver is dropped when the process stops.
                 drop(sender.send((role, outcome)).await);
             });
         }
         Ok(Self { address, parts, shutdown, log, ended })
     }
 
-    /// Where HTTP is served, if it is.
+    /// Returns the address of the HTTP server, if this process runs it.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// What the roles share.
+    /// Returns the parts that the roles share.
     pub fn parts(&self) -> &Parts {
         &self.parts
     }
 
-    /// Runs something beside the roles, until they are told to end.
+    /// Spawns a task that shutdown waits for. `running` is passed the shutdown signal.
     pub fn spawn<F>(&self, running: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -110,27 +110,35 @@ impl App {
         self.parts.tasks.spawn(running(self.shutdown.clone()));
     }
 
-    /// Waits for a role to end, which none does by itself but by an error.
+    /// Waits until a role ends and returns why. A role ends only by an error or by shutdown.
     pub async fn ended(&mut self) -> anyhow::Error {
         match self.ended.recv().await {
-            Some((role, Err(error))) => error.context(format!("role {role} ended")),
-            Some((role, Ok(()))) => anyhow::anyhow!("role {role} ended by itself"),
+            Some((role, Err(error))) => error.context(format!("role {role} failed")),
+            Some((role, Ok(()))) => {
+                anyhow::anyhow!("role {role} ended without an error before shutdown")
+            }
             None => std::future::pending().await,
         }
     }
 
-    /// Stops taking, finishes what was taken, and ends, within 10 seconds.
+    /// Shuts down within 10 seconds: stops the intake, finishes what was accepted, then stops the log.
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.parts.tasks.close();
         if tokio::time::timeout(ROLES_GRACE, self.parts.tasks.wait()).await.is_err() {
-            tracing::warn!(left = self.parts.tasks.len(), "some tasks did not end in time");
+            tracing::warn!(
+                tasks = self.parts.tasks.len(),
+                "shutdown timed out, tasks of roles are still running"
+            );
         }
         let (tasks, shutdown) = self.log;
         shutdown.cancel();
         tasks.close();
         if tokio::time::timeout(LOG_GRACE, tasks.wait()).await.is_err() {
-            tracing::warn!(left = tasks.len(), "the log's tasks did not end in time");
+            tracing::warn!(
+                tasks = tasks.len(),
+                "shutdown timed out, tasks of the log are still running"
+            );
         }
     }
 }
@@ -140,9 +148,9 @@ async fn listen(
     address: &mut Option<SocketAddr>,
 ) -> anyhow::Result<(TcpListener, Keys)> {
     let keys = Keys::load(&config.tokens.signing_key_file)?;
-    let wanted = config.http.address();
-    let listener =
-        TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))?;
+    let bind = config.http.address();
+    let listener = TcpListener::bind(bind).await;
+    let listener = listener.with_context(|| format!("cannot listen on {bind}; check --port"))?;
     *address = Some(listener.local_addr()?);
     Ok((listener, keys))
 }

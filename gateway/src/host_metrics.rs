@@ -1,5 +1,5 @@
-//! What the machine we run on amounts to: its people, its disk, its memory, its load. For `GET
-//! /users` and `GET /storage`, and for the agent.
+//! Metrics of the host: user accounts, storage, memory and load. For `GET /users`, `GET /storage` and
+//! the agent.
 
 use std::io;
 use std::time::Duration;
@@ -10,88 +10,93 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long what was read is as good as new: a flood of requests does not become one of the disk.
-const FRESH: Duration = Duration::from_secs(1);
-/// The file system that counts.
+/// Lifetime of cached metrics: many requests cause one read of the disk.
+const CACHE_TTL: Duration = Duration::from_secs(1);
+/// File system whose storage is measured.
 const ROOT: &str = "/";
-/// Where accounts are listed.
+/// File that lists the accounts.
 const PASSWD: &str = "/etc/passwd";
-/// Accounts of people have this id or a higher one; below are those of services.
+/// Lowest user id of a person; lower ones, except root's, belong to services.
 const FIRST_PERSON: u32 = 1000;
-/// The account of nobody, by its name: its id is 65534 on most systems.
+/// Name of the account `nobody`, which has a high user id but is no person.
 const NOBODY: &str = "nobody";
 
-/// The host at one moment.
+/// Metrics of the host at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metrics {
-    /// Accounts of people: root, and those with id 1000 or higher, but nobody's.
+    /// Number of accounts of people: root, and those with id 1000 or higher except `nobody`.
     pub users: u32,
+    /// Storage of the root file system, in bytes.
     pub storage: Storage,
+    /// Memory, in bytes.
     pub memory: Memory,
     /// Load averages over the last 1, 5 and 15 minutes.
     pub load: [f64; 3],
 }
 
 impl Metrics {
-    /// As a sample of `host`, taken at `time`.
+    /// Returns the metrics as a sample of `host`, taken at `time`.
     pub fn sample(self, host: HostName, time: DateTime<Utc>) -> Sample {
         let Self { users, storage, memory, load } = self;
-        // As precise as the log keeps it, so that sent and recorded are the same.
+        // The precision of the log, so that the recorded sample equals the one sent.
         let time = time.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(time);
         Sample { host, time, users, storage, memory, load }
     }
 }
 
-/// The host could not be read.
+/// Why the host's metrics cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
-    #[error("the file system of {ROOT} cannot be measured")]
+pub enum ReadError {
+    /// The file system did not return its size.
+    #[error("cannot read the size of the file system {ROOT}")]
     Storage(#[source] io::Error),
-    #[error("{PASSWD} cannot be read")]
+    /// The list of accounts is not readable.
+    #[error("cannot read {PASSWD}")]
     Users(#[source] io::Error),
-    #[error("memory and load cannot be read")]
+    /// The system did not return memory or load.
+    #[error("cannot read memory and load")]
     System(#[from] sysinfo::Error),
-    /// A defect of ours.
-    #[error("reading the host has panicked")]
+    /// The read panicked; this is a bug.
+    #[error("reading the host's metrics panicked")]
     Panicked(#[source] tokio::task::JoinError),
 }
 
-/// Reads the host, at most once a second, however many ask.
+/// Reads the host's metrics at most once per second.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// Held while it is read: who comes meanwhile waits for that one.
+    /// Locked during a read: concurrent callers wait for its result.
     last: Mutex<Option<(Instant, Metrics)>>,
 }
 
 impl Reader {
-    pub async fn read(&self) -> Result<Metrics, Unreadable> {
+    /// Returns metrics that are at most one second old.
+    pub async fn read(&self) -> Result<Metrics, ReadError> {
         let mut last = self.last.lock().await;
         if let Some((at, metrics)) = *last
-            && at.elapsed() < FRESH
+            && at.elapsed() < CACHE_TTL
         {
             return Ok(metrics);
         }
-        // A disk may take its time, so not on the runtime's own threads.
-        let metrics =
-            tokio::task::spawn_blocking(metrics).await.map_err(Unreadable::Panicked)??;
+        // May block on the disk.
+        let metrics = tokio::task::spawn_blocking(metrics).await.map_err(ReadError::Panicked)??;
         *last = Some((Instant::now(), metrics));
         Ok(metrics)
     }
 }
 
-/// What the machine calls itself, as far as that is a name.
+/// Returns the host name, if it is a valid one.
 pub fn name() -> Option<HostName> {
     System::host_name().ok()?.parse().ok()
 }
 
-fn metrics() -> Result<Metrics, Unreadable> {
-    let accounts = std::fs::read(PASSWD).map_err(Unreadable::Users)?;
+fn metrics() -> Result<Metrics, ReadError> {
+    let accounts = std::fs::read(PASSWD).map_err(ReadError::Users)?;
     let only = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(only)?;
     let load = System::load_average()?;
     Ok(Metrics {
         users: people(&String::from_utf8_lossy(&accounts)),
-        storage: storage().map_err(Unreadable::Storage)?,
+        storage: storage().map_err(ReadError::Storage)?,
         memory: Memory {
             total_bytes: system.total_memory(),
             used_bytes: system.used_memory().min(system.total_memory()),
@@ -100,7 +105,7 @@ fn metrics() -> Result<Metrics, Unreadable> {
     })
 }
 
-/// As `df` has it.
+/// Returns the storage as `df` computes it.
 fn storage() -> io::Result<Storage> {
     let found = rustix::fs::statvfs(ROOT)?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
@@ -112,15 +117,15 @@ fn storage() -> io::Result<Storage> {
     })
 }
 
-/// How many of the accounts listed are people's.
+/// Counts the accounts of people.
 fn people(accounts: &str) -> u32 {
-    let is_a_person = |line: &&str| {
+    let is_person = |line: &&str| {
         let mut fields = line.split(':');
         let name = fields.next().unwrap_or_default();
         let id = fields.nth(1).and_then(|id| id.parse::<u32>().ok());
         id.is_some_and(|id| id == 0 || (id >= FIRST_PERSON && name != NOBODY))
     };
-    u32::try_from(accounts.lines().filter(is_a_person).count()).unwrap_or(u32::MAX)
+    u32::try_from(accounts.lines().filter(is_person).count()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -128,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_are_root_and_those_with_a_high_id() {
+    fn root_and_accounts_with_a_high_id_are_people() {
         let accounts = "\
 root:x:0:0:root:/root:/bin/bash
 daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
@@ -145,7 +150,7 @@ sshd:x:999:999::/run/sshd:/usr/sbin/nologin
     }
 
     #[tokio::test]
-    async fn what_is_read_makes_sense_and_is_read_once_in_a_while() {
+    async fn metrics_are_plausible_and_cached() {
         let reader = Reader::default();
         let metrics = reader.read().await.unwrap();
         let Storage { total_bytes, used_bytes, free_bytes } = metrics.storage;
@@ -153,17 +158,17 @@ sshd:x:999:999::/run/sshd:/usr/sbin/nologin
         assert!(metrics.memory.used_bytes > 0 && metrics.users > 0, "{metrics:?}");
         let first = reader.last.lock().await.unwrap().0;
         reader.read().await.unwrap();
-        assert_eq!(reader.last.lock().await.unwrap().0, first, "it was read again");
+        assert_eq!(reader.last.lock().await.unwrap().0, first, "the second read is from the cache");
     }
 
     #[tokio::test]
-    async fn what_is_read_is_a_sample_that_is_taken() {
+    async fn a_sample_survives_its_message_unchanged() {
         let metrics = Reader::default().read().await.unwrap();
         let (host, now): (HostName, _) = ("here".parse().unwrap(), Utc::now());
         let sent = metrics.sample(host.clone(), now);
         let payload = serde_json::to_vec(&sent).unwrap();
-        let (_, taken) = Sample::from_message(&host, &payload, now).unwrap();
-        assert_eq!(taken.time, sent.time);
-        assert_eq!(taken.storage, sent.storage);
+        let (_, received) = Sample::from_message(&host, &payload, now).unwrap();
+        assert_eq!(received.time, sent.time);
+        assert_eq!(received.storage, sent.storage);
     }
 }

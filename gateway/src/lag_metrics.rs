@@ -1,55 +1,91 @@
-//! How far every reader of the log is behind it, in Prometheus' text form. These figures are the
-//! database's, not this process's: each process shows all of them, of readers that run elsewhere or
-//! not at all, too.
+//! Gauges of the position and lag of each consumer of the log. They describe the database, not this
+//! process: each process renders all consumers, wherever they run.
 
-use std::fmt::Write;
-
+use metrics::{describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use projections::{State, Status};
 
-/// A figure of one reader; none if it has none.
-type Figure = fn(&Status) -> Option<f64>;
+/// Reads the value of a gauge; none if the consumer has none.
+type Value = fn(&Status) -> Option<f64>;
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 events")]
-const GAUGES: [(&str, &str, Figure); 6] = [
-    ("position", "Position a reader of the log has seen", |s| Some(s.position as f64)),
-    ("events_behind", "Events of the log it has not seen", |s| Some(s.events_behind as f64)),
-    ("seconds_behind", "Age of the first event it has not seen", |s| Some(s.seconds_behind)),
-    ("events_per_second", "Events a second it has moved past of late", |s| {
+const GAUGES: [(&str, &str, Value); 6] = [
+    ("tributary_projection_position", "Checkpoint of the consumer", |s| Some(s.position as f64)),
+    ("tributary_projection_events_behind", "Events behind the head of the log", |s| {
+        Some(s.events_behind as f64)
+    }),
+    ("tributary_projection_seconds_behind", "Age of the first unprocessed event in seconds", |s| {
+        Some(s.seconds_behind)
+    }),
+    ("tributary_projection_events_per_second", "Events processed per second, recently", |s| {
         Some(s.events_per_second)
     }),
-    ("heartbeat_age_seconds", "Time since whoever runs it last showed life", |s| {
+    ("tributary_projection_heartbeat_age_seconds", "Time since the last heartbeat", |s| {
         s.heartbeat_age_seconds
     }),
-    ("parked", "Streams it has set aside", |s| Some(s.parked as f64)),
+    ("tributary_projection_parked", "Parked streams", |s| Some(s.parked as f64)),
 ];
+const STATE: &str = "tributary_projection_state";
 
-/// The figures of all of `statuses`. Names need no escaping: they are our own.
+/// Renders `statuses` in Prometheus' text format. The recorder lives for this call only: gauges of
+/// the process's own recorder would keep their last values while the database is down.
 pub(crate) fn render(statuses: &[Status]) -> String {
-    let mut text = String::new();
-    for (name, meaning, figure) in GAUGES {
-        head(&mut text, name, meaning);
-        for status in statuses {
-            if let Some(value) = figure(status) {
-                let labels = format!("projection=\"{}\"", status.name);
-                line(&mut text, name, &labels, value);
-            }
+    let recorder = PrometheusBuilder::new().build_recorder();
+    with_local_recorder(&recorder, || {
+        for (name, description, _) in GAUGES {
+            describe_gauge!(name, description);
         }
-    }
-    head(&mut text, "state", "1 for what it is doing, 0 for everything else");
-    for status in statuses {
-        for state in State::ALL {
-            let labels = format!("projection=\"{}\",state=\"{}\"", status.name, state.word());
-            line(&mut text, "state", &labels, f64::from(u8::from(status.state == state)));
-        }
-    }
-    text
+        describe_gauge!(STATE, "1 for the current state, 0 for the others");
+        statuses.iter().for_each(record);
+    });
+    recorder.handle().render()
 }
 
-fn head(text: &mut String, name: &str, meaning: &str) {
-    let name = format!("tributary_projection_{name}");
-    write!(text, "# HELP {name} {meaning}\n# TYPE {name} gauge\n").expect("a string takes all");
+fn record(status: &Status) {
+    for (name, _, value) in GAUGES {
+        if let Some(value) = value(status) {
+            gauge!(name, "projection" => status.name.clone()).set(value);
+        }
+    }
+    for state in State::ALL {
+        let current = f64::from(u8::from(status.state == state));
+        let name = status.name.clone();
+        gauge!(STATE, "projection" => name, "state" => state.word()).set(current);
+    }
 }
 
-fn line(text: &mut String, name: &str, labels: &str, value: f64) {
-    writeln!(text, "tributary_projection_{name}{{{labels}}} {value}").expect("a string takes all");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels_are_those_that_dashboards_know() {
+        let status = Status {
+            name: "works".into(),
+            state: State::Live,
+            position: 7,
+            events_behind: 0,
+            seconds_behind: 0.0,
+            events_per_second: 1.5,
+            heartbeat_at: None,
+            heartbeat_age_seconds: None,
+            parked: 2,
+            rebuild_position: None,
+        };
+        let text = render(&[status]);
+        for line in [
+            "# TYPE tributary_projection_position gauge",
+            "tributary_projection_position{projection=\"works\"} 7",
+            "tributary_projection_events_behind{projection=\"works\"} 0",
+            "tributary_projection_seconds_behind{projection=\"works\"} 0",
+            "tributary_projection_events_per_second{projection=\"works\"} 1.5",
+            "tributary_projection_parked{projection=\"works\"} 2",
+            "tributary_projection_state{projection=\"works\",state=\"live\"} 1",
+            "tributary_projection_state{projection=\"works\",state=\"stalled\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+        assert!(!text.contains("heartbeat_age_seconds{"), "a consumer without heartbeat:\n{text}");
+        assert_eq!(render(&[]), "", "nothing is left of an earlier call");
+    }
 }

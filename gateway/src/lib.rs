@@ -1,5 +1,5 @@
-//! Every way in: HTTP, MQTT, the command line; the roles a process can play; the configuration.
-//! Requests become domain types here, errors become answers here, and nothing is decided here.
+//! Every way in: HTTP, MQTT and NATS; the roles that a process runs; the configuration. Converts
+//! requests into domain types and errors into responses; business rules are in `domain`.
 
 pub mod config;
 pub mod tokens;
@@ -17,7 +17,7 @@ pub mod app;
 #[cfg(test)]
 mod pinned;
 
-/// Name of everything that follows the log: projections, process managers, and what publishes.
+/// Returns the name of every consumer of the log: projections, process managers and publishers.
 pub fn consumer_names() -> Vec<&'static str> {
     let others = commands::PROCESS_MANAGERS.into_iter().chain([bridge::ALERTS_OUT, roles::RELAY]);
     projections::names().into_iter().chain(others).collect()

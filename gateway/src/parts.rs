@@ -1,26 +1,31 @@
-//! What the roles of one process share.
+//! The parts that the roles of one process share.
 
 use std::sync::Arc;
 
 use eventstore::{Bus, EventStore, Feed};
-use projections::Progress;
+use projections::{Progress, Waiter};
 use tokio_util::task::TaskTracker;
 
 use crate::bridge::Accounting;
 use crate::config::Config;
-use crate::http::Waiter;
 
-/// What the roles of one process share.
+/// The parts that the roles of one process share. Clones refer to the same parts.
 #[derive(Debug, Clone)]
 pub struct Parts {
+    /// Configuration of the process.
     pub config: Arc<Config>,
+    /// Appends to the log and reads it.
     pub store: EventStore,
+    /// Connection to NATS.
     pub bus: Bus,
+    /// The most recent events, for subscriptions.
     pub feed: Feed,
+    /// Checkpoints of the projections that run in this process.
     pub progress: Progress,
+    /// Waits until a projection includes a position.
     pub wait: Waiter,
-    /// The bridge's books, if one of the roles is to run it.
+    /// Message counts of the MQTT bridge; none if this process does not run the role.
     pub bridge: Option<Arc<Accounting>>,
-    /// Shutdown waits for what runs here.
+    /// Tasks that shutdown waits for.
     pub tasks: TaskTracker,
 }

@@ -10,13 +10,13 @@ use uuid::Uuid;
 use crate::bridge::{self, Accounting, FILTERS, State};
 use crate::config::ProcessRole;
 use crate::config::{Config, LogFormat, MqttVersion};
-use crate::{lag_metrics, metrics, readers, roles, tokens};
+use crate::{consumer_names, lag_metrics, metrics, roles, tokens};
 
 #[test]
 fn names_of_consumers() {
     assert_eq!([bridge::ALERTS_OUT, roles::RELAY], ["alert_mqtt", "relay"]);
     for name in ["alert_mqtt", "alert_watch", "fulfilment", "relay", "telemetry", "works"] {
-        assert!(readers().contains(&name), "{name}");
+        assert!(consumer_names().contains(&name), "{name}");
     }
 }
 

@@ -1,14 +1,14 @@
-//! Codes people can read to each other, drawn at random.
+//! Work codes: short random names of works, easy to read out.
 
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
-/// Random characters of a work code.
+/// Length of the random part, in characters.
 const CHARACTERS: usize = 10;
 
-/// The code of a new work; `way` is how it came in.
-pub fn work_code(way: &str) -> String {
+/// Returns the code of a new work. `source` is its prefix: `api` or `consumer`.
+pub fn work_code(source: &str) -> String {
     let random = rand::rng().sample_iter(Alphanumeric).take(CHARACTERS);
     let random: String = random.map(char::from).collect();
-    format!("{way}-{random}")
+    format!("{source}-{random}")
 }

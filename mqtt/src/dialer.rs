@@ -1,23 +1,26 @@
-//! Connecting again and again: how the broker is reached, and how long to wait after a failure.
+//! Connects, and paces reconnects.
 
 use std::time::Duration;
 
 use rumqttc::tokio_rustls::TlsConnector;
 
+use super::address::Broker;
 use super::backoff::Backoff;
-use super::connection::{self, Connection, Lost};
-use super::options::{Broker, Error, Options};
+use super::client::Client;
+use super::connect::{self, Connection};
+use super::error::ConnectionError;
+use super::options::{Options, OptionsError};
 use super::tls;
 use super::version::Version;
 
-/// Waits between connections while the broker is not reachable.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
-/// Waits between connections while the broker does not want us.
+/// First and longest delay while the broker is not reachable.
+const UNREACHABLE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// First and longest delay while the broker refuses the connection.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
-/// A connection that lasted so long was a good one: the next failure is a new one.
-const LASTED: Duration = Duration::from_secs(10);
+/// After a connection that lasted so long, delays start over.
+const STABLE: Duration = Duration::from_secs(10);
 
-/// The way to one broker.
+/// Makes the connections to one broker, one after the other.
 pub struct Dialer {
     options: Options,
     broker: Broker,
@@ -27,7 +30,8 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    pub async fn new(options: Options) -> Result<Self, Error> {
+    /// Checks the options and loads the certificates. Does not connect.
+    pub async fn new(options: Options) -> Result<Self, OptionsError> {
         let broker = options.check()?;
         let tls =
             if broker.tls { Some(tls::connector(options.ca_file.as_deref()).await?) } else { None };
@@ -35,48 +39,48 @@ impl Dialer {
             options,
             broker,
             tls,
-            unreachable: Backoff::new(RECONNECT.0, RECONNECT.1),
+            unreachable: Backoff::new(UNREACHABLE.0, UNREACHABLE.1),
             refused: Backoff::new(REFUSED.0, REFUSED.1),
         })
     }
 
+    /// The options of every connection.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Connects, once. Unless it was told what to speak, it tries MQTT 5, and 3.1.1 with a broker
-    /// that says it knows no other; with each connection anew, for brokers are brought up to date.
-    pub async fn connect(&self) -> Result<Connection, Lost> {
-        let first = self.speak(self.options.version.unwrap_or(Version::V5)).await;
-        let connection = match first {
-            Err(Lost::Version(_)) if self.options.version.is_none() => {
-                self.speak(Version::V3).await?
+    /// Connects once, within 10 s. Without a configured version, MQTT 5 is tried first and 3.1.1 with
+    /// a broker that does not support it; anew each time, because brokers are upgraded.
+    pub async fn connect<T>(&self) -> Result<Client<T>, ConnectionError> {
+        let first = self.handshake(self.options.version.unwrap_or(Version::V5)).await;
+        let (connection, resumed) = match first {
+            Err(ConnectionError::Version(_)) if self.options.version.is_none() => {
+                self.handshake(Version::V3).await?
             }
             outcome => outcome?,
         };
         tracing::info!(broker = %self.broker, client_id = %self.options.client_id,
-            version = %connection.version, resumed = connection.resumed,
-            "connected to the MQTT broker");
-        Ok(connection)
+            version = %connection.version, resumed, "MQTT client connected");
+        Ok(Client::new(connection, &self.options))
     }
 
-    async fn speak(&self, version: Version) -> Result<Connection, Lost> {
-        connection::connect(&self.options, &self.broker, self.tls.as_ref(), version).await
+    async fn handshake(&self, version: Version) -> Result<(Connection, bool), ConnectionError> {
+        connect::connect(&self.options, &self.broker, self.tls.as_ref(), version).await
     }
 
-    /// Says why there is no connection any more, and how long to wait before the next, when the
-    /// last one `lasted` so long.
-    pub fn wait(&mut self, lost: &Lost, lasted: Duration) -> Duration {
-        if lasted > LASTED {
+    /// Logs why there is no connection, and returns the delay before the next attempt. `lasted` is
+    /// the duration of the last attempt, with the connection it led to.
+    pub fn wait(&mut self, error: &ConnectionError, lasted: Duration) -> Duration {
+        if lasted > STABLE {
             self.unreachable.reset();
             self.refused.reset();
         }
         let (broker, client_id) = (&self.broker, &self.options.client_id);
-        if lost.is_refusal() {
-            tracing::error!(%broker, %client_id, reason = %lost, "the MQTT broker does not want us");
+        if error.is_refusal() {
+            tracing::error!(%broker, %client_id, %error, "MQTT broker refused the connection");
             self.refused.next()
         } else {
-            tracing::warn!(%broker, %client_id, reason = %lost, "no connection to the MQTT broker");
+            tracing::warn!(%broker, %client_id, %error, "MQTT connection failed, retrying");
             self.unreachable.next()
         }
     }

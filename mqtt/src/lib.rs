@@ -1,20 +1,50 @@
-//! An MQTT connection of our own, on the packet codec of `rumqttc`: dialing with backoff, TLS, MQTT 5
-//! and 3.1.1, and frames read and written in batches, so that PUBACKs can be sent by hand.
+//! An MQTT client with manual acknowledgements, for MQTT 5 and 3.1.1.
+//!
+//! A consumer that stores messages must acknowledge late, in the order of receipt, and only on the
+//! connection that delivered them, at tens of thousands a second. Client libraries do not offer that:
+//! the event loop of `rumqttc` flushes once for each manual PUBACK, and sends PUBACKs queued for one
+//! connection on the next, where packet ids have a new meaning. So this crate takes the packet codec
+//! of `rumqttc` and holds the connection itself; see `docs/adr/0008`.
+//!
+//! - A [`Dialer`] connects, over TCP or TLS, and paces reconnects with backoff.
+//! - A [`Client`] is one connection. Its owner drives it by awaiting [`Client::next`]; there is no
+//!   background task. Reading and writing never wait for each other, and what is encoded meanwhile
+//!   leaves with one flush.
+//! - [`Client::split`] makes a [`Reader`] and a [`Writer`] for two tasks.
+//! - A received [`Message`] at `QoS` 1 carries an [`Ack`]; a published one has a tag, which returns
+//!   with its acknowledgement.
+//!
+//! Everything is bounded: unacknowledged messages in either direction by
+//! [`Options::receive_maximum`] and [`Options::publish_window`], the bytes held of one packet by
+//! [`Options::max_packet_bytes`], silence by [`Options::keep_alive`].
+#![warn(missing_docs)]
 
 mod options;
+mod address;
 mod tls;
 mod version;
 mod v3;
-mod frames;
+mod error;
 mod refusal;
-mod connection;
+mod frames;
+mod message;
+mod window;
+mod connect;
+mod reader;
+mod writer;
+mod client;
 mod backoff;
 mod dialer;
 
 pub use backoff::Backoff;
-pub use connection::{BoxedSocket, Connection, Lost};
+pub use client::Client;
+pub use connect::{BoxedSocket, Socket};
 pub use dialer::Dialer;
-pub use frames::{Frame, Frames};
-pub use options::{Error, Options};
+pub use error::ConnectionError;
+pub use message::{Ack, Event, Message, Subscribed};
+pub use options::{Options, OptionsError};
+pub use reader::{Closing, Reader};
 pub use refusal::Refusal;
+pub use tls::TlsError;
 pub use version::Version;
+pub use writer::Writer;

@@ -1,23 +1,24 @@
-//! Why a broker that is there is of no use to us: few words, for metrics and for who looks at them.
+//! Kinds of refusal: few words, for metrics and operators.
 
-/// What has to be put right, by somebody, before there is a connection.
+/// Why a reachable broker and this client do not connect. An operator has to correct it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It does not know us, or not by this password.
+    /// Unknown account or wrong password.
     Credentials,
-    /// It knows us, but will not have us listen or publish there.
+    /// The account may not subscribe or publish to a topic.
     Permission,
-    /// Somebody else connects with our client id.
+    /// Another client connected with the same client id.
     TakenOver,
-    /// We do not trust its certificate, or it has none.
+    /// The broker's certificate is not trusted, or the listener has no TLS.
     Tls,
-    /// It does not speak MQTT, or not the version we were told to.
+    /// The listener does not speak MQTT, or not the configured version.
     Protocol,
+    /// Any other reason.
     Other,
 }
 
 impl Refusal {
-    /// All of them, in their own order.
+    /// All variants, in declaration order.
     pub const ALL: [Self; 6] = [
         Self::Credentials,
         Self::Permission,
@@ -27,7 +28,7 @@ impl Refusal {
         Self::Other,
     ];
 
-    /// As metrics name it.
+    /// The value of the metric label `reason`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Credentials => "credentials",

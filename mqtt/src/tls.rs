@@ -1,4 +1,4 @@
-//! TLS towards the broker: the system's certificates, or those of one file.
+//! TLS to the broker, with the system's certificates or those of a file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,27 @@ use rumqttc::{TlsConfiguration, TlsError as RumqttcTlsError};
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{} cannot be read", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    #[error("{} does not hold certificates", path.display())]
-    NoCertificates { path: PathBuf, source: Option<pem::Error> },
+    /// The file of certificates cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file holds no certificate in PEM.
+    #[error("{} contains no PEM certificates", path.display())]
+    NoCertificates {
+        /// The file.
+        path: PathBuf,
+        /// The cause, if the file is not PEM at all.
+        source: Option<pem::Error>,
+    },
+    /// A certificate is invalid.
     #[error("a certificate is not usable")]
     Rustls(#[from] rustls::Error),
-    #[error("the system's certificates cannot be used")]
+    /// The system's certificates cannot be loaded.
+    #[error("cannot load the system's certificates")]
     System(#[from] RumqttcTlsError),
 }
 
@@ -48,7 +62,7 @@ async fn trusting(path: &Path) -> Result<ClientConfig, TlsError> {
     if roots.is_empty() {
         return Err(missing(None));
     }
-    // Named, because a process with two of them linked has no default.
+    // Explicit: a process with two providers linked has no default.
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

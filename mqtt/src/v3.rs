@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 on the wire: the few packets that a client which never sends at `QoS` 2 meets.
+//! The wire format of MQTT 3.1.1: the packets that a client without `QoS` 2 writes and reads.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rumqttc::mqttbytes::{Error, FixedHeader, PacketType, check, qos};
@@ -9,7 +9,7 @@ use rumqttc::{
 
 /// Protocol level of 3.1.1 in CONNECT.
 const LEVEL: u8 = 4;
-/// The largest body a packet can say it has: four digits of seven bits.
+/// Largest Remaining Length: four digits of seven bits.
 const MAX_BODY: usize = 268_435_455;
 
 pub(crate) fn write(packet: &Packet, buffer: &mut BytesMut) -> Result<(), Error> {
@@ -70,7 +70,7 @@ pub(crate) fn write(packet: &Packet, buffer: &mut BytesMut) -> Result<(), Error>
 }
 
 fn connect(connect: &Connect, auth: &ConnectAuth, body: &mut BytesMut) -> Result<(), Error> {
-    // A password without a name is for MQTT 5 only; here the name is empty.
+    // Only MQTT 5 allows a password without a name; here the name is empty.
     let (username, password) = match auth {
         ConnectAuth::None => (None, None),
         ConnectAuth::Username { username } => (Some(username.as_str()), None),
@@ -92,15 +92,15 @@ fn connect(connect: &Connect, auth: &ConnectAuth, body: &mut BytesMut) -> Result
     Ok(())
 }
 
-/// A text, or bytes: their length in front of them.
+/// Appends a string, or binary data, with its length in front.
 fn text(bytes: &[u8], body: &mut BytesMut) -> Result<(), Error> {
     body.put_u16(u16::try_from(bytes.len()).map_err(|_too_long| Error::PayloadTooLong)?);
     body.put_slice(bytes);
     Ok(())
 }
 
-pub(crate) fn read(buffer: &mut BytesMut, most: u32) -> Result<Packet, Error> {
-    let header = check(buffer.iter(), Some(most))?;
+pub(crate) fn read(buffer: &mut BytesMut, max: u32) -> Result<Packet, Error> {
+    let header = check(buffer.iter(), Some(max))?;
     let packet_type = header.packet_type()?;
     let mut bytes = buffer.split_to(header.frame_length()).freeze();
     if packet_type == PacketType::Publish {
@@ -143,8 +143,8 @@ pub(crate) fn message(header: FixedHeader, mut bytes: Bytes) -> Result<Publish, 
     Ok(Publish { dup, qos, retain, topic, pkid, payload: bytes, properties: None })
 }
 
-/// Whether this is a CONNACK as 3.1.1 has it, which is shorter than any of MQTT 5: the answer of a
-/// broker that knows no other. Tells the code in it.
+/// Returns the code of a CONNACK in 3.1.1, which is shorter than any of MQTT 5: the answer of a
+/// broker that supports no other version.
 pub(crate) fn is_connack(bytes: &[u8]) -> Option<u8> {
     match bytes {
         [0x20, 2, _, code, ..] => Some(*code),
@@ -172,7 +172,7 @@ fn granted(code: u8) -> Result<SubscribeReasonCode, Error> {
     })
 }
 
-/// The length of a packet stands behind its first byte, seven bits to a byte.
+/// Skips the first byte and the Remaining Length, seven bits to a byte.
 fn skip_header(bytes: &mut Bytes) {
     let digits = 1 + bytes.iter().skip(1).take_while(|&&byte| byte >= 0x80).count();
     bytes.advance((1 + digits).min(bytes.len()));
@@ -199,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    const MOST: u32 = 1_000_000;
+    const MAX: u32 = 1_000_000;
 
     fn written(packet: &Packet) -> Vec<u8> {
         let mut buffer = BytesMut::new();
@@ -209,15 +209,15 @@ mod tests {
 
     /// The layouts are those of the standard, chapter 3.
     #[test]
-    fn packets_look_as_the_standard_says() {
-        let hello =
+    fn packets_have_the_layout_of_the_standard() {
+        let connect =
             Connect { keep_alive: 30, client_id: "c".into(), clean_start: false, properties: None };
         let auth = ConnectAuth::UsernamePassword { username: "u".into(), password: "pw".into() };
         assert_eq!(
-            written(&Packet::Connect(hello.clone(), None, auth)),
+            written(&Packet::Connect(connect.clone(), None, auth)),
             b"\x10\x14\0\x04MQTT\x04\xc0\0\x1e\0\x01c\0\x01u\0\x02pw"
         );
-        let anonymous = Packet::Connect(hello, None, ConnectAuth::None);
+        let anonymous = Packet::Connect(connect, None, ConnectAuth::None);
         assert_eq!(written(&anonymous), b"\x10\x0d\0\x04MQTT\x04\0\0\x1e\0\x01c");
         let mut subscribe =
             Subscribe::new_many([SubscribeFilter::new("a/+".to_owned(), QoS::AtLeastOnce)], None);
@@ -228,12 +228,12 @@ mod tests {
         assert_eq!(written(&Packet::Unsubscribe(unsubscribe)), b"\xa2\x07\0\x02\0\x03a/+");
         assert_eq!(written(&Packet::PubAck(PubAck::new(258, None))), b"\x40\x02\x01\x02");
         assert_eq!(written(&Packet::PingReq), b"\xc0\0");
-        let goodbye = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
-        assert_eq!(written(&Packet::Disconnect(goodbye)), b"\xe0\0");
+        let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+        assert_eq!(written(&Packet::Disconnect(disconnect)), b"\xe0\0");
     }
 
     #[test]
-    fn a_message_is_read_as_it_was_written_whatever_its_length() {
+    fn a_message_of_any_length_is_read_as_it_was_written() {
         for (length, level) in
             [(0, QoS::AtMostOnce), (1, QoS::AtLeastOnce), (200_000, QoS::AtLeastOnce)]
         {
@@ -243,21 +243,21 @@ mod tests {
             publish.retain = length == 1;
             let mut buffer = BytesMut::from(&written(&Packet::Publish(publish.clone()))[..]);
             buffer.put_slice(b"\xd0\0");
-            assert_eq!(read(&mut buffer, MOST).unwrap(), Packet::Publish(publish));
-            assert_eq!(read(&mut buffer, MOST).unwrap(), Packet::PingResp);
+            assert_eq!(read(&mut buffer, MAX).unwrap(), Packet::Publish(publish));
+            assert_eq!(read(&mut buffer, MAX).unwrap(), Packet::PingResp);
         }
     }
 
     #[test]
-    fn answers_are_read() {
-        let read = |bytes: &[u8]| read(&mut BytesMut::from(bytes), MOST);
+    fn answers_of_the_broker_are_read() {
+        let read = |bytes: &[u8]| read(&mut BytesMut::from(bytes), MAX);
         let code = ConnectReturnCode::NotAuthorized;
         assert_eq!(
             read(b"\x20\x02\0\x05").unwrap(),
             Packet::ConnAck(ConnAck { session_present: false, code, properties: None })
         );
         let Packet::SubAck(suback) = read(b"\x90\x04\0\x01\x01\x80").unwrap() else {
-            panic!("it is one")
+            panic!("not a SUBACK")
         };
         let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
         assert_eq!(suback.return_codes, [granted, SubscribeReasonCode::Unspecified]);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_an_error() {
+    fn malformed_packets_are_errors() {
         for bytes in [
             &b"\x20\0"[..],
             b"\x20\x01\0",
@@ -282,12 +282,12 @@ mod tests {
             b"\xe0\0",
             b"\0\0",
         ] {
-            assert!(read(&mut BytesMut::from(bytes), MOST).is_err(), "{bytes:?}");
+            assert!(read(&mut BytesMut::from(bytes), MAX).is_err(), "{bytes:?}");
         }
     }
 
     #[test]
-    fn a_refusal_in_3_1_1_is_told_from_any_answer_in_5() {
+    fn a_refusal_in_3_1_1_is_distinguished_from_any_answer_in_5() {
         assert_eq!(is_connack(b"\x20\x02\0\x01"), Some(1));
         for bytes in [&b"\x20\x03\0\x84\0"[..], b"\x20\x02\0", b"\x30\x02\0\x01"] {
             assert_eq!(is_connack(bytes), None);

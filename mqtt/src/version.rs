@@ -1,5 +1,5 @@
-//! The two versions of MQTT that brokers speak. Packets have one shape in here, that of MQTT 5; how
-//! they look on the wire is decided in this file and in [`super::v3`].
+//! The protocol versions. Packets have one type in this crate, that of MQTT 5; this file and
+//! [`super::v3`] translate them to and from the wire.
 
 use std::fmt;
 
@@ -9,35 +9,35 @@ use rumqttc::{Packet, Publish};
 
 use super::v3;
 
-/// What is spoken on one connection.
+/// The protocol version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// MQTT 3.1.1. It knows no Receive Maximum, no session expiry, no reasons, no No Local: each is
-    /// dropped in writing, and taken for what it is by default in reading.
+    /// MQTT 3.1.1. It lacks Receive Maximum, session expiry, reason codes and No Local: they are
+    /// omitted when writing and have their defaults when reading.
     V3,
     /// MQTT 5.
     V5,
 }
 
 impl Version {
-    /// Adds `packet` to `buffer`.
-    pub fn write(self, packet: &Packet, buffer: &mut BytesMut) -> Result<(), Error> {
+    /// Appends `packet` to `buffer`.
+    pub(crate) fn write(self, packet: &Packet, buffer: &mut BytesMut) -> Result<(), Error> {
         match self {
             Self::V3 => v3::write(packet, buffer),
             Self::V5 => packet.write(buffer, None).map(drop),
         }
     }
 
-    /// Takes the packet that `buffer` begins with.
-    pub fn read(self, buffer: &mut BytesMut, most: u32) -> Result<Packet, Error> {
+    /// Takes the packet at the front of `buffer`, of at most `max` bytes.
+    pub(crate) fn read(self, buffer: &mut BytesMut, max: u32) -> Result<Packet, Error> {
         match self {
-            Self::V3 => v3::read(buffer, most),
-            Self::V5 => Packet::read(buffer, Some(most)),
+            Self::V3 => v3::read(buffer, max),
+            Self::V5 => Packet::read(buffer, Some(max)),
         }
     }
 
-    /// A message, of which `bytes` may be the beginning only.
-    pub fn message(self, header: FixedHeader, bytes: Bytes) -> Result<Publish, Error> {
+    /// Decodes a PUBLISH, of which `bytes` may be only the beginning.
+    pub(crate) fn message(self, header: FixedHeader, bytes: Bytes) -> Result<Publish, Error> {
         match self {
             Self::V3 => v3::message(header, bytes),
             Self::V5 => Publish::read(header, bytes),

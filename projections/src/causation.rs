@@ -1,18 +1,19 @@
-//! Which events belong by_correlation: those that follow from one request, and what follows from what.
-//! It reads every context, and of each event only what surrounds it.
+//! Causation: which events share a correlation, and which event each follows from. It reads the
+//! envelope of every event and the data of none.
 
 use eventsourcing::event::{CodecError, EventSet};
 use eventsourcing::{Position, Recorded};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::columns::Columns;
 use crate::projection::Projection;
 
-/// The read model of causes and effects.
+/// The read model of causes and effects. Its stored name is `trace`.
 #[derive(Debug)]
 pub struct Causation;
 
-/// Whatever happened.
+/// An event of any type, without its data.
 #[derive(Debug)]
 pub struct AnyEvent;
 
@@ -22,7 +23,7 @@ impl EventSet for AnyEvent {
     }
 }
 
-/// What a batch of events comes to. Facts that nobody asked for and nothing led to are not in it.
+/// The events of a batch that have a cause or a correlation. Facts from outside have neither.
 #[derive(Debug, Default)]
 pub struct Changes(Vec<NewLink>);
 
@@ -36,7 +37,7 @@ struct NewLink {
 
 impl Projection for Causation {
     const NAME: &'static str = "trace";
-    /// All.
+    /// Every category.
     const CATEGORIES: &'static [&'static str] = &[];
     const DDL: &'static str = include_str!("causation.sql");
     type Event = AnyEvent;
@@ -50,34 +51,32 @@ impl Projection for Causation {
         }
     }
 
-    async fn write(changes: Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if changes.0.is_empty() {
-            return Ok(());
-        }
-        let links = changes.0;
-        sqlx::query(
-            "insert into link (position, event_id, correlation_id, causation_id)
-             select * from unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[])",
-        )
-        .bind(links.iter().map(|link| link.position.0).collect::<Vec<_>>())
-        .bind(links.iter().map(|link| link.id).collect::<Vec<_>>())
-        .bind(links.iter().map(|link| link.correlation).collect::<Vec<_>>())
-        .bind(links.iter().map(|link| link.causation).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-        Ok(())
+    async fn write(
+        Changes(links): Changes,
+        connection: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        Columns::of(&links)
+            .column("position", |link| link.position.0)
+            .column("event_id", |link| link.id)
+            .column("correlation_id", |link| link.correlation)
+            .column("causation_id", |link| link.causation)
+            .insert("link", "", connection)
+            .await
     }
 }
 
-/// An event, and the one it follows from.
+/// An event and its cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
 pub struct Link {
+    /// Position of the event in the log.
     pub position: i64,
+    /// Id of the event.
     pub event_id: Uuid,
+    /// Id of the event it follows from; `None` if a request began it.
     pub causation_id: Option<Uuid>,
 }
 
-/// What belongs to `correlation`, in order; at most `limit`.
+/// Lists at most `limit` events of `correlation`, by position.
 pub async fn by_correlation(
     pool: &PgPool,
     correlation: Uuid,
@@ -91,4 +90,27 @@ pub async fn by_correlation(
     .bind(limit)
     .fetch_all(pool)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::recorded;
+    use eventsourcing::{Metadata, StreamId};
+
+    #[test]
+    fn only_events_with_a_cause_or_a_correlation_are_linked() {
+        let stream = StreamId::new("device", "ada~attic");
+        let mut changes = Changes::default();
+        Causation::project(&mut changes, recorded(&stream, 1, AnyEvent));
+        let correlation_id = Some(Uuid::from_u128(7));
+        let metadata = Metadata { correlation_id, ..Metadata::default() };
+        let event = Recorded { metadata, ..recorded(&stream, 2, AnyEvent) };
+        Causation::project(&mut changes, event);
+        assert_eq!(changes.0.len(), 1);
+        assert_eq!(
+            (changes.0[0].position, changes.0[0].correlation),
+            (Position(2), correlation_id)
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! Documents as they are asked for, one's own or everybody's, and the versions of schemas.
+//! Documents, by owner or of everybody, and the versions of schemas.
 
 use chrono::{DateTime, Utc};
 use domain::documents::document::Document;
@@ -13,29 +13,21 @@ use sqlx::{FromRow, PgConnection, PgPool, Row as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::columns::Columns;
 use crate::projection::Projection;
 
-/// A page of documents ends once it holds this many bytes of them.
+/// A page of documents ends with the document that brings it to this many bytes.
 pub const PAGE_BYTES: u32 = 4 * 1024 * 1024;
 
 /// The read model of documents.
 #[derive(Debug)]
 pub struct Documents;
 
-/// What a batch of events comes to.
+/// The changes of a batch of events.
 #[derive(Debug, Default)]
 pub struct Changes {
-    documents: Vec<NewDocument>,
+    documents: Vec<Row>,
     schemas: Vec<NewSchema>,
-}
-
-#[derive(Debug)]
-struct NewDocument {
-    id: Uuid,
-    owner_id: Uuid,
-    schema: Option<SchemaRef>,
-    data: Body,
-    created_at: DateTime<Utc>,
 }
 
 #[derive(Debug)]
@@ -54,107 +46,87 @@ impl Projection for Documents {
     type Changes = Changes;
 
     fn project(changes: &mut Changes, event: Recorded<Event>) {
-        match &event.event {
+        match event.event {
             Event::Document(document::Event::DocumentRecorded {
                 owner_id,
                 created_at,
                 schema,
                 data,
             }) => {
-                // The store gives a document's stream no other key.
+                // Keys of this category are ids: the decider's streams are named that way only.
                 if let Ok(id) = Uuid::parse_str(event.stream.key()) {
-                    let (owner_id, created_at) = (*owner_id, *created_at);
-                    let (schema, data) = (schema.clone(), data.clone());
-                    changes.documents.push(NewDocument { id, owner_id, schema, data, created_at });
+                    let row = Row::recorded(id, owner_id, schema.as_ref(), data, created_at);
+                    changes.documents.push(row);
                 }
             }
             Event::Schema(schema::Event::SchemaRegistered { version, created_at, schema }) => {
-                changes.schemas.push(NewSchema {
-                    name: event.stream.key().to_owned(),
-                    version: *version,
-                    schema: schema.clone(),
-                    created_at: *created_at,
-                });
+                let name = event.stream.key().to_owned();
+                changes.schemas.push(NewSchema { name, version, schema, created_at });
             }
         }
     }
 
     async fn write(changes: Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !changes.documents.is_empty() {
-            insert_documents(&changes.documents, connection).await?;
-        }
-        if !changes.schemas.is_empty() {
-            insert_schemas(&changes.schemas, connection).await?;
-        }
-        Ok(())
+        Columns::of(&changes.documents)
+            .column("id", |row| row.id)
+            .column("owner_id", |row| row.owner_id)
+            .column("schema_name", |row| row.schema.as_ref().map(|schema| schema.name.as_str()))
+            .column("schema_version", |row| row.schema.as_ref().map(|schema| schema.version))
+            .cast("data", "json", |row| row.data.as_str())
+            .column("created_at", |row| row.created_at)
+            .insert("document", "", connection)
+            .await?;
+        Columns::of(&changes.schemas)
+            .column("name", |row| row.name.as_str())
+            .column("version", |row| i64::from(row.version))
+            .cast("schema", "json", |row| row.schema.as_str())
+            .column("created_at", |row| row.created_at)
+            .insert("schema", "", connection)
+            .await
     }
-}
-
-async fn insert_documents(
-    documents: &[NewDocument],
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    fn column<'a, T>(rows: &'a [NewDocument], of: impl Fn(&'a NewDocument) -> T) -> Vec<T> {
-        rows.iter().map(of).collect()
-    }
-    let name = |row: &NewDocument| row.schema.as_ref().map(|schema| schema.name.to_string());
-    sqlx::query(
-        "insert into document (id, owner_id, schema_name, schema_version, data, created_at)
-         select id, owner_id, schema_name, schema_version, data::json, created_at
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[],
-                     $6::timestamptz[])
-           as n (id, owner_id, schema_name, schema_version, data, created_at)",
-    )
-    .bind(column(documents, |row| row.id))
-    .bind(column(documents, |row| row.owner_id))
-    .bind(column(documents, name))
-    .bind(column(documents, |row| row.schema.as_ref().map(|schema| i64::from(schema.version))))
-    .bind(column(documents, |row| row.data.as_str()))
-    .bind(column(documents, |row| row.created_at))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn insert_schemas(
-    schemas: &[NewSchema],
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into schema (name, version, schema, created_at)
-         select name, version, schema::json, created_at
-         from unnest($1::text[], $2::bigint[], $3::text[], $4::timestamptz[])
-           as n (name, version, schema, created_at)",
-    )
-    .bind(schemas.iter().map(|row| row.name.as_str()).collect::<Vec<_>>())
-    .bind(schemas.iter().map(|row| i64::from(row.version)).collect::<Vec<_>>())
-    .bind(schemas.iter().map(|row| row.schema.as_str()).collect::<Vec<_>>())
-    .bind(schemas.iter().map(|row| row.created_at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// A document.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Document)]
 pub struct Row {
+    /// Id of the document.
     pub id: Uuid,
+    /// User who sent the document.
     pub owner_id: Uuid,
-    /// What was handed in, to the letter.
+    /// The document byte for byte as it was sent.
     #[schema(value_type = Object)]
-    pub data: Box<RawValue>,
-    /// What it was found valid against; null if it was held against nothing.
+    pub data: Body,
+    /// The schema version the document was validated against; null if it was not validated.
     pub schema: Option<SchemaVersion>,
+    /// Time of receipt.
     pub created_at: DateTime<Utc>,
+}
+
+impl Row {
+    /// A document as it was recorded, which never changes.
+    pub fn recorded(
+        id: Uuid,
+        owner_id: Uuid,
+        schema: Option<&SchemaRef>,
+        data: Body,
+        created_at: DateTime<Utc>,
+    ) -> Self {
+        let schema = schema.map(|schema| SchemaVersion {
+            name: schema.name.to_string(),
+            version: schema.version.into(),
+        });
+        Self { id, owner_id, data, schema, created_at }
+    }
 }
 
 /// A version of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Against)]
 pub struct SchemaVersion {
+    /// Name of the schema.
     pub name: String,
-    /// Counted from 1.
+    /// Counts from 1.
     pub version: i64,
 }
 
@@ -177,17 +149,19 @@ impl FromRow<'_, PgRow> for Row {
 #[derive(Debug, Clone, Serialize, FromRow, ToSchema)]
 #[schema(as = RegisteredSchema)]
 pub struct SchemaRow {
+    /// Name of the schema.
     pub name: String,
-    /// Counted from 1.
+    /// Counts from 1.
     pub version: i64,
-    /// The JSON Schema, to the letter.
+    /// The JSON Schema byte for byte as it was sent.
     #[sqlx(json)]
     #[schema(value_type = Object)]
     pub schema: Box<RawValue>,
+    /// Time of receipt.
     pub created_at: DateTime<Utc>,
 }
 
-/// One document; only if it is of `owner`, if one is given.
+/// Returns the document of this id; only if `owner` owns it, if an owner is given.
 pub async fn get(pool: &PgPool, id: Uuid, owner: Option<Uuid>) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(
         "select * from documents.document
@@ -199,8 +173,8 @@ pub async fn get(pool: &PgPool, id: Uuid, owner: Option<Uuid>) -> Result<Option<
     .await
 }
 
-/// Documents of `owner`, or of everybody, newest first, after the one that was created at `after`
-/// and has that id. Fewer than `limit` once they hold [`PAGE_BYTES`].
+/// Lists documents of `owner`, or of everybody, newest first, after the cursor `after`: time of
+/// creation and id of the last one seen. Returns fewer than `limit` once they hold [`PAGE_BYTES`].
 pub async fn list(
     pool: &PgPool,
     owner: Option<Uuid>,
@@ -229,7 +203,7 @@ pub async fn list(
     .await
 }
 
-/// A version of a schema; the latest if none is named.
+/// Returns a version of a schema; the latest if `version` is `None`.
 pub async fn schema(
     pool: &PgPool,
     name: &str,
@@ -244,4 +218,36 @@ pub async fn schema(
     .bind(version)
     .fetch_optional(pool)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{fold, golden};
+    use domain::documents::document_stream;
+    use eventsourcing::StreamId;
+
+    #[test]
+    fn a_document_is_a_row_with_its_schema() {
+        let id = Uuid::from_u128(1);
+        let event: document::Event = golden("documents", "document_recorded");
+        let document::Event::DocumentRecorded { owner_id, created_at, schema, data } =
+            event.clone();
+        let changes = fold::<Documents>([(document_stream(id), Event::Document(event))]);
+        assert_eq!(changes.documents.len(), 1);
+        let row = &changes.documents[0];
+        assert_eq!((row.id, row.owner_id, row.created_at), (id, owner_id, created_at));
+        assert_eq!(row.data, data);
+        let name = row.schema.as_ref().map(|schema| schema.name.clone());
+        assert_eq!(name, schema.map(|schema| schema.name.to_string()));
+    }
+
+    #[test]
+    fn a_schema_is_named_by_its_stream() {
+        let event: schema::Event = golden("documents", "schema_registered");
+        let stream = StreamId::new(Schema::CATEGORY, "invoice");
+        let changes = fold::<Documents>([(stream, Event::Schema(event))]);
+        assert_eq!(changes.schemas[0].name, "invoice");
+        assert!(changes.documents.is_empty());
+    }
 }

@@ -1,4 +1,4 @@
-//! Hosts as they are asked for: their samples, newest first.
+//! Samples of hosts, newest first.
 
 use chrono::{DateTime, Utc};
 use domain::host::{Event, HOST, Sample};
@@ -7,6 +7,7 @@ use serde::Serialize;
 use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;
 
+use crate::columns::Columns;
 use crate::projection::Projection;
 
 /// The read model of hosts.
@@ -15,14 +16,7 @@ pub struct Host;
 
 /// The samples of a batch.
 #[derive(Debug, Default)]
-pub struct Changes(Vec<Received>);
-
-#[derive(Debug)]
-struct Received {
-    sample: Sample,
-    at: DateTime<Utc>,
-    position: Position,
-}
+pub struct Changes(Vec<Row>);
 
 impl Projection for Host {
     const NAME: &'static str = "host";
@@ -32,10 +26,9 @@ impl Projection for Host {
     type Changes = Changes;
 
     fn project(Changes(samples): &mut Changes, event: Recorded<Event>) {
-        match &event.event {
+        match event.event {
             Event::HostSampled(sample) => {
-                let (at, position) = (event.recorded_at, event.position);
-                samples.push(Received { sample: sample.clone(), at, position });
+                samples.push(Row::new(sample, event.recorded_at, event.position));
             }
         }
     }
@@ -44,42 +37,29 @@ impl Projection for Host {
         Changes(samples): Changes,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let times = |of: fn(&Received) -> DateTime<Utc>| samples.iter().map(of).collect::<Vec<_>>();
-        let numbers = |of: fn(&Sample) -> u64| {
-            // No sample says more: its events are checked.
-            let number = |sample: &Sample| i64::try_from(of(sample)).unwrap_or(i64::MAX);
-            samples.iter().map(|received| number(&received.sample)).collect::<Vec<_>>()
-        };
-        let loads = |which: usize| {
-            samples.iter().map(|received| received.sample.load[which]).collect::<Vec<_>>()
-        };
-        sqlx::query(
-            "insert into sample (host, time, received_at, users, storage_total, storage_used,
-                                 storage_free, memory_total, memory_used, load, position)
-             select host, time, received_at, users, storage_total, storage_used, storage_free,
-                    memory_total, memory_used, array[load_1, load_5, load_15], position
-             from unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::bigint[],
-                         $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-                         $10::float8[], $11::float8[], $12::float8[], $13::bigint[])
-               as n (host, time, received_at, users, storage_total, storage_used, storage_free,
-                     memory_total, memory_used, load_1, load_5, load_15, position)",
-        )
-        .bind(samples.iter().map(|received| received.sample.host.as_str()).collect::<Vec<_>>())
-        .bind(times(|received| received.sample.time))
-        .bind(times(|received| received.at))
-        .bind(numbers(|sample| sample.users.into()))
-        .bind(numbers(|sample| sample.storage.total_bytes))
-        .bind(numbers(|sample| sample.storage.used_bytes))
-        .bind(numbers(|sample| sample.storage.free_bytes))
-        .bind(numbers(|sample| sample.memory.total_bytes))
-        .bind(numbers(|sample| sample.memory.used_bytes))
-        .bind(loads(0))
-        .bind(loads(1))
-        .bind(loads(2))
-        .bind(samples.iter().map(|received| received.position.0).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-        Ok(())
+        Columns::of(&samples)
+            .column("host", |row| row.host.as_str())
+            .column("time", |row| row.time)
+            .column("received_at", |row| row.received_at)
+            .column("users", |row| row.users)
+            .column("storage_total", |row| row.storage.total_bytes)
+            .column("storage_used", |row| row.storage.used_bytes)
+            .column("storage_free", |row| row.storage.free_bytes)
+            .column("memory_total", |row| row.memory.total_bytes)
+            .column("memory_used", |row| row.memory.used_bytes)
+            .column("load_1", |row| row.load[0])
+            .column("load_5", |row| row.load[1])
+            .column("load_15", |row| row.load[2])
+            .column("position", |row| row.position)
+            .execute(
+                "insert into sample (host, time, received_at, users, storage_total, storage_used,
+                                     storage_free, memory_total, memory_used, load, position)
+                 select host, time, received_at, users, storage_total, storage_used, storage_free,
+                        memory_total, memory_used, array[load_1, load_5, load_15], position
+                 from {n}",
+                connection,
+            )
+            .await
     }
 }
 
@@ -87,47 +67,82 @@ impl Projection for Host {
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
 #[schema(as = HostSample)]
 pub struct Row {
+    /// Name of the host.
     pub host: String,
-    /// When it was taken, by the host's clock.
+    /// Time of the sample, by the host's clock.
     pub time: DateTime<Utc>,
+    /// Time of receipt.
     pub received_at: DateTime<Utc>,
-    /// Accounts of people.
+    /// Number of accounts of people.
     pub users: i64,
+    /// Space of the file system that holds `/`.
     #[sqlx(flatten)]
     pub storage: Storage,
+    /// Main memory.
     #[sqlx(flatten)]
     pub memory: Memory,
     /// Load averages over the last 1, 5 and 15 minutes.
     pub load: Vec<f64>,
-    /// Of its event in the log.
+    /// Position of its event in the log.
     pub position: i64,
 }
 
-/// The file system that holds `/`. What is kept for the administrator is neither used nor free.
+impl Row {
+    fn new(sample: Sample, received_at: DateTime<Utc>, position: Position) -> Self {
+        // The domain refuses larger numbers.
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        Self {
+            host: sample.host.to_string(),
+            time: sample.time,
+            received_at,
+            users: sample.users.into(),
+            storage: Storage {
+                total_bytes: signed(sample.storage.total_bytes),
+                used_bytes: signed(sample.storage.used_bytes),
+                free_bytes: signed(sample.storage.free_bytes),
+            },
+            memory: Memory {
+                total_bytes: signed(sample.memory.total_bytes),
+                used_bytes: signed(sample.memory.used_bytes),
+            },
+            load: sample.load.to_vec(),
+            position: position.0,
+        }
+    }
+}
+
+/// The file system that holds `/`, in bytes. Space reserved for the administrator is neither used nor
+/// free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[schema(as = HostSampleStorage)]
 pub struct Storage {
+    /// Size in bytes.
     #[sqlx(rename = "storage_total")]
     pub total_bytes: i64,
+    /// Bytes in use.
     #[sqlx(rename = "storage_used")]
     pub used_bytes: i64,
+    /// Bytes free for users.
     #[sqlx(rename = "storage_free")]
     pub free_bytes: i64,
 }
 
-/// Main memory. Caches are not in use.
+/// Main memory in bytes. Caches do not count as used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[schema(as = HostSampleMemory)]
 pub struct Memory {
+    /// Size in bytes.
     #[sqlx(rename = "memory_total")]
     pub total_bytes: i64,
+    /// Bytes in use.
     #[sqlx(rename = "memory_used")]
     pub used_bytes: i64,
 }
 
-/// Which samples are asked for; what is left out does not matter.
+/// Conditions on samples; `None` is no condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// Name of the host.
     pub host: Option<String>,
     /// Inclusive.
     pub from: Option<DateTime<Utc>>,
@@ -148,14 +163,14 @@ macro_rules! select {
     };
 }
 
-/// Samples, newest first, after the one of that time and host.
+/// Lists samples, newest first, after the cursor `after`: time and host of the last one seen.
 pub async fn samples(
     pool: &PgPool,
     filter: &Filter,
     after: Option<(DateTime<Utc>, String)>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    // Two texts, so that each is one walk along an index.
+    // Two statements, so that each is one index scan.
     let sql =
         if filter.host.is_some() { select!("host = $1") } else { select!("$1::text is null") };
     let (time, host) = after.unzip();
@@ -173,30 +188,16 @@ pub async fn samples(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{fold, golden};
+    use eventsourcing::StreamId;
 
-    /// Two of one host at one time cannot be: they are one event. So nothing is merged here.
+    /// Samples of one host at one time are one event: the fold has no duplicates to merge.
     #[test]
     fn every_sample_is_a_row() {
-        let event: Event = eventsourcing::event::decode(
-            "host_sampled",
-            1,
-            include_str!("../../domain/golden/host/host_sampled.v1.json"),
-        )
-        .unwrap();
-        let recorded = |position| Recorded {
-            position: Position(position),
-            id: uuid::Uuid::nil(),
-            stream: eventsourcing::StreamId::new(HOST, "web-1.example.org"),
-            version: eventsourcing::Version(position),
-            recorded_at: DateTime::from_timestamp(1_767_323_046, 0).unwrap(),
-            metadata: eventsourcing::Metadata::default(),
-            event: event.clone(),
-        };
-        let mut changes = Changes::default();
-        Host::project(&mut changes, recorded(1));
-        Host::project(&mut changes, recorded(2));
-        let positions: Vec<_> = changes.0.iter().map(|received| received.position.0).collect();
-        assert_eq!(positions, [1, 2]);
-        assert_eq!(changes.0[0].sample.users, 5);
+        let stream = StreamId::new(HOST, "web-1.example.org");
+        let event: Event = golden("host", "host_sampled");
+        let Changes(rows) = fold::<Host>([(stream.clone(), event.clone()), (stream, event)]);
+        assert_eq!(rows.iter().map(|row| row.position).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((rows[0].users, rows[0].load.len()), (5, 3));
     }
 }

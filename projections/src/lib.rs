@@ -4,12 +4,19 @@
 //! A projection owns the Postgres schema of its name. Its statements name tables without schema:
 //! the projector's connection points at the live schema, a rebuild's at the shadow schema.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
+mod by_name;
+mod columns;
 mod projection;
 mod projector;
 mod progress;
 mod rebuild;
 mod schema;
 mod status;
+mod wait;
+#[cfg(test)]
+mod testing;
 
 pub mod alerts;
 pub mod causation;
@@ -24,11 +31,13 @@ pub mod works;
 #[cfg(test)]
 mod pinned;
 
+pub use by_name::{ByName, Named, UnknownName};
 pub use progress::Progress;
 pub use projection::Projection;
 pub use rebuild::{Difference, Phase, Purpose, Rebuild, RebuildError, Rebuilt, Step};
 pub use schema::{create_schemas, outdated, prepare};
 pub use status::{STALLED_AFTER, State, Status, statuses};
+pub use wait::{WaitError, Waiter};
 
 use eventstore::{EventStore, Feed, consume};
 use futures::FutureExt;

@@ -7,6 +7,7 @@ use eventsourcing::{Position, StreamId, Version};
 use eventstore::RawEvent;
 use uuid::Uuid;
 
+use crate::by_name::Named as _;
 use crate::projection::{Projection, project};
 use crate::{Phase, State, names, rebuild};
 
@@ -96,7 +97,7 @@ fn words_in_rows() {
         assert!(written.contains(&format!("\"{word}\"")), "{word}: {written}");
     }
     assert_eq!(
-        crate::works::STATUSES,
+        crate::works::Status::ALL.iter().map(|status| status.name()).collect::<Vec<_>>(),
         ["demanded", "claimed", "started", "completed", "failed", "given_up"]
     );
 }

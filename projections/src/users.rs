@@ -1,33 +1,34 @@
-//! Users as they are shown: by id, and all of them to administrators. The only read model with
-//! personal data in it; passwords are in none.
+//! Users, by id and as a list. The only read model that holds personal data; none holds passwords.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::Role;
-use domain::users::User;
 use domain::users::user::{Account, Event};
+use domain::users::{Personal, User};
 use eventsourcing::{Decider, Recorded};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::by_name::{ByName, Named};
+use crate::columns::Columns;
 use crate::projection::Projection;
 
 /// The read model of users.
 #[derive(Debug)]
 pub struct Users;
 
-/// What a batch of events comes to.
+/// The changes of a batch of events.
 #[derive(Debug, Default)]
 pub struct Changes {
     registered: Vec<Row>,
     updates: HashMap<Uuid, Update>,
 }
 
-/// What later events say; a role that they do not speak of stays as it was.
-#[derive(Debug, Default)]
+/// What later events change; `None` leaves the role as it is.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Update {
     role: Option<Role>,
     version: i64,
@@ -41,26 +42,19 @@ impl Projection for Users {
     type Changes = Changes;
 
     fn project(changes: &mut Changes, event: Recorded<Event>) {
-        // The store gives a user's stream no other key.
+        // Keys of this category are ids: the decider's streams are named that way only.
         let Ok(id) = Uuid::parse_str(event.stream.key()) else {
             return;
         };
         let version = event.version.0;
-        match &event.event {
+        match event.event {
             Event::Registered { personal, role, registered_at, .. } => {
-                changes.registered.push(Row {
-                    id,
-                    email: personal.email.as_str().to_owned(),
-                    full_name: personal.full_name.as_str().to_owned(),
-                    role: role.to_string(),
-                    created_at: *registered_at,
-                    version,
-                });
+                changes.registered.push(Row::new(id, personal, role, registered_at, version));
             }
             Event::RoleChanged { role } => {
-                changes.updates.insert(id, Update { role: Some(*role), version });
+                changes.updates.insert(id, Update { role: Some(role), version });
             }
-            // Nothing of it is shown but that something changed.
+            // The row shows the version and nothing of the password.
             Event::PasswordChanged { .. } => {
                 changes.updates.entry(id).or_default().version = version;
             }
@@ -68,61 +62,42 @@ impl Projection for Users {
     }
 
     async fn write(changes: Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !changes.registered.is_empty() {
-            insert(&changes.registered, connection).await?;
-        }
-        if !changes.updates.is_empty() {
-            update(&changes.updates, connection).await?;
-        }
-        Ok(())
+        Columns::of(&changes.registered)
+            .column("id", |row| row.id)
+            .column("email", |row| row.email.as_str())
+            .column("full_name", |row| row.full_name.as_str())
+            .column("role", |row| row.role.0.name())
+            .column("created_at", |row| row.created_at)
+            .column("version", |row| row.version)
+            .insert("account", "", connection)
+            .await?;
+        let updates: Vec<_> = changes.updates.into_iter().collect();
+        Columns::of(&updates)
+            .column("id", |(id, _)| *id)
+            .column("role", |(_, update)| update.role.map(Named::name))
+            .column("version", |(_, update)| update.version)
+            .execute(
+                "update account as a set role = coalesce(n.role, a.role), version = n.version
+                 from {n} where a.id = n.id",
+                connection,
+            )
+            .await
     }
-}
-
-async fn insert(users: &[Row], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into account (id, email, full_name, role, created_at, version)
-         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
-                              $6::bigint[])",
-    )
-    .bind(users.iter().map(|user| user.id).collect::<Vec<_>>())
-    .bind(users.iter().map(|user| user.email.as_str()).collect::<Vec<_>>())
-    .bind(users.iter().map(|user| user.full_name.as_str()).collect::<Vec<_>>())
-    .bind(users.iter().map(|user| user.role.as_str()).collect::<Vec<_>>())
-    .bind(users.iter().map(|user| user.created_at).collect::<Vec<_>>())
-    .bind(users.iter().map(|user| user.version).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn update(
-    updates: &HashMap<Uuid, Update>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update account as a set role = coalesce(n.role, a.role), version = n.version
-         from unnest($1::uuid[], $2::text[], $3::bigint[]) as n (id, role, version)
-         where a.id = n.id",
-    )
-    .bind(updates.keys().copied().collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.role.map(Role::as_str)).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.version).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// A user.
 #[derive(Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[schema(as = User)]
 pub struct Row {
+    /// Id of the user.
     pub id: Uuid,
-    /// As its owner writes it.
+    /// E-mail address, in the spelling of the registration.
     #[schema(format = "email")]
     pub email: String,
+    /// Full name, as registered.
     pub full_name: String,
-    #[schema(value_type = RoleName)]
-    pub role: String,
+    /// What the user may do.
+    pub role: RoleName,
     /// When the user registered.
     pub created_at: DateTime<Utc>,
     /// Version of its stream.
@@ -130,7 +105,7 @@ pub struct Row {
     pub version: i64,
 }
 
-/// Shows whose row it is and nothing of the person.
+/// Leaves out the personal data.
 impl std::fmt::Debug for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { id, role, version, .. } = self;
@@ -143,31 +118,43 @@ impl std::fmt::Debug for Row {
 }
 
 impl Row {
-    /// A user as it is shown once the read model has it.
-    pub fn of(id: Uuid, account: Account, version: i64) -> Self {
+    /// A user at this version of its stream.
+    pub fn new(
+        id: Uuid,
+        personal: Personal,
+        role: Role,
+        registered_at: DateTime<Utc>,
+        version: i64,
+    ) -> Self {
         Self {
             id,
-            email: account.personal.email.into(),
-            full_name: account.personal.full_name.into(),
-            role: account.role.to_string(),
-            created_at: account.registered_at,
+            email: personal.email.into(),
+            full_name: personal.full_name.into(),
+            role: ByName(role),
+            created_at: registered_at,
             version,
         }
     }
+
+    /// The user of `account`, at this version of its stream.
+    pub fn of(id: Uuid, account: Account, version: i64) -> Self {
+        Self::new(id, account.personal, account.role, account.registered_at, version)
+    }
 }
 
-/// What a user may do, from least to most.
-// For the API's document: the domain's own type knows nothing of documents.
-#[derive(Debug, ToSchema, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = Role)]
-pub enum RoleName {
-    User,
-    Operator,
-    Admin,
+/// A [`Role`] in a row.
+pub type RoleName = ByName<Role>;
+
+impl Named for Role {
+    const SCHEMA: &'static str = "Role";
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
 }
 
-/// One user.
+/// Returns the user of this id.
 pub async fn get(pool: &PgPool, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(
         "select id, email, full_name, role, created_at, version from users.account where id = $1",
@@ -177,7 +164,8 @@ pub async fn get(pool: &PgPool, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     .await
 }
 
-/// Users, newest first, after the one that registered at `after` and has that id.
+/// Lists users, newest first, after the cursor `after`: time of registration and id of the last one
+/// seen.
 pub async fn list(
     pool: &PgPool,
     after: Option<(DateTime<Utc>, Uuid)>,
@@ -193,4 +181,28 @@ pub async fn list(
     .bind(limit)
     .fetch_all(pool)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{fold, golden};
+    use domain::users::{PasswordHash, user::stream};
+
+    #[test]
+    fn a_registered_user_is_a_row_and_later_events_one_update() {
+        let id = Uuid::from_u128(1);
+        let registered: Event = golden("users", "registered");
+        let password_hash = PasswordHash::new("hash".into());
+        let changes = fold::<Users>([
+            (stream(id), registered),
+            (stream(id), Event::RoleChanged { role: Role::Operator }),
+            (stream(id), Event::PasswordChanged { password_hash }),
+        ]);
+        assert_eq!((changes.registered[0].id, changes.registered[0].version), (id, 1));
+        let expected = Update { role: Some(Role::Operator), version: 3 };
+        assert_eq!(changes.updates, HashMap::from([(id, expected)]));
+        let shown = format!("{:?}", changes.registered[0]);
+        assert!(!shown.contains(&changes.registered[0].email), "{shown}");
+    }
 }

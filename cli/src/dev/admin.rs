@@ -1,5 +1,5 @@
-//! The first administrator of a private system: made at the first start, with a password drawn at
-//! random that only the owner of the directory can read, and the same at every later one.
+//! The administrator of `tributary dev`: registered at the first start with a random password, which
+//! is kept in a file for later starts.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,20 +15,22 @@ use super::super::users::register_admin;
 use gateway::config::Secret;
 use gateway::parts::Parts;
 
-/// Whom one signs in as. `localhost` has no mail and no owner.
+/// E-mail address of the administrator. Names under `localhost` belong to no one (RFC 6761).
 pub(super) const EMAIL: &str = "admin@tributary.localhost";
-/// Where the password is kept.
+/// File that holds the password, with mode 0600.
 const FILE: &str = "admin-password";
-/// Random characters of the password.
+/// Length of the password, in characters.
 const CHARACTERS: usize = 24;
 
-/// An administrator one can sign in as.
+/// The credentials of the administrator.
 pub(super) struct Administrator {
+    /// User id.
     pub(super) id: Uuid,
+    /// Password to sign in with.
     pub(super) password: Secret,
 }
 
-/// The administrator of an earlier run, or a new one.
+/// Returns the administrator of an earlier run, or registers one.
 pub(super) async fn administrator(
     parts: &Parts,
     directory: &Path,
@@ -39,9 +41,10 @@ pub(super) async fn administrator(
     let users = Users::new(parts.store.clone());
     let password: Password = text.parse()?;
     let id = match register_admin(&users, personal, password, "dev").await {
-        Err(Error::Email(commands::Error::Rejected(email_claim::Rejection::Taken))) => {
-            users.owner_of(&email).await?.context("the address is taken by nobody")?
-        }
+        Err(Error::Email(commands::Error::Rejected(email_claim::Rejection::Taken))) => users
+            .owner_of(&email)
+            .await?
+            .context("the e-mail address is claimed, but no user has it")?,
         outcome => outcome?,
     };
     Ok(Administrator { id, password: text.parse()? })
@@ -51,7 +54,7 @@ fn password(file: &Path) -> anyhow::Result<String> {
     use std::os::unix::fs::OpenOptionsExt;
     if file.exists() {
         let text = std::fs::read_to_string(file)
-            .with_context(|| format!("{} cannot be read", file.display()))?;
+            .with_context(|| format!("cannot read {}", file.display()))?;
         return Ok(text.trim().to_owned());
     }
     let random = rand::rng().sample_iter(Alphanumeric).take(CHARACTERS);
@@ -61,6 +64,6 @@ fn password(file: &Path) -> anyhow::Result<String> {
     options
         .open(file)
         .and_then(|mut file| writeln!(file, "{text}"))
-        .with_context(|| format!("{} cannot be written", file.display()))?;
+        .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(text)
 }

@@ -1,5 +1,5 @@
-//! What `tributary dev` tells: the addresses, for people on stdout and for programs in `dev.env`;
-//! and what to try next.
+//! The banner of `tributary dev`: addresses and commands to try, on stdout, and the same addresses
+//! for programs in `dev.env`.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::super::output;
 use super::admin::{Administrator, EMAIL};
 use gateway::config::{Admin, Config, Server};
 
-/// Writes `dev.env`. It holds a token and a password, so only its owner may read it.
+/// Writes `dev.env` with mode 0600, because it holds a token and a password.
 pub(super) fn write(
     directory: &Path,
     server: &Server,
@@ -39,10 +39,10 @@ pub(super) fn write(
     options
         .open(&file)
         .and_then(|mut file| file.write_all((lines.concat() + &key).as_bytes()))
-        .with_context(|| format!("{} cannot be written", file.display()))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Prints where everything is, and what can be done with it.
+/// Prints the banner.
 pub(super) fn print(directory: &Path, server: &Server, config: &Config) {
     let env = directory.join("dev.env");
     let env = env.display();
@@ -50,8 +50,8 @@ pub(super) fn print(directory: &Path, server: &Server, config: &Config) {
     let tributary = executable();
     output::line(&format!(
         "
-Tributary runs.  API {url}api/v1   documentation {url}docs
-  Sign in as {EMAIL}; the password is in {env}, with a token for 30 days
+Tributary is running.  API {url}api/v1   documentation {url}docs
+  Sign in as {EMAIL}; the password is in {env}, with a token valid for 30 days
   Postgres  {}
   NATS      {}
   MQTT      {}
@@ -70,7 +70,7 @@ Try next, in another terminal:
   {tributary} works list
   {tributary} lag
 
-Ctrl-C ends it; the data stays in {}.",
+Ctrl-C stops it; the data is kept in {}.",
         config.database.database_url,
         config.bus.nats_url,
         config.mqtt.broker.mqtt_url,
@@ -78,7 +78,8 @@ Ctrl-C ends it; the data stays in {}.",
     ));
 }
 
-/// The executable as it can be called from here: it is not on the search path after `make run`.
+/// Returns the path of the executable relative to the current directory: after `make run` it is not
+/// in `PATH`.
 fn executable() -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let path = std::env::current_exe().unwrap_or_else(|_unknown| "tributary".into());

@@ -1,5 +1,5 @@
-//! `tributary dev`: `serve` with everything private and started for you. Data stays between runs;
-//! the servers end with the process.
+//! `tributary dev`: all roles, with private Postgres, NATS and Mosquitto servers that it starts. Data
+//! is kept between runs; the servers stop with the process.
 
 mod admin;
 mod banner;
@@ -24,20 +24,20 @@ use gateway::config::{Admin, Config, Http, Server, Worker};
 use gateway::host_metrics;
 use gateway::tokens::{Keys, make_key};
 
-/// Database of a private Postgres.
+/// Name of the database in the private Postgres.
 const DATABASE: &str = "tributary";
-/// The role that owns it.
+/// Postgres role that owns the database.
 const OWNER: &str = "postgres";
-/// The role the application connects as; the first migration makes it.
+/// Postgres role of the application; the first migration creates it.
 const APPLICATION: &str = "tributary_app";
-/// How long the token in `dev.env` holds, in days.
+/// Lifetime of the token in `dev.env`, in days.
 const TOKEN_DAYS: u64 = 30;
-/// Time between two samples of this machine.
+/// Interval between two samples of this host.
 const AGENT_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where everything is kept
+    /// Directory for all data, created if it is missing
     #[arg(long, value_name = "DIRECTORY", default_value = ".tributary")]
     directory: PathBuf,
     /// Start without demo data
@@ -49,7 +49,7 @@ pub(super) struct Args {
     worker: Worker,
 }
 
-/// Addresses and keys of what was started.
+/// Configuration and keys for the servers that were started.
 struct Started {
     admin: Admin,
     config: Config,
@@ -76,14 +76,15 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
     migrate(&started.admin, &started.config.database).await?;
     let app = App::start(started.config.clone(), &ProcessRole::ALL).await?;
     if seed {
-        seed::seed(app.parts()).await.context("the demo data")?;
+        seed::seed(app.parts()).await.context("cannot write the demo data")?;
     }
     run_agent(&app)?;
-    let administrator =
-        admin::administrator(app.parts(), &directory).await.context("the first administrator")?;
-    let holds = Duration::from_hours(24 * TOKEN_DAYS);
-    let token = started.keys.sign(&administrator.id.to_string(), Role::Admin, holds)?;
-    let address = app.address().context("HTTP is served nowhere")?;
+    let administrator = admin::administrator(app.parts(), &directory)
+        .await
+        .context("cannot register the first administrator")?;
+    let lifetime = Duration::from_hours(24 * TOKEN_DAYS);
+    let token = started.keys.sign(&administrator.id.to_string(), Role::Admin, lifetime)?;
+    let address = app.address().context("the HTTP server has no address")?;
     let server = Server {
         url: format!("http://localhost:{}", address.port()).parse().map_err(anyhow::Error::from)?,
         token: token.parse().map_err(anyhow::Error::from)?,
@@ -93,20 +94,20 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
     run_until_signal(app, signals).await
 }
 
-/// Samples this machine, as `tributary agent` does.
+/// Samples this host, as `tributary agent` does.
 fn run_agent(app: &App) -> anyhow::Result<()> {
     let host = host_metrics::name().unwrap_or("localhost".parse()?);
     let settings = host_agent::Settings { host, every: AGENT_EVERY, hello: true };
     let broker = app.parts().config.mqtt.broker.options(&settings.client_id());
     app.spawn(async move |shutdown| {
         if let Err(error) = host_agent::run(settings, broker, shutdown).await {
-            tracing::error!(%error, "there is no agent");
+            tracing::error!(%error, "agent stopped");
         }
     });
     Ok(())
 }
 
-/// What to run with, on these servers.
+/// Returns the configuration for `servers`.
 fn started(servers: &Servers, args: Args) -> anyhow::Result<Started> {
     let key = args.directory.join("signing-key.pem");
     let keys = keys(&key)?;
@@ -127,7 +128,7 @@ fn started(servers: &Servers, args: Args) -> anyhow::Result<Started> {
     })
 }
 
-/// The key of an earlier run, so that its tokens go on holding; or a new one.
+/// Loads the signing key of an earlier run, so that its tokens stay valid, or creates one.
 fn keys(file: &Path) -> anyhow::Result<Keys> {
     if file.exists() { Keys::load(file) } else { make_key(file) }
 }

@@ -1,5 +1,5 @@
-//! Demo data: an hour of readings of three devices, and two works. Written once: the devices'
-//! streams must be new.
+//! Demo data: an hour of readings of three devices, and two works. Written once: the append expects
+//! the devices' streams to be new.
 
 use chrono::{TimeDelta, Utc};
 use commands::{Envelope, Handler};
@@ -13,15 +13,15 @@ use uuid::Uuid;
 use gateway::parts::Parts;
 use gateway::work_code::work_code;
 
-/// Whose demo it is: user, device, and the temperature it hovers around.
+/// User id, device id and mean temperature of each device, in °C.
 const DEVICES: [(&str, &str, f64); 3] =
     [("ada", "kitchen", 21.0), ("ada", "freezer", -18.0), ("grace", "server-room", 26.0)];
-/// Readings of each device, one a minute.
+/// Readings per device, one per minute.
 const READINGS: i32 = 60;
-/// Bounds of the demo works.
+/// `add_up_to` of each work.
 const WORKS: [u32; 2] = [100, 1_000_000];
 
-/// Writes the demo data, unless it is there.
+/// Writes the demo data unless an earlier run did.
 pub(super) async fn seed(parts: &Parts) -> anyhow::Result<()> {
     let metadata = Metadata { actor: Some("dev".into()), ..Metadata::default() };
     let streams = DEVICES.map(readings).into_iter().collect::<anyhow::Result<_>>()?;
@@ -40,15 +40,15 @@ pub(super) async fn seed(parts: &Parts) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The last hour of one device, as if it had sent it.
-fn readings((user_id, device_id, around): (&str, &str, f64)) -> anyhow::Result<StreamAppend> {
+/// Returns the append of a device's readings of the last hour.
+fn readings((user_id, device_id, mean): (&str, &str, f64)) -> anyhow::Result<StreamAppend> {
     let now = Utc::now();
     let sent = (0..READINGS).map(|minute| {
         let wave = (f64::from(minute) / 10.0).sin();
         json!({
             "user_id": user_id, "device_id": device_id, "sequence_id": minute, "boot_id": "demo",
             "time": now - TimeDelta::minutes((READINGS - minute).into()),
-            "temperature": around + (wave * 20.0).round() / 10.0,
+            "temperature": mean + (wave * 20.0).round() / 10.0,
             "battery": 100 - minute / 6,
             "humidity": 40 + minute % 7,
         })
@@ -63,7 +63,7 @@ fn readings((user_id, device_id, around): (&str, &str, f64)) -> anyhow::Result<S
         events.push(NewEvent::with_id(id, &Event::ReadingRecorded(reading))?);
     }
     Ok(StreamAppend {
-        stream: stream.ok_or_else(|| anyhow::anyhow!("a device without readings"))?,
+        stream: stream.ok_or_else(|| anyhow::anyhow!("the device has no readings"))?,
         expected: ExpectedVersion::NoStream,
         events,
     })

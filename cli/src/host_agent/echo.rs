@@ -1,11 +1,11 @@
-//! What is answered on `test/topic/echo`: the JSON that anybody publishes on `test/topic`.
+//! The answer on `test/topic/echo` to JSON published on `test/topic`.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-/// Where we listen. Not to what is below it: an answer is never heard by those who give it.
+/// The topic the agent subscribes to. Not the topics below it: answers are never received.
 pub(super) const TOPIC: &str = "test/topic";
-/// Where we answer.
+/// The topic of the answers.
 pub(super) const ANSWERS: &str = "test/topic/echo";
 /// Longest message that is answered, in bytes.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
@@ -13,22 +13,22 @@ pub(super) const MAX_BYTES: usize = 64 * 1024;
 /// Why a message is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Ignored {
-    #[error("it is not JSON")]
+    #[error("not JSON")]
     NotJson,
-    #[error("it is longer than {MAX_BYTES} bytes")]
+    #[error("longer than {MAX_BYTES} bytes")]
     TooLong,
     /// It was answered when it was published, and would be again with every connection.
-    #[error("it was published before we came")]
+    #[error("retained message")]
     Retained,
-    #[error("it is our own")]
+    #[error("published by this agent")]
     Own,
-    #[error("it was published elsewhere")]
+    #[error("published on another topic")]
     OtherTopic,
-    #[error("too many others wait for their answers")]
-    TooMany,
+    #[error("the queue of answers is full")]
+    QueueFull,
 }
 
-/// What to answer: the same JSON, byte by byte.
+/// The answer: the same JSON, byte by byte.
 pub(super) fn answer(topic: &[u8], retained: bool, payload: &Bytes) -> Result<Bytes, Ignored> {
     if topic != TOPIC.as_bytes() {
         return Err(Ignored::OtherTopic);
@@ -53,14 +53,14 @@ mod tests {
     }
 
     #[test]
-    fn json_is_answered_as_it_came() {
+    fn json_is_answered_unchanged() {
         for payload in [r#"{"b": 1,  "a": [1.50, "é"]}"#, "7", "null", r#""text""#, " [] "] {
             assert_eq!(answered(payload.as_bytes()), Ok(payload.into()), "{payload}");
         }
     }
 
     #[test]
-    fn what_is_not_json_is_ignored() {
+    fn anything_but_new_json_of_limited_length_is_ignored() {
         for payload in [&b""[..], b"hello", b"{", b"{} {}", b"\"\xff\"", b"NaN"] {
             assert_eq!(answered(payload), Err(Ignored::NotJson), "{payload:?}");
         }
@@ -70,8 +70,8 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_ever_answered() {
-        assert!(!rumqttc::matches(ANSWERS, TOPIC), "we do not hear our answers");
+    fn an_answer_is_never_answered() {
+        assert!(!rumqttc::matches(ANSWERS, TOPIC), "the agent does not receive its answers");
         assert_eq!(answer(ANSWERS.as_bytes(), false, &"1".into()), Err(Ignored::OtherTopic));
     }
 }

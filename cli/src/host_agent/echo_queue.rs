@@ -1,41 +1,58 @@
-//! Answers that wait for the broker's leave to be published.
+//! Answers that wait for room in the publish window.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use mqtt::Ack;
 
 use super::echo::Ignored;
 
-/// Bytes that wait at most. A broker that keeps to our receive maximum never sends as many; some do
-/// not, and at service level 0 there is none.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
-/// What an answer takes beside its own bytes, roughly.
+/// Most bytes queued. A broker within the Receive Maximum never sends as many; some exceed it, and
+/// at `QoS` 0 there is none.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Estimated memory of an answer besides its payload.
 const OVERHEAD_BYTES: usize = 64;
 
-/// Answers, in the order of what they answer; each with the packet that is acknowledged with it.
+/// Received messages in order, each with its answer. A message without one is queued for its
+/// acknowledgement: these leave in the order of receipt [MQTT-4.6.0].
 #[derive(Debug, Default)]
-pub(super) struct Answers {
-    waiting: VecDeque<(Option<u16>, Bytes)>,
+pub(super) struct EchoQueue {
+    waiting: VecDeque<(Option<Ack>, Option<Bytes>)>,
     bytes: usize,
 }
 
-impl Answers {
-    /// Adds one, if there is room.
-    pub(super) fn add(&mut self, acknowledge: Option<u16>, payload: &[u8]) -> Result<(), Ignored> {
-        let bytes = self.bytes + OVERHEAD_BYTES + payload.len();
-        if bytes > MOST_BYTES {
-            return Err(Ignored::TooMany);
+impl EchoQueue {
+    /// Adds a message and its answer. Returns why there is none, which may be a full queue.
+    pub(super) fn add(
+        &mut self,
+        ack: Option<Ack>,
+        answer: Result<Bytes, Ignored>,
+    ) -> Result<(), Ignored> {
+        let answer = answer.and_then(|payload| {
+            let bytes = self.bytes + OVERHEAD_BYTES + payload.len();
+            if bytes > MAX_BYTES {
+                return Err(Ignored::QueueFull);
+            }
+            self.bytes = bytes;
+            // Copied: it would retain the read buffer.
+            Ok(Bytes::copy_from_slice(&payload))
+        });
+        let (payload, outcome) = match answer {
+            Ok(payload) => (Some(payload), Ok(())),
+            Err(ignored) => (None, Err(ignored)),
+        };
+        if payload.is_some() || ack.is_some() {
+            self.waiting.push_back((ack, payload));
         }
-        self.bytes = bytes;
-        // Copied: it would hold on to the buffer it was read from.
-        self.waiting.push_back((acknowledge, Bytes::copy_from_slice(payload)));
-        Ok(())
+        outcome
     }
 
-    /// Takes the oldest.
-    pub(super) fn next(&mut self) -> Option<(Option<u16>, Bytes)> {
-        let oldest = self.waiting.pop_front()?;
-        self.bytes -= OVERHEAD_BYTES + oldest.1.len();
+    /// Takes the oldest; one with an answer only if there is `room` for it.
+    pub(super) fn next(&mut self, room: bool) -> Option<(Option<Ack>, Option<Bytes>)> {
+        let oldest = self.waiting.pop_front_if(|(_, payload)| room || payload.is_none())?;
+        if let Some(payload) = &oldest.1 {
+            self.bytes -= OVERHEAD_BYTES + payload.len();
+        }
         Some(oldest)
     }
 }
@@ -45,16 +62,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_come_in_order_and_are_not_held_without_bound() {
-        let mut answers = Answers::default();
-        let large = vec![b'1'; 1024 * 1024];
-        let taken = (0..100).take_while(|n| answers.add(Some(*n), &large).is_ok()).count();
-        assert_eq!(taken, 7);
-        assert_eq!(answers.add(None, &large), Err(Ignored::TooMany));
-        assert_eq!(answers.next().map(|(id, answer)| (id, answer.len())), Some((Some(0), 1 << 20)));
-        assert_eq!(answers.add(None, &large), Ok(()), "there is room again");
-        let ids: Vec<_> = std::iter::from_fn(|| answers.next()).map(|(id, _)| id).collect();
-        assert_eq!(ids, [Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), None]);
-        assert_eq!(answers.bytes, 0);
+    fn answers_are_taken_in_order_and_their_bytes_are_bounded() {
+        let mut queue = EchoQueue::default();
+        let large = |first: u8| {
+            let mut payload = vec![b'1'; 1024 * 1024];
+            payload[0] = first;
+            Ok(Bytes::from(payload))
+        };
+        let queued = (0..100).take_while(|n| queue.add(None, large(*n)).is_ok()).count();
+        assert_eq!(queued, 7);
+        assert_eq!(queue.add(None, large(7)), Err(Ignored::QueueFull));
+        assert!(queue.next(false).is_none());
+        let first =
+            |queue: &mut EchoQueue| queue.next(true).and_then(|(_, answer)| Some(answer?[0]));
+        assert_eq!(first(&mut queue), Some(0));
+        assert_eq!(queue.add(None, large(7)), Ok(()), "there is room again");
+        let others: Vec<_> = std::iter::from_fn(|| first(&mut queue)).collect();
+        assert_eq!(others, [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(queue.bytes, 0);
     }
 }

@@ -1,10 +1,10 @@
-//! The agent: samples the host it runs on and publishes what it saw over MQTT, for as long as it
-//! lives, whether there is a broker or not. It also answers on `test/topic/echo` what it hears on
-//! `test/topic`, so that a line can be tried from either end.
+//! The agent: samples the host it runs on and publishes the samples over MQTT, whether the broker is
+//! reachable or not. It also echoes messages on `test/topic` to `test/topic/echo`, so that a
+//! connection can be tested from either end.
 //!
-//! What the broker has not acknowledged is kept and sent again, oldest first; a sample that arrives
-//! twice is recorded once. What it heard is not kept: a message to be answered is lost with its
-//! connection.
+//! A sample stays in the outbox until the broker has acknowledged it, and is published again after a
+//! reconnect, oldest first; a duplicate is recorded once. Messages to be echoed are not kept beyond
+//! their connection.
 
 mod echo_queue;
 mod echo;
@@ -20,63 +20,67 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use gateway::host_metrics::Reader;
-use mqtt::{Dialer, Error, Lost, Options};
-use outbox::Kept;
+use mqtt::{ConnectionError, Dialer, Options, OptionsError};
+use outbox::Outbox;
 use session::Work;
 
-/// Messages to be answered that the broker may have sent and we not yet acknowledged.
+/// Messages received and not yet echoed, at most.
 const RECEIVE_MAXIMUM: u16 = 64;
-/// What of a packet is not its payload, at most, for one of ours: topic and properties.
+/// Messages published and not yet acknowledged, at most.
+const PUBLISH_WINDOW: u16 = 64;
+/// Longest topic and properties of a packet in addition to its payload, in bytes.
 const AROUND_PAYLOAD: u32 = 1024;
 
-/// What an agent is told.
+/// The settings of an agent.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    /// Name of this host.
     pub(crate) host: HostName,
     /// Time between two samples.
     pub(crate) every: Duration,
-    /// Whether to say something on `test/topic` with every connection. For trying things out: of
-    /// several agents each answers the others.
+    /// Whether to publish a message on `test/topic` with every connection, which other agents echo.
+    /// For testing.
     pub(crate) hello: bool,
 }
 
 impl Settings {
-    /// Name of the agent's session on the broker.
+    /// Client id of the agent.
     pub(crate) fn client_id(&self) -> String {
         format!("agent-{}", self.host)
     }
 }
 
-/// Runs until `shutdown`. `broker` says where the broker is and who we are to it; all else is ours.
-/// Fails at the start or never: only settings that make no sense are an error.
+/// Runs until `shutdown`. Of `broker`, address, account and version are used. Fails at the start or
+/// never: only invalid options are an error.
 pub(crate) async fn run(
     settings: Settings,
     broker: Options,
     shutdown: CancellationToken,
-) -> Result<(), Error> {
+) -> Result<(), OptionsError> {
     let mut dialer = Dialer::new(Options {
         client_id: settings.client_id(),
         topic_filters: vec![echo::TOPIC.to_owned()],
-        // Or our own hello would be answered.
+        // The agent does not echo its own messages.
         no_local: true,
         receive_maximum: RECEIVE_MAXIMUM,
-        // Nothing is worth being kept for us.
+        publish_window: PUBLISH_WINDOW,
+        // The broker need not queue messages to be echoed.
         session_expiry: Duration::ZERO,
         max_packet_bytes: u32::try_from(echo::MAX_BYTES).unwrap_or(u32::MAX) + AROUND_PAYLOAD,
         ..broker
     })
     .await?;
-    let kept = Kept::new();
+    let outbox = Outbox::new();
     tokio::select! {
-        () = sample(&settings, &kept) => {}
-        () = publish(&settings, &mut dialer, &kept, &shutdown) => {}
+        () = sample(&settings, &outbox) => {}
+        () = publish(&settings, &mut dialer, &outbox, &shutdown) => {}
     }
-    tracing::info!(unsent = kept.count(), "the agent ends");
+    tracing::info!(unsent = outbox.count(), "agent stopped");
     Ok(())
 }
 
-/// Takes a sample every so often; never ends.
-async fn sample(settings: &Settings, kept: &Kept) {
+/// Takes a sample at every interval; never ends.
+async fn sample(settings: &Settings, outbox: &Outbox) {
     let reader = Reader::default();
     let mut ticks = interval(settings.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -85,52 +89,52 @@ async fn sample(settings: &Settings, kept: &Kept) {
         let sample = match reader.read().await {
             Ok(metrics) => metrics.sample(settings.host.clone(), Utc::now()),
             Err(error) => {
-                tracing::warn!(%error, "no sample is taken");
+                tracing::warn!(%error, "sampling failed");
                 continue;
             }
         };
         match serde_json::to_vec(&sample) {
-            Ok(payload) => kept.add(payload.into()),
-            Err(error) => tracing::error!(%error, "a sample cannot be written as JSON"),
+            Ok(payload) => outbox.add(payload.into()),
+            Err(error) => tracing::error!(%error, "sample not encoded as JSON"),
         }
     }
 }
 
-/// Publishes the samples, one connection after the other, until the shutdown.
+/// Serves one connection after the other, until the shutdown.
 async fn publish(
     settings: &Settings,
     dialer: &mut Dialer,
-    kept: &Kept,
+    outbox: &Outbox,
     shutdown: &CancellationToken,
 ) {
     while !shutdown.is_cancelled() {
         let started = Instant::now();
-        let Err(lost) = connection(settings, dialer, kept, shutdown).await else {
+        let Err(error) = connection(settings, dialer, outbox, shutdown).await else {
             return;
         };
-        let wait = dialer.wait(&lost, started.elapsed());
-        shutdown.run_until_cancelled(tokio::time::sleep(wait)).await;
+        let delay = dialer.wait(&error, started.elapsed());
+        shutdown.run_until_cancelled(tokio::time::sleep(delay)).await;
     }
 }
 
-/// Connects and serves the connection. Ends well only by the shutdown.
+/// Connects and serves the connection. Returns `Ok` at the shutdown only.
 async fn connection(
     settings: &Settings,
     dialer: &Dialer,
-    kept: &Kept,
+    outbox: &Outbox,
     shutdown: &CancellationToken,
-) -> Result<(), Lost> {
+) -> Result<(), ConnectionError> {
     let Some(connected) = shutdown.run_until_cancelled(dialer.connect()).await else {
         return Ok(());
     };
-    let connection = connected?;
-    let dropped = kept.take_dropped();
+    let client = connected?;
+    let dropped = outbox.take_dropped();
     if dropped > 0 {
-        tracing::warn!(dropped, "samples had to give way while there was no broker");
+        tracing::warn!(dropped, "outbox overflowed, samples dropped");
     }
     let topic = format!("hosts/{}/metrics", settings.host);
     let hello = settings.hello.then(|| {
         json!({"client": settings.client_id(), "message": "hello", "time": Utc::now()}).to_string()
     });
-    session::run(connection, Work { topic: &topic, kept, hello: hello.as_deref() }, shutdown).await
+    session::run(client, Work { topic: &topic, outbox, hello: hello.as_deref() }, shutdown).await
 }

@@ -1,58 +1,58 @@
-//! Samples on their way: kept until the broker has them for somebody, as long as there is room.
+//! Samples that the broker has not acknowledged yet.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
-/// Samples kept at most, of some 300 bytes each: more than a day, one every ten seconds.
-pub(super) const MOST: usize = 10_000;
+/// Most samples kept, of some 300 bytes each: more than a day at one every ten seconds.
+pub(super) const CAPACITY: usize = 10_000;
 
-/// The samples nobody has yet, oldest first. The sampler adds to them, the connection of the day
-/// takes them away.
+/// Unacknowledged samples, oldest first. The sampler adds them, the current connection removes them.
 #[derive(Debug)]
-pub(super) struct Kept(watch::Sender<Samples>);
+pub(super) struct Outbox(watch::Sender<Samples>);
 
 #[derive(Debug, Default)]
 struct Samples {
     waiting: VecDeque<Bytes>,
     /// How many were ever added: the number of the newest.
     added: u64,
-    /// How many had to give way since this was last asked.
+    /// How many were dropped since [`Outbox::take_dropped`].
     dropped: u64,
 }
 
 impl Samples {
-    /// The number of the oldest that waits, counted from 1.
+    /// The number of the oldest, counted from 1.
     fn oldest(&self) -> u64 {
         self.added + 1 - self.waiting.len() as u64
     }
 
-    /// The oldest that waits, with its number, if one newer than `than` was added.
+    /// The oldest with its number, if one newer than `than` was added.
     fn oldest_after(&self, than: u64) -> Option<(u64, Bytes)> {
         let sample = self.waiting.front().filter(|_| self.added > than)?;
         Some((self.oldest(), sample.clone()))
     }
 }
 
-impl Kept {
+impl Outbox {
     pub(super) fn new() -> Self {
         Self(watch::Sender::default())
     }
 
-    /// Adds a sample. If there is no more room, the oldest gives way.
+    /// Adds a sample. A full outbox drops its oldest.
     pub(super) fn add(&self, sample: Bytes) {
         self.0.send_modify(|samples| {
             samples.waiting.push_back(sample);
             samples.added += 1;
-            if samples.waiting.len() > MOST {
+            if samples.waiting.len() > CAPACITY {
                 samples.waiting.pop_front();
                 samples.dropped += 1;
             }
         });
     }
 
-    /// Waits for the oldest sample; while none newer than `than` was added, for that one.
+    /// Returns the oldest sample and its number, once a sample newer than `than` was added. Removes
+    /// nothing.
     pub(super) async fn next(&self, than: u64) -> (u64, Bytes) {
         let mut changes = self.0.subscribe();
         loop {
@@ -61,13 +61,13 @@ impl Kept {
                 return next;
             }
             if changes.changed().await.is_err() {
-                std::future::pending::<()>().await; // The sender is `self`.
+                std::future::pending::<()>().await; // Unreachable: the sender is `self`.
             }
         }
     }
 
-    /// Lets go of the sample of this number, if it did not have to give way already.
-    pub(super) fn done(&self, number: u64) {
+    /// Removes the sample of this number, unless it was dropped already.
+    pub(super) fn remove(&self, number: u64) {
         self.0.send_modify(|samples| {
             if samples.oldest() == number {
                 samples.waiting.pop_front();
@@ -75,17 +75,17 @@ impl Kept {
         });
     }
 
-    /// The number of the newest.
+    /// The number of the newest sample.
     pub(super) fn newest(&self) -> u64 {
         self.0.borrow().added
     }
 
-    /// How many are kept.
+    /// How many samples it holds.
     pub(super) fn count(&self) -> usize {
         self.0.borrow().waiting.len()
     }
 
-    /// How many gave way since this was last asked.
+    /// How many were dropped since the last call.
     pub(super) fn take_dropped(&self) -> u64 {
         let mut dropped = 0;
         self.0.send_modify(|samples| dropped = std::mem::take(&mut samples.dropped));
@@ -104,34 +104,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn samples_come_in_order_and_again_until_they_are_done() {
-        let kept = Kept::new();
-        assert!(kept.next(0).now_or_never().is_none());
-        (1..=3).for_each(|number| kept.add(text(number)));
-        assert_eq!(kept.next(0).await, (1, text(1)));
-        assert_eq!(kept.next(0).await, (1, text(1)), "it was not acknowledged");
-        kept.done(1);
-        kept.done(1);
-        assert_eq!(kept.next(0).await, (2, text(2)));
-        assert_eq!(kept.count(), 2);
+    async fn samples_are_returned_in_order_until_removed() {
+        let outbox = Outbox::new();
+        assert!(outbox.next(0).now_or_never().is_none());
+        (1..=3).for_each(|number| outbox.add(text(number)));
+        assert_eq!(outbox.next(0).await, (1, text(1)));
+        assert_eq!(outbox.next(0).await, (1, text(1)), "it was not acknowledged");
+        outbox.remove(1);
+        outbox.remove(1);
+        assert_eq!(outbox.next(0).await, (2, text(2)));
+        assert_eq!(outbox.count(), 2);
     }
 
     #[tokio::test]
-    async fn one_may_wait_for_a_newer_one() {
-        let kept = Kept::new();
-        kept.add(text(1));
-        assert!(kept.next(kept.newest()).now_or_never().is_none());
-        let (next, ()) = tokio::join!(kept.next(1), async { kept.add(text(2)) });
-        assert_eq!(next, (1, text(1)), "the oldest first, all the same");
+    async fn waiting_for_a_newer_sample_returns_the_oldest() {
+        let outbox = Outbox::new();
+        outbox.add(text(1));
+        assert!(outbox.next(outbox.newest()).now_or_never().is_none());
+        let (next, ()) = tokio::join!(outbox.next(1), async { outbox.add(text(2)) });
+        assert_eq!(next, (1, text(1)));
     }
 
     #[tokio::test]
-    async fn the_oldest_give_way_and_are_counted() {
-        let kept = Kept::new();
-        let most = MOST as u64;
-        (1..=most + 7).for_each(|number| kept.add(text(number)));
-        assert_eq!((kept.count(), kept.take_dropped(), kept.take_dropped()), (MOST, 7, 0));
-        kept.done(7); // Sent before it gave way, acknowledged after: nobody else is let go of.
-        assert_eq!(kept.next(0).await, (8, text(8)));
+    async fn a_full_outbox_drops_and_counts_the_oldest() {
+        let outbox = Outbox::new();
+        let capacity = CAPACITY as u64;
+        (1..=capacity + 7).for_each(|number| outbox.add(text(number)));
+        assert_eq!(
+            (outbox.count(), outbox.take_dropped(), outbox.take_dropped()),
+            (CAPACITY, 7, 0)
+        );
+        outbox.remove(7); // Published before it was dropped, acknowledged after: removes no other.
+        assert_eq!(outbox.next(0).await, (8, text(8)));
     }
 }

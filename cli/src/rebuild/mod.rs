@@ -1,4 +1,4 @@
-//! `tributary rebuild`: makes models anew beside those that serve, and puts them in their place.
+//! `tributary rebuild`: rebuilds read models in shadow schemas and swaps them in.
 
 mod progress;
 mod report;
@@ -20,24 +20,24 @@ use gateway::config::Database;
 use progress::Progress;
 pub(super) use report::{Outcome, Results, outcomes, print, verdict};
 
-/// How long the server may take to notice that the rebuild before this one was killed.
+/// Timeout for the lock of a rebuild: Postgres releases that of a killed one once it notices.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections a rebuild reads on, besides those it makes for itself.
+/// Connections per rebuild for reads, besides those that it opens itself.
 const CONNECTIONS_EACH: u32 = 2;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Projections to rebuild
+    /// Names of the projections to rebuild
     #[arg(value_name = "PROJECTION", required_unless_present = "all", conflicts_with = "all",
           value_parser = clap::builder::PossibleValuesParser::new(projections::names()))]
     names: Vec<String>,
     /// Rebuild every projection
     #[arg(long)]
     all: bool,
-    /// Compare with the live model first, row by row; where they differ, leave it and exit with 4
+    /// Compare with the live read model first, row by row; if they differ, do not swap and exit with 4
     #[arg(long)]
     verify: bool,
-    /// How many at a time
+    /// Rebuild up to COUNT projections concurrently, 1 to 16
     #[arg(long, value_name = "COUNT", default_value_t = 2,
           value_parser = clap::value_parser!(u8).range(1..=16))]
     parallel: u8,
@@ -64,7 +64,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     verdict(&results)
 }
 
-/// Rebuilds each of `names`; one that fails does not stop the others.
+/// Rebuilds the read models `names`; a rebuild that fails does not stop the others.
 pub(super) async fn all(
     database: PgConnectOptions,
     names: &[String],
@@ -81,7 +81,7 @@ pub(super) async fn all(
         let shown = progress.show(name, steps);
         let store = &store;
         async move {
-            // Owns the channel: it closes with the rebuild, and the bar ends with the channel.
+            // Owns the sender, which closes the channel at its end, which ends the bar.
             let rebuilding = async move {
                 Rebuild::begin(store, name, LOCK_TIMEOUT).await?.run(purpose, &sender).await
             };

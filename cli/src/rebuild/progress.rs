@@ -1,5 +1,4 @@
-//! How far rebuilds have come, for the person who waits: a bar each on a terminal, else a line now
-//! and then.
+//! Progress of rebuilds on stderr: a bar for each on a terminal, otherwise a line every three seconds.
 
 use std::time::Duration;
 
@@ -10,37 +9,38 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::super::output;
 
-/// Between two looks for a bar.
+/// Interval between two updates of a bar.
 const REDRAW: Duration = Duration::from_millis(200);
-/// Between two lines where there is no terminal.
+/// Interval between two lines without a terminal.
 const LINE: Duration = Duration::from_secs(3);
 const TEMPLATE: &str =
     "{prefix:12} {bar:30} {percent:>3}% {human_pos}/{human_len} {msg}, {eta} left";
 
-/// A place on stderr for the bars of several rebuilds.
+/// The progress bars of concurrent rebuilds.
 #[derive(Debug)]
 pub(super) struct Progress {
-    together: MultiProgress,
-    /// On a terminal.
+    bars: MultiProgress,
+    /// Whether stderr is a terminal.
     drawn: bool,
+    /// Length of the longest name, in bytes.
     widest: usize,
 }
 
 impl Progress {
     pub(super) fn new(names: &[String]) -> Self {
-        let together = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let widest = names.iter().map(String::len).max().unwrap_or_default();
-        Self { drawn: !together.is_hidden(), together, widest }
+        Self { drawn: !bars.is_hidden(), bars, widest }
     }
 
-    /// Shows `steps` until their sender is gone.
+    /// Shows the steps of the rebuild `name` until their sender is dropped.
     pub(super) fn show(
         &self,
         name: &str,
         mut steps: watch::Receiver<Step>,
     ) -> impl Future<Output = ()> + use<> {
         let bar = ProgressBar::hidden();
-        let (name, drawn, together) = (name.to_owned(), self.drawn, self.together.clone());
+        let (name, drawn, bars) = (name.to_owned(), self.drawn, self.bars.clone());
         bar.set_prefix(format!("{name:width$}", width = self.widest));
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style);
@@ -48,7 +48,7 @@ impl Progress {
         async move {
             let mut ticks = interval(if drawn { REDRAW } else { LINE });
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks.tick().await; // The first comes at once.
+            ticks.tick().await; // The first tick is immediate.
             let mut added = false;
             let mut before = 0;
             loop {
@@ -58,14 +58,14 @@ impl Progress {
                 };
                 let step = *steps.borrow();
                 if drawn && !added && step.phase != Phase::Waiting {
-                    // What an earlier rebuild did is not part of this one's rate.
-                    together.add(bar.clone()).set_position(position(step.from));
+                    // Events of an interrupted rebuild that is resumed do not count for the rate.
+                    bars.add(bar.clone()).set_position(position(step.from));
                     bar.reset_eta();
                     added = true;
                 }
                 bar.set_length(position(step.target.max(step.position)));
                 bar.set_position(position(step.position));
-                bar.set_message(format!("{} {:.0} events/s", doing(step), bar.per_sec()));
+                bar.set_message(format!("{} {:.0} events/s", phase(step), bar.per_sec()));
                 if ended {
                     bar.finish();
                     return;
@@ -73,8 +73,8 @@ impl Progress {
                 if !drawn && step.phase != Phase::Waiting {
                     let rate = (step.events - before) / LINE.as_secs();
                     before = step.events;
-                    let (doing, Step { position, target, .. }) = (doing(step), step);
-                    output::note(&format!("{name}: {doing} {position}/{target}, {rate} events/s"));
+                    let (phase, Step { position, target, .. }) = (phase(step), step);
+                    output::note(&format!("{name}: {phase} {position}/{target}, {rate} events/s"));
                 }
             }
         }
@@ -89,9 +89,9 @@ fn position(position: i64) -> u64 {
     position.unsigned_abs()
 }
 
-fn doing(step: Step) -> &'static str {
+fn phase(step: Step) -> &'static str {
     match step.phase {
-        Phase::Waiting => "waits",
+        Phase::Waiting => "waiting",
         Phase::Filling => "filling",
         Phase::Indexing => "indexing",
         Phase::Comparing => "comparing",

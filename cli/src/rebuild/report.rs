@@ -1,4 +1,4 @@
-//! How rebuilds ended: told to people and programs, and as an exit code.
+//! The results of rebuilds: as a table, as JSON and as an exit code.
 
 use projections::{RebuildError, Rebuilt};
 use serde::Serialize;
@@ -6,10 +6,10 @@ use serde::Serialize;
 use super::super::outcome::Failure;
 use super::super::output;
 
-/// How each of them ended.
+/// Name and result of each rebuild.
 pub(in super::super) type Results = Vec<(String, Result<Rebuilt, RebuildError>)>;
 
-/// What became of one of them.
+/// The result of one rebuild as JSON.
 #[derive(Debug, Serialize)]
 pub(in super::super) struct Outcome {
     name: String,
@@ -18,20 +18,20 @@ pub(in super::super) struct Outcome {
     error: Option<String>,
 }
 
-/// For programs.
-pub(in super::super) fn outcomes(ended: &Results) -> Vec<Outcome> {
-    let outcome = |(name, ended): &(String, Result<Rebuilt, RebuildError>)| Outcome {
+/// Returns the results as they are printed with `--json`.
+pub(in super::super) fn outcomes(results: &Results) -> Vec<Outcome> {
+    let outcome = |(name, result): &(String, Result<Rebuilt, RebuildError>)| Outcome {
         name: name.clone(),
-        rebuilt: ended.as_ref().ok().cloned(),
-        error: ended.as_ref().err().map(ToString::to_string),
+        rebuilt: result.as_ref().ok().cloned(),
+        error: result.as_ref().err().map(ToString::to_string),
     };
-    ended.iter().map(outcome).collect()
+    results.iter().map(outcome).collect()
 }
 
-/// For people: a table, and some of the rows that differ.
-pub(in super::super) fn print(ended: &Results) {
+/// Prints a table, and examples of the rows that differ.
+pub(in super::super) fn print(results: &Results) {
     let heads = ["PROJECTION", "OUTCOME", "POSITION", "EVENTS", "SECONDS", "EVENTS/S", "PARKED"];
-    let done = ended.iter().filter_map(|(_, ended)| ended.as_ref().ok());
+    let done = results.iter().filter_map(|(_, result)| result.as_ref().ok());
     output::table(&heads, &done.clone().map(row).collect::<Vec<_>>());
     for rebuilt in done {
         for difference in &rebuilt.differences {
@@ -47,23 +47,23 @@ pub(in super::super) fn print(ended: &Results) {
     }
 }
 
-/// Whether all of them ended well, and else what did not.
-pub(in super::super) fn verdict(ended: &Results) -> Result<(), Failure> {
+/// Returns a failure if a rebuild failed or found a difference.
+pub(in super::super) fn verdict(results: &Results) -> Result<(), Failure> {
     let (mut failed, mut different) = (Vec::new(), Vec::new());
-    for (name, ended) in ended {
-        match ended {
+    for (name, result) in results {
+        match result {
             Err(error) => failed.push(format!("{name}: {error}")),
             Ok(rebuilt) => different.extend(rebuilt.differences.iter().map(|difference| {
                 format!(
-                    "{name}.{}: {} rows only in the live model, {} only in the rebuilt one",
+                    "{name}.{}: {} rows only in the live read model, {} only in the rebuilt one",
                     difference.table, difference.only_live, difference.only_rebuilt
                 )
             })),
         }
     }
     if !failed.is_empty() {
-        let unreachable = ended.iter().any(|(_, ended)| {
-            matches!(ended, Err(RebuildError::Database(error))
+        let unreachable = results.iter().any(|(_, result)| {
+            matches!(result, Err(RebuildError::Database(error))
                 if !matches!(error, sqlx::Error::Database(_) | sqlx::Error::Decode(_)))
         });
         failed.extend(different);

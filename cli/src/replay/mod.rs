@@ -1,5 +1,5 @@
-//! `tributary replay`: events out of the log, once more, to stdout or to subjects of their own. It
-//! reads and tells; nothing is appended, no model changes, no device hears of it.
+//! `tributary replay`: publishes past events again, on stdout or on NATS subjects of their own. It
+//! only reads the log: nothing is appended, and neither read models nor devices are affected.
 
 mod pace;
 mod progress;
@@ -24,48 +24,48 @@ use progress::Progress;
 use resume_file::ResumeFile;
 use target::{Prefix, Target};
 
-/// Events read at once.
+/// Events per page.
 const PAGE: usize = 500;
-/// How far it has come is made sure of, and written down, this often.
+/// Interval between two updates of the resume file.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("target").required(true)))]
 pub(super) struct Args {
-    /// The first position
+    /// Start at this position
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(1..))]
     from: Option<i64>,
-    /// The last position; the end of the log as it is now, if not given
+    /// Stop after this position; without it, at the current end of the log
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(0..))]
     to: Option<i64>,
-    /// Only what was recorded at this time (RFC 3339) or after it
+    /// Select only events recorded at TIME or later (RFC 3339)
     #[arg(long, value_name = "TIME")]
     since: Option<DateTime<Utc>>,
-    /// Only what was recorded before this time (RFC 3339)
+    /// Select only events recorded before TIME (RFC 3339)
     #[arg(long, value_name = "TIME")]
     until: Option<DateTime<Utc>>,
     #[command(flatten)]
     events: EventFilter,
-    /// So many events at most
+    /// Stop after COUNT events
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long, group = "target")]
     to_stdout: bool,
-    /// Publish on NATS as PREFIX.{context}.{category}.{key}.{event type}
+    /// Publish on NATS, as PREFIX.{context}.{category}.{key}.{event type}
     #[arg(long, group = "target", value_name = "PREFIX")]
     to_subject: Option<Prefix>,
-    /// Only count
+    /// Only count the selected events
     #[arg(long, group = "target")]
     dry_run: bool,
-    /// Events a second at most
+    /// Send at most EVENTS per second
     #[arg(long, value_name = "EVENTS", conflicts_with = "speed",
           value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// As it was recorded, but so many times as fast: `10x`
+    /// Send events at a multiple of the speed at which they were recorded: `10x`
     #[arg(long, value_name = "FACTOR")]
     speed: Option<Speed>,
-    /// Keep in this file how far which run came, and go on with it if it is there already
+    /// Save the position of the run in this file; if the file exists, continue that run
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     #[command(flatten)]
@@ -86,9 +86,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         None => Target::Stdout(io::stdout().lock()),
     };
     let mut progress = Progress::new(after, until);
-    let pace = if args.dry_run { Pace::Free } else { Pace::new(args.rate, args.speed) };
+    let pace = if args.dry_run { Pace::Unlimited } else { Pace::new(args.rate, args.speed) };
     let limit = args.limit.unwrap_or(u64::MAX);
-    // What was only counted is still to be told.
+    // A dry run does not move the resume file.
     let resume = args.resume.as_deref().filter(|_| !args.dry_run);
     let replay = Replay { store: &store, filter, until, limit, run: &run, resume };
     let ended = replay.publish(pace, &mut target, &mut progress).await;
@@ -99,7 +99,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     ended
 }
 
-/// What is to be told: everything after the first position and up to the second.
+/// Returns the range to replay: events after the first position, up to the second.
 async fn range(
     args: &Args,
     store: &LogReader,
@@ -120,15 +120,15 @@ async fn range(
     Ok((after, until))
 }
 
-/// What is told, wherever.
+/// A replay, independent of its target.
 struct Replay<'a> {
     store: &'a LogReader,
     filter: Filter,
     until: Position,
     limit: u64,
-    /// Its name.
+    /// Name of the run.
     run: &'a str,
-    /// Where to write down how far it came.
+    /// Resume file.
     resume: Option<&'a Path>,
 }
 
@@ -139,7 +139,7 @@ impl Replay<'_> {
         target: &mut Target<'_>,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        // At once, so that it is the same run even if it is killed before it has told anything.
+        // Before the first event, so that a run that is killed early is resumed under its name.
         self.settle(target, progress).await?;
         let mut saved_at = Instant::now();
         let mut at = progress.position();
@@ -160,7 +160,7 @@ impl Replay<'_> {
                     tokio::time::sleep_until(due.into()).await;
                 }
                 if !target.publish(event).await? {
-                    break 'events; // Nobody reads any more.
+                    break 'events; // The reader of stdout is gone.
                 }
                 progress.sent(position);
                 if saved_at.elapsed() > SAVE_EVERY {
@@ -173,7 +173,8 @@ impl Replay<'_> {
         }
         self.settle(target, progress).await
     }
-    /// Makes sure that everything told so far has arrived, and writes down how far that is.
+
+    /// Waits until all events sent so far have arrived, and saves the position.
     async fn settle(
         &self,
         target: &mut Target<'_>,

@@ -1,4 +1,4 @@
-//! Where events are told again.
+//! Where a replay sends its events: stdout, subjects on NATS, or nowhere.
 
 use std::io::{StdoutLock, Write};
 use std::str::FromStr;
@@ -13,12 +13,12 @@ use crate::outcome::Failure;
 use gateway::config;
 use gateway::http::event_view;
 
-/// How long the bus may take to be there.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Subjects begin with these where something happens to what is published there.
-const TAKEN: [&str; 3] = ["events", "commands", "log"];
+/// Timeout of the connection to NATS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// First tokens of subjects whose messages have an effect: a replay must not publish there.
+const RESERVED: [&str; 3] = ["events", "commands", "log"];
 
-/// Tokens in front of what a subject would be else.
+/// Subject prefix of a replay.
 #[derive(Debug, Clone)]
 pub(super) struct Prefix(String);
 
@@ -32,24 +32,28 @@ impl FromStr for Prefix {
         };
         let first = text.split('.').next().unwrap_or_default();
         if !text.split('.').all(fits) || first.starts_with(['$', '_']) {
-            return Err("not a subject one may publish on".into());
+            return Err("not a valid subject: tokens without `*`, `>` and spaces, not starting with `$` or `_`".into());
         }
-        if TAKEN.contains(&first) {
+        if RESERVED.contains(&first) {
             return Err(format!(
-                "`{first}` is not for replays: what is published there is acted on"
+                "`{first}` is reserved: messages published there have effects; choose another prefix"
             ));
         }
         Ok(Self(text.to_owned()))
     }
 }
 
+/// The target of a replay.
 pub(super) enum Target<'a> {
-    /// It is only counted.
+    /// Discards events, for `--dry-run`.
     Nowhere,
+    /// Writes lines of JSON.
     Stdout(StdoutLock<'a>),
+    /// Publishes on NATS.
     Subject(Box<Subject>),
 }
 
+/// A connection to NATS, and what the messages of the run have in common.
 pub(super) struct Subject {
     bus: eventstore::Bus,
     connected: watch::Receiver<bool>,
@@ -58,7 +62,7 @@ pub(super) struct Subject {
 }
 
 impl Target<'_> {
-    /// Publishes under `prefix`, in a run of this name.
+    /// Connects to NATS, to publish under `prefix` in the run `run`.
     pub(super) async fn subject(
         bus: &config::Bus,
         Prefix(prefix): &Prefix,
@@ -67,17 +71,19 @@ impl Target<'_> {
         let bus = eventstore::Bus::connect(bus.nats_url.expose()).await;
         let bus = bus.map_err(anyhow::Error::from)?;
         let mut connected = bus.connected();
-        // It has then seen the connection; whatever it sees later is a loss.
-        let there = async { connected.wait_for(|up| *up).await.is_ok() };
-        let up = tokio::time::timeout(PATIENCE, there).await.unwrap_or(false);
+        // Marks the connection as seen: any later change of the receiver is a lost connection.
+        let connecting = async { connected.wait_for(|up| *up).await.is_ok() };
+        let up = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or(false);
         if !up {
-            return Err(Failure::not_reachable(anyhow!("NATS is not there")));
+            return Err(Failure::not_reachable(anyhow!(
+                "cannot reach NATS within 5 s (check --nats-url)"
+            )));
         }
         let (prefix, run) = (prefix.clone(), run.to_owned());
         Ok(Self::Subject(Box::new(Subject { bus, connected, prefix, run })))
     }
 
-    /// Tells `event`; false if nobody listens any more.
+    /// Sends `event`. Returns false if the reader of stdout is gone.
     pub(super) async fn publish(&mut self, event: RawEvent) -> Result<bool, Failure> {
         match self {
             Self::Nowhere => Ok(true),
@@ -100,7 +106,7 @@ impl Target<'_> {
         }
     }
 
-    /// Waits until all that was told has arrived.
+    /// Waits until all events sent have arrived.
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         match self {
             Self::Nowhere => Ok(()),
@@ -110,9 +116,11 @@ impl Target<'_> {
             }
             Self::Subject(subject) => {
                 subject.bus.client().flush().await.map_err(Failure::not_reachable)?;
-                // Even if it is back: what was under way may be lost.
+                // Even if NATS is connected again: messages in flight may be lost.
                 if subject.connected.has_changed().unwrap_or(true) {
-                    let lost = anyhow!("the connection to NATS was lost; go on from where it was");
+                    let lost = anyhow!(
+                        "the connection to NATS was lost; run the command again from the position below"
+                    );
                     return Err(Failure::not_reachable(lost));
                 }
                 Ok(())
@@ -126,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_told_where_it_is_acted_on() {
+    fn reserved_and_invalid_subjects_are_refused() {
         assert!("again.monday".parse::<Prefix>().is_ok());
         for text in ["events", "events.x", "commands.works", "log", "$JS.API", "a..b", "", "a.>"] {
             assert!(text.parse::<Prefix>().is_err(), "{text}");

@@ -1,5 +1,4 @@
-//! Rules result out on the past: the same fold, over the readings a device sent, with nothing
-//! written.
+//! Dry runs of rules: the same fold over the past readings of a device, without writing anything.
 
 use std::sync::Arc;
 
@@ -12,41 +11,45 @@ use eventstore::EventStore;
 
 use crate::handler::LoadError;
 
-/// Events read at once.
+/// Most events per read.
 const PAGE: usize = 2_000;
 
-/// What is result out.
+/// Rules, and the readings to try them on.
 #[derive(Debug, Clone)]
 pub struct DryRun {
+    /// User whose rules `config` replaces.
     pub user_id: String,
+    /// The rules.
     pub config: Config,
-    /// Readings of then or later, by their own time.
+    /// Earliest time of a reading, inclusive; `None` for no limit.
     pub from: Option<DateTime<Utc>>,
-    /// Readings of before then.
+    /// Latest time of a reading, exclusive; `None` for no limit.
     pub to: Option<DateTime<Utc>>,
-    /// Readings looked at, at most.
+    /// Most readings evaluated.
     pub limit: usize,
 }
 
-/// What came of it.
+/// Result of a dry run.
 #[derive(Debug, Default)]
 pub struct DryRunResult {
-    /// Readings that were judged.
+    /// Number of readings evaluated.
     pub readings: usize,
-    /// There were more than it was allowed to look at.
+    /// Whether there were more readings than the limit.
     pub truncated: bool,
+    /// Alert events that would have followed, in order.
     pub fired: Vec<Fired>,
 }
 
-/// What would have happened to an alert.
+/// An alert event that would have been appended.
 #[derive(Debug)]
 pub struct Fired {
+    /// The event and the id of its alert.
     pub outcome: Outcome,
-    /// For one that was raised: the readings that led to it, and what was made of each.
+    /// For a raised alert, the evaluation of each reading that led to it; empty for other events.
     pub steps: Vec<domain::alerts::Step>,
 }
 
-/// Judges what the device of `stream` sent, and adds what would have followed to `result`.
+/// Evaluates the readings of the device of `stream`, and adds the events that follow to `result`.
 pub async fn dry_run(
     store: &EventStore,
     stream: &StreamId,
@@ -82,7 +85,9 @@ pub async fn dry_run(
             for outcome in outcomes {
                 let steps = match &outcome.event {
                     Event::AlertRaised(raised) => explain_raised(store, raised).await?,
-                    _ => Vec::new(),
+                    Event::AlertUpdated { .. }
+                    | Event::AlertCleared { .. }
+                    | Event::AlertAcknowledged { .. } => Vec::new(),
                 };
                 result.fired.push(Fired { outcome, steps });
             }
@@ -90,7 +95,7 @@ pub async fn dry_run(
     }
 }
 
-/// Why an alert was raised: its readings are looked up in the log.
+/// Explains why an alert was raised, reading its readings from the log.
 pub async fn explain_raised(
     store: &EventStore,
     raised: &domain::alerts::Raised,

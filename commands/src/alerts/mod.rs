@@ -1,5 +1,5 @@
-//! Alerts around their fold: reading the log for it, remembering what it knows, and writing down
-//! what follows; and trying rules out on the past.
+//! The evaluation of alert rules: reading the log, keeping the state of each device, appending alerts;
+//! and dry runs of rules on past readings.
 
 mod rulebook;
 mod watch_cache;

@@ -1,4 +1,4 @@
-//! Everybody's rules and those of each user, as they are at one position of the log.
+//! The rules of every scope as of one position of the log.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,11 +9,10 @@ use eventstore::{EventStore, RawEvent};
 
 use crate::handler::LoadError;
 
-/// Users whose rules are remembered, or that they have none. Beyond that all are forgotten, and
-/// looked up again.
+/// Most scopes in memory, with or without rules. Beyond that all are dropped and loaded again.
 const MAX_USERS: usize = 100_000;
 
-/// A config and its version; none if nobody ever made one.
+/// A config and its version; `None` if the scope was never configured.
 type Known = Option<(i64, Arc<Config>)>;
 
 #[derive(Debug, Default)]
@@ -21,12 +20,11 @@ pub(super) struct Rulebook {
     known: HashMap<Scope, Known>,
 }
 
-/// Rules that take the place of those the book has.
+/// Scope, version and rules that replace the loaded rules of the scope.
 pub(super) type Instead<'a> = (&'a Scope, i64, &'a Config);
 
 impl Rulebook {
-    /// Looks up the rules of `users`, and everybody's, as they were at `until`; those it knows stay
-    /// as they are.
+    /// Loads the rules of `users`, and those for everybody, as of `until`, unless they are loaded.
     pub(super) async fn learn(
         &mut self,
         store: &EventStore,
@@ -53,14 +51,14 @@ impl Rulebook {
         Ok(())
     }
 
-    /// The rules of `scope` are those of this event now.
+    /// Replaces the rules of `scope` by those of this event.
     pub(super) fn put(&mut self, scope: Scope, raw: &RawEvent) -> Result<(), LoadError> {
         let RulesEvent::RulesConfigured(configured) = raw.event()?;
         self.known.insert(scope, Some((raw.version.0, Arc::new(configured.config))));
         Ok(())
     }
 
-    /// Whether any rule may be in force for the devices of `user_id`.
+    /// Whether any rule may apply to the devices of `user_id`.
     pub(super) fn concerns(&self, user_id: &str) -> bool {
         let has = |scope: &Scope| {
             let known = self.known.get(scope).and_then(Option::as_ref);
@@ -69,7 +67,7 @@ impl Rulebook {
         has(&Scope::Everybody) || has(&Scope::User(user_id.into()))
     }
 
-    /// The rules in force for a device.
+    /// The rules that apply to a device.
     pub(super) fn in_force(
         &self,
         user_id: &str,

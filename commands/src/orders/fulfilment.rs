@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::handler::{Envelope, Error, Handler};
 use crate::process::{self, Process, ReactError, following, unless_refused};
 
-/// The process manager that moves orders along.
+/// The process manager of orders.
 #[derive(Debug)]
 pub struct Fulfilment {
     orders: Handler<Order>,
@@ -20,6 +20,7 @@ pub struct Fulfilment {
 }
 
 impl Fulfilment {
+    /// Makes the process manager.
     pub fn new(store: &EventStore) -> Self {
         Self {
             orders: Handler::new(store.clone()),
@@ -28,12 +29,12 @@ impl Fulfilment {
         }
     }
 
-    /// Moves orders along until `shutdown`.
+    /// Runs until `shutdown`.
     pub async fn run(&self, feed: &Feed, shutdown: &CancellationToken) {
         process::run(self, &self.store, feed, shutdown).await;
     }
 
-    /// Cancels an order that was not confirmed in time, if that is still so.
+    /// Cancels an order that was not confirmed by its deadline. An order that has moved on stays as it is.
     pub async fn expire(
         &self,
         id: Uuid,

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use crate::Handlers;
 use crate::handler::{Done, Envelope, Error, LoadError};
 
-/// Adds a product. Its SKU is claimed in the same append: of two products, one gets it.
+/// Adds a product. Its SKU is claimed in the same append, so of two products with one SKU one is
+/// rejected.
 pub async fn add_product(
     handlers: &Handlers,
     id: Uuid,
@@ -33,7 +34,7 @@ pub async fn add_product(
     }
 }
 
-/// Receives or corrects stock of a product, which must be there.
+/// Receives or corrects stock of a product, which must exist.
 pub async fn move_stock(
     handlers: &Handlers,
     product_id: Uuid,
@@ -47,17 +48,19 @@ pub async fn move_stock(
     handlers.stock.execute(&stock_stream(product_id), command, envelope).await
 }
 
-/// Why items cannot be ordered.
+/// Why items cannot be priced.
 #[derive(Debug, thiserror::Error)]
 pub enum PricingError {
     /// Item number `item` names an unknown product.
     #[error("there is no such product")]
     UnknownProduct { item: usize },
+    /// A product could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
-/// Order lines at today's names and prices. A product named twice becomes one line.
+/// Returns the order lines of `items`, product and pieces, at today's names and prices. Items of one
+/// product become one line.
 pub async fn price_items(
     handlers: &Handlers,
     items: &[(Uuid, u32)],

@@ -1,33 +1,43 @@
-//! Why something with users did not come to pass.
+//! Errors of commands on users.
 
 use domain::users::{email_claim, session, user};
 
-/// Nothing in it tells a password, or whether an address is known.
+/// Why a command on a user failed. No message contains a password or discloses whether an e-mail address
+/// is registered.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The address is not registered or the password does not match.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,
-    /// It ended, or never was; which of them is nobody's business.
+    /// The session ended or never existed; the two are not distinguished.
     #[error("the session has ended")]
     NoSession,
-    #[error("the current password is another one")]
+    /// The password given as the current one does not match.
+    #[error("the current password is wrong")]
     WrongPassword,
-    /// More passwords are to be checked than may wait for it.
-    #[error("too many are signing in at this moment")]
+    /// The queue of passwords to hash is full.
+    #[error("too many users are signing in; retry later")]
     Busy,
+    /// A command on the user failed.
     #[error(transparent)]
     User(#[from] crate::Error<user::Rejection>),
+    /// The claim of the e-mail address failed.
     #[error(transparent)]
     Email(#[from] crate::Error<email_claim::Rejection>),
+    /// A command on the session failed.
     #[error(transparent)]
     Session(#[from] crate::Error<session::Rejection>),
+    /// A stream could not be loaded.
     #[error(transparent)]
     Load(#[from] crate::LoadError),
+    /// An event could not be encoded.
     #[error("an event cannot be stored")]
     Codec(#[from] eventsourcing::event::CodecError),
+    /// The stored hash is not a valid one, or hashing failed.
     #[error("a password could not be hashed")]
     Hash(#[from] argon2::password_hash::Error),
-    #[error("the hashing of a password was broken off")]
+    /// The thread that hashed panicked or was cancelled.
+    #[error("the hashing of a password panicked")]
     HashTask(#[from] tokio::task::JoinError),
 }
 

@@ -1,6 +1,5 @@
-//! Users: the few steps around the decisions that need I/O, which is hashing passwords and reading
-//! whose an e-mail address is. All of it is read from the log, so that whoever has just registered
-//! can sign in, however far behind the read models are.
+//! Users: hashing of passwords, lookup of e-mail addresses, and sessions. Everything is read from the
+//! log, so a new user can sign in however far behind the read models are.
 
 mod error;
 mod password;
@@ -19,36 +18,47 @@ use eventstore::{EventStore, ExpectedVersion, NewEvent, StreamAppend};
 use password::Passwords;
 use uuid::Uuid;
 
-use crate::handler::{Done, Envelope, Handler, Loaded};
+use crate::Loaded;
+use crate::handler::{Done, Envelope, Handler};
 
-/// Handles users, their addresses and their sessions.
+/// Handler of users, their e-mail addresses and their sessions.
 #[derive(Debug)]
 pub struct Users {
+    /// Handler of the commands that need no password.
     pub accounts: Handler<User>,
     emails: Handler<EmailClaim>,
     sessions: Handler<Session>,
     passwords: Passwords,
 }
 
-/// Somebody who wants to be a user.
+/// A registration of a user.
 #[derive(Debug)]
 pub struct Registration {
+    /// Id of the new user.
     pub id: Uuid,
+    /// E-mail address and full name.
     pub personal: Personal,
+    /// The password, hashed before it is stored.
     pub password: Password,
+    /// Role of the new user.
     pub role: Role,
+    /// Time of the registration.
     pub now: DateTime<Utc>,
 }
 
-/// A user, read from the log.
+/// A user as loaded from the log.
 #[derive(Debug)]
 pub struct LoadedUser {
+    /// The user's account.
     pub account: Account,
+    /// Version of the user's stream.
     pub version: Version,
+    /// Position of the user's last event.
     pub position: Position,
 }
 
 impl Users {
+    /// Makes a handler with empty caches.
     pub fn new(store: EventStore) -> Self {
         Self {
             accounts: Handler::new(store.clone()),
@@ -58,8 +68,8 @@ impl Users {
         }
     }
 
-    /// Registers a user. That the address is nobody's is checked in the append itself: of two at
-    /// once, one is refused.
+    /// Registers a user. The append claims the e-mail address, so of two concurrent registrations of
+    /// one address one is rejected.
     pub async fn register(
         &self,
         registration: Registration,
@@ -82,13 +92,13 @@ impl Users {
         }
     }
 
-    /// The user of this id, if there is one.
+    /// Loads the user of this id; `None` if there is none.
     pub async fn find(&self, id: Uuid) -> Result<Option<LoadedUser>, Error> {
         let Loaded { state, version, position } = self.accounts.load(&user::stream(id)).await?;
         Ok(state.account().map(|account| LoadedUser { account, version, position }))
     }
 
-    /// Whose the address is.
+    /// Returns the id of the user of this e-mail address; `None` if it is free.
     pub async fn owner_of(&self, email: &EmailAddress) -> Result<Option<Uuid>, Error> {
         match self.emails.load(&email_claim::stream(email)).await?.state {
             EmailClaim::Free => Ok(None),
@@ -96,8 +106,8 @@ impl Users {
         }
     }
 
-    /// Whether a registration that came again came with the password it came with first. Once that
-    /// was changed it can no longer be told, and the answer is yes.
+    /// Whether `password` is the one the user registered with, for a repeated registration. True if
+    /// the password has been changed since, as it cannot be verified then.
     pub async fn registered_with(&self, id: Uuid, password: Password) -> Result<bool, Error> {
         match self.find(id).await? {
             Some(LoadedUser { account, .. }) if account.password_number == 1 => {
@@ -107,8 +117,9 @@ impl Users {
         }
     }
 
-    /// Gives a user who knows the old password a new one. Sent again it finds the new one in place,
-    /// and that is that: it needs no idempotency key, whose receipt would tell of passwords.
+    /// Changes the password of a user who knows the current one. A repeated request succeeds because
+    /// the new password is in place; it needs no idempotency key, whose receipt would hold a fast hash
+    /// of passwords.
     pub async fn change_password(
         &self,
         id: Uuid,
@@ -121,9 +132,9 @@ impl Users {
         let LoadedUser { account, version, position } = found.ok_or(not_registered)?;
         let nothing_to_do = Done { position, version, replayed: None };
         let number = account.password_number;
-        let kept = account.password_hash;
-        if !self.passwords.verify(current.clone(), kept.clone()).await? {
-            let new_already = self.passwords.verify(new.into(), kept).await?;
+        let hash = account.password_hash;
+        if !self.passwords.verify(current.clone(), hash.clone()).await? {
+            let new_already = self.passwords.verify(new.into(), hash).await?;
             return if new_already { Ok(nothing_to_do) } else { Err(Error::WrongPassword) };
         }
         if new.is(&current) {
@@ -135,7 +146,8 @@ impl Users {
     }
 }
 
-/// The time now, as precisely as Postgres keeps it: what was answered is what will be read.
+/// Returns the current time in whole microseconds, the precision of Postgres: the response equals what
+/// the read model shows later.
 pub fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)
 }

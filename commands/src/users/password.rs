@@ -1,6 +1,5 @@
-//! Passwords: what they must be like, and the slow hash they are kept as. Hashing takes a thread and
-//! 19 MiB for tens of milliseconds; without a bound, a few hundred sign-ins at once would take the
-//! machine.
+//! Passwords: their rules, and their hashes. A hash takes a thread and 19 MiB for tens of milliseconds;
+//! a bound keeps a few hundred concurrent sign-ins from exhausting the machine.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,38 +13,38 @@ use tokio::sync::Semaphore;
 
 use super::Error;
 
-/// Memory of one hash, in KiB. With two passes and one lane, what OWASP recommends.
+/// Memory of one hash, in KiB: with two passes and one lane, the parameters OWASP recommends.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// Most hashes computed at once, however many processors there are: each takes `MEMORY_KIB`.
+/// Most hashes computed at a time, on any number of processors: each takes [`MEMORY_KIB`].
 const MAX_CONCURRENT_HASHES: usize = 8;
-/// Who may wait for their turn; the next is told to come back later.
+/// Most hashes that wait to be computed. Beyond that, requests fail with [`Error::Busy`].
 pub const MAX_QUEUED_HASHES: usize = 64;
 
-/// Checked when there is no user: an answer that came sooner would tell that there is none. It is
-/// nobody's hash, and whatever it fits, nobody is signed in.
+/// Verified when there is no such user, so that the response takes as long. It belongs to no user, and
+/// no password that matches it signs anybody in.
 const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IHNhbHQgaGVyZQ$\
                        bm9ib2R5J3MgaGFzaCBvZiBubyBwYXNzd29yZCBhdCE";
 
-/// A password as somebody typed it.
+/// A password as it was sent.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Plain(String);
 
 impl Plain {
-    /// Takes what was typed.
+    /// Wraps a password.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// What was typed, for the one place that needs it.
+    /// Returns the password. Do not log or store it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// A password that may be a user's.
+/// A password of an allowed length, for a new user or as a new password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Password(Plain);
@@ -87,6 +86,7 @@ impl From<Password> for Plain {
     }
 }
 
+/// The password is too short or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a password has {} to {} characters", Password::MIN_CHARS, Password::MAX_CHARS)]
 pub struct InvalidPassword;
@@ -106,9 +106,9 @@ impl fmt::Debug for Password {
 /// Hashes and checks passwords, a bounded number at a time.
 #[derive(Debug)]
 pub(super) struct Passwords {
-    /// Those being hashed and those that wait for it.
+    /// Hashes being computed or waiting.
     queue: Arc<Semaphore>,
-    /// Those being hashed.
+    /// Hashes being computed.
     permits: Arc<Semaphore>,
 }
 
@@ -125,16 +125,16 @@ impl Passwords {
         }
     }
 
-    /// What is kept of `password`.
+    /// Hashes `password` with a new salt.
     pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, Error> {
         let Password(Plain(text)) = password;
         let hash = self.run_blocking(move || argon2()?.hash_password(text.as_bytes())).await??;
         Ok(PasswordHash::new(hash.to_string()))
     }
 
-    /// Whether `password` is the one `kept` was made of.
-    pub(super) async fn verify(&self, password: Plain, kept: PasswordHash) -> Result<bool, Error> {
-        let check = move || argon2()?.verify_password(password.0.as_bytes(), kept.expose());
+    /// Whether `hash` is a hash of `password`.
+    pub(super) async fn verify(&self, password: Plain, hash: PasswordHash) -> Result<bool, Error> {
+        let check = move || argon2()?.verify_password(password.0.as_bytes(), hash.expose());
         match self.run_blocking(check).await? {
             Ok(()) => Ok(true),
             Err(HashError::PasswordInvalid) => Ok(false),
@@ -142,15 +142,15 @@ impl Passwords {
         }
     }
 
-    /// As [`Passwords::fits`] for an account that may not exist, and as slow if it does not.
+    /// Like [`Self::verify`] for a user who may not exist. False without a hash, after as long.
     pub(super) async fn verify_or_reject(
         &self,
         password: Plain,
-        kept: Option<PasswordHash>,
+        hash: Option<PasswordHash>,
     ) -> Result<bool, Error> {
-        let exists = kept.is_some();
-        let kept = kept.unwrap_or_else(|| PasswordHash::new(DUMMY_HASH.into()));
-        Ok(self.verify(password, kept).await? && exists)
+        let exists = hash.is_some();
+        let hash = hash.unwrap_or_else(|| PasswordHash::new(DUMMY_HASH.into()));
+        Ok(self.verify(password, hash).await? && exists)
     }
 
     async fn run_blocking<T: Send + 'static>(
@@ -158,12 +158,12 @@ impl Passwords {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
         let place = Arc::clone(&self.queue).try_acquire_owned().map_err(|_full| Error::Busy)?;
-        let turn =
+        let permit =
             Arc::clone(&self.permits).acquire_owned().await.map_err(|_closed| Error::Busy)?;
-        // Both go with the work: a caller that leaves does not make room before it is done.
+        // The work holds both, so that a caller that stops waiting frees nothing before its end.
         let work = move || {
             let result = work();
-            drop((place, turn));
+            drop((place, permit));
             result
         };
         Ok(tokio::task::spawn_blocking(work).await?)
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_fits_its_own_hash_and_no_other() {
+    async fn a_hash_verifies_its_own_password_and_no_other() {
         let passwords = Passwords::new();
         let hash = passwords.hash("correct horse".parse().unwrap()).await.unwrap();
         assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobodys_hash_is_checked_like_any_other() {
+    async fn the_dummy_hash_takes_as_long_as_any_other() {
         let passwords = Passwords::new();
         assert!(!passwords.verify_or_reject(plain("correct horse"), None).await.unwrap());
         let hash = passwords.hash("correct horse".parse().unwrap()).await.unwrap();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_finds_no_place_to_wait_is_told_to_come_back() {
+    async fn a_full_queue_refuses_further_hashes() {
         let passwords = Arc::new(Passwords::with(1, 1));
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
         let blocked = passwords.run_blocking(move || receiver.recv().ok());
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_neither_short_nor_long_and_does_not_show() {
+    fn a_password_has_a_bounded_length_and_is_not_printed() {
         for text in ["", "1234567", &"x".repeat(129)] {
             assert!(text.parse::<Password>().is_err(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Signing in, going on, and signing out.
+//! Sessions: sign-in, refresh and sign-out.
 
 use chrono::{DateTime, Utc};
 use domain::Role;
@@ -10,22 +10,23 @@ use uuid::Uuid;
 use super::{Error, LoadedUser, Plain, Users, now};
 use crate::handler::Envelope;
 
-/// What a token may say of whoever signed in.
+/// The claims of the tokens of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedIn {
     pub user_id: Uuid,
-    /// At this moment: later changes show at the next refresh.
+    /// The role at this time; a later change takes effect at the next refresh.
     pub role: Role,
+    /// Id of the session.
     pub session: Uuid,
-    /// Of the refresh token that may be used next.
+    /// Number of the refresh token that may be used next.
     pub generation: u32,
     /// When the session ends.
     pub expires_at: DateTime<Utc>,
 }
 
 impl Users {
-    /// Begins a session. That the address is wrong is found out no sooner, and told no otherwise,
-    /// than that the password is.
+    /// Begins a session. An unknown e-mail address and a wrong password take equally long and return
+    /// the same error.
     pub async fn log_in(
         &self,
         email: &str,
@@ -36,12 +37,12 @@ impl Users {
             Ok(email) => self.owner_of(&email).await?,
             Err(_no_address) => None,
         };
-        // Of somebody unknown an empty stream is read: the way is the same.
+        // An unknown address reads an empty stream, so it takes the same steps.
         let id = id.unwrap_or_default();
         let account = self.find(id).await?.map(|found| found.account);
-        let kept = account.as_ref().map(|account| account.password_hash.clone());
-        let fits = self.passwords.verify_or_reject(password, kept).await?;
-        let account = account.filter(|_| fits).ok_or(Error::WrongCredentials)?;
+        let hash = account.as_ref().map(|account| account.password_hash.clone());
+        let verified = self.passwords.verify_or_reject(password, hash).await?;
+        let account = account.filter(|_| verified).ok_or(Error::WrongCredentials)?;
 
         let session = Uuid::now_v7();
         let stream = session::stream(session);
@@ -52,8 +53,8 @@ impl Users {
         Ok(signed_in(session, &live, account.role))
     }
 
-    /// Goes on with a session: the token of `generation` has been used, and the next one counts. A
-    /// token that was used before ends the session, and so does a password that was changed.
+    /// Refreshes a session with the token of `generation`, which is used up. A token that was used
+    /// before ends the session, and so does a password that was changed.
     pub async fn refresh(
         &self,
         session: Uuid,
@@ -73,7 +74,7 @@ impl Users {
             Err(crate::Error::Rejected(_)) => return Err(Error::NoSession),
             outcome => outcome?,
         };
-        // The decision may have been to end it; or another refresh ended it at this moment.
+        // The decision may have ended the session, or a concurrent refresh has.
         let live = self.live_session(session).await?;
         if live.generation != generation.saturating_add(1) {
             return Err(Error::NoSession);
@@ -81,7 +82,7 @@ impl Users {
         Ok(signed_in(session, &live, account.role))
     }
 
-    /// Ends a session. One that has ended stays so.
+    /// Ends a session. Ending it twice has no further effect.
     pub async fn log_out(&self, session: Uuid, metadata: Metadata) -> Result<(), Error> {
         let command = session::Command::Revoke { reason: Reason::Logout };
         let envelope = Envelope { metadata, ..Envelope::default() };
@@ -102,7 +103,7 @@ fn signed_in(session: Uuid, live: &Live, role: Role) -> SignedIn {
     SignedIn { user_id, role, session, generation, expires_at }
 }
 
-/// The request of somebody who has shown who it is.
+/// The envelope of a command by an authenticated user.
 fn by(id: Uuid, metadata: Metadata) -> Envelope {
     let metadata = Metadata { actor: Some(id.to_string()), ..metadata };
     Envelope { metadata, ..Envelope::default() }

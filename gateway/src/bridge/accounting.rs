@@ -1,61 +1,64 @@
-//! What became of every message: `received = appended + duplicate + rejected + in_flight`.
+//! Counts the outcome of every message: `received = appended + duplicate + rejected + in_flight`.
 
 use std::fmt;
 
 use metrics::{Counter, Gauge};
 use tokio::sync::watch;
 
-use mqtt::Lost;
-use mqtt::Refusal;
+use mqtt::{ConnectionError, Refusal};
 
-/// The books of one bridge, shared with health checks and tests, and exported as metrics.
+/// The counters of one bridge, shared with health checks and tests, and exported as metrics.
 #[derive(Debug)]
 pub struct Accounting {
-    /// All figures change under one lock, so that no reader ever sees them out of balance.
+    /// All counters change under one lock, so that every snapshot balances.
     books: watch::Sender<Snapshot>,
-    /// Why there is no connection, in words. Empty while there is one, and before the first try.
+    /// Why there is no connection. Empty while there is one, and before the first attempt.
     trouble: watch::Sender<String>,
     exported: Exported,
 }
 
-/// The figures at one moment. They are of this process: after a restart they begin at zero.
+/// The counters at one moment. They start at zero with the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Messages taken, each delivery counted.
+    /// Messages received, each delivery counted.
     pub received: u64,
-    /// Committed for what they say.
+    /// Committed as the event they describe.
     pub appended: u64,
-    /// Found in the log already, as a message delivered again is.
+    /// Found in the log already: redelivered messages.
     pub duplicate: u64,
     /// Committed as rejected.
     pub rejected: u64,
-    /// Taken and not yet committed.
+    /// Received and not yet committed.
     pub in_flight: u64,
-    /// Of those received, how many came with `QoS` 0: nobody delivers them again.
+    /// Those received at `QoS` 0, which the broker does not redeliver.
     pub qos0: u64,
-    /// Connections that got as far as being subscribed.
+    /// Connections that were subscribed.
     pub connects: u64,
-    /// Connections refused, by the broker or by us.
+    /// Connections refused, by the broker or by the bridge.
     pub refused: u64,
-    /// The same by what stood in the way, in the order of [`Refusal::ALL`].
+    /// The same by reason, in the order of [`Refusal::ALL`].
     pub refusals: [u64; Refusal::ALL.len()],
-    /// Appends tried again because the log was not reachable.
+    /// Appends retried because the log was not reachable.
     pub retries: u64,
+    /// The state of the connection.
     pub state: State,
 }
 
-/// How the bridge stands with its broker.
+/// The state of a bridge's connection to its broker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum State {
+    /// Not connecting yet.
     #[default]
     Starting,
+    /// Connecting, or waiting for SUBACK.
     Connecting,
     /// Connected and subscribed.
     Connected,
-    /// Not reachable; trying again.
+    /// The broker is not reachable; retrying.
     Unreachable,
-    /// Reachable, but it does not want us, or we do not trust it; trying again, slowly.
+    /// The broker is reachable but refuses the bridge or is not trusted; retrying, slowly.
     Refused,
+    /// Shut down.
     Stopped,
 }
 
@@ -72,7 +75,7 @@ impl fmt::Display for State {
     }
 }
 
-/// What became of one message.
+/// The outcome of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Appended,
@@ -81,7 +84,7 @@ pub(super) enum Outcome {
 }
 
 impl Accounting {
-    /// Books for the bridge called `bridge` in the metrics, whose recorder is installed before.
+    /// Counters with the label `bridge` in the metrics, whose recorder must be installed already.
     pub fn new(bridge: &'static str) -> Self {
         Self {
             books: watch::Sender::new(Snapshot::default()),
@@ -90,7 +93,7 @@ impl Accounting {
         }
     }
 
-    /// Why there is no connection to the broker, if there is none.
+    /// Why there is no connection to the broker; `None` if there is one.
     pub fn trouble(&self) -> Option<String> {
         let trouble = self.trouble.borrow();
         (self.snapshot().state != State::Connected).then(|| match trouble.as_str() {
@@ -99,12 +102,12 @@ impl Accounting {
         })
     }
 
-    /// The figures now; they balance.
+    /// The counters now. They balance.
     pub fn snapshot(&self) -> Snapshot {
         *self.books.borrow()
     }
 
-    /// Writes the figures of this moment into the metrics, all of them together.
+    /// Copies the counters into the metrics, all from one snapshot.
     pub fn export(&self) {
         let books = self.snapshot();
         let Exported { received, appended, duplicate, rejected, .. } = &self.exported;
@@ -122,7 +125,7 @@ impl Accounting {
         self.exported.connected.set(f64::from(u8::from(books.state == State::Connected)));
     }
 
-    /// The figures as they change.
+    /// The counters as they change.
     pub fn watch(&self) -> watch::Receiver<Snapshot> {
         self.books.subscribe()
     }
@@ -135,7 +138,7 @@ impl Accounting {
         });
     }
 
-    /// All of `outcomes` at once: they were committed together.
+    /// Counts all of `outcomes` at once: they were committed together.
     pub(super) fn settled(&self, outcomes: impl Iterator<Item = Outcome>) {
         let (mut appended, mut duplicate, mut rejected) = (0, 0, 0);
         for outcome in outcomes {
@@ -169,10 +172,10 @@ impl Accounting {
         }
     }
 
-    /// The connection is lost, or there was none.
-    pub(super) fn lost(&self, lost: &Lost) {
-        self.trouble.send_replace(lost.to_string());
-        self.books.send_modify(|books| match lost.refusal() {
+    /// The connection is lost, or could not be made.
+    pub(super) fn lost(&self, error: &ConnectionError) {
+        self.trouble.send_replace(error.to_string());
+        self.books.send_modify(|books| match error.refusal() {
             None => books.state = State::Unreachable,
             Some(refusal) => {
                 books.state = State::Refused;
@@ -231,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_books_balance_and_what_is_not_settled_is_in_flight() {
+    fn counters_balance_and_unsettled_messages_are_in_flight() {
         let accounting = Accounting::new("test");
         for qos0 in [false, false, true, false] {
             accounting.received(qos0);
@@ -241,17 +244,18 @@ mod tests {
         assert_eq!((books.received, books.qos0, books.in_flight), (4, 1, 1));
         assert_eq!((books.appended, books.duplicate, books.rejected), (1, 1, 1));
     }
+
     #[test]
-    fn a_refusal_is_counted_by_its_reason_and_told_until_there_is_a_connection() {
+    fn a_refusal_is_counted_by_its_reason_and_reported_until_connected() {
         let accounting = Accounting::new("test");
-        accounting.lost(&Lost::Refused(rumqttc::ConnectReturnCode::NotAuthorized));
+        accounting.lost(&ConnectionError::Refused(rumqttc::ConnectReturnCode::NotAuthorized));
         let books = accounting.snapshot();
         assert_eq!(
             (books.state, books.refused, books.refusals),
             (State::Refused, 1, [1, 0, 0, 0, 0, 0])
         );
         assert!(accounting.trouble().unwrap().contains("NotAuthorized"));
-        accounting.lost(&Lost::Timeout);
+        accounting.lost(&ConnectionError::Timeout);
         assert_eq!(
             (accounting.snapshot().state, accounting.snapshot().refused),
             (State::Unreachable, 1)

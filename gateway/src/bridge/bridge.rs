@@ -1,31 +1,29 @@
-//! The bridge itself: connect, serve, and connect again, for as long as the process lives.
+//! The bridge: connects, serves the connection, and reconnects, for as long as the process lives.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use eventstore::EventStore;
+use mqtt::{ConnectionError, Dialer, Options};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::accounting::{Accounting, State};
+use super::error::Error;
 use super::ingest;
 use super::session::{self, Intake};
-use mqtt::Dialer;
-use mqtt::Lost;
-use mqtt::{Error, Options};
 
-/// Most bytes held by messages on their way, all connections and qualities of service together.
+/// Most bytes of messages in flight, over all connections and `QoS` levels together.
 pub const HELD_BYTES: usize = 64 * 1024 * 1024;
 
-/// Messages between the reader and the appends. Small: the waiting is done elsewhere.
+/// Messages between the reader and the appends. Small: they wait elsewhere.
 const HANDOVER: usize = 512;
-/// How long what was taken has to be committed after the shutdown began. Processes are given ten
-/// seconds.
+/// Time to commit what was taken, from the shutdown on. Processes are given ten seconds.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// Messages from one broker into the log.
+/// Brings the messages of one broker into the log.
 pub struct Bridge {
     dialer: Dialer,
     intake: Intake,
@@ -34,7 +32,7 @@ pub struct Bridge {
 
 impl Bridge {
     /// Runs until `shutdown`, then finishes what it has taken. Fails at the start or never: only
-    /// settings that make no sense are an error.
+    /// invalid options are an error.
     ///
     /// Shut the store down after the bridge, or what was taken cannot be committed.
     pub async fn run(
@@ -63,52 +61,44 @@ impl Bridge {
         };
         let finished = async {
             bridge.serve().await;
-            drop(bridge); // Nobody takes any more: the appends end when all are settled.
+            drop(bridge); // The last sender: the appends end when all are settled.
             appends.await
         };
-        let patience = async {
+        let grace = async {
             shutdown.cancelled().await;
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
             ended = finished => ended.map_err(Error::Panicked)?,
-            () = patience => {
-                let left = accounting.snapshot().in_flight;
-                tracing::warn!(left, "stopped before the log had taken everything");
+            () = grace => {
+                let in_flight = accounting.snapshot().in_flight;
+                tracing::warn!(in_flight, "bridge stopped with uncommitted messages");
             }
         }
         accounting.state(State::Stopped);
         Ok(())
     }
 
-    /// One connection after the other, until the shutdown.
+    /// Serves one connection after the other, until the shutdown.
     async fn serve(&mut self) {
         let accounting = Arc::clone(&self.intake.accounting);
         while !self.shutdown.is_cancelled() {
             accounting.state(State::Connecting);
             let started = Instant::now();
-            let Err(lost) = self.connection().await else {
+            let Err(error) = self.connection().await else {
                 return;
             };
-            accounting.lost(&lost);
-            let wait = self.dialer.wait(&lost, started.elapsed());
-            self.shutdown.run_until_cancelled(tokio::time::sleep(wait)).await;
+            accounting.lost(&error);
+            let delay = self.dialer.wait(&error, started.elapsed());
+            self.shutdown.run_until_cancelled(tokio::time::sleep(delay)).await;
         }
     }
 
-    /// Connects and serves the connection. Ends well only by the shutdown.
-    async fn connection(&self) -> Result<(), Lost> {
-        let Some(connected) = self.shutdown.run_until_cancelled(self.dialer.connect()).await else {
-            return Ok(());
-        };
-        let options = self.dialer.options();
-        session::run(
-            connected?,
-            options.topic_filters.clone().into(),
-            options.receive_maximum,
-            self.intake.clone(),
-            &self.shutdown,
-        )
-        .await
+    /// Connects and serves the connection. Returns `Ok` at the shutdown only.
+    async fn connection(&self) -> Result<(), ConnectionError> {
+        match self.shutdown.run_until_cancelled(self.dialer.connect()).await {
+            Some(client) => session::run(client?, self.intake.clone(), &self.shutdown).await,
+            None => Ok(()),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! From taken to acknowledged: appends run side by side and are settled in the order of receipt.
+//! Appends messages concurrently, and acknowledges them in the order of receipt.
 
 use std::pin::Pin;
 use std::task::Poll;
@@ -6,39 +6,30 @@ use std::time::Duration;
 
 use eventstore::{AppendError, Appended, EventStore};
 use futures::stream::{FuturesOrdered, Stream};
+use mqtt::{Ack, Backoff};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::{OwnedPermit, Receiver};
+use tokio::sync::mpsc::Receiver;
 use tokio::task::coop::unconstrained;
 use uuid::Uuid;
 
 use super::accounting::{Accounting, Outcome};
 use super::message::{Message, Refused};
-use mqtt::Backoff;
 
-/// Waits between attempts while the log is not reachable.
+/// First and longest delay between attempts while the log is not reachable.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// Messages looked at in one go, so that settling them is never put off for long.
+/// Messages received at once; a limit, so that settling them is not delayed for long.
 const AT_ONCE: usize = 512;
 
-/// A message the reader took, with all that has to be given back when it is settled.
+/// A message the reader took, with everything to be released when it is settled.
 pub(super) struct Taken {
     pub(super) message: Message,
-    /// `None` for `QoS` 0, which nobody waits for.
-    pub(super) acknowledge: Option<Acknowledge>,
+    /// `None` at `QoS` 0.
+    pub(super) ack: Option<Ack>,
     /// Its part of [`super::HELD_BYTES`].
     pub(super) held: OwnedSemaphorePermit,
 }
 
-/// The right to acknowledge one packet on the connection it came by. Once that connection is gone
-/// the acknowledgement goes nowhere: packet ids mean something else on the next one.
-pub(super) struct Acknowledge {
-    pub(super) packet_id: u16,
-    /// A place in the writer's queue, taken before the message was: settling it never waits for
-    /// the network. The queue has as many as the receive maximum, and so enforces it.
-    pub(super) place: OwnedPermit<u16>,
-}
-
-/// Records what is taken until nobody takes any more and everything is settled.
+/// Records messages until the readers have ended and everything is settled.
 pub(super) async fn run(store: &EventStore, accounting: &Accounting, mut taken: Receiver<Taken>) {
     let mut arrived = Vec::with_capacity(AT_ONCE);
     let mut settled = Vec::new();
@@ -54,14 +45,14 @@ pub(super) async fn run(store: &EventStore, accounting: &Accounting, mut taken: 
                     in_order.push_back(settle(store, accounting, taken));
                 }
             }
-            // A batch answers thousands at once. Tokio's budget would let 128 of them be seen at a
-            // time, and make each of the others be looked at and put off again.
+            // A commit completes thousands at once. Tokio's cooperative budget would poll 128 of them
+            // at a time, and wake each of the others in vain.
             () = unconstrained(all_ready(&mut in_order, &mut settled)), if !in_order.is_empty() => {
-                // Booked before it is acknowledged: who sees the PUBACK finds the figures true.
+                // Counted before the PUBACK leaves: who receives it finds the counters correct.
                 accounting.settled(settled.iter().filter_map(|done: &Settled| done.outcome));
-                for Settled { outcome, acknowledge } in settled.drain(..) {
-                    if let (Some(_), Some(Acknowledge { packet_id, place })) = (outcome, acknowledge) {
-                        place.send(packet_id);
+                for Settled { outcome, ack } in settled.drain(..) {
+                    if let (Some(_), Some(ack)) = (outcome, ack) {
+                        ack.send();
                     }
                 }
             }
@@ -69,8 +60,8 @@ pub(super) async fn run(store: &EventStore, accounting: &Accounting, mut taken: 
     }
 }
 
-/// Waits for the oldest, and takes with it all that are ready behind it: they were committed
-/// together, and are acknowledged with one write.
+/// Waits for the oldest, and takes all that are ready behind it: they were committed together, and
+/// are acknowledged with one write.
 async fn all_ready<S: Stream + Unpin>(stream: &mut S, ready: &mut Vec<S::Item>) {
     std::future::poll_fn(|context| {
         while let Poll::Ready(Some(item)) = Pin::new(&mut *stream).poll_next(context) {
@@ -82,19 +73,19 @@ async fn all_ready<S: Stream + Unpin>(stream: &mut S, ready: &mut Vec<S::Item>) 
 }
 
 struct Settled {
-    /// `None` when the log was closed before it answered: the message is not acknowledged.
+    /// `None` if the log was closed before it answered: the message is not acknowledged.
     outcome: Option<Outcome>,
-    acknowledge: Option<Acknowledge>,
+    ack: Option<Ack>,
 }
 
 async fn settle(store: &EventStore, accounting: &Accounting, taken: Taken) -> Settled {
-    let Taken { message, acknowledge, held } = taken;
+    let Taken { message, ack, held } = taken;
     let outcome = record(store, accounting, &message).await;
     drop((message, held));
-    Settled { outcome, acknowledge }
+    Settled { outcome, ack }
 }
 
-/// Appends the message, or the fact that it was refused, until the log has answered.
+/// Appends the message, or the fact that it was rejected; retries until the log has answered.
 async fn record(store: &EventStore, accounting: &Accounting, message: &Message) -> Option<Outcome> {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     let refused = loop {
@@ -117,7 +108,7 @@ async fn record(store: &EventStore, accounting: &Accounting, message: &Message) 
             ) => break Refused::Log(error),
         }
     };
-    // One id for all attempts: the first may have been committed without our hearing of it.
+    // One id for all attempts: the first may have been committed although its answer was lost.
     let id = Uuid::now_v7();
     loop {
         let answer = match message.rejection(&refused, id) {
@@ -126,15 +117,15 @@ async fn record(store: &EventStore, accounting: &Accounting, message: &Message) 
         };
         match answer {
             Ok(_) => {
-                tracing::debug!(reason = %refused, "a message was rejected");
+                tracing::debug!(reason = %refused, "message rejected");
                 return Some(Outcome::Rejected);
             }
             Err(AppendError::ShuttingDown) => return None,
             Err(AppendError::Unavailable(_)) => wait(accounting, &mut backoff).await,
             Err(error) => {
-                // A rejection is made to be storable. Should one not be, the message stays with
-                // the broker, and the bridge visibly in arrears, rather than be lost.
-                tracing::error!(%error, reason = %refused, "a rejection could not be recorded");
+                // A rejection is made to be storable. Should one not be, the message stays
+                // unacknowledged and visibly in flight, rather than be lost.
+                tracing::error!(%error, reason = %refused, "rejection not recorded, retrying");
                 wait(accounting, &mut backoff).await;
             }
         }

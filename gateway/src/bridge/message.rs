@@ -1,4 +1,4 @@
-//! What a message means: pure, from topic, payload and time to the request that records it.
+//! Decodes a message: topic, payload and time become the append request that records it. Pure.
 
 use chrono::{DateTime, Utc};
 use domain::alerts::{Config, Fault, RulesEvent, Scope, rules_stream};
@@ -13,25 +13,24 @@ use uuid::Uuid;
 use super::presence;
 use super::topics::{InvalidTopic, Topic};
 
-/// Where refused messages are kept: `rejection-mqtt`.
+/// Rejected messages are recorded in the stream `rejection-mqtt`.
 const SOURCE: &str = "mqtt";
-/// What a message on its way takes beside its own text, roughly: the request made of it, the
-/// future that waits, its place in three queues.
+/// Estimated memory of a message in flight besides its text: its append request, the waiting
+/// future, its place in three queues.
 const OVERHEAD_BYTES: usize = 1024;
 
-/// A message as it came, kept until it is recorded: asking the log again, or recording it as
-/// rejected after all, starts from here.
+/// A message as received, kept until it is recorded: a retry, or its rejection, starts from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
     topic: Box<str>,
     payload: Box<[u8]>,
-    /// Bytes the payload had. What is longer than any message we understand is not kept whole.
+    /// Length of the whole payload in bytes. Of one that exceeds the limit, a prefix is kept.
     size: usize,
     received_at: DateTime<Utc>,
 }
 
 impl Message {
-    /// `payload` may be the beginning of one that had `size` bytes.
+    /// A message whose payload has `size` bytes, of which `payload` may be only the beginning.
     pub(super) fn new(
         topic: &[u8],
         payload: &[u8],
@@ -51,12 +50,12 @@ impl Message {
         }
     }
 
-    /// What it weighs while it is on its way: as it came, and once more as the event made of it.
+    /// Its memory in bytes while in flight: as received, and once more as the event made of it.
     pub(super) fn weight(&self) -> usize {
         OVERHEAD_BYTES + self.topic.len() + 2 * self.payload.len()
     }
 
-    /// The request that records what the message says.
+    /// The request that records the event the message describes.
     pub(super) fn request(&self) -> Result<Append, Refused> {
         let topic = Topic::parse(&self.topic)?;
         if self.payload.len() < self.size {
@@ -77,7 +76,7 @@ impl Message {
             Topic::Config(user_id) => {
                 let scope = Scope::User(user_id.as_str().into());
                 let config = Config::parse(&self.payload).map_err(Refused::Rules)?;
-                // Set again, rules stay what they are; but they may have been others in between.
+                // A new id each time: setting the same rules again may revert others set in between.
                 let id = Uuid::now_v7();
                 let event = NewEvent::with_id(id, &RulesEvent::configured(&scope, config))?;
                 (rules_stream(&scope), event)
@@ -90,8 +89,8 @@ impl Message {
         Ok(Append::to(stream, ExpectedVersion::Any, vec![event]))
     }
 
-    /// The request that records that the message was refused. `id` is chosen by the caller, so
-    /// that a refusal whose outcome is not known can be asked for again.
+    /// The request that records the rejection. The caller chooses `id`, so that a request whose
+    /// outcome is unknown can be retried.
     pub(super) fn rejection(&self, reason: &Refused, id: Uuid) -> Result<Append, CodecError> {
         let mut rejected = MessageRejected::new(&self.topic, &self.payload, reason);
         rejected.size = self.size as u64;
@@ -101,24 +100,24 @@ impl Message {
     }
 }
 
-/// Why a message is not recorded for what it says.
+/// Why a message is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     #[error(transparent)]
     Topic(#[from] InvalidTopic),
-    #[error("a message is at most {} bytes", Reading::MAX_BYTES)]
+    #[error("the message is longer than {} bytes", Reading::MAX_BYTES)]
     TooLarge,
     #[error(transparent)]
     Reading(#[from] InvalidReading),
     #[error(transparent)]
     Sample(#[from] InvalidSample),
-    #[error("not rules: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("invalid alert rules: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Rules(Vec<Fault>),
-    #[error("not a status: {0}")]
+    #[error("invalid device status: {0}")]
     NotAStatus(serde_json::Error),
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// The log cannot hold it: an escaped NUL, for one.
+    /// The log cannot store it: an escaped NUL, for example.
     #[error("{0}")]
     Log(AppendError),
 }
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_delivered_again_asks_for_the_same_event() {
+    fn a_redelivered_message_has_the_same_event_id() {
         for (topic, payload) in [
             (TELEMETRY, br#"{"sequence_id": 1}"#.as_slice()),
             ("users/u/devices/d/status", br#"{"online": true, "session_seq": 7}"#),
@@ -176,22 +175,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_says_why() {
-        assert!(refused("users/u/settings", b"{}").contains("not one we know"));
+    fn a_rejection_states_its_reason() {
+        assert!(refused("users/u/settings", b"{}").contains("unknown topic"));
         let faulty = refused("users/u/config", br#"{"rules": [{"key": "x", "operator": ">"}]}"#);
         assert!(faulty.contains("/rules/0/threshold"), "{faulty}");
         assert!(refused("users/a b/devices/d/telemetry", b"{}").contains("letters, digits"));
         assert!(refused(TELEMETRY, b"nonsense").contains("not a reading"));
-        assert!(refused("users/u/devices/d/status", b"offline").contains("not a status"));
+        assert!(refused("users/u/devices/d/status", b"offline").contains("invalid device status"));
         assert!(refused("hosts/h/metrics", b"nonsense").contains("not a host sample"));
     }
 
     #[test]
-    fn a_payload_too_large_is_refused_and_its_beginning_kept() {
+    fn an_oversized_payload_is_rejected_and_its_beginning_kept() {
         let message = message(TELEMETRY, &vec![b'x'; 2 * 1024 * 1024]);
-        assert!(message.weight() < 16 * 1024, "the rest is let go at once");
+        assert!(message.weight() < 16 * 1024, "only a prefix is kept");
         let reason = message.request().unwrap_err();
-        assert!(reason.to_string().contains("at most 65536 bytes"));
+        assert!(reason.to_string().contains("longer than 65536 bytes"));
         let rejection = message.rejection(&reason, Uuid::nil()).unwrap();
         assert_eq!(rejection.streams[0].stream.as_str(), "rejection-mqtt");
         let event: serde_json::Value =

@@ -1,6 +1,6 @@
-//! A device's birth and will: `{"online": true, "session_seq": 7, "boot_id": "b7"}`. Without a
-//! `session_seq` a status is refused, visibly: nothing would tell one session from the next, nor a
-//! second birth from the first delivered twice.
+//! Decodes a device's birth and will: `{"online": true, "session_seq": 7, "boot_id": "b7"}`. A status
+//! without `session_seq` is rejected: it would not distinguish one session from the next, nor a second
+//! birth from a redelivered one.
 
 use domain::telemetry::{BootId, Connection, DeviceId, Event, Reading, UserId};
 use serde::Deserialize;
@@ -12,13 +12,13 @@ use uuid::Uuid;
 struct Status {
     online: bool,
     session_seq: i64,
-    /// For devices that do not keep their counter over a restart.
+    /// For devices whose counter does not survive a restart.
     #[serde(default)]
     boot_id: Option<BootId>,
 }
 
-/// Reads a status message. The event's id names what was said, so that a birth delivered twice is
-/// one birth.
+/// Decodes a status message. The event's id is derived from the content, so that a redelivered birth
+/// is a duplicate.
 pub(super) fn read(
     user_id: UserId,
     device_id: DeviceId,
@@ -28,12 +28,18 @@ pub(super) fn read(
     let BootId(boot_id) = boot_id.unwrap_or_default();
     if boot_id.len() > Reading::MAX_BOOT_ID_BYTES {
         let limit = Reading::MAX_BOOT_ID_BYTES;
-        return Err(serde_json::Error::custom(format_args!("`boot_id` is at most {limit} bytes")));
+        return Err(serde_json::Error::custom(format_args!(
+            "`boot_id` is longer than {limit} bytes"
+        )));
     }
     let id = id(&user_id, &device_id, online, session_seq, &boot_id);
-    let said =
+    let connection =
         Connection { user_id, device_id, session_seq, boot_id, reason: None, rests_on: None };
-    let event = if online { Event::DeviceConnected(said) } else { Event::DeviceDisconnected(said) };
+    let event = if online {
+        Event::DeviceConnected(connection)
+    } else {
+        Event::DeviceDisconnected(connection)
+    };
     Ok((id, event))
 }
 
@@ -51,7 +57,7 @@ fn id(
     }
     hash.update([u8::from(online)]);
     hash.update(session_seq.to_be_bytes());
-    // Behind all that was there before boots were told apart: ids in logs stay what they are.
+    // Last: ids recorded before `boot_id` existed stay the same.
     hash.update(boot_id);
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash.finalize()[..16]);
@@ -62,22 +68,22 @@ fn id(
 mod tests {
     use super::*;
 
-    fn said(device: &str, payload: &str) -> Result<(Uuid, Event), serde_json::Error> {
+    fn decoded(device: &str, payload: &str) -> Result<(Uuid, Event), serde_json::Error> {
         read(UserId::parse("u").unwrap(), DeviceId::parse(device).unwrap(), payload.as_bytes())
     }
 
     #[test]
-    fn birth_and_will_are_told_apart() {
-        let (birth, event) = said("d", r#"{"online": true, "session_seq": 7}"#).unwrap();
+    fn birth_and_will_are_different_events() {
+        let (birth, event) = decoded("d", r#"{"online": true, "session_seq": 7}"#).unwrap();
         assert!(matches!(event, Event::DeviceConnected(Connection { session_seq: 7, .. })));
-        let (will, event) = said("d", r#"{"online": false, "session_seq": 7}"#).unwrap();
+        let (will, event) = decoded("d", r#"{"online": false, "session_seq": 7}"#).unwrap();
         assert!(matches!(event, Event::DeviceDisconnected(Connection { session_seq: 7, .. })));
         assert_ne!(birth, will);
     }
 
     #[test]
-    fn the_same_said_twice_has_the_same_id_and_nothing_else_has() {
-        let id = |device, payload| said(device, payload).unwrap().0;
+    fn only_a_redelivered_status_has_the_same_id() {
+        let id = |device, payload| decoded(device, payload).unwrap().0;
         let birth = id("d", r#"{"online": true, "session_seq": 7}"#);
         assert_eq!(birth, id("d", r#"{"session_seq":7,"online":true,"ip":"::1"}"#));
         assert_ne!(birth, id("d", r#"{"online": true, "session_seq": 8}"#));
@@ -98,18 +104,18 @@ mod tests {
                 "dcde4871-6b73-8886-af90-16ae7e827e91",
             ),
         ] {
-            assert_eq!(said("d", payload).unwrap().0.to_string(), id, "{payload}");
+            assert_eq!(decoded("d", payload).unwrap().0.to_string(), id, "{payload}");
         }
     }
 
     #[test]
-    fn what_is_not_a_status_is_refused() {
+    fn an_invalid_status_is_rejected() {
         for payload in ["", "offline", r#"{"online": true}"#, r#"{"online": 1, "session_seq": 1}"#]
         {
-            assert!(said("d", payload).is_err(), "{payload}");
+            assert!(decoded("d", payload).is_err(), "{payload}");
         }
         let boot = "x".repeat(65);
         let long = format!(r#"{{"online": true, "session_seq": 1, "boot_id": "{boot}"}}"#);
-        assert!(said("d", &long).unwrap_err().to_string().contains("at most 64 bytes"));
+        assert!(decoded("d", &long).unwrap_err().to_string().contains("longer than 64 bytes"));
     }
 }

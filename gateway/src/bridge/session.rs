@@ -1,77 +1,65 @@
-//! One connection's life: a reader that takes messages, a writer that acknowledges them.
+//! Serves one connection: a reader that takes messages, a writer that acknowledges them.
 //!
-//! They are two tasks. The writer never waits for the reader. The reader waits while too much is on
-//! its way, and what makes room is the log and the writer, neither of which needs the reader. (A
-//! loop that both polls the broker and awaits its own acknowledgements deadlocks; Vector shipped
-//! that.)
+//! They are two tasks. The writer never waits for the reader. The reader waits while too much is in
+//! flight, until the log and the writer make room, neither of which needs the reader. (A loop that
+//! both polls the broker and awaits its own acknowledgements deadlocks; Vector shipped that.)
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
 use chrono::Utc;
-use rumqttc::{
-    Disconnect, DisconnectReasonCode, Packet, Publish, QoS, SubAck, SubscribeReasonCode,
-};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use mqtt::{Client, Closing, ConnectionError, Event, Reader};
+use rumqttc::QoS;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::accounting::{Accounting, State};
-use super::ingest::{Acknowledge, Taken};
+use super::ingest::Taken;
 use super::message::Message;
-use mqtt::{Connection, Lost};
-use mqtt::{Frame, Frames};
 
-/// Acknowledgements written at once: 16 KiB.
-const ACKS_AT_ONCE: usize = 4096;
-/// How long the broker has to read the last acknowledgements and close the connection.
+/// Time to read what the socket still holds, after the connection can no longer be written to.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Where the reader puts what it takes; the same for every connection of a bridge.
+/// Where the reader puts messages; the same for every connection of a bridge.
 #[derive(Clone)]
 pub(super) struct Intake {
     pub(super) taken: mpsc::Sender<Taken>,
     /// Counts bytes. A receive maximum alone bounds messages, not memory: 4,096 of 4 MiB would be
-    /// 16 GiB, and `QoS` 0 knows no receive maximum. When it is used up the reader stops reading,
-    /// TCP fills up, and the broker keeps the rest. It is shared with what earlier connections
-    /// left unfinished, so reconnecting during an outage of the log does not pile up either.
+    /// 16 GiB, and `QoS` 0 has no receive maximum. When it is used up the reader stops reading, TCP
+    /// fills up, and the broker queues the rest. It is shared with what earlier connections left
+    /// unfinished, so reconnecting during an outage of the log does not accumulate either.
     pub(super) held: Arc<Semaphore>,
     pub(super) accounting: Arc<Accounting>,
 }
 
-/// Serves `connection` until it is lost, or until `shutdown`: then nothing more is taken, what was
-/// taken is acknowledged, however long it takes, and the broker is told goodbye.
+/// Serves the connection until it is lost, or until `shutdown`: then nothing more is read, what was
+/// taken is acknowledged, however long it takes, and the bridge disconnects.
 pub(super) async fn run(
-    connection: Connection,
-    filters: Arc<[String]>,
-    receive_maximum: u16,
+    client: Client<()>,
     intake: Intake,
     shutdown: &CancellationToken,
-) -> Result<(), Lost> {
-    let Connection { frames, write, keep_alive, .. } = connection;
-    let (acknowledge, acks) = mpsc::channel(usize::from(receive_maximum));
+) -> Result<(), ConnectionError> {
+    let (reader, writer) = client.split();
     let tasks = TaskTracker::new();
-    let writer = AbortOnDropHandle::new(tasks.spawn(write_acks(write, acks, keep_alive)));
-    let reader = Reader { frames, acknowledge, filters, silence: keep_alive.mul_f64(1.5), intake };
-    let reader = AbortOnDropHandle::new(tasks.spawn(reader.run(shutdown.clone())));
-    let mut reading = pin!(async { reader.await.unwrap_or(Err(Lost::Closed)) });
-    // It ends by itself when the reader has, and the last message taken here is settled.
-    let mut writing = pin!(async { writer.await.unwrap_or(Err(Lost::Closed)) });
+    let writer = AbortOnDropHandle::new(tasks.spawn(writer.run()));
+    let reader = AbortOnDropHandle::new(tasks.spawn(read(reader, intake, shutdown.clone())));
+    let mut reading = pin!(async { reader.await.unwrap_or(Err(ConnectionError::Closed)) });
+    // Ends by itself when the reader has ended and the last message taken here is settled.
+    let mut writing = pin!(async { writer.await.unwrap_or(Err(ConnectionError::Closed)) });
     let mut written = false;
-    let mut frames = loop {
+    let closing = loop {
         tokio::select! {
-            frames = &mut reading => break frames?,
+            closing = &mut reading => break closing?,
             ended = &mut writing, if !written => match ended {
-                Ok(()) => written = true, // The reader has ended as well: its answer comes next.
-                Err(lost) => {
+                Ok(()) => written = true, // The reader has ended as well: its result comes next.
+                Err(error) => {
                     // What the socket still holds was acknowledged to its publisher, and a broker
                     // that was killed has it nowhere else.
                     drop(timeout(LINGER, reading).await);
-                    return Err(lost);
+                    return Err(error);
                 }
             },
         }
@@ -79,158 +67,77 @@ pub(super) async fn run(
     if !written {
         writing.await?;
     }
-    // Closing a socket that holds unread bytes resets the connection, and what the broker has not
-    // yet read of ours is gone: acknowledgements, and the goodbye. So it is the one to close.
-    if timeout(LINGER, frames.discard()).await.is_err() {
-        tracing::debug!("the broker did not answer the goodbye");
-    }
+    closing.wait().await;
     Ok(())
 }
 
-struct Reader<R> {
-    frames: Frames<R>,
-    acknowledge: mpsc::Sender<u16>,
-    filters: Arc<[String]>,
-    /// The writer pings; a broker that then says nothing for so long is gone.
-    silence: Duration,
+/// Takes messages until the connection is lost, or until `shutdown`.
+async fn read(
+    mut reader: Reader,
     intake: Intake,
-}
-
-impl<R: AsyncRead + Unpin> Reader<R> {
-    /// Takes messages until the connection is lost, or until `shutdown`: then it lets go of its end
-    /// of the writer's queue, and returns what is left.
-    async fn run(mut self, shutdown: CancellationToken) -> Result<Frames<R>, Lost> {
-        let reading = async {
-            loop {
-                if let Err(lost) = self.next().await {
-                    return lost;
-                }
-            }
-        };
-        match shutdown.run_until_cancelled(reading).await {
-            Some(lost) => Err(lost),
-            None => Ok(self.frames),
-        }
-    }
-
-    async fn next(&mut self) -> Result<(), Lost> {
-        let frame = timeout(self.silence, self.frames.next())
-            .await
-            .unwrap_or_else(|_elapsed| Err(Lost::Timeout))?;
-        match frame {
-            Frame::Packet(Packet::Publish(publish)) => {
-                let size = publish.payload.len();
-                self.take(publish, size).await
-            }
-            Frame::Cut { publish, size } => self.take(publish, size).await,
-            Frame::Packet(Packet::SubAck(suback)) => self.subscribed(&suback),
-            Frame::Packet(Packet::UnsubAck(_) | Packet::PingResp) => Ok(()),
-            Frame::Packet(Packet::Disconnect(disconnect)) => {
-                Err(Lost::Disconnected(disconnect.reason_code))
-            }
-            Frame::Packet(_) => Err(rumqttc::mqttbytes::Error::ProtocolError.into()),
-        }
-    }
-
-    /// Hands a message on. It counts as received when nothing can come between any more.
-    async fn take(&mut self, publish: Publish, size: usize) -> Result<(), Lost> {
-        let qos0 = publish.qos == QoS::AtMostOnce;
-        let acknowledge = match publish.qos {
-            QoS::AtMostOnce => None,
-            // A subscription at QoS 1 brings nothing higher.
-            QoS::ExactlyOnce => return Err(rumqttc::mqttbytes::Error::ProtocolError.into()),
-            // Free already, if the broker keeps to the receive maximum. Mosquitto 2.0.11 does so
-            // only until the first PUBACK; what it sends too early waits in the socket.
-            QoS::AtLeastOnce => match self.acknowledge.clone().reserve_owned().await {
-                Ok(place) => Some(Acknowledge { packet_id: publish.pkid, place }),
-                // Nobody would hear the acknowledgement. What came is recorded all the same.
-                Err(_writer_ended) => None,
-            },
-        };
-        let message = Message::new(&publish.topic, &publish.payload, size, Utc::now());
-        drop(publish); // It holds on to the buffer it was read from.
-        let weight = u32::try_from(message.weight()).unwrap_or(u32::MAX);
-        let held = Arc::clone(&self.intake.held).acquire_many_owned(weight).await;
-        let place = self.intake.taken.reserve().await;
-        let (Ok(held), Ok(place)) = (held, place) else {
-            return Err(Lost::Closed);
-        };
-        self.intake.accounting.received(qos0);
-        place.send(Taken { message, acknowledge, held });
-        Ok(())
-    }
-
-    fn subscribed(&self, suback: &SubAck) -> Result<(), Lost> {
-        for (filter, code) in self.filters.iter().zip(&suback.return_codes) {
-            // QoS 0 would mean losing messages without anybody knowing.
-            if !matches!(code, SubscribeReasonCode::Success(QoS::AtLeastOnce)) {
-                return Err(Lost::Subscription {
-                    filter: filter.clone(),
-                    reason: format!("{code:?}"),
-                });
+    shutdown: CancellationToken,
+) -> Result<Closing, ConnectionError> {
+    let reading = async {
+        loop {
+            if let Err(error) = take(&mut reader, &intake).await {
+                return error;
             }
         }
-        self.intake.accounting.state(State::Connected);
-        Ok(())
+    };
+    match shutdown.run_until_cancelled(reading).await {
+        Some(error) => Err(error),
+        None => Ok(reader.stop()),
     }
 }
 
-/// Writes acknowledgements, as many at once as there are, and a ping now and then. Ends with a
-/// goodbye when no acknowledgement can come any more. All three are the same bytes in both versions
-/// of MQTT.
-async fn write_acks(
-    mut write: impl AsyncWrite + Unpin,
-    mut acks: mpsc::Receiver<u16>,
-    keep_alive: Duration,
-) -> Result<(), Lost> {
-    let mut ping = interval((keep_alive / 2).max(Duration::from_secs(1)));
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut packet_ids = Vec::with_capacity(ACKS_AT_ONCE);
-    let mut buffer = BytesMut::with_capacity(4 * ACKS_AT_ONCE);
-    loop {
-        tokio::select! {
-            count = acks.recv_many(&mut packet_ids, ACKS_AT_ONCE) => {
-                if count == 0 {
-                    break;
-                }
-                for packet_id in packet_ids.drain(..) {
-                    // PUBACK, success: the two bytes of its header and the id.
-                    buffer.put_u16(0x4002);
-                    buffer.put_u16(packet_id);
-                }
-            }
-            _ = ping.tick() => {
-                Packet::PingReq.write(&mut buffer, None)?;
-            }
+/// Waits for an event. A message counts as received when it is certain to be handed on.
+async fn take(reader: &mut Reader, intake: &Intake) -> Result<(), ConnectionError> {
+    let received = match reader.next().await? {
+        Event::Message(message) => message,
+        Event::Subscribed(subscribed) => {
+            subscribed.require(QoS::AtLeastOnce)?; // QoS 0 would lose messages silently.
+            intake.accounting.state(State::Connected);
+            return Ok(());
         }
-        write.write_all_buf(&mut buffer).await?;
-        write.flush().await?;
-    }
-    let goodbye = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
-    Packet::Disconnect(goodbye).write(&mut buffer, None)?;
-    write.write_all_buf(&mut buffer).await?;
-    write.shutdown().await?;
+        Event::Acknowledged { .. } | Event::Writable => {
+            return Err(ConnectionError::unexpected_packet());
+        }
+    };
+    let qos0 = received.qos == QoS::AtMostOnce;
+    let message = Message::new(&received.topic, &received.payload, received.size, Utc::now());
+    let ack = received.ack; // The rest is dropped: it retains the read buffer.
+    let weight = u32::try_from(message.weight()).unwrap_or(u32::MAX);
+    let held = Arc::clone(&intake.held).acquire_many_owned(weight).await;
+    let place = intake.taken.reserve().await;
+    let (Ok(held), Ok(place)) = (held, place) else {
+        return Err(ConnectionError::Closed);
+    };
+    intake.accounting.received(qos0);
+    place.send(Taken { message, ack, held });
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+    use mqtt::{BoxedSocket, Options, Version};
+    use rumqttc::Publish;
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
-    use mqtt::BoxedSocket;
-    use mqtt::Version;
 
     #[tokio::test]
-    async fn what_came_before_the_broker_died_is_taken() {
+    async fn messages_received_before_the_broker_died_are_taken() {
         let mut wire = BytesMut::new();
         for pkid in 1..=100 {
             let mut publish = Publish::new("a/b", QoS::AtLeastOnce, vec![b'x'; 2_000], None);
             publish.pkid = pkid;
             publish.write(&mut wire).unwrap();
         }
-        // Nobody is there to be written to, which the first ping shows, before anything is read.
-        let (nobody, _) = tokio::io::duplex(1);
+        // The write half is closed, which the first ping shows before anything is read.
+        let (closed, _) = tokio::io::duplex(1);
         let (sender, receiver) = tokio::io::duplex(1_000);
-        let dead: BoxedSocket = Box::new(tokio::io::join(receiver, nobody));
+        let dead: BoxedSocket = Box::new(tokio::io::join(receiver, closed));
         let sending = async {
             let mut sender = sender;
             sender.write_all(&wire).await.unwrap();
@@ -239,19 +146,15 @@ mod tests {
         let accounting = Arc::new(Accounting::new("test"));
         let held = Arc::new(Semaphore::new(1 << 20));
         let intake = Intake { taken, held, accounting: Arc::clone(&accounting) };
-        let (read, write) = tokio::io::split(dead);
-        let connection = Connection {
-            frames: Frames::new(read, Version::V5, 10_000),
-            version: Version::V5,
-            write,
-            keep_alive: Duration::from_secs(30),
+        let options = Options {
             receive_maximum: 10,
-            resumed: false,
+            max_packet_bytes: 10_000,
+            ..Options::new("mqtt://broker", "bridge")
         };
+        let client = Client::established(dead, Version::V5, &options);
         let shutdown = CancellationToken::new();
-        let running = run(connection, Arc::from([]), 10, intake, &shutdown);
-        let (ended, ()) = tokio::join!(running, sending);
-        assert!(matches!(ended, Err(Lost::Io(_))), "the writer's failure is what is told");
+        let (ended, ()) = tokio::join!(run(client, intake, &shutdown), sending);
+        assert!(matches!(ended, Err(ConnectionError::Io(_))), "the writer's error is returned");
         assert_eq!((accounting.snapshot().received, accounting.snapshot().qos0), (100, 0));
         messages.close();
         assert_eq!(messages.len(), 100);

@@ -1,10 +1,10 @@
-//! The topics we listen to, and what is meant by each: one list, one enum.
+//! The topics the bridge subscribes to, and the meaning of each.
 
 use domain::host::{HostName, InvalidHostName};
 use domain::telemetry::{DeviceId, InvalidId, UserId};
 use mqtt::Options;
 
-/// What the bridge subscribes to. A topic added here gets its meaning in `Topic::parse`.
+/// The topic filters of the bridge. `Topic::parse` decodes what they match.
 pub const FILTERS: &[&str] = &[
     "users/+/devices/+/telemetry",
     "users/+/devices/+/status",
@@ -12,8 +12,8 @@ pub const FILTERS: &[&str] = &[
     "hosts/+/metrics",
 ];
 
-/// Whether everything `filter` matches is a topic we know: it is one of [`FILTERS`], or one of them
-/// with names in the place of its wildcards. What else a broker holds is not ours to record.
+/// Whether `filter` is one of [`FILTERS`], or one of them with names in place of its wildcards. The
+/// bridge records no other topics.
 pub fn narrows(filter: &str) -> bool {
     FILTERS.iter().any(|known| {
         let levels = filter.split('/').count() == known.split('/').count();
@@ -25,8 +25,8 @@ pub fn narrows(filter: &str) -> bool {
     })
 }
 
-/// Subscribes `options` to `filters`, or to all of [`FILTERS`] if none are given, and unsubscribes
-/// from the rest; as a shared subscription if `group` names one.
+/// Sets the filters of `options`: subscribes to `filters`, or to all of [`FILTERS`] if there are none,
+/// and unsubscribes from the rest. With `group`, the subscriptions are shared by that group.
 #[must_use]
 pub fn listen(mut options: Options, filters: &[String], group: Option<&str>) -> Options {
     let shared = |filter: &str| group.map(|group| format!("$share/{group}/{filter}"));
@@ -38,7 +38,7 @@ pub fn listen(mut options: Options, filters: &[String], group: Option<&str>) -> 
         }
     }
     let shared_filters: Vec<_> = FILTERS.iter().filter_map(|filter| shared(filter)).collect();
-    options.left_filters = all
+    options.unsubscribe_filters = all
         .into_iter()
         .chain(shared_filters)
         .filter(|filter| !options.topic_filters.contains(filter))
@@ -46,12 +46,12 @@ pub fn listen(mut options: Options, filters: &[String], group: Option<&str>) -> 
     options
 }
 
-/// What a topic is about.
+/// A decoded topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Topic {
     /// A device's reading.
     Telemetry(UserId, DeviceId),
-    /// A device's birth or will.
+    /// A device's birth or will message.
     Status(UserId, DeviceId),
     /// A user's alert rules.
     Config(UserId),
@@ -62,7 +62,7 @@ pub(super) enum Topic {
 impl Topic {
     pub(super) fn parse(topic: &str) -> Result<Self, InvalidTopic> {
         let mut levels = topic.split('/');
-        // One level more than the longest topic has, so that a longer one is not taken for it.
+        // One level more than the longest topic has, so that a longer one does not match.
         let levels: [Option<&str>; 6] = std::array::from_fn(|_| levels.next());
         match levels {
             [Some("users"), Some(user), Some("devices"), Some(device), Some(kind), None] => {
@@ -84,7 +84,7 @@ impl Topic {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidTopic {
-    #[error("the topic is not one we know")]
+    #[error("unknown topic")]
     Unknown,
     #[error(transparent)]
     Id(#[from] InvalidId),
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_names_its_device() {
+    fn a_topic_contains_its_device() {
         let (user, device) = (UserId::parse("u1").unwrap(), DeviceId::parse("d:2").unwrap());
         assert_eq!(
             Topic::parse("users/u1/devices/d:2/telemetry"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_names_its_host() {
+    fn a_topic_contains_its_host() {
         let host = "web-1.example.org".parse().unwrap();
         assert_eq!(Topic::parse("hosts/web-1.example.org/metrics"), Ok(Topic::Host(host)));
         for topic in ["hosts//metrics", "hosts/a b/metrics"] {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_may_say_less_but_not_more() {
+    fn a_filter_may_narrow_the_known_ones_but_not_widen_them() {
         for filter in FILTERS.iter().copied().chain([
             "users/ada/devices/+/telemetry",
             "users/+/devices/kitchen/telemetry",
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn every_filter_leads_to_a_topic() {
+    fn every_filter_matches_a_known_topic() {
         for filter in FILTERS {
             assert!(rumqttc::valid_filter(filter), "{filter}");
             assert!(Topic::parse(&filter.replace('+', "x")).is_ok(), "{filter}");
@@ -174,17 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_listened_to_any_more_is_left() {
+    fn filters_no_longer_wanted_are_unsubscribed() {
         let all = listen(Options::new("mqtt://b", "c"), &[], None);
-        assert_eq!((all.topic_filters.len(), all.left_filters.len()), (FILTERS.len(), 0));
+        assert_eq!((all.topic_filters.len(), all.unsubscribe_filters.len()), (FILTERS.len(), 0));
         let some = ["users/+/devices/+/telemetry".to_owned()];
         let part = listen(Options::new("mqtt://b", "c"), &some, None);
         assert_eq!(part.topic_filters, some);
-        assert!(!part.left_filters.contains(&some[0]));
-        assert_eq!(part.left_filters.len(), FILTERS.len() - 1);
+        assert!(!part.unsubscribe_filters.contains(&some[0]));
+        assert_eq!(part.unsubscribe_filters.len(), FILTERS.len() - 1);
         let shared = listen(Options::new("mqtt://b", "c"), &some, Some("bridges"));
         assert_eq!(shared.topic_filters, ["$share/bridges/users/+/devices/+/telemetry"]);
-        assert_eq!(shared.left_filters.len(), 2 * FILTERS.len() - 1);
-        assert!(!shared.left_filters.contains(&shared.topic_filters[0]));
+        assert_eq!(shared.unsubscribe_filters.len(), 2 * FILTERS.len() - 1);
+        assert!(!shared.unsubscribe_filters.contains(&shared.topic_filters[0]));
     }
 }

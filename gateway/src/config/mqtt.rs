@@ -1,20 +1,20 @@
-//! The broker, and the bridge to it.
+//! Options of the MQTT broker and of the bridge.
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{MqttVersion, Secret, ServerUrl, Span};
+use super::{Secret, ServerUrl, Span};
 use crate::bridge::{FILTERS, narrows};
-use ::mqtt::Options;
+use ::mqtt::{Options, Version};
 
-/// Where the broker is that devices talk to, and who we are to it.
+/// The MQTT broker, and the account on it.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "MQTT")]
 pub struct Broker {
-    /// The broker; `mqtts://` for TLS
+    /// URL of the broker; `mqtts://` for TLS
     #[arg(
         long,
         env = "MQTT_URL",
@@ -23,28 +23,54 @@ pub struct Broker {
         default_value = "mqtt://127.0.0.1:1883"
     )]
     pub mqtt_url: ServerUrl,
-    /// Who we are to the broker
+    /// Name of the account on the broker
     #[arg(long, env = "MQTT_USERNAME", value_name = "NAME")]
     pub mqtt_username: Option<String>,
-    /// The password that goes with it
+    /// Password of the account
     #[arg(long, env = "MQTT_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub mqtt_password: Option<Secret>,
-    /// Certificates (PEM) to trust instead of the system's
+    /// File with the certificates (PEM) to trust instead of the system's
     #[arg(long, env = "MQTT_CA_FILE", value_name = "FILE")]
     pub mqtt_ca_file: Option<PathBuf>,
-    /// What to speak; by itself MQTT 5, or 3.1.1 with a broker that knows no other
+    /// Version of the protocol
     #[arg(long, env = "MQTT_VERSION", value_name = "VERSION", default_value = "auto")]
     pub mqtt_version: MqttVersion,
 }
 
+/// Version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum MqttVersion {
+    /// MQTT 5, or 3.1.1 if the broker does not support 5
+    #[serde(rename = "auto")]
+    Auto,
+    /// MQTT 5
+    #[value(name = "5")]
+    #[serde(rename = "5")]
+    V5,
+    /// MQTT 3.1.1
+    #[value(name = "3.1.1")]
+    #[serde(rename = "3.1.1")]
+    V3,
+}
+
+impl From<MqttVersion> for Option<Version> {
+    fn from(version: MqttVersion) -> Self {
+        match version {
+            MqttVersion::Auto => None,
+            MqttVersion::V5 => Some(Version::V5),
+            MqttVersion::V3 => Some(Version::V3),
+        }
+    }
+}
+
 impl Broker {
-    /// What does not fit together.
+    /// Returns a message if the account is incomplete.
     pub fn mistake(&self) -> Option<String> {
-        let apart = self.mqtt_username.is_some() != self.mqtt_password.is_some();
-        apart.then(|| "--mqtt-username and --mqtt-password belong together".into())
+        let incomplete = self.mqtt_username.is_some() != self.mqtt_password.is_some();
+        incomplete.then(|| "--mqtt-username and --mqtt-password must be set together".into())
     }
 
-    /// How to connect as `client_id`.
+    /// Returns the options of a connection as `client_id`.
     pub fn options(&self, client_id: &str) -> Options {
         let secret = self.mqtt_password.as_ref();
         Options {
@@ -57,54 +83,57 @@ impl Broker {
     }
 }
 
-/// The bridge to that broker.
+/// The MQTT bridge.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "MQTT")]
 pub struct Mqtt {
+    /// The broker.
     #[command(flatten)]
     #[serde(flatten)]
     pub broker: Broker,
-    /// Name of the bridge's session on the broker; each bridge needs one of its own, and keeps it
+    /// Client id of the bridge; each bridge needs its own, and must keep it
     #[arg(long, env = "MQTT_CLIENT_ID", value_name = "NAME", default_value = "tributary")]
     pub mqtt_client_id: String,
-    /// Topics to listen to, of those we know, wildcards replaced by names or not; all if left out
+    /// Subscribe only to these topic filters, separated by commas: the known ones, with names in
+    /// place of wildcards; without it, to all known ones
     #[arg(long, env = "MQTT_FILTER", value_name = "FILTER", value_delimiter = ',')]
     pub mqtt_filter: Vec<String>,
-    /// Share the topics with the other bridges of this group: each message goes to one of them
+    /// Share the subscriptions with the other bridges of GROUP: each message goes to one of them
     #[arg(long, env = "MQTT_SHARE", value_name = "GROUP")]
     pub mqtt_share: Option<String>,
-    /// Messages taken but not yet committed, at most; the broker holds back the others
+    /// Messages received and not yet acknowledged, at most; 1 to 65535
     #[arg(long, env = "MQTT_RECEIVE_MAXIMUM", value_name = "COUNT", default_value_t = Options::RECEIVE_MAXIMUM,
           value_parser = clap::value_parser!(u16).range(1..))]
     pub mqtt_receive_maximum: u16,
-    /// How long the broker keeps the session, and what arrives for it, while the bridge is away
+    /// Time for which the broker keeps the session and its messages while the bridge is
+    /// disconnected, with a unit
     #[arg(long, env = "MQTT_SESSION_EXPIRY", value_name = "TIME", default_value = "7d")]
     pub mqtt_session_expiry: Span,
-    /// Accept a broker that lets anybody in; for development
+    /// Connect without an account; for development
     #[arg(long, env = "MQTT_ALLOW_ANONYMOUS", value_parser = FalseyValueParser::new())]
     pub mqtt_allow_anonymous: bool,
 }
 
 impl Mqtt {
-    /// The topics asked for. An empty variable asks for none.
+    /// Returns the topic filters that are set. An empty environment variable sets none.
     pub fn filters(&self) -> Vec<String> {
         self.mqtt_filter.iter().filter(|filter| !filter.is_empty()).cloned().collect()
     }
 
-    /// The group to share them with. An empty variable names none.
+    /// Returns the group that is set. An empty environment variable sets none.
     pub fn group(&self) -> Option<&str> {
         self.mqtt_share.as_deref().filter(|group| !group.is_empty())
     }
 
-    /// What does not fit together.
+    /// Returns one message for each value that is invalid.
     pub(super) fn mistakes(&self) -> Vec<String> {
         let filters = self.filters();
-        let strange = filters.iter().filter(|filter| !narrows(filter));
-        let mut mistakes: Vec<String> = strange
+        let unknown = filters.iter().filter(|filter| !narrows(filter));
+        let mut mistakes: Vec<String> = unknown
             .map(|filter| format!("--mqtt-filter: `{filter}` is not within {}", FILTERS.join(", ")))
             .collect();
         if self.group().is_some_and(|group| group.contains(['/', '+', '#'])) {
-            mistakes.push("--mqtt-share: a group is a name without `/`, `+` and `#`".into());
+            mistakes.push("--mqtt-share: a group must not contain `/`, `+` or `#`".into());
         }
         mistakes.extend(self.broker.mistake());
         mistakes

@@ -1,4 +1,4 @@
-//! Options of whoever watches devices.
+//! Options of the presence of devices, which the worker tracks.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,23 +9,24 @@ use serde::Serialize;
 
 use super::Span;
 
-/// How often the worker may look at devices: shorter is nothing but looking, longer is late.
+/// Bounds of the interval between two checks: shorter ones cost too much, longer ones are too late.
 const TICKS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(1);
 
-/// Watching devices, which the worker does.
+/// Presence of devices.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Presence")]
 pub struct Presence {
-    /// How long a device may be silent before it is taken for gone, if its user did not choose
+    /// Time without a message after which a device is offline, with a unit; users may set their own
     #[arg(long, env = "DEVICE_INACTIVE_AFTER", value_name = "TIME", default_value = "15m")]
     pub device_inactive_after: Span,
-    /// Between two looks at the devices; a look at very many of them makes it longer
+    /// Interval between two checks of all devices, with a unit, 10ms to 1m; a check of very many
+    /// devices may take longer
     #[arg(long, env = "PRESENCE_TICK", value_name = "TIME", default_value = "1s")]
     pub presence_tick: Span,
 }
 
 impl Presence {
-    /// What is out of bounds.
+    /// Returns one message for each value that is out of bounds.
     pub(super) fn mistakes(&self) -> impl Iterator<Item = String> {
         let silence = InactiveAfter::try_from(self.device_inactive_after.0).err();
         let silence = silence.map(|error| format!("--device-inactive-after: {error}"));
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_out_of_bounds_are_mistakes() {
+    fn times_out_of_bounds_are_mistakes() {
         let mistakes = |after: &str, tick: &str| {
             let presence = Presence {
                 device_inactive_after: after.parse().unwrap(),

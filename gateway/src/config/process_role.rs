@@ -1,28 +1,28 @@
-//! The roles that one process can run.
+//! The roles that a process can run.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// What a process does.
+/// A role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProcessRole {
-    /// Serves the API
+    /// Serve the HTTP API
     Http,
-    /// Takes what devices publish
+    /// Bridge MQTT: append the messages of devices and publish alerts
     Mqtt,
-    /// Publishes the log to the bus
+    /// Publish the log on NATS
     Relay,
-    /// Keeps the read models
+    /// Maintain the read models
     Projector,
-    /// Does works, takes demands for them from the bus, moves orders along, and watches devices
+    /// Execute works, take in demands from NATS, fulfil orders, evaluate alerts, track presence
     Worker,
 }
 
 impl ProcessRole {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 5] = [Self::Http, Self::Mqtt, Self::Relay, Self::Projector, Self::Worker];
 }
 

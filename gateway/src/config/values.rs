@@ -1,24 +1,25 @@
-//! The kinds of values options take, and how each is read and shown. What may hold a secret cannot
-//! show it: not in `{:?}`, not in `{}`, not in JSON.
+//! Types of option values that may hold a secret. They redact it in `{:?}`, in `{}`, in JSON, and in
+//! the errors of the command line.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
 
-use clap::ValueEnum;
+use clap::builder::{TypedValueParser, ValueParserFactory};
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use serde::{Serialize, Serializer};
 use url::Url;
 
-use mqtt::Version;
-
-/// What stands where a secret would.
+/// Text shown in place of a secret.
 pub const REDACTED: &str = "***";
 
-/// A password. Only [`Secret::expose`] gives it away.
+/// A password or a token. Only [`Secret::expose`] returns it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret itself, for the one place that needs it.
+    /// Returns the secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -33,7 +34,7 @@ impl FromStr for Secret {
     }
 }
 
-/// Refuses what nobody chose as a secret.
+/// Refuses secrets that were left at a placeholder.
 fn check_secret(text: &str) -> Result<(), UnsafeSecret> {
     if text.trim().is_empty() {
         Err(UnsafeSecret::Empty)
@@ -47,13 +48,15 @@ fn check_secret(text: &str) -> Result<(), UnsafeSecret> {
 /// Why a secret is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnsafeSecret {
+    /// It is empty or blank.
     #[error("a secret must not be empty")]
     Empty,
-    #[error("a secret must not be left at `changeme`")]
+    /// It is the placeholder `changeme`, in any case.
+    #[error("a secret must not be `changeme`")]
     Changeme,
 }
 
-/// The address of a server, with the password it may contain. Several, comma-separated, name the
+/// URL of a server, which may contain a password. Several URLs, separated by commas, name the
 /// members of one cluster.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl {
@@ -62,12 +65,12 @@ pub struct ServerUrl {
 }
 
 impl ServerUrl {
-    /// The address with everything in it.
+    /// Returns the URL with its password.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// Whether it says who we are.
+    /// Returns whether the URL names a user.
     pub fn names_user(&self) -> bool {
         Url::parse(&self.text).is_ok_and(|url| !url.username().is_empty())
     }
@@ -104,39 +107,49 @@ fn redact(text: &str) -> Result<String, InvalidUrl> {
     Ok(url.to_string())
 }
 
-/// Why a text is not the address of a server.
+/// Why a text is not the URL of a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
+    /// It is not a URL; the text says where.
     #[error("not a URL: {0}")]
     Syntax(String),
+    /// Its password is refused.
     #[error(transparent)]
     Secret(#[from] UnsafeSecret),
 }
 
-/// What to speak with an MQTT broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-pub enum MqttVersion {
-    /// What the broker knows
-    #[serde(rename = "auto")]
-    Auto,
-    /// MQTT 5
-    #[value(name = "5")]
-    #[serde(rename = "5")]
-    V5,
-    /// MQTT 3.1.1
-    #[value(name = "3.1.1")]
-    #[serde(rename = "3.1.1")]
-    V3,
+/// Parses an option that may hold a secret. Unlike clap's own parsers, its error does not repeat the
+/// value.
+#[derive(Debug, Clone)]
+pub struct SecretParser<T>(fn(&str) -> Result<T, String>);
+
+impl<T> SecretParser<T> {
+    /// Returns a parser for what `parse` accepts. Its error must not contain the value.
+    pub const fn new(parse: fn(&str) -> Result<T, String>) -> Self {
+        Self(parse)
+    }
 }
 
-impl From<MqttVersion> for Option<Version> {
-    fn from(version: MqttVersion) -> Self {
-        match version {
-            MqttVersion::Auto => None,
-            MqttVersion::V5 => Some(Version::V5),
-            MqttVersion::V3 => Some(Version::V3),
-        }
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for SecretParser<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        let text = value.to_str().ok_or_else(|| "not UTF-8".to_owned());
+        text.and_then(self.0).map_err(|reason| {
+            let name = arg.map(ToString::to_string).unwrap_or_default();
+            let message = format!("invalid value for '{name}': {reason}");
+            command.clone().error(ErrorKind::ValueValidation, message)
+        })
     }
+}
+
+fn parse<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
 }
 
 impl fmt::Display for Secret {
@@ -151,7 +164,7 @@ impl fmt::Display for ServerUrl {
     }
 }
 
-macro_rules! shown_as_displayed {
+macro_rules! redacted {
     ($($name:ty),*) => {$(
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,16 +177,24 @@ macro_rules! shown_as_displayed {
                 serializer.collect_str(self)
             }
         }
+
+        impl ValueParserFactory for $name {
+            type Parser = SecretParser<Self>;
+
+            fn value_parser() -> SecretParser<Self> {
+                SecretParser::new(parse)
+            }
+        }
     )*};
 }
-shown_as_displayed!(Secret, ServerUrl);
+redacted!(Secret, ServerUrl);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn secrets_never_show() {
+    fn output_holds_no_secret() {
         let secret: Secret = "hunter2".parse().unwrap();
         let url: ServerUrl =
             "postgres://app:hunter2@db/tributary?sslpassword=hunter2&x=1".parse().unwrap();
@@ -187,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_nobody_chose_are_refused() {
+    fn placeholders_are_not_secrets() {
         for text in ["", "  ", "changeme", "ChangeMe"] {
             assert!(text.parse::<Secret>().is_err(), "{text}");
         }

@@ -1,17 +1,20 @@
-//! Buckets of time as queries name them: `5m`, `1h`, `7d`.
+//! Widths of time buckets in queries: `5m`, `1h`, `7d`.
 
 use super::problem::Problem;
 use crate::config::Span;
 
-/// Widest bucket, in seconds.
+/// Widest bucket, in seconds: 366 days.
 const MAX_WIDTH: u64 = 366 * 86_400;
 
-/// Width of a bucket in seconds: whole minutes, because nothing finer is kept.
+/// The width of a bucket in seconds. Whole minutes, because the stored buckets are not finer.
 pub(super) fn width(text: &str) -> Result<i32, Problem> {
     let seconds = text.parse().map(|Span(width)| width.as_secs()).unwrap_or_default();
     let whole_minutes = seconds > 0 && seconds <= MAX_WIDTH && seconds.is_multiple_of(60);
     i32::try_from(seconds).ok().filter(|_| whole_minutes).ok_or_else(|| {
-        Problem::parameter("bucket", "whole minutes, hours or days, such as 5m; 366d at most")
+        Problem::parameter(
+            "bucket",
+            "must be whole minutes, hours or days, such as 5m; at most 366d",
+        )
     })
 }
 

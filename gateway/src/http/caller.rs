@@ -1,5 +1,5 @@
-//! Who is asking. One layer in front of the whole API reads the bearer token, so that no route can
-//! forget to; handlers take the [`Caller`] it found.
+//! Authentication. One layer in front of all guarded routes verifies the bearer token, so that no
+//! route can omit it; handlers extract the [`Caller`] it found.
 
 use std::sync::Arc;
 
@@ -11,53 +11,70 @@ use axum::response::{IntoResponse, Response};
 use domain::{Actor, Role};
 use uuid::Uuid;
 
-use super::Api;
+use super::api::Api;
 use super::problem::Problem;
 
-/// The subject of a token that holds, and what it may do.
+/// The subject of a valid token and its permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
+    /// Id of the user, or name of a program.
     pub(super) subject: String,
     pub(super) role: Role,
-    /// The session of the token, if it is of one.
+    /// The session that the token belongs to; none for tokens made by `tributary token`.
     pub(super) session: Option<Uuid>,
 }
 
 impl Caller {
-    /// Whoever calls what anybody may call.
+    /// The caller of a route without authentication.
     pub(super) fn anonymous() -> Self {
         Self { subject: "anonymous".into(), role: Role::User, session: None }
     }
 
-    /// The user behind the token; some speak for programs that are nobody.
+    /// The user behind the token; 403 `not_a_user` if its subject is a program.
     pub(super) fn user(&self) -> Result<Actor, Problem> {
         let not_a_user = |_unreadable| {
-            let detail = "this token speaks for a program, not for a user";
+            let detail = "this token belongs to a program, not to a user; sign in as a user";
             Problem::new(StatusCode::FORBIDDEN, "not_a_user", detail)
         };
         Ok(Actor { id: Uuid::parse_str(&self.subject).map_err(not_a_user)?, role: self.role })
     }
 
-    /// Whether this user's data is the caller's business; as in topics, any text names a user.
+    /// Whether the caller may see the data of this user. As in MQTT topics, a user id is any text.
     pub(super) fn sees(&self, user_id: &str) -> bool {
         self.sees_all() || self.subject == user_id
     }
 
-    /// Whether everybody's data is.
+    /// The user whose data a list shows, where the query filters by `user_id`; none: all users.
+    pub(super) fn filter_users(
+        &self,
+        user_id: Option<String>,
+    ) -> Result<Option<String>, NotVisible> {
+        match user_id {
+            Some(user_id) if !self.sees(&user_id) => Err(NotVisible),
+            Some(user_id) => Ok(Some(user_id)),
+            None => Ok((!self.sees_all()).then(|| self.subject.clone())),
+        }
+    }
+
+    /// Whether the caller may see the data of all users.
     pub(super) fn sees_all(&self) -> bool {
         self.role >= Role::Operator
     }
 }
 
-/// A caller who is at least an operator: for what concerns everybody's data.
+/// The caller may not see the data of the user; lists are empty then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotVisible;
+
+/// A caller with at least the role `operator`; 403 for all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Operator(pub(super) Caller);
 
-/// A caller who is an administrator: for what concerns who is what.
+/// A caller with the role `admin`; 403 for all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Admin(pub(super) Caller);
 
-/// Lets nobody through without a token that holds.
+/// Responds 401 to requests without a valid token.
 pub(super) async fn authenticate(
     State(api): State<Arc<Api>>,
     mut request: Request,
@@ -65,9 +82,9 @@ pub(super) async fn authenticate(
 ) -> Response {
     let found = bearer(request.headers()).and_then(|token| {
         api.keys.check(token).map_err(|error| {
-            tracing::debug!(%error, "a token was refused");
+            tracing::debug!(%error, "token refused");
             let challenge = r#"Bearer realm="tributary", error="invalid_token""#;
-            refused("the token is not one of ours, or does not hold now", challenge)
+            refused("the token is invalid or has expired; sign in again or refresh it", challenge)
         })
     });
     match found {
@@ -83,7 +100,7 @@ pub(super) async fn authenticate(
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let missing = || {
         let challenge = r#"Bearer realm="tributary""#;
-        refused("a bearer token is needed; `tributary token` makes one", challenge)
+        refused("a bearer token is required; sign in or run `tributary token`", challenge)
     };
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -106,7 +123,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let missing = || refused("a bearer token is needed", r#"Bearer realm="tributary""#);
+        let missing = || refused("a bearer token is required", r#"Bearer realm="tributary""#);
         parts.extensions.get::<Self>().cloned().ok_or_else(missing)
     }
 }
@@ -119,7 +136,7 @@ impl<S: Sync> FromRequestParts<S> for Operator {
         if caller.sees_all() {
             Ok(Self(caller))
         } else {
-            let detail = "this is for operators and administrators";
+            let detail = "this requires the role operator or admin";
             Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
         }
     }
@@ -133,7 +150,7 @@ impl<S: Sync> FromRequestParts<S> for Admin {
         if caller.role == Role::Admin {
             Ok(Self(caller))
         } else {
-            let detail = "this is for administrators";
+            let detail = "this requires the role admin";
             Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
         }
     }

@@ -1,124 +1,116 @@
-//! What caused an event, and what it caused, across contexts.
+//! The causation tree of an event: what caused it, and what it caused, across contexts.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
-use projections::causation::{Link, by_correlation};
-use serde::Serialize;
-use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-use uuid::Uuid;
+use projections::causation::{Causation, Link, by_correlation};
+use std::collections::HashMap;
 
-use super::caller::Operator;
-use super::extract::Path;
-use super::page;
-use super::problem::Problem;
-use super::wait::QueryHeaders;
-use super::{Api, tags};
+use super::prelude::*;
 
-/// The projection that answers here.
-const PROJECTION: &str = "trace";
-/// Events of one trace that are shown, at most.
+/// Most events of a causation tree that are shown.
 const MAX_EVENTS: i64 = 500;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(trace))
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(trace))
 }
 
-/// Everything that follows from one request, or from one reading.
+/// All events that follow from one request, or from one fact such as a reading.
 #[derive(Debug, Serialize, ToSchema)]
-struct Trace {
-    /// What its events share.
+#[schema(as = Trace)]
+struct CausationTree {
+    /// Correlation id that the events share.
     correlation_id: Uuid,
-    /// W3C trace context of the request it began with.
+    /// W3C trace context of the request.
     traceparent: Option<String>,
-    /// There are more than the 500 that are shown.
+    /// Whether there are more than the 500 events shown.
     truncated: bool,
-    /// In order of position, so that a cause stands before its effects.
-    events: Vec<TracedEvent>,
+    /// In order of position, so that a cause precedes its effects.
+    events: Vec<CausedEvent>,
 }
 
+/// An event of a causation tree.
 #[derive(Debug, Serialize, ToSchema)]
-struct TracedEvent {
+#[schema(as = TracedEvent)]
+struct CausedEvent {
+    /// Place in the log.
     position: i64,
+    /// Id of the event.
     id: Uuid,
+    /// Stream of the event: `category-key`.
     stream_id: String,
+    /// Business context of the event.
     context: &'static str,
+    /// What happened, such as `work_demanded`.
     #[serde(rename = "type")]
     event_type: String,
+    /// When the event was committed.
     recorded_at: DateTime<Utc>,
-    /// Who asked for it, or the process that acted.
+    /// Id of the user who sent the command, or name of the process that acted.
     actor: Option<String>,
-    /// Position of the event it follows from; `null` where a request began it.
+    /// Position of the event that caused this one; `null` if a request did.
     caused_by: Option<i64>,
-    /// Steps from what began it.
+    /// Number of causes between this event and the root of the tree.
     depth: usize,
 }
 
-/// Trace an event
+/// Show the causation tree of an event
 ///
-/// What caused it and what it caused: the events of its request, of the process managers that acted
-/// on them, and of alerts, each with the event it follows from.
+/// What caused the event and what it caused: the events of its request, of the process managers that
+/// reacted to them, and of alerts, each with its cause.
 #[utoipa::path(
     get, path = "/api/v1/events/{position}/trace", tag = tags::EVENTS,
     params(("position" = i64, Path, minimum = 1), QueryHeaders),
-    responses((status = 200, description = "The trace it belongs to", body = Trace),
-        (status = 403, description = "Not an operator"),
-        (status = 404, description = "There is no such event")),
+    responses((status = 200, description = "The causation tree", body = CausationTree),
+        (status = 403, description = "The caller is not an operator"),
+        (status = 404, description = "There is no event at this position")),
 )]
 async fn trace(
-    State(api): State<Arc<Api>>,
     _: Operator,
-    headers: HeaderMap,
+    context: QueryContext,
     Path(position): Path<i64>,
 ) -> Result<Response, Problem> {
-    let shown = api.wait.query(PROJECTION, &headers).await?;
-    let events = api.store.at_positions(&[Position(position)]).await?;
+    let read_at = context.wait(Causation::NAME).await?;
+    let events = context.api.store.at_positions(&[Position(position)]).await?;
     let event = events.first().ok_or_else(|| Problem::not_found("event"))?;
-    let around = event.metadata().map_err(|error| Problem::internal(&error))?;
-    // What follows from a fact that nobody asked for is correlated by the fact itself.
-    let correlation_id = around.correlation_id.unwrap_or(event.id);
-    let mut links = by_correlation(api.store.pool(), correlation_id, MAX_EVENTS + 1).await?;
+    let metadata = event.metadata().map_err(|error| Problem::internal(&error))?;
+    // A fact that no request caused is itself the root: its id is the correlation id.
+    let correlation_id = metadata.correlation_id.unwrap_or(event.id);
+    let mut links = by_correlation(context.pool(), correlation_id, MAX_EVENTS + 1).await?;
     let limit = usize::try_from(MAX_EVENTS).unwrap_or(usize::MAX);
     let truncated = links.len() > limit;
     links.truncate(limit);
     if !links.iter().any(|link| link.position == position) {
-        links.push(Link { position, event_id: event.id, causation_id: around.causation_id });
+        links.push(Link { position, event_id: event.id, causation_id: metadata.causation_id });
     }
-    // It may have been begun by a fact, which has no link of its own.
+    // The root may be a fact, which has no link of its own and was added last.
     links.sort_unstable_by_key(|link| link.position);
-    let events = shown_events(&api, &links).await?;
-    let trace = Trace { correlation_id, traceparent: around.traceparent, truncated, events };
-    Ok(page::one(trace, None, shown))
+    let events = caused_events(&context.api, &links).await?;
+    let tree =
+        CausationTree { correlation_id, traceparent: metadata.traceparent, truncated, events };
+    Ok(page::one(tree, None, read_at))
 }
 
-async fn shown_events(api: &Api, links: &[Link]) -> Result<Vec<TracedEvent>, Problem> {
+async fn caused_events(api: &Api, links: &[Link]) -> Result<Vec<CausedEvent>, Problem> {
     let positions: Vec<_> = links.iter().map(|link| Position(link.position)).collect();
-    let mut places: HashMap<Uuid, (i64, usize)> = HashMap::new();
-    let mut shown = Vec::new();
+    let mut known: HashMap<Uuid, (i64, usize)> = HashMap::new();
+    let mut rows = Vec::new();
     for event in api.store.at_positions(&positions).await? {
-        let around = event.metadata().map_err(|error| Problem::internal(&error))?;
-        let cause = around.causation_id.and_then(|cause| places.get(&cause).copied());
+        let metadata = event.metadata().map_err(|error| Problem::internal(&error))?;
+        let cause = metadata.causation_id.and_then(|cause| known.get(&cause).copied());
         let depth = cause.map_or(0, |(_, depth)| depth + 1);
-        places.insert(event.id, (event.position.0, depth));
+        known.insert(event.id, (event.position.0, depth));
         let context = domain::context_of(event.stream.category());
-        shown.push(TracedEvent {
+        rows.push(CausedEvent {
             position: event.position.0,
             id: event.id,
             stream_id: event.stream.to_string(),
             context: context.map_or("unknown", |context| context.name),
             event_type: event.event_type.to_string(),
             recorded_at: event.recorded_at,
-            actor: around.actor,
+            actor: metadata.actor,
             caused_by: cause.map(|(position, _)| position),
             depth,
         });
     }
-    Ok(shown)
+    Ok(rows)
 }

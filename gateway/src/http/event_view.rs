@@ -1,17 +1,83 @@
-//! Events for the command line, as the feed shows them and no further: what passwords could be
-//! guessed from is left out here, too.
+//! Events as they are shown outside: over HTTP and on the command line, without what would help to
+//! guess a password.
 
+use chrono::{DateTime, Utc};
 use domain::users;
 use eventstore::RawEvent;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
-use super::events::{EventRow, without_secret};
+/// An event of the log.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub(super) struct EventRow {
+    /// Place in the log: gapless, in commit order.
+    position: i64,
+    /// Id of the event.
+    id: Uuid,
+    /// Stream of the event: `category-key`.
+    stream_id: String,
+    /// Number of events in the stream up to and including this one.
+    version: i64,
+    /// Business context of the event.
+    context: &'static str,
+    /// What happened, such as `work_demanded`.
+    #[serde(rename = "type")]
+    event_type: String,
+    /// Version of the schema of `data`.
+    schema_version: i16,
+    /// When the event was committed.
+    recorded_at: DateTime<Utc>,
+    /// Content of the event, by its type.
+    #[schema(value_type = Value)]
+    data: Box<RawValue>,
+    /// Correlation, causation, actor and trace.
+    #[schema(value_type = Value)]
+    metadata: Box<RawValue>,
+}
 
-/// The event as one line of JSON; none if it is not JSON, which the log does not take.
+impl EventRow {
+    /// The event as it may be shown; fails if its data or metadata are not JSON.
+    pub(super) fn new(event: &RawEvent) -> serde_json::Result<Self> {
+        let raw = |text: &str| RawValue::from_string(text.to_owned());
+        let context = domain::context_of(event.stream.category());
+        // Operators may see everything except what would help to guess a password: see ADR 9.
+        let data = if context.is_some_and(|context| context.name == users::CONTEXT.name) {
+            without_secret(&event.data)?
+        } else {
+            raw(&event.data)?
+        };
+        Ok(Self {
+            position: event.position.0,
+            id: event.id,
+            stream_id: event.stream.to_string(),
+            version: event.version.0,
+            context: context.map_or("unknown", |context| context.name),
+            event_type: event.event_type.to_string(),
+            schema_version: event.schema_version,
+            recorded_at: event.recorded_at,
+            data,
+            metadata: raw(&event.metadata)?,
+        })
+    }
+}
+
+/// The data of an event of users without its secret member.
+fn without_secret(data: &str) -> serde_json::Result<Box<RawValue>> {
+    let mut members: serde_json::Map<String, Value> = serde_json::from_str(data)?;
+    members.remove(users::SECRET_MEMBER);
+    serde_json::value::to_raw_value(&members)
+}
+
+/// The event as one line of JSON; none if it is not JSON, which the log does not accept.
 pub fn line(event: &RawEvent) -> Option<String> {
     serde_json::to_string(&EventRow::new(event).ok()?).ok()
 }
 
-/// The event with its data as it may be shown.
+/// The event with its data as it may be shown; none if the data is not JSON.
 pub fn shown(mut event: RawEvent) -> Option<RawEvent> {
     if users::CONTEXT.categories.contains(&event.stream.category()) {
         event.data = Box::<str>::from(without_secret(&event.data).ok()?);

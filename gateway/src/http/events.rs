@@ -1,89 +1,18 @@
-//! The log itself over HTTP: a feed to page through, a stream to listen to, one stream's history.
+//! The log over HTTP: pages of events, a stream of server-sent events, and the events of one stream.
 
 use std::sync::Arc;
 
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, Uri, header};
-use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
-use domain::users;
 use eventsourcing::{Position, StreamId, Version};
 use eventstore::{Filter, RawEvent};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-use uuid::Uuid;
 
-use super::caller::Operator;
-use super::extract::{Path, Query};
-use super::page::{self, Limit, Page};
-use super::problem::Problem;
-use super::{Api, sse, state_at, tags};
+use super::event_view::EventRow;
+use super::prelude::*;
+use super::{headers, sse, state_at};
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(feed)).routes(routes!(listen)).routes(routes!(stream))
-}
-
-/// An event of the log.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Event)]
-pub(super) struct EventRow {
-    /// Its place in the log: gapless, in commit order.
-    position: i64,
-    id: Uuid,
-    /// `category-key`.
-    stream_id: String,
-    /// How many events its stream held with this one.
-    version: i64,
-    /// The business context it belongs to.
-    context: &'static str,
-    #[serde(rename = "type")]
-    event_type: String,
-    schema_version: i16,
-    recorded_at: DateTime<Utc>,
-    #[schema(value_type = Value)]
-    data: Box<RawValue>,
-    /// Correlation, causation, actor and trace.
-    #[schema(value_type = Value)]
-    metadata: Box<RawValue>,
-}
-
-impl EventRow {
-    /// The event as it is shown.
-    pub(super) fn new(event: &RawEvent) -> Result<Self, Problem> {
-        let raw = |text: &str| {
-            RawValue::from_string(text.to_owned()).map_err(|error| Problem::internal(&error))
-        };
-        let context = domain::context_of(event.stream.category());
-        // Operators may see everything but what passwords could be guessed from: see ADR 9.
-        let data = if context.is_some_and(|context| context.name == users::CONTEXT.name) {
-            without_secret(&event.data).map_err(|error| Problem::internal(&error))?
-        } else {
-            raw(&event.data)?
-        };
-        Ok(Self {
-            position: event.position.0,
-            id: event.id,
-            stream_id: event.stream.to_string(),
-            version: event.version.0,
-            context: context.map_or("unknown", |context| context.name),
-            event_type: event.event_type.to_string(),
-            schema_version: event.schema_version,
-            recorded_at: event.recorded_at,
-            data,
-            metadata: raw(&event.metadata)?,
-        })
-    }
-}
-
-/// The data of an event of users as it may be shown.
-pub(super) fn without_secret(data: &str) -> serde_json::Result<Box<RawValue>> {
-    let mut members: serde_json::Map<String, Value> = serde_json::from_str(data)?;
-    members.remove(users::SECRET_MEMBER);
-    serde_json::value::to_raw_value(&members)
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(feed)).routes(routes!(listen)).routes(routes!(stream))
 }
 
 /// Which events.
@@ -91,20 +20,20 @@ pub(super) fn without_secret(data: &str) -> serde_json::Result<Box<RawValue>> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct FeedQuery {
-    /// Those after this position. A feed begins before the first event if it is left out, a
-    /// stream of events now.
+    /// Only events after this position. The default is 0 for pages, and the end of the log for the
+    /// event stream.
     #[param(value_type = Option<i64>, minimum = 0)]
     after: Option<Position>,
-    /// Items on the page: 1 to 500, 100 if not said.
+    /// Most items on the page (default 100). Ignored by the event stream.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
-    /// Only those of these contexts, separated by commas.
+    /// Only events of these contexts, separated by commas.
     context: Option<String>,
-    /// Only those of these types, separated by commas.
+    /// Only events of these types, separated by commas.
     #[serde(rename = "type")]
     event_type: Option<String>,
-    /// Only those of this stream.
+    /// Only events of this stream.
     stream: Option<String>,
 }
 
@@ -121,31 +50,34 @@ impl FeedQuery {
             filter.event_types = types.split(',').map(str::to_owned).collect();
         }
         if let Some(stream) = &self.stream {
-            let unreadable = |error: eventsourcing::event::InvalidStreamId| {
+            let invalid = |error: eventsourcing::event::InvalidStreamId| {
                 Problem::parameter("stream", error.to_string())
             };
-            filter.stream = Some(StreamId::parse(stream).map_err(unreadable)?);
+            filter.stream = Some(StreamId::parse(stream).map_err(invalid)?);
         }
         Ok(filter)
     }
 
     fn after(&self) -> Result<Option<Position>, Problem> {
         match self.after {
-            Some(Position(..0)) => Err(Problem::parameter("after", "not a position")),
+            Some(Position(..0)) => {
+                Err(Problem::parameter("after", "must be a position: 0 or higher"))
+            }
             after => Ok(after),
         }
     }
 }
 
-/// Page through the log
+/// List events of the log
 ///
-/// The link to the next page is there at the head, too: follow it again later.
+/// In order of position. The response has a link to the next page at the end of the log, too: follow
+/// it again later to get the events committed since.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = tags::EVENTS, params(FeedQuery),
     responses((status = 200, description = "Events in order of position", body = Page<EventRow>,
-        headers(("Tributary-Position" = i64, description = "Every wanted event up to here is on this page or before it"),
+        headers(("Tributary-Position" = i64, description = "All matching events up to this position are on this page or an earlier one"),
         ("Link" = String, description = "The events after these, `rel=\"next\"`"))),
-        (status = 403, description = "Not an operator")),
+        (status = 403, description = "The caller is not an operator")),
 )]
 async fn feed(
     State(api): State<Arc<Api>>,
@@ -156,21 +88,25 @@ async fn feed(
     let (filter, after) = (query.filter()?, query.after()?.unwrap_or_default());
     let head = api.store.head().await?;
     let page = api.store.read(after, head, &filter, query.limit.into()).await?;
-    let items = page.events.iter().map(EventRow::new).collect::<Result<Vec<_>, _>>()?;
     let next = Some(("after", page.through.to_string()));
-    Ok(page::respond(&uri, items, next, page.through))
+    Ok(page::respond(&uri, rows(&page.events)?, next, page.through))
 }
 
-/// Listen to the log
+fn rows(events: &[RawEvent]) -> Result<Vec<EventRow>, Problem> {
+    let rows = events.iter().map(EventRow::new);
+    rows.collect::<Result<_, _>>().map_err(|error| Problem::internal(&error))
+}
+
+/// Stream events of the log
 ///
-/// Server-sent events: `id` is the position, `event` the type, `data` the event. A reader that
-/// comes back with `Last-Event-ID` misses nothing.
+/// As server-sent events: `id` is the position, `event` the type, `data` the event. A client that
+/// reconnects with `Last-Event-ID` misses no event.
 #[utoipa::path(
     get, path = "/api/v1/events/stream", tag = tags::EVENTS,
-    params(FeedQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Goes before `after`")),
+    params(FeedQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Position of the last event received; takes precedence over `after`")),
     responses((status = 200, description = "Events as they are committed", body = String,
         content_type = "text/event-stream"),
-        (status = 403, description = "Not an operator")),
+        (status = 403, description = "The caller is not an operator")),
 )]
 async fn listen(
     State(api): State<Arc<Api>>,
@@ -178,7 +114,7 @@ async fn listen(
     _: Operator,
     Query(query): Query<FeedQuery>,
 ) -> Result<Response, Problem> {
-    let after = match sse::last_event_id(&headers)?.or(query.after()?) {
+    let after = match headers::position(&headers, "Last-Event-ID")?.or(query.after()?) {
         Some(after) => after,
         None => api.store.head().await?,
     };
@@ -191,29 +127,30 @@ async fn listen(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct StreamQuery {
-    /// Those after this version.
+    /// Only events after this version (default 0).
     #[serde(default)]
     #[param(value_type = Option<i64>, minimum = 0)]
     after: Version,
-    /// Not its events, but what they came to at this position of the log, or at this time
-    /// (RFC 3339).
+    /// A position of the log or a time (RFC 3339): the response is the state of the stream then,
+    /// instead of its events.
     at: Option<String>,
-    /// Items on the page: 1 to 500, 100 if not said.
+    /// Most items on the page (default 100).
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
 }
 
-/// Show one stream, event by event, or as it was
+/// List the events of a stream, or show its state at a position or time
 ///
-/// With `at`, what its decider knew then: its state, folded from the events up to there.
+/// With `at`, the response is the state of the stream's decider then, folded from the events up to
+/// there.
 #[utoipa::path(
     get, path = "/api/v1/streams/{stream_id}", tag = tags::EVENTS,
     params(("stream_id" = String, Path, description = "`category-key`"), StreamQuery),
-    responses((status = 200, description = "Its events, oldest first; with `at` a `StreamState`", body = Value,
-        headers(("Tributary-Position" = i64, description = "Position of the last one shown"),
+    responses((status = 200, description = "Events of the stream, oldest first; with `at` a `StreamState`", body = Value,
+        headers(("Tributary-Position" = i64, description = "Position of the last event shown"),
         ("Link" = String, description = "The events after these, `rel=\"next\"`"))),
-        (status = 403, description = "Not an operator"),
+        (status = 403, description = "The caller is not an operator"),
         (status = 404, description = "There is no such stream")),
 )]
 async fn stream(
@@ -226,31 +163,31 @@ async fn stream(
     of_stream(&api, &uri, &stream, &query, "stream").await
 }
 
-/// A page of one stream, which is called `what` in our answers; or the stream as it was.
+/// Responds with a page of the events of `stream`, or with its state at a position or time; 404 if
+/// there are none, in which case the stream is called `name`.
 pub(super) async fn of_stream(
     api: &Api,
     uri: &Uri,
     stream: &StreamId,
     query: &StreamQuery,
-    what: &str,
+    name: &str,
 ) -> Result<Response, Problem> {
     if let Some(at) = &query.at {
         return state_at::show(api, stream, at).await;
     }
     if query.after < Version::NONE {
-        return Err(Problem::parameter("after", "not a version"));
+        return Err(Problem::parameter("after", "must be a version: 0 or higher"));
     }
     let events = api.store.read_stream(stream, query.after, query.limit.into()).await?;
     if events.is_empty() && query.after <= Version::NONE {
-        return Err(Problem::not_found(what));
+        return Err(Problem::not_found(name));
     }
-    let items = events.iter().map(EventRow::new).collect::<Result<Vec<_>, _>>()?;
     let (position, version) =
         events.last().map_or((Position::START, query.after), |last| (last.position, last.version));
     let next = Some(("after", version.to_string()));
-    let mut response = page::respond(uri, items, next, position);
+    let mut response = page::respond(uri, rows(&events)?, next, position);
     if let Ok(tag) = format!("\"{version}\"").parse() {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    Ok(response.into_response())
+    Ok(response)
 }

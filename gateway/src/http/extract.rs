@@ -1,35 +1,36 @@
-//! Reading requests. Ours instead of the framework's, because each refusal has to say where in the
-//! request the fault is.
+//! Extractors of requests. They replace those of axum because each of their problems names the place
+//! of the fault: a JSON pointer in the body, or a parameter.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_path_to_error::{Path as FieldPath, Segment};
 
 use super::problem::Problem;
 
-/// A JSON body, and its bytes, which idempotency keys are compared by.
+/// A JSON body, and its bytes, by which repetitions of a request are compared.
 #[derive(Debug)]
 pub(super) struct Json<T> {
     pub(super) value: T,
     pub(super) bytes: Bytes,
 }
 
-/// A body that says it is JSON, unread.
+/// The bytes of a body whose content type is JSON, not parsed.
 #[derive(Debug)]
 pub(super) struct RawJson(pub(super) Bytes);
 
-/// A body in the form of forms (`application/x-www-form-urlencoded`).
+/// A form as the body (`application/x-www-form-urlencoded`).
 #[derive(Debug)]
 pub(super) struct Form<T>(pub(super) T);
 
-/// The parameters of a query.
+/// Query parameters.
 #[derive(Debug)]
 pub(super) struct Query<T>(pub(super) T);
 
-/// The parameters of a path. One that cannot be read names nothing: 404.
+/// Path parameters. One that cannot be parsed identifies no resource: 404.
 #[derive(Debug)]
 pub(super) struct Path<T>(pub(super) T);
 
@@ -38,7 +39,7 @@ impl<S: Send + Sync> FromRequest<S> for RawJson {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            return Err(unsupported("the body must be application/json"));
+            return Err(unsupported("the content type must be application/json"));
         }
         body(request, state).await.map(Self)
     }
@@ -50,7 +51,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Form<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         const FORM: &str = "application/x-www-form-urlencoded";
         if essence(request.headers()).as_deref() != Some(FORM) {
-            return Err(unsupported("the body must be application/x-www-form-urlencoded"));
+            return Err(unsupported("the content type must be application/x-www-form-urlencoded"));
         }
         from_form(&body(request, state).await?).map(Self)
     }
@@ -65,7 +66,7 @@ async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
-            "the body is larger than this server takes",
+            "the body is larger than this server accepts; send less at once",
         ),
         _ => Problem::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text()),
     })
@@ -94,15 +95,23 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Parses a member that may be left out, but must not be `null`.
+pub(super) fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     read(bytes)?.map_err(|(pointer, detail)| Problem::member_at(&pointer, detail))
 }
 
-/// What JSON text says; or where it is something else than is asked for, and what is wrong there.
+/// Parses JSON into `T`. The inner error is the JSON pointer of the first fault, and its
+/// description; the outer one a body that is not JSON.
 pub(super) fn read<T: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<Result<T, (String, String)>, Problem> {
-    // serde would read an array into a struct, member by member.
+    // serde would parse an array into a struct, element by element.
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Ok(Err((String::new(), "must be an object".into())));
     }
@@ -119,13 +128,13 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
-/// It is not JSON at all.
+/// 400: the body is not JSON.
 pub(super) fn malformed(error: &serde_json::Error) -> Problem {
     let detail = format!("the body is not JSON: {error}");
     Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
 }
 
-/// RFC 6901.
+/// The JSON pointer (RFC 6901) of a path.
 pub(super) fn pointer(path: &FieldPath) -> String {
     path.iter()
         .map(|segment| match segment {
@@ -170,7 +179,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
         axum::extract::Path::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Path(value)| Self(value))
-            .map_err(|_unreadable| Problem::not_found("thing"))
+            .map_err(|_unreadable| Problem::not_found("resource"))
     }
 }
 
@@ -178,13 +187,12 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 mod tests {
     use axum::response::IntoResponse;
     use http_body_util::BodyExt;
-    use serde::Deserialize;
 
     use super::*;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only read into")]
+    #[expect(dead_code, reason = "only parsed")]
     struct Outer {
         list: Option<Vec<Inner>>,
         number: Option<u32>,
@@ -192,7 +200,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only read into")]
+    #[expect(dead_code, reason = "only parsed")]
     struct Inner {
         name: String,
     }
@@ -205,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn faults_point_at_their_place() {
+    async fn a_fault_in_json_has_a_pointer() {
         for (body, status, pointer) in [
             (r#"{"list": [{"name": "a"}, {"name": 7}]}"#, 422, "/list/1/name"),
             (r#"{"list": [{"name": "a", "na/me": 7}]}"#, 422, "/list/0/na~1me"),
@@ -225,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_form_names_its_wrong_member() {
+    async fn a_fault_in_a_form_has_a_pointer() {
         assert!(from_form::<Outer>(b"number=7").is_ok());
         for (body, pointer) in
             [("number=x", "/number"), ("other=1", "/other"), ("number=1&number=2", "")]
@@ -237,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_query_names_its_wrong_parameter() {
+    async fn a_fault_in_a_query_names_the_parameter() {
         for (query, name) in [("number=x", "number"), ("other=1", "other")] {
             let (status, problem) = refused(from_query::<Outer>(query).unwrap_err()).await;
             assert_eq!(status, 422);

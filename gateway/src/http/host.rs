@@ -1,66 +1,55 @@
-//! Hosts over HTTP: the one we run on as it is now, and the samples of all.
+//! Hosts over HTTP: accounts and storage of the machine that serves, and the samples of all hosts.
 
 use std::sync::Arc;
 
-use axum::extract::{OriginalUri, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::Json;
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::host::{HostName, Storage};
-use projections::host::{self, Filter, Row};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use projections::host::{self, Filter, Host, Row};
 
-use super::caller::Operator;
-use super::extract::Query;
-use super::page::{self, Cursor, Limit, Page};
-use super::problem::Problem;
-use super::wait::QueryHeaders;
-use super::{Api, tags};
+use super::prelude::*;
 
-/// The projection that answers here.
-const PROJECTION: &str = "host";
-
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(users)).routes(routes!(storage)).routes(routes!(samples))
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(users)).routes(routes!(storage)).routes(routes!(samples))
 }
 
-/// Accounts of the host.
+/// User accounts of the host.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HostUsers)]
 struct Users {
-    /// Accounts of people.
+    /// Number of accounts of people.
     #[schema(example = 5)]
     total_users: u32,
 }
 
 /// Count the accounts of the host
 ///
-/// Of the machine this server runs on, now: accounts of people, that is root and those in
-/// `/etc/passwd` whose id is 1000 or higher, nobody's left out.
+/// The host is the machine that serves the request. Accounts of people are root and those in
+/// `/etc/passwd` with an id of 1000 or higher, except the account `nobody`.
 #[utoipa::path(
     get, path = "/users", tag = tags::HOST,
-    responses((status = 200, description = "How many there are", body = Users)),
+    responses((status = 200, description = "The number of accounts", body = Users)),
 )]
-async fn users(State(api): State<Arc<Api>>) -> Result<axum::Json<Users>, Problem> {
+async fn users(State(api): State<Arc<Api>>) -> Result<Json<Users>, Problem> {
     let metrics = api.host.read().await.map_err(|error| Problem::internal(&error))?;
-    Ok(axum::Json(Users { total_users: metrics.users }))
+    Ok(Json(Users { total_users: metrics.users }))
 }
 
 /// The disk of the host, in gigabytes of 1,000,000,000 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = HostStorage)]
 struct Disk {
+    /// Size of the file system.
     #[schema(minimum = 0, example = 49.8)]
     total_gb: f64,
+    /// Space in use.
     #[schema(minimum = 0, example = 12.3)]
     used_gb: f64,
-    /// Free for everybody: what is kept for the administrator is neither used nor free.
+    /// Space available to all accounts. What is reserved for root is neither used nor free.
     #[schema(minimum = 0, example = 37.5)]
     free_gb: f64,
-    /// Of what is used or free.
+    /// Used space in percent of used and free space.
     #[schema(minimum = 0, maximum = 100, example = 24.7)]
     percent_used: f64,
 }
@@ -86,14 +75,14 @@ fn tenths(number: u128, unit: u128) -> f64 {
 
 /// Show the storage of the host
 ///
-/// Of the machine this server runs on, now: the file system that holds `/`, as `df` has it.
+/// The host is the machine that serves the request; the values are those of `df /`.
 #[utoipa::path(
     get, path = "/storage", tag = tags::HOST,
-    responses((status = 200, description = "How much there is", body = Disk)),
+    responses((status = 200, description = "The storage", body = Disk)),
 )]
-async fn storage(State(api): State<Arc<Api>>) -> Result<axum::Json<Disk>, Problem> {
+async fn storage(State(api): State<Arc<Api>>) -> Result<Json<Disk>, Problem> {
     let metrics = api.host.read().await.map_err(|error| Problem::internal(&error))?;
-    Ok(axum::Json(metrics.storage.into()))
+    Ok(Json(metrics.storage.into()))
 }
 
 /// Which samples.
@@ -101,43 +90,41 @@ async fn storage(State(api): State<Arc<Api>>) -> Result<axum::Json<Disk>, Proble
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct SamplesQuery {
-    /// Only those of this host.
+    /// Only samples of this host.
     #[param(value_type = Option<String>, min_length = 1, max_length = 64,
             pattern = "^[A-Za-z0-9._-]+$", example = "web-1")]
     host: Option<HostName>,
-    /// Taken then or later (RFC 3339).
+    /// Only samples taken at this time or later (RFC 3339).
     from: Option<DateTime<Utc>>,
-    /// Taken before then (RFC 3339).
+    /// Only samples taken before this time (RFC 3339).
     to: Option<DateTime<Utc>>,
-    /// Items on the page: 1 to 500, 100 if not said.
+    /// Most items on the page (default 100).
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
-    /// Where to go on, from the `Link` of the page before.
+    /// Where the page begins: from the `Link` header of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
 }
 
 /// List samples of hosts, newest first
 ///
-/// What `tributary agent` sent from the hosts it runs on.
+/// Sent by `tributary agent` from the hosts it runs on.
 #[utoipa::path(
     get, path = "/api/v1/host/samples", tag = tags::HOST, params(SamplesQuery, QueryHeaders),
     responses((status = 200, description = "A page of samples", body = Page<Row>),
-        (status = 403, description = "Not an operator")),
+        (status = 403, description = "The caller is not an operator")),
 )]
 async fn samples(
-    State(api): State<Arc<Api>>,
     _: Operator,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
+    context: QueryContext,
     Query(query): Query<SamplesQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
-    let after = query.cursor.as_ref().map(Cursor::read).transpose()?;
+    let after = page::after(query.cursor.as_ref())?;
     let filter = Filter { host: query.host.map(Into::into), from: query.from, to: query.to };
-    let rows = host::samples(api.store.pool(), &filter, after, query.limit.into()).await?;
-    page::full(&uri, rows, query.limit, position, |last| (last.time, last.host.clone()))
+    let rows = host::samples(context.pool(), &filter, after, query.limit.into());
+    let key = |last: &Row| (last.time, last.host.clone());
+    context.list(Host::NAME, query.limit, rows, key).await
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The document about the API. Handlers describe what is theirs; what is true of every route, the
-//! problems above all, is added here once.
+//! The OpenAPI document. Handlers describe their own routes; headers and problems that all routes
+//! share are added here.
 
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
@@ -7,7 +7,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Components, Content, Header, Ref, RefOr, Response};
 use utoipa::{OpenApi, PartialSchema, ToSchema};
 
-use super::problem::{Body9457, Fault};
+use super::problem::{Fault, ProblemBody};
 
 /// Name of the security scheme.
 const BEARER: &str = "bearer";
@@ -15,20 +15,20 @@ const BEARER: &str = "bearer";
 #[derive(Debug, OpenApi)]
 #[openapi(info(
     title = "Tributary",
-    description = "An event-sourced backend: commands in, events kept, read models out. \
-                   Whatever is not a success is a problem (RFC 9457)."
+    description = "An event-sourced backend: commands are recorded as events in one log, and read \
+                   models are derived from it. Error responses are problem details (RFC 9457)."
 ))]
 struct Document;
 
-/// What the routes' own descriptions are added to.
+/// The document without routes.
 pub(super) fn base() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
-/// Adds what is true of every route.
+/// Adds what all routes share.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let components = document.components.get_or_insert_with(Components::new);
-    components.schemas.insert("Problem".into(), Body9457::schema());
+    components.schemas.insert("Problem".into(), ProblemBody::schema());
     components.schemas.insert(Fault::name().into(), Fault::schema());
     let mut scheme = Http::new(HttpAuthScheme::Bearer);
     scheme.bearer_format = Some("JWT".into());
@@ -49,14 +49,18 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         .filter_map(Option::as_mut)
 }
 
-/// Headers every answer has that is a success, by status.
+/// Headers of successful responses: status or its prefix, name and description.
 const HEADERS: &[(&str, &str, &str)] = &[
-    ("2", "Tributary-Position", "How far the read model is; for a command, where its events are"),
+    (
+        "2",
+        "Tributary-Position",
+        "Position that the read model has applied; for a command, the position of its last event",
+    ),
     ("200", "Link", "The next page of a list, `rel=\"next\"`"),
-    ("20", "ETag", "Version of what is shown or was changed"),
-    ("201", "Location", "Where it is"),
-    ("202", "Location", "Where it is"),
-    ("204", "Location", "Where it is"),
+    ("20", "ETag", "Version of the resource"),
+    ("201", "Location", "Path of the resource"),
+    ("202", "Location", "Path of the resource"),
+    ("204", "Location", "Path of the resource"),
 ];
 
 fn add_headers(operation: &mut Operation) {
@@ -72,37 +76,37 @@ fn add_headers(operation: &mut Operation) {
     }
 }
 
-/// What may be wrong with any request of its kind; a handler describes what is special to it.
+/// Adds the problems that all requests of its kind can have; a handler describes special ones.
 fn add_problems(path: &str, operation: &mut Operation) {
-    let takes = |name: &str| {
+    let has = |name: &str| {
         let mut parameters = operation.parameters.iter().flatten();
         parameters.any(|known| matches!(known, RefOr::T(known) if known.name == name))
     };
     let mut expected = vec![
-        ("500", "It failed on our side"),
-        ("503", "Not now; `Retry-After` says when to come back"),
+        ("500", "The server failed to process the request"),
+        ("503", "Temporarily unavailable; repeat the request after `Retry-After` seconds"),
     ];
     if operation.security.is_none() {
-        expected.push(("401", "No token, or not one that holds"));
-        expected.push(("403", "Not for this caller"));
+        expected.push(("401", "The token is missing, invalid or expired"));
+        expected.push(("403", "The caller may not do this"));
     }
     if path.contains('{') {
-        expected.push(("404", "There is no such thing, or not for this caller"));
+        expected.push(("404", "There is no such resource, or it is not visible to this caller"));
     }
-    if takes("Idempotency-Key") {
-        expected.push(("409", "Not in the state it is in"));
+    if has("Idempotency-Key") {
+        expected.push(("409", "The state of the resource does not allow the change"));
     }
-    if takes("If-Match") {
-        expected.push(("412", "It is at another version than `If-Match` says"));
+    if has("If-Match") {
+        expected.push(("412", "The version of the resource is not the one in `If-Match`"));
     }
     if operation.request_body.is_some() {
         expected.push(("400", "The body is not JSON"));
         expected.push(("413", "The body is too large"));
-        expected.push(("415", "The body does not say it is JSON"));
-        expected.push(("422", "The body is not what is asked for"));
+        expected.push(("415", "The content type is not supported"));
+        expected.push(("422", "The body is invalid"));
     }
     if operation.parameters.is_some() {
-        expected.push(("422", "A parameter is wrong"));
+        expected.push(("422", "A parameter or header is invalid"));
     }
     let responses = &mut operation.responses.responses;
     for (status, description) in expected {

@@ -1,4 +1,4 @@
-//! Lists: their limit, their opaque cursors and the link to what comes next.
+//! Pages of lists: their limit, their opaque cursors and the link to the next page.
 
 use axum::Json;
 use axum::http::{Uri, header};
@@ -8,14 +8,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use eventsourcing::Position;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
+use super::headers::POSITION;
 use super::problem::Problem;
-use super::receipt::POSITION;
 
-/// Items on a page when the query does not say.
+/// Items on a page without the parameter `limit`.
 pub(super) const DEFAULT_LIMIT: u32 = 100;
-/// Items on a page at most.
+/// Most items on a page.
 pub(super) const MAX_LIMIT: u32 = 500;
 
 /// Items on a page: 1 to 500.
@@ -46,49 +46,73 @@ impl<'de> Deserialize<'de> for Limit {
         if (1..=MAX_LIMIT).contains(&limit) {
             Ok(Self(limit))
         } else {
-            let detail = format_args!("not between 1 and {MAX_LIMIT}");
+            let detail = format_args!("must be between 1 and {MAX_LIMIT}");
             Err(serde::de::Error::custom(detail))
         }
     }
 }
 
-/// Where a list goes on. What it holds is between us and ourselves.
+/// Where the next page of a list begins. Opaque to clients.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Cursor(String);
 
 impl Cursor {
-    /// The cursor that stands for `place`.
-    pub(super) fn to(place: &impl Serialize) -> Result<Self, Problem> {
-        let json = serde_json::to_vec(place).map_err(|error| Problem::internal(&error))?;
+    /// The cursor for `key`, the sort key of the last row of a page.
+    pub(super) fn to(key: &impl Serialize) -> Result<Self, Problem> {
+        let json = serde_json::to_vec(key).map_err(|error| Problem::internal(&error))?;
         Ok(Self(URL_SAFE_NO_PAD.encode(json)))
     }
 
-    /// The place it stands for.
+    /// The sort key in the cursor.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let bytes = URL_SAFE_NO_PAD.decode(&self.0).unwrap_or_default();
-        serde_json::from_slice(&bytes)
-            .map_err(|_unreadable| Problem::parameter("cursor", "not a cursor of this list"))
+        serde_json::from_slice(&bytes).map_err(|_unreadable| {
+            Problem::parameter("cursor", "must be a cursor from the `Link` header of this list")
+        })
     }
 }
 
-impl From<Cursor> for String {
-    fn from(Cursor(text): Cursor) -> Self {
-        text
-    }
+/// The parameters of a list without filters.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// Most items on the page (default 100). A page of large items may hold fewer.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
+    pub(super) limit: Limit,
+    /// Where the page begins: from the `Link` header of the page before.
+    #[param(value_type = Option<String>)]
+    pub(super) cursor: Option<Cursor>,
+}
+
+/// The sort key after which a page begins, if the query has a cursor.
+pub(super) fn after<T: DeserializeOwned>(cursor: Option<&Cursor>) -> Result<Option<T>, Problem> {
+    cursor.map(Cursor::read).transpose()
 }
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page<T> {
+    /// The items, in the order of the list.
     pub(super) items: Vec<T>,
 }
 
-/// The page as an answer. `next` is the parameter that leads on, and its value.
+/// A query parameter that leads to the next page, and its value.
+pub(super) type Next = Option<(&'static str, String)>;
+
+/// The cursor of the page after the row with this sort key.
+pub(super) fn next(key: Option<&impl Serialize>) -> Result<Next, Problem> {
+    let cursor = key.map(Cursor::to).transpose()?;
+    Ok(cursor.map(|Cursor(text)| ("cursor", text)))
+}
+
+/// Responds with a page and the link to the next one.
 pub(super) fn respond<T: Serialize>(
     uri: &Uri,
     items: Vec<T>,
-    next: Option<(&str, String)>,
+    next: Next,
     position: Position,
 ) -> Response {
     let headers = [(POSITION, position.to_string())];
@@ -97,22 +121,21 @@ pub(super) fn respond<T: Serialize>(
     response
 }
 
-/// A page of rows that were asked for with `limit`: if it is full, `place` of its last row is where
-/// the next one begins.
+/// Responds with a page of rows that were selected with `limit`. If it is full, the next page begins
+/// after `key` of its last row.
 pub(super) fn full<T: Serialize, P: Serialize>(
     uri: &Uri,
     rows: Vec<T>,
     limit: Limit,
     position: Position,
-    place: impl Fn(&T) -> P,
+    key: impl Fn(&T) -> P,
 ) -> Result<Response, Problem> {
-    let last = rows.last().filter(|_| rows.len() == usize::from(limit));
-    let cursor = last.map(|last| Cursor::to(&place(last))).transpose()?;
-    let next = cursor.map(|cursor| ("cursor", cursor.into()));
+    let last = rows.last().filter(|_| rows.len() == usize::from(limit)).map(key);
+    let next = next(last.as_ref())?;
     Ok(respond(uri, rows, next, position))
 }
 
-/// One row as an answer; `version` is that of its stream.
+/// Responds with one row. `version` is that of its stream and becomes the `ETag`.
 pub(super) fn one(row: impl Serialize, version: Option<i64>, position: Position) -> Response {
     let mut response = ([(POSITION, position.to_string())], Json(row)).into_response();
     if let Some(Ok(tag)) = version.map(|version| format!("\"{version}\"").parse()) {
@@ -121,16 +144,16 @@ pub(super) fn one(row: impl Serialize, version: Option<i64>, position: Position)
     response
 }
 
-/// Adds `Link: rel="next"`: the same query from another place.
-pub(super) fn link(response: &mut Response, uri: &Uri, next: Option<(&str, String)>) {
+/// Adds `Link: rel="next"`: the same query with another value of one parameter.
+pub(super) fn link(response: &mut Response, uri: &Uri, next: Next) {
     let value =
-        next.map(|(name, value)| format!("<{}>; rel=\"next\"", elsewhere(uri, name, &value)));
+        next.map(|(name, value)| format!("<{}>; rel=\"next\"", with_parameter(uri, name, &value)));
     if let Some(Ok(value)) = value.map(|value| value.parse()) {
         response.headers_mut().insert(header::LINK, value);
     }
 }
 
-fn elsewhere(uri: &Uri, name: &str, value: &str) -> String {
+fn with_parameter(uri: &Uri, name: &str, value: &str) -> String {
     let query = uri.query().unwrap_or_default();
     let others = form_urlencoded::parse(query.as_bytes()).filter(|(known, _)| known != name);
     let query = form_urlencoded::Serializer::new(String::new())
@@ -145,10 +168,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursors_come_back_as_they_went() {
-        let place = (1_700_000_000_123_456_i64, "é/?&".to_owned());
-        let cursor = Cursor::to(&place).unwrap();
-        assert_eq!(cursor.read::<(i64, String)>().unwrap(), place);
+    fn a_cursor_returns_the_key_it_was_made_of() {
+        let key = (1_700_000_000_123_456_i64, "é/?&".to_owned());
+        let cursor = Cursor::to(&key).unwrap();
+        assert_eq!(cursor.read::<(i64, String)>().unwrap(), key);
         assert!(cursor.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
         for text in ["", "!", "bm9uc2Vuc2U"] {
             assert!(Cursor(text.into()).read::<(i64, String)>().is_err(), "{text}");
@@ -156,9 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_is_the_same_query_from_another_place() {
+    fn the_next_page_is_the_same_query_with_another_cursor() {
         let uri: Uri = "/api/v1/works?done=true&cursor=old&limit=2".parse().unwrap();
-        assert_eq!(elsewhere(&uri, "cursor", "new"), "/api/v1/works?done=true&limit=2&cursor=new");
+        assert_eq!(
+            with_parameter(&uri, "cursor", "new"),
+            "/api/v1/works?done=true&limit=2&cursor=new"
+        );
     }
 
     #[test]

@@ -1,35 +1,26 @@
-//! Parked streams over HTTP: look at what a consumer has set aside, have it tried again, or pass over
-//! the event it stopped at. The consumer itself acts; here it is asked, and waited for.
+//! Parked streams over HTTP: list and show them, retry one, or skip the event it is parked at. The
+//! route only records the request; the consumer that parked the stream executes it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
 use eventstore::parked::{self, Decision};
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::caller::Operator;
-use super::events::EventRow;
-use super::extract::{Json, Path, Query};
-use super::page::{self, Cursor, Limit, Page};
-use super::problem::{Fault, Problem};
-use super::{Api, tags, wait};
+use super::event_view::EventRow;
+use super::headers;
+use super::prelude::*;
+use super::text::Text;
 
-/// Longest reason, in characters.
-const MAX_REASON: usize = 1_000;
-/// Between two looks at what became of a request.
-const LOOK: Duration = Duration::from_millis(50);
+/// Time between two checks whether the consumer has executed a request.
+const POLL: Duration = Duration::from_millis(50);
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .routes(routes!(list))
         .routes(routes!(skipped))
         .routes(routes!(get))
@@ -37,23 +28,25 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(skip))
 }
 
-/// A stream that a consumer has set aside.
+/// A stream that a consumer has parked.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Parked)]
 struct Row {
     /// `consumer:stream_id`.
     key: String,
-    /// The projection or process manager.
+    /// Name of the consumer: a projection or process manager.
     consumer: String,
-    /// Later events of this stream wait; those of others go on.
+    /// The stream. Its later events wait; those of other streams do not.
     stream_id: String,
-    /// The event it stopped at; while it is retried, the one that is next.
+    /// Position of the event that failed; during a retry, of the next event to apply.
     position: i64,
+    /// Failed attempts to apply the event.
     attempts: i32,
-    /// Why it could not be applied.
+    /// Why the event could not be applied.
     error: String,
+    /// When the stream was parked.
     parked_at: DateTime<Utc>,
-    /// It is being tried again.
+    /// Whether a retry is under way.
     retrying: bool,
 }
 
@@ -72,27 +65,33 @@ impl From<parked::Row> for Row {
     }
 }
 
-/// A parked stream, with the event it stopped at.
+/// A parked stream with the event that failed.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ParkedWithEvent)]
-struct Shown {
+struct RowWithEvent {
     #[serde(flatten)]
     row: Row,
-    /// None while it is retried, if the next event is of another stream.
+    /// The event; `null` during a retry if the next event belongs to another stream.
     event: Option<EventRow>,
 }
 
-/// An event that a consumer passes over.
+/// An event that a consumer skips.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Skipped)]
 struct SkippedRow {
+    /// Name of the consumer.
     consumer: String,
+    /// Position of the event.
     position: i64,
+    /// Stream of the event.
     stream_id: String,
-    /// What was wrong with it.
+    /// Why the event could not be applied.
     error: String,
+    /// Why the event is skipped.
     reason: String,
+    /// Subject of the operator who decided to skip the event.
     skipped_by: String,
+    /// When that was decided.
     skipped_at: DateTime<Utc>,
 }
 
@@ -110,156 +109,146 @@ impl From<parked::Skipped> for SkippedRow {
     }
 }
 
-/// How a parked stream fares.
+/// Progress of a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Fate {
-    /// It flows again.
+#[schema(as = Fate)]
+enum RetryStatus {
+    /// All events were applied; the stream is no longer parked.
     Applied,
-    /// It failed again.
+    /// An event failed; the stream is parked at it.
     Parked,
-    /// Its consumer has not come to it, or not to its end; it goes on without you.
+    /// The consumer has not finished the retry; it continues in the background.
     Retrying,
 }
 
-/// What became of a request.
+/// The outcome of a retry, as far as it is known.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ParkedOutcome)]
-struct BecameOf {
+struct RetryOutcome {
+    /// `consumer:stream_id`.
     key: String,
-    outcome: Fate,
-    /// The stream, if it is parked still.
+    /// Progress of the retry.
+    outcome: RetryStatus,
+    /// The stream, if it is still parked.
     parked: Option<Row>,
 }
 
-/// Which page.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// Items on the page: 1 to 500, 100 if not said.
-    #[serde(default)]
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
-    limit: Limit,
-    /// Where to go on, from the `Link` of the page before.
-    #[param(value_type = Option<String>)]
-    cursor: Option<Cursor>,
-}
-
-/// How long to wait.
+/// Headers of a retry.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "read by `wait::preferred`; this is for the document")]
-struct Patience {
-    /// `wait=N`: answer once it is over, after at most N seconds.
+#[expect(dead_code, reason = "read by `headers::preferred_wait`; this is for the document")]
+struct RetryHeaders {
+    /// `wait=N`: respond once the retry is finished, after at most N seconds (at most 20). The
+    /// default is not to wait.
     #[param(rename = "Prefer", value_type = String, required = false, example = "wait=5")]
     prefer: Option<String>,
 }
 
-/// Why an event is passed over.
+/// Why an event is skipped.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SkipRequest {
-    /// For those who will ask; kept for ever.
+    /// The reason, for later readers. Kept for ever.
     #[schema(
+        value_type = String,
         min_length = 1,
         max_length = 1000,
         pattern = r"^[^\u0000]*$",
-        example = "sent by a build that never was"
+        example = "written by a faulty build"
     )]
-    reason: String,
+    reason: Text<1_000>,
 }
 
-/// List what is parked
+/// List parked streams
 ///
-/// By consumer and stream.
+/// In order of consumer and stream.
 #[utoipa::path(
-    get, path = "/api/v1/parked", tag = tags::OPERATIONS, params(ListQuery),
+    get, path = "/api/v1/parked", tag = tags::OPERATIONS, params(PageQuery),
     responses((status = 200, description = "A page of parked streams", body = Page<Row>),
-        (status = 403, description = "Not an operator")),
+        (status = 403, description = "The caller is not an operator")),
 )]
 async fn list(
     State(api): State<Arc<Api>>,
     OriginalUri(uri): OriginalUri,
     _: Operator,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
-    let after: Option<(String, String)> = query.cursor.as_ref().map(Cursor::read).transpose()?;
+    let after: Option<(String, String)> = page::after(query.cursor.as_ref())?;
     let head = api.store.head().await?;
     let after = after.as_ref().map(|(consumer, stream)| (consumer.as_str(), stream.as_str()));
     let rows = parked::list(api.store.pool(), after, query.limit.into()).await?;
     let rows = rows.into_iter().map(Row::from).collect();
-    page::full(&uri, rows, query.limit, head, |last: &Row| {
-        (last.consumer.clone(), last.stream_id.clone())
-    })
+    let key = |last: &Row| (last.consumer.clone(), last.stream_id.clone());
+    page::full(&uri, rows, query.limit, head, key)
 }
 
-/// List what is passed over
+/// List skipped events
 ///
-/// Events that somebody decided to skip: which, who, when and why.
+/// In order of consumer and position, each with the operator who skipped it and the reason.
 #[utoipa::path(
-    get, path = "/api/v1/skipped", tag = tags::OPERATIONS, params(ListQuery),
+    get, path = "/api/v1/skipped", tag = tags::OPERATIONS, params(PageQuery),
     responses((status = 200, description = "A page of skipped events", body = Page<SkippedRow>),
-        (status = 403, description = "Not an operator")),
+        (status = 403, description = "The caller is not an operator")),
 )]
 async fn skipped(
     State(api): State<Arc<Api>>,
     OriginalUri(uri): OriginalUri,
     _: Operator,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
-    let after: Option<(String, i64)> = query.cursor.as_ref().map(Cursor::read).transpose()?;
+    let after: Option<(String, i64)> = page::after(query.cursor.as_ref())?;
     let head = api.store.head().await?;
     let after = after.as_ref().map(|(consumer, at)| (consumer.as_str(), Position(*at)));
     let rows = parked::skipped(api.store.pool(), after, query.limit.into()).await?;
     let rows = rows.into_iter().map(SkippedRow::from).collect();
-    page::full(&uri, rows, query.limit, head, |last: &SkippedRow| {
-        (last.consumer.clone(), last.position)
-    })
+    let key = |last: &SkippedRow| (last.consumer.clone(), last.position);
+    page::full(&uri, rows, query.limit, head, key)
 }
 
-/// The two halves of a key.
-fn halves(key: &str) -> Result<(&str, &str), Problem> {
-    key.split_once(':').filter(|_| !key.contains('\0')).ok_or_else(no_such)
+/// The consumer and the stream in a key.
+fn split(key: &str) -> Result<(&str, &str), Problem> {
+    key.split_once(':').filter(|_| !key.contains('\0')).ok_or_else(not_parked)
 }
 
-fn no_such() -> Problem {
+fn not_parked() -> Problem {
     Problem::not_found("parked stream")
 }
 
 /// Show a parked stream
 ///
-/// With the event it stopped at.
+/// With the event that failed.
 #[utoipa::path(
     get, path = "/api/v1/parked/{key}", tag = tags::OPERATIONS,
     params(("key" = String, Path, description = "`consumer:stream_id`")),
-    responses((status = 200, description = "The stream", body = Shown),
-        (status = 403, description = "Not an operator"),
-        (status = 404, description = "Nothing of this key is parked")),
+    responses((status = 200, description = "The stream", body = RowWithEvent),
+        (status = 403, description = "The caller is not an operator"),
+        (status = 404, description = "No stream with this key is parked")),
 )]
 async fn get(
     State(api): State<Arc<Api>>,
     _: Operator,
     Path(key): Path<String>,
 ) -> Result<Response, Problem> {
-    let (consumer, stream) = halves(&key)?;
+    let (consumer, stream) = split(&key)?;
     let head = api.store.head().await?;
-    let row = parked::get(api.store.pool(), consumer, stream).await?.ok_or_else(no_such)?;
+    let row = parked::get(api.store.pool(), consumer, stream).await?.ok_or_else(not_parked)?;
     let events = api.store.at_positions(&[row.position]).await?;
-    let event = events.first().map(EventRow::new).transpose()?;
-    Ok(page::one(Shown { row: row.into(), event }, None, head))
+    let event = events.first().map(EventRow::new).transpose();
+    let event = event.map_err(|error| Problem::internal(&error))?;
+    Ok(page::one(RowWithEvent { row: row.into(), event }, None, head))
 }
 
-/// Try a parked stream again
+/// Retry a parked stream
 ///
-/// Its consumer applies everything of the stream from where it stopped, in order, and goes on with
-/// it. If an event fails again, the stream is parked there.
+/// The consumer applies the events of the stream in order, starting with the one that failed. If an
+/// event fails again, the stream is parked there.
 #[utoipa::path(
     post, path = "/api/v1/parked/{key}/retry", tag = tags::OPERATIONS,
-    params(("key" = String, Path, description = "`consumer:stream_id`"), Patience),
-    responses((status = 200, description = "What became of it by now", body = BecameOf),
-        (status = 403, description = "Not an operator"),
-        (status = 404, description = "Nothing of this key is parked")),
+    params(("key" = String, Path, description = "`consumer:stream_id`"), RetryHeaders),
+    responses((status = 200, description = "The outcome so far", body = RetryOutcome),
+        (status = 403, description = "The caller is not an operator"),
+        (status = 404, description = "No stream with this key is parked")),
 )]
 async fn retry(
     State(api): State<Arc<Api>>,
@@ -267,45 +256,40 @@ async fn retry(
     Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (consumer, stream) = halves(&key)?;
+    let (consumer, stream) = split(&key)?;
     let decision = parked::request_retry(api.store.pool(), consumer, stream).await?;
-    tracing::info!(key, by = caller.subject, "a parked stream is to be tried again");
+    tracing::info!(key, by = caller.subject, "retry of a parked stream requested");
     outcome(&api, &key, decision, &headers).await
 }
 
-/// Pass over the event a stream is parked at
+/// Skip the event at which a stream is parked
 ///
-/// For this consumer, for ever, also when it is rebuilt; the log keeps the event. The later ones of
-/// the stream follow in order.
+/// This consumer never applies the event, not even in a rebuild; the log keeps it. The later events
+/// of the stream follow in order.
 #[utoipa::path(
     post, path = "/api/v1/parked/{key}/skip", tag = tags::OPERATIONS,
-    params(("key" = String, Path, description = "`consumer:stream_id`"), Patience),
+    params(("key" = String, Path, description = "`consumer:stream_id`"), RetryHeaders),
     request_body = SkipRequest,
-    responses((status = 200, description = "What became of it by now", body = BecameOf),
-        (status = 403, description = "Not an operator"),
-        (status = 404, description = "Nothing of this key is parked"),
-        (status = 409, description = "It is being tried again; `retry_under_way`")),
+    responses((status = 200, description = "The outcome so far", body = RetryOutcome),
+        (status = 403, description = "The caller is not an operator"),
+        (status = 404, description = "No stream with this key is parked"),
+        (status = 409, description = "A retry is under way (`retry_under_way`)")),
 )]
 async fn skip(
     State(api): State<Arc<Api>>,
     Operator(caller): Operator,
     Path(key): Path<String>,
     headers: HeaderMap,
-    Json { value: request, .. }: Json<SkipRequest>,
+    Json { value: SkipRequest { reason: Text(reason) }, .. }: Json<SkipRequest>,
 ) -> Result<Response, Problem> {
-    let (consumer, stream) = halves(&key)?;
-    let characters = request.reason.chars().count();
-    if !(1..=MAX_REASON).contains(&characters) || request.reason.contains('\0') {
-        let detail = format!("1 to {MAX_REASON} characters, without U+0000");
-        return Err(Problem::invalid("invalid_body", "a reason is needed")
-            .fault(Fault::at("/reason", detail)));
-    }
-    let skip = parked::Skip { reason: &request.reason, by: &caller.subject };
+    let (consumer, stream) = split(&key)?;
+    let skip = parked::Skip { reason: &reason, by: &caller.subject };
     let decision = parked::skip(api.store.pool(), consumer, stream, skip).await?;
     outcome(&api, &key, decision, &headers).await
 }
 
-/// What became of a decision, as long as the caller prefers to wait for it.
+/// Waits for the consumer to execute a request as long as the caller prefers, and responds with the
+/// outcome.
 async fn outcome(
     api: &Api,
     key: &str,
@@ -314,28 +298,28 @@ async fn outcome(
 ) -> Result<Response, Problem> {
     match decision {
         Decision::Taken => {}
-        Decision::NotParked => return Err(no_such()),
+        Decision::NotParked => return Err(not_parked()),
         Decision::Retrying => {
-            let detail = "it is being tried again; wait until that is over";
+            let detail = "a retry of this stream is under way; wait until it has finished";
             return Err(Problem::new(StatusCode::CONFLICT, "retry_under_way", detail));
         }
     }
-    let (consumer, stream) = halves(key)?;
-    let until = Instant::now() + wait::preferred(headers).unwrap_or_default();
+    let (consumer, stream) = split(key)?;
+    let until = Instant::now() + headers::preferred_wait(headers).unwrap_or_default();
     let parked = loop {
         let row = parked::get(api.store.pool(), consumer, stream).await?;
-        let over = row.as_ref().is_none_or(|row| !row.retrying);
-        if over || Instant::now() >= until || api.shutdown.is_cancelled() {
+        let finished = row.as_ref().is_none_or(|row| !row.retrying);
+        if finished || Instant::now() >= until || api.shutdown.is_cancelled() {
             break row;
         }
-        sleep(LOOK).await;
+        sleep(POLL).await;
     };
-    let fate = match &parked {
-        None => Fate::Applied,
-        Some(row) if row.retrying => Fate::Retrying,
-        Some(_) => Fate::Parked,
+    let outcome = match &parked {
+        None => RetryStatus::Applied,
+        Some(row) if row.retrying => RetryStatus::Retrying,
+        Some(_) => RetryStatus::Parked,
     };
     let head = api.store.head().await?;
-    let row = BecameOf { key: key.to_owned(), outcome: fate, parked: parked.map(Row::from) };
-    Ok(page::one(row, None, head))
+    let outcome = RetryOutcome { key: key.to_owned(), outcome, parked: parked.map(Row::from) };
+    Ok(page::one(outcome, None, head))
 }

@@ -1,5 +1,5 @@
-//! The outermost layer: gives every request its place in a trace (W3C `traceparent`), a span, a
-//! time limit and its share of the metrics, and writes problems down.
+//! The outermost layer: gives every request its W3C trace context, a span and a time limit, records
+//! its metrics, and writes problems as JSON.
 
 use std::time::{Duration, Instant};
 
@@ -8,77 +8,68 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use eventstore::{otel, otel_span};
+use eventsourcing::Metadata;
+use eventstore::otel::{self, Traceparent};
+use eventstore::otel_span;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::problem::{self, Problem};
 
-const TRACEPARENT: &str = "traceparent";
+/// The trace context of a request: what it causes is traced under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RequestTrace(Traceparent);
 
-/// A request's place in its trace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trace {
-    pub(super) id: Uuid,
-    /// What what follows from the request is traced under.
-    pub(super) traceparent: String,
-}
-
-impl Trace {
+impl RequestTrace {
+    /// A new span in the caller's trace, or in a new trace if the caller names none.
     fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse);
-        let (id, flags) = given.unwrap_or_else(|| (Uuid::from_u128(rand::random()), "01"));
-        let span: u64 = rand::random();
-        let traceparent = format!("00-{}-{span:016x}-{flags}", id.simple());
-        Self { id, traceparent }
+        let span_id = rand::random();
+        Self(match given(headers) {
+            Some(given) => Traceparent { span_id, ..given },
+            None => Traceparent { trace_id: rand::random(), span_id, sampled: true },
+        })
     }
 
-    /// The same request as the span that is exported, if one is: what follows from the request
-    /// follows from that span, and it from the one the caller named.
+    /// The span that is exported, if there is one; it becomes a child of the caller's span.
     fn exported_as(self, span: &Span, headers: &HeaderMap) -> Self {
-        if let Some(Ok(given)) = headers.get(TRACEPARENT).map(|value| value.to_str())
-            && parse(given).is_some()
-        {
-            otel::set_parent(span, given);
+        if let Some(given) = given(headers) {
+            otel::set_parent(span, &given.to_string());
         }
-        let exported = otel::traceparent(span);
-        let exported = exported.and_then(|text| Some((parse(&text)?.0, text)));
-        exported.map_or(self, |(id, traceparent)| Self { id, traceparent })
+        otel::traceparent(span).and_then(|text| Traceparent::parse(&text)).map_or(self, Self)
     }
 
-    /// 32 hexadecimal digits, as in `traceparent`.
-    pub(super) fn trace_id(&self) -> String {
-        self.id.simple().to_string()
+    /// The trace id: 32 hexadecimal digits.
+    pub(super) fn trace_id(self) -> String {
+        let Self(traceparent) = self;
+        format!("{:032x}", traceparent.trace_id)
+    }
+
+    /// Metadata for the events that the request causes; the trace id is their correlation id.
+    pub(super) fn metadata(self) -> Metadata {
+        let Self(traceparent) = self;
+        Metadata {
+            correlation_id: Some(Uuid::from_u128(traceparent.trace_id)),
+            traceparent: Some(traceparent.to_string()),
+            ..Metadata::default()
+        }
     }
 }
 
-/// Trace id and flags of a well-formed `traceparent`.
-fn parse(text: &str) -> Option<(Uuid, &'static str)> {
-    let mut parts = text.split('-');
-    let (version, trace, span, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, length: usize| {
-        text.len() == length && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
-    };
-    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
-    if !known || !hex(trace, 32) || !hex(span, 16) || !hex(flags, 2) {
-        return None;
-    }
-    let id = Uuid::try_parse(trace).ok().filter(|id| !id.is_nil())?;
-    let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
-    (span != "0000000000000000").then_some((id, if sampled { "01" } else { "00" }))
+/// The caller's `traceparent`, if there is a valid one.
+fn given(headers: &HeaderMap) -> Option<Traceparent> {
+    Traceparent::parse(headers.get("traceparent")?.to_str().ok()?)
 }
 
-impl<S: Sync> FromRequestParts<S> for Trace {
+impl<S: Sync> FromRequestParts<S> for RequestTrace {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let known = parts.extensions.get::<Self>().cloned();
+        let known = parts.extensions.get::<Self>().copied();
         Ok(known.unwrap_or_else(|| Self::of(&parts.headers)))
     }
 }
 
-/// The layer itself. `limit` holds until the answer begins; streams go on as long as they like.
+/// The layer. `limit` is the time until the response begins; streams may take longer.
 pub(super) async fn layer(
     State(limit): State<Duration>,
     mut request: Request,
@@ -99,23 +90,23 @@ pub(super) async fn layer(
         http.route = route,
         http.response.status_code = field::Empty,
     );
-    let trace = Trace::of(request.headers()).exported_as(&exported, request.headers());
+    let trace = RequestTrace::of(request.headers()).exported_as(&exported, request.headers());
     let trace_id = trace.trace_id();
     request.extensions_mut().insert(trace);
     let span = tracing::info_span!(parent: &exported, "request", %method, route, trace_id);
-    let answer = async {
+    let response = async {
         tokio::time::timeout(limit, next.run(request))
             .await
             .unwrap_or_else(|_| Problem::too_slow(limit).into_response())
     };
-    let response = problem::render(answer.instrument(span.clone()).await, &trace_id);
+    let response = problem::render(response.instrument(span.clone()).await, &trace_id);
     let status = response.status().as_u16();
     exported.record("http.response.status_code", status);
     if response.status().is_server_error() {
         exported.record("otel.status_code", "ERROR");
     }
     let took = started.elapsed();
-    tracing::debug!(parent: &span, status, ?took, "answered");
+    tracing::debug!(parent: &span, status, ?took, "request answered");
     let labels =
         [("method", method.as_str().to_owned()), ("route", route), ("status", status.to_string())];
     metrics::histogram!("tributary_http_request_seconds", &labels).record(took.as_secs_f64());
@@ -126,34 +117,28 @@ pub(super) async fn layer(
 mod tests {
     use super::*;
 
-    fn traced(traceparent: &'static str) -> Trace {
+    fn traced(traceparent: &'static str) -> RequestTrace {
         let mut headers = HeaderMap::new();
         headers.insert("traceparent", traceparent.parse().unwrap());
-        Trace::of(&headers)
+        RequestTrace::of(&headers)
     }
 
     #[test]
-    fn a_trace_goes_on_under_its_id() {
+    fn a_request_continues_the_trace_of_its_caller_with_a_span_of_its_own() {
         let trace = traced("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
         assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert!(trace.traceparent.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
-        assert!(trace.traceparent.ends_with("-00"));
-        assert!(!trace.traceparent.contains("00f067aa0ba902b7"));
+        let traceparent = trace.metadata().traceparent.unwrap();
+        assert!(traceparent.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
+        assert!(traceparent.ends_with("-00"));
+        assert!(!traceparent.contains("00f067aa0ba902b7"));
     }
 
     #[test]
-    fn what_is_not_a_trace_is_replaced() {
-        for text in [
-            "",
-            "nonsense",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-        ] {
-            assert_ne!(traced(text).trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736", "{text}");
-            assert_eq!(traced(text).traceparent.len(), 55);
+    fn an_invalid_trace_context_is_replaced() {
+        for text in ["", "nonsense", "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"] {
+            let trace = traced(text);
+            assert_ne!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736", "{text}");
+            assert_eq!(trace.metadata().traceparent.unwrap().len(), 55);
         }
     }
 }

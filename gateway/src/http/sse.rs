@@ -1,45 +1,30 @@
-//! Server-sent events. Each listener has a subscription of its own and is sent what it asks for,
-//! so one that reads slowly holds up nobody, and nothing gathers for it in memory.
+//! Server-sent events. Each connection has a subscription of its own and is sent what it can take,
+//! so a slow client delays no other and nothing queues for it in memory.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use eventsourcing::Position;
 use eventstore::{RawEvent, Subscription};
 use futures::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use super::events::EventRow;
-use super::problem::Problem;
+use super::event_view::EventRow;
 
-/// Events fetched for a listener at once.
+/// Events read for a client at a time.
 const BATCH: usize = 100;
-/// A listener hears something at least this often, so that it can tell silence from a lost line.
+/// Time between two keep-alive comments, by which a client notices a lost connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Wait before the log is asked again after it could not be reached.
+/// Wait before the log is read again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// `Last-Event-ID`: the position the listener has seen.
-pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
-    let Some(value) = headers.get("last-event-id") else {
-        return Ok(None);
-    };
-    let position = value.to_str().ok().and_then(|text| text.parse().ok());
-    position
-        .filter(|position| *position >= 0)
-        .map(|position| Some(Position(position)))
-        .ok_or_else(|| Problem::parameter("Last-Event-ID", "not a position of the log"))
-}
-
-/// Sends what `subscription` brings until the listener leaves, or `shutdown`.
+/// Sends the events of `subscription` until the client disconnects, or until `shutdown`.
 pub(super) fn respond(subscription: Subscription, shutdown: CancellationToken) -> Response {
     let events = events(subscription).take_until(shutdown.cancelled_owned());
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
-    // Proxies must not gather what is to arrive at once.
+    // Keeps nginx from buffering the stream.
     let unbuffered = axum::http::HeaderValue::from_static("no");
     response.headers_mut().insert("x-accel-buffering", unbuffered);
     response
@@ -52,7 +37,7 @@ fn events(subscription: Subscription) -> impl Stream<Item = Result<Event, Infall
                 Ok(batch) if batch.events.is_empty() => {}
                 Ok(batch) => return Some((batch.events, subscription)),
                 Err(error) => {
-                    tracing::debug!(%error, "a listener waits for the log");
+                    tracing::debug!(%error, "event stream failed to read the log, retrying");
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -61,27 +46,11 @@ fn events(subscription: Subscription) -> impl Stream<Item = Result<Event, Infall
     batches.flat_map(|batch| stream::iter(batch).filter_map(|event| async move { write(&event) }))
 }
 
+/// The event in the format of server-sent events; none if it is not JSON, which the log does not
+/// accept.
 fn write(event: &RawEvent) -> Option<Result<Event, Infallible>> {
-    // An event that is not JSON cannot be in the log; if one were, it would be logged by `new`.
     let row = EventRow::new(event).ok()?;
     let written =
         Event::default().id(event.position.to_string()).event(&*event.event_type).json_data(row);
     written.ok().map(Ok)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listener_comes_back_at_a_position() {
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("last-event-id", text.parse().unwrap());
-            last_event_id(&headers)
-        };
-        assert_eq!(read("7").unwrap(), Some(Position(7)));
-        assert!(read("").is_err() && read("-7").is_err() && read("x").is_err());
-        assert_eq!(last_event_id(&HeaderMap::new()).unwrap(), None);
-    }
 }

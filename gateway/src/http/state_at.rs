@@ -1,4 +1,4 @@
-//! A stream as it was: its events up to some moment, folded as its decider folds them.
+//! The state of a stream at a position or time: its events up to there, folded by its decider.
 
 use axum::response::Response;
 use chrono::{DateTime, Utc};
@@ -6,38 +6,39 @@ use eventsourcing::{Position, StreamId, Version};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::api::Api;
+use super::page;
 use super::problem::Problem;
-use super::{Api, page};
 
-/// Events folded at once.
+/// Events read at a time.
 const PAGE_EVENTS: usize = 1_000;
 
-/// A stream as it was.
+/// The state of a stream at a position or time.
 #[derive(Debug, Serialize)]
 struct StreamState {
     stream_id: String,
-    /// How many events it held.
+    /// Number of events in the stream by then.
     version: i64,
-    /// Of the last of them.
+    /// Position of the last of them.
     position: i64,
     recorded_at: DateTime<Utc>,
-    /// What its decider knew. `null` for facts, which nobody decides.
+    /// State of the decider; `null` for streams of facts, which have no decider.
     state: Option<Value>,
 }
 
-/// A moment: a place in the log, or a time.
+/// A point in the history of the log.
 enum Moment {
     Position(Position),
     Time(DateTime<Utc>),
 }
 
 impl Moment {
-    fn read(text: &str) -> Result<Self, Problem> {
+    fn parse(text: &str) -> Result<Self, Problem> {
         if let Ok(position) = text.parse() {
             return Ok(Self::Position(Position(position)));
         }
         let time = DateTime::parse_from_rfc3339(text).map_err(|_neither| {
-            Problem::parameter("at", "neither a position nor a time (RFC 3339)")
+            Problem::parameter("at", "must be a position or a time (RFC 3339)")
         })?;
         Ok(Self::Time(time.into()))
     }
@@ -50,9 +51,9 @@ impl Moment {
     }
 }
 
-/// The stream as it was `at` that moment.
+/// Responds with the state of `stream` at the position or time `at`.
 pub(super) async fn show(api: &Api, stream: &StreamId, at: &str) -> Result<Response, Problem> {
-    let moment = Moment::read(at)?;
+    let moment = Moment::parse(at)?;
     let mut state = domain::decider_of(stream.category()).map(|decider| (decider.initial_state)());
     let mut last = None;
     let mut version = Version::NONE;
@@ -76,12 +77,12 @@ pub(super) async fn show(api: &Api, stream: &StreamId, at: &str) -> Result<Respo
     }
     let (position, recorded_at) = last.ok_or_else(|| Problem::not_found("stream"))?;
     let state = state.map(|state| state.to_json()).transpose();
-    let then = StreamState {
+    let state = StreamState {
         stream_id: stream.to_string(),
         version: version.0,
         position: position.0,
         recorded_at,
         state: state.map_err(|error| Problem::internal(&error))?,
     };
-    Ok(page::one(then, Some(version.0), position))
+    Ok(page::one(state, Some(version.0), position))
 }

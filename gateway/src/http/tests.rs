@@ -1,4 +1,4 @@
-//! What is true of every route, taken from the document, without any server behind it.
+//! Properties of all routes, checked against the OpenAPI document and a server without a database.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use commands::Handlers;
 use domain::Role;
 use eventstore::{EventStore, Feed};
+use projections::Waiter;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Api, Limits, Rebuilds, Waiter, document, router};
+use super::{Api, Limits, Rebuilds, document, router};
 use crate::tokens::make_key;
 
 fn described() -> Value {
@@ -35,7 +36,7 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
     paths.iter().flat_map(of_path).collect()
 }
 
-/// The API on a free port, with a database that is not there.
+/// The API on a free port, with a database that is unreachable.
 async fn without_database() -> (String, String) {
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let nowhere = "postgres://nobody@127.0.0.1:1/nothing".parse().unwrap();
@@ -76,7 +77,7 @@ fn filled(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_does_not_say_that_it_is_open_is_not() {
+async fn a_route_that_does_not_declare_itself_open_requires_a_token() {
     let (url, _) = without_database().await;
     for (method, path, operation) in operations(&described()) {
         let open = operation.get("security").is_some();
@@ -96,7 +97,7 @@ async fn what_does_not_say_that_it_is_open_is_not() {
 }
 
 #[tokio::test]
-async fn an_outage_is_a_503_and_mistakes_are_told_before_it() {
+async fn an_invalid_request_is_refused_even_in_an_outage_which_is_a_503() {
     let (url, token) = without_database().await;
     let client = reqwest::Client::new();
     let post = |body: &str, kind: &str| {
@@ -122,13 +123,13 @@ async fn an_outage_is_a_503_and_mistakes_are_told_before_it() {
         let answer = client.get(format!("{url}{path}")).send().await.unwrap();
         assert_eq!(answer.status(), status, "{path}");
     }
-    let figures = client.get(format!("{url}/metrics")).send().await.unwrap();
-    assert_eq!(figures.status(), 200);
-    assert!(!figures.text().await.unwrap().contains("tributary_projection_"), "nobody knows them");
+    let metrics = client.get(format!("{url}/metrics")).send().await.unwrap();
+    assert_eq!(metrics.status(), 200);
+    assert!(!metrics.text().await.unwrap().contains("tributary_projection_"), "the lag is unknown");
 }
 
 #[test]
-fn the_document_describes_every_problem() {
+fn every_operation_describes_its_problems() {
     let document = described();
     assert_eq!(document["openapi"], "3.1.0");
     let operations = operations(&document);
@@ -146,7 +147,7 @@ fn the_document_describes_every_problem() {
 }
 
 #[test]
-fn every_reference_of_the_document_leads_somewhere() {
+fn every_reference_in_the_document_resolves() {
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(map) => {

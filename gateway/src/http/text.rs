@@ -1,8 +1,9 @@
-//! Text of bounded length, checked while the body is read, so that a fault points at its place.
+//! Text of bounded length. It is checked while the body is parsed, so that a fault has a JSON
+//! pointer.
 
 use serde::{Deserialize, Deserializer};
 
-/// 1 to `MAX` characters, none of them NUL, which no database would take.
+/// 1 to `MAX` characters without NUL, which Postgres cannot store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text<const MAX: usize>(pub(super) String);
 
@@ -13,7 +14,7 @@ impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
         if fits {
             Ok(Self(text))
         } else {
-            let detail = format_args!("1 to {MAX} characters, none of them NUL");
+            let detail = format_args!("must be 1 to {MAX} characters without NUL");
             Err(serde::de::Error::custom(detail))
         }
     }
@@ -24,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_count_and_not_bytes() {
+    fn the_limit_counts_characters_not_bytes() {
         let read = |text: &str| serde_json::from_value::<Text<3>>(text.into());
         assert_eq!(read("äöü").unwrap(), Text("äöü".into()));
         assert!(read("").is_err() && read("abcd").is_err() && read("a\0").is_err());

@@ -1,6 +1,6 @@
-//! Takes demands for works from the bus. A message is acknowledged after its work is committed,
-//! never before; its idempotency key makes a redelivery harmless. What cannot be read is recorded
-//! as rejected and taken off the queue.
+//! The intake of demands for works, from a `JetStream` work queue. A message is acknowledged after
+//! its work is committed, never before; its idempotency key makes a redelivery harmless. A message
+//! that is invalid is recorded as rejected and removed from the queue.
 
 use std::time::Duration;
 
@@ -21,28 +21,28 @@ use uuid::Uuid;
 use crate::parts::Parts;
 use crate::work_code::work_code;
 
-/// The work queue; made if it is missing.
+/// Name of the stream, a work queue.
 pub const STREAM: &str = "COMMANDS";
-/// What it listens to.
+/// Subjects of the stream.
 pub const SUBJECTS: &str = "commands.>";
-/// Where works are demanded: `{"add_up_to": 2, "done": false}`.
+/// Subject of demands: `{"add_up_to": 2, "done": false}`.
 pub const SUBJECT: &str = "commands.works.demand";
-/// The durable consumer all workers share.
+/// Durable consumer that all workers share.
 const CONSUMER: &str = "works-demand";
-/// Messages taken and not yet acknowledged, at most.
+/// Messages in progress per worker, at most.
 const IN_FLIGHT: usize = 256;
-/// A message that is not acknowledged for so long is delivered again.
+/// Time after which an unacknowledged message is redelivered.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// The server says that it lives this often; without it, the consumer is taken for lost.
+/// Interval of the server's heartbeats; after two missed ones the subscription is made again.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long one request for messages stands.
+/// Lifetime of one pull request.
 const EXPIRES: Duration = Duration::from_secs(30);
-/// Wait before what could not be committed is tried again.
+/// Wait before a message that could not be committed is redelivered.
 const RETRY: Duration = Duration::from_secs(1);
-/// Longest message id that is kept as it is, in bytes.
+/// Longest `Nats-Msg-Id` used as a key, in bytes.
 const MAX_ID_BYTES: usize = 200;
 
-/// A demand as it stands in the message.
+/// The body of a demand.
 #[derive(Debug, Deserialize)]
 struct Demand {
     add_up_to: u32,
@@ -50,7 +50,7 @@ struct Demand {
     done: bool,
 }
 
-/// Takes demands until `shutdown`. The bus may be away, and may come back empty.
+/// Runs the intake until `shutdown`. Retries while NATS is down, and recreates a lost stream.
 pub(crate) async fn run(parts: &Parts, shutdown: &CancellationToken) {
     let intake = Intake { parts, handler: Handler::new(parts.store.clone()) };
     let mut known = None;
@@ -60,14 +60,14 @@ pub(crate) async fn run(parts: &Parts, shutdown: &CancellationToken) {
         };
         let error = format!("{error:#}");
         if known.as_ref() != Some(&error) {
-            tracing::warn!(error, "demands cannot be taken from the bus; trying again");
+            tracing::warn!(error, "NATS intake failed, retrying");
         }
         known = Some(error);
         shutdown.run_until_cancelled(tokio::time::sleep(RETRY)).await;
     }
 }
 
-/// Makes the work queue if it is missing.
+/// Creates the work queue if it does not exist.
 pub async fn ensure_stream(jetstream: &Context) -> anyhow::Result<()> {
     let config = Config {
         name: STREAM.into(),
@@ -97,13 +97,13 @@ struct Intake<'a> {
     handler: Handler<Work>,
 }
 
-/// What becomes of a message.
+/// The result of a message.
 enum Verdict {
-    /// Committed: off the queue.
+    /// Committed: acknowledged.
     Done,
-    /// Recorded as rejected: off the queue.
+    /// Recorded as rejected: terminated.
     Rejected,
-    /// Not now: back into the queue.
+    /// Not committed: redelivered later.
     Later,
 }
 
@@ -121,18 +121,18 @@ impl Intake<'_> {
             .expires(EXPIRES)
             .messages()
             .await?;
-        tracing::info!(subject = SUBJECT, "taking demands for works");
+        tracing::info!(subject = SUBJECT, "NATS intake connected");
         messages
             .take_until(shutdown.cancelled())
             .map_err(anyhow::Error::from)
             .try_for_each_concurrent(IN_FLIGHT, |message| async move {
-                self.take(&message).await;
+                self.process(&message).await;
                 Ok(())
             })
             .await
     }
 
-    async fn take(&self, message: &Message) {
+    async fn process(&self, message: &Message) {
         let (verdict, acknowledgement) = match self.handle(message).await {
             Verdict::Done => ("accepted", AckKind::Ack),
             Verdict::Rejected => ("rejected", AckKind::Term),
@@ -140,8 +140,8 @@ impl Intake<'_> {
         };
         metrics::counter!("tributary_works_demands_total", "outcome" => verdict).increment(1);
         if let Err(error) = message.ack_with(acknowledgement).await {
-            // It will be delivered again, and found to be done.
-            tracing::debug!(error, "a demand could not be acknowledged");
+            // It is redelivered, and then a duplicate.
+            tracing::debug!(error, "acknowledgement of a demand failed");
         }
     }
 
@@ -185,7 +185,7 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Keeps the message, with the reason, once.
+    /// Records the message as rejected, with the reason, once.
     async fn reject(&self, message: &Message, key: &str, reason: &str) -> Verdict {
         let rejected = MessageRejected::new(&message.subject, &message.payload, reason);
         let Ok(event) = NewEvent::new(&Event::MessageRejected(rejected)) else {
@@ -198,7 +198,7 @@ impl Intake<'_> {
         match self.parts.store.append(request).await {
             Ok(_) | Err(AppendError::KeyReused) => Verdict::Rejected,
             Err(error) => {
-                tracing::warn!(%error, "a message could not be recorded as rejected");
+                tracing::warn!(%error, "recording a rejected message failed, retrying");
                 Verdict::Later
             }
         }
@@ -214,12 +214,13 @@ fn read(payload: &[u8]) -> Result<Demand, String> {
     Ok(demand)
 }
 
-/// The publisher's own id, or what the stream calls the message: both stay the same however often
-/// it is delivered, and a stream that was wiped does not repeat them.
+/// Returns the idempotency key: the publisher's `Nats-Msg-Id`, or else the time and sequence of the
+/// message in its stream. Neither changes with a redelivery; a stream that was wiped restarts its
+/// sequence, but not its time.
 fn key(message: &Message) -> Option<String> {
-    let given = header(message.headers.as_ref(), "Nats-Msg-Id");
+    let id = header(message.headers.as_ref(), "Nats-Msg-Id");
     let fits = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains('\0');
-    if let Some(id) = given.filter(fits) {
+    if let Some(id) = id.filter(fits) {
         return Some(format!("nats {SUBJECT} {id}"));
     }
     let info = message.info().ok()?;
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_demand_says_how_far_to_add() {
+    fn a_demand_has_a_bound_and_is_not_done() {
         assert_eq!(read(br#"{"add_up_to": 2, "done": false}"#).unwrap().add_up_to, 2);
         assert_eq!(read(br#"{"add_up_to": 4294967295}"#).unwrap().add_up_to, u32::MAX);
         for body in [

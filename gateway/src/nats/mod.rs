@@ -1,3 +1,3 @@
-//! Commands that arrive over NATS.
+//! Commands received over NATS.
 
 pub mod intake;

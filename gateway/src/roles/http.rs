@@ -1,4 +1,4 @@
-//! Serves the API.
+//! The role `http`: serves the API.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +12,7 @@ use crate::http::{Api, Limits, Rebuilds, router};
 use crate::parts::Parts;
 use crate::tokens::Keys;
 
-/// Requests that are under way at `shutdown` are answered; streams end there.
+/// Serves until `shutdown`, which answers requests in progress and ends event streams.
 pub(super) async fn run(
     parts: Parts,
     listener: TcpListener,

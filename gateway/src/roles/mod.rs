@@ -1,5 +1,5 @@
-//! The roles a process can play. Each is one function that runs until `shutdown`; outages of the
-//! servers it needs are waited out, so an error means that it was set up wrongly.
+//! The roles of a process. Each is a function that runs until shutdown. It retries while a server
+//! that it needs is down, so it fails only if its configuration is wrong.
 
 mod fulfilment;
 mod http;
@@ -18,20 +18,20 @@ use crate::config::ProcessRole;
 use crate::parts::Parts;
 use crate::tokens::Keys;
 
-/// Plays `role` until `shutdown`. HTTP is handed what it listens on, so that the address is known
-/// before it runs.
+/// Runs `role` until `shutdown`. The HTTP role needs its listener, which is bound beforehand so that
+/// its address is known.
 pub(crate) async fn run(
     role: ProcessRole,
     parts: Parts,
     listener: Option<(TcpListener, Keys)>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    tracing::info!(%role, "starts");
+    tracing::info!(%role, "role started");
     match (role, listener) {
         (ProcessRole::Http, Some((listener, keys))) => {
             http::run(parts, listener, keys, shutdown).await
         }
-        (ProcessRole::Http, None) => anyhow::bail!("there is nothing to listen on"),
+        (ProcessRole::Http, None) => anyhow::bail!("the role http has no listener"),
         (ProcessRole::Mqtt, _) => mqtt::run(parts, shutdown).await,
         (ProcessRole::Relay, _) => relay::run(parts, shutdown).await,
         (ProcessRole::Projector, _) => projector::run(parts, shutdown).await,

@@ -1,4 +1,4 @@
-//! Takes what devices publish, and tells them of their alerts.
+//! The role `mqtt`: brings messages of devices into the log, and publishes alerts to devices.
 
 use std::sync::Arc;
 
@@ -10,10 +10,11 @@ use crate::config;
 use crate::parts::Parts;
 use ::mqtt::Options;
 
-/// Runs the bridge; it waits for the broker itself.
+/// Runs the bridge and the alert publisher. Both wait for the broker.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
     let options = options(&parts.config.mqtt);
-    let accounting = parts.bridge.context("the bridge has no books")?;
+    let accounting =
+        parts.bridge.context("the role mqtt was started without the bridge's counters")?;
     let exported = Arc::clone(&accounting);
     crate::metrics::collect(move || exported.export());
     let publisher = Publisher::new(parts.store.clone(), parts.feed.clone());

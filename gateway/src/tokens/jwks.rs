@@ -1,4 +1,4 @@
-//! The public half of the key, for whoever wants to check our tokens without asking us.
+//! The public key as a JSON Web Key Set, for services that verify tokens themselves.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,6 +8,7 @@ use super::Keys;
 /// A JSON Web Key Set (RFC 7517).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JwkSet {
+    /// The public keys; one.
     keys: Vec<PublicKey>,
 }
 
@@ -19,9 +20,9 @@ pub struct PublicKey {
     kty: &'static str,
     /// Always `Ed25519`.
     crv: &'static str,
-    /// The key itself, in base64url.
+    /// The public key, in base64url.
     x: String,
-    /// Its thumbprint (RFC 7638); stands in the header of each token.
+    /// Key id: the thumbprint (RFC 7638), as in the header of each token.
     kid: String,
     /// Always `EdDSA`.
     alg: &'static str,
@@ -31,7 +32,7 @@ pub struct PublicKey {
 }
 
 impl Keys {
-    /// The one key there is.
+    /// Returns the key set, which has one key.
     pub fn jwks(&self) -> JwkSet {
         let key = PublicKey {
             kty: "OKP",

@@ -1,6 +1,5 @@
-//! Bearer tokens: JWTs signed with Ed25519, whose key is named by its thumbprint. Everything a
-//! token must be is checked here, and a token that is refused is refused for one reason only: it
-//! is not one of ours that holds now.
+//! Bearer tokens: JWTs signed with Ed25519, whose key id is the thumbprint of the key. A token is
+//! accepted if it is signed with this key, for this audience, and valid now.
 
 mod jwks;
 mod refresh;
@@ -20,46 +19,52 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use jwks::{JwkSet, PublicKey};
-pub use refresh::{REFRESH_AUDIENCE, REFRESH_MAX_CHARS, RefreshClaims, Unsigned};
+pub use refresh::{REFRESH_AUDIENCE, REFRESH_MAX_CHARS, RefreshClaims, SigningError};
 
-/// Who issues tokens, and for whom.
+/// `iss` of all tokens.
 pub const ISSUER: &str = "tributary";
+/// `aud` of access tokens.
 pub const AUDIENCE: &str = "tributary";
-/// How far our clock may be behind the issuer's when a token begins to hold, in seconds. Its end
-/// has no leeway.
+/// Leeway of `nbf` for clocks that are behind the issuer's, in seconds. `exp` has none.
 pub const NOT_BEFORE_LEEWAY: i64 = 5;
-/// Longest token that is looked at, in bytes.
+/// Longest accepted token, in bytes.
 pub const MAX_BYTES: usize = 4096;
-/// Tokens whose signature is remembered as good: checking one costs more than answering a request.
-const REMEMBERED: usize = 4096;
-/// Longest subject, in bytes: it stands in events and idempotency keys.
+/// Tokens whose verified claims are cached: a verification costs more than many a request.
+const CACHED: usize = 4096;
+/// Longest subject, in bytes: it is stored in events and idempotency keys.
 pub const MAX_SUBJECT_BYTES: usize = 128;
 
-/// An Ed25519 private key in PKCS#8 is this and 32 bytes.
+/// Encoding of an Ed25519 private key in PKCS#8, before its 32 bytes.
 const PKCS8_ED25519: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
-/// What a token says.
+/// The claims of an access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
+    /// Issuer: [`ISSUER`].
     pub iss: String,
+    /// Audience: [`AUDIENCE`].
     pub aud: String,
+    /// Subject: a user id, or the name of a program.
     pub sub: String,
+    /// Role of the subject.
     pub role: Role,
-    /// The session it was given out in, if it was in one.
+    /// Session id, if the token was issued in a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<Uuid>,
-    /// Seconds since the epoch, as all times here.
+    /// Time of issue, in seconds since the Unix epoch.
     pub iat: i64,
+    /// Time from which the token is valid, in seconds since the Unix epoch.
     pub nbf: i64,
+    /// Time from which the token is expired, in seconds since the Unix epoch.
     pub exp: i64,
 }
 
 impl Claims {
-    fn new(subject: &str, role: Role, sid: Option<Uuid>, holds: Duration) -> Self {
+    fn new(subject: &str, role: Role, sid: Option<Uuid>, lifetime: Duration) -> Self {
         let now = Utc::now().timestamp();
-        let holds = i64::try_from(holds.as_secs()).unwrap_or(i64::MAX);
+        let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
         Self {
             iss: ISSUER.into(),
             aud: AUDIENCE.into(),
@@ -68,34 +73,40 @@ impl Claims {
             sid,
             iat: now,
             nbf: now,
-            exp: now.saturating_add(holds),
+            exp: now.saturating_add(lifetime),
         }
     }
 }
 
-/// The token is not one of ours, or does not hold now.
+/// Why a token is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Invalid {
-    #[error("the token is malformed or not signed by us")]
+pub enum InvalidToken {
+    /// It is malformed, or its signature, issuer or audience is wrong.
+    #[error("the token is malformed or its signature is invalid")]
     Token(#[from] jsonwebtoken::errors::Error),
-    #[error("the token is signed with a key that is not known here")]
+    /// Its key id is not that of this server's key.
+    #[error("the token is signed with an unknown key")]
     UnknownKey,
-    #[error("the token has expired, or does not hold yet")]
+    /// It has expired, or is not valid yet.
+    #[error("the token has expired or is not valid yet")]
     Time,
-    #[error("the token's claims are not those of a caller")]
+    /// It or its subject is too long, or its subject is not printable ASCII.
+    #[error("the token's subject is invalid")]
     Claims,
 }
 
-/// Signs and checks tokens.
+/// Signs and verifies tokens.
 pub struct Keys {
     signing: EncodingKey,
     checking: DecodingKey,
-    /// The public key, in base64url.
+    /// Public key, in base64url.
     public: String,
+    /// Key id: the thumbprint (RFC 7638).
     id: String,
     validation: Validation,
     refresh_validation: Validation,
-    remembered: Cache<String, Claims>,
+    /// Claims of verified tokens.
+    cache: Cache<String, Claims>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -105,10 +116,10 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Reads the private key.
+    /// Loads the private key from a PEM file.
     pub fn load(file: &Path) -> anyhow::Result<Self> {
         let pem = std::fs::read(file)
-            .with_context(|| format!("the signing key {} cannot be read", file.display()))?;
+            .with_context(|| format!("cannot read the signing key {}", file.display()))?;
         Self::from_pem(&pem)
             .with_context(|| format!("{} is not an Ed25519 key in PKCS#8, PEM", file.display()))
     }
@@ -117,7 +128,7 @@ impl Keys {
         let signing = EncodingKey::from_ed_pem(pem)?;
         let key = Jwk::from_encoding_key(&signing, Algorithm::EdDSA)?;
         let AlgorithmParameters::OctetKeyPair(public) = &key.algorithm else {
-            anyhow::bail!("it is a key of another kind");
+            anyhow::bail!("it is not an Ed25519 key");
         };
         Ok(Self {
             checking: DecodingKey::from_ed_components(&public.x)?,
@@ -126,23 +137,23 @@ impl Keys {
             signing,
             validation: validation(AUDIENCE),
             refresh_validation: validation(REFRESH_AUDIENCE),
-            remembered: Cache::new(REMEMBERED),
+            cache: Cache::new(CACHED),
         })
     }
 
-    /// A token for `subject` that holds from now on.
-    pub fn sign(&self, subject: &str, role: Role, holds: Duration) -> anyhow::Result<String> {
-        Ok(self.encode(&Claims::new(subject, role, None, holds))?)
+    /// Returns an access token for `subject` that is valid from now on, outside of any session.
+    pub fn sign(&self, subject: &str, role: Role, lifetime: Duration) -> anyhow::Result<String> {
+        Ok(self.encode(&Claims::new(subject, role, None, lifetime))?)
     }
 
-    fn encode(&self, claims: &impl Serialize) -> Result<String, Unsigned> {
+    fn encode(&self, claims: &impl Serialize) -> Result<String, SigningError> {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
         Ok(jsonwebtoken::encode(&header, claims, &self.signing)?)
     }
 
-    /// What the token says, if it is ours and holds now.
-    pub fn check(&self, token: &str) -> Result<Claims, Invalid> {
-        let claims = match self.remembered.get(token) {
+    /// Verifies an access token and returns its claims.
+    pub fn check(&self, token: &str) -> Result<Claims, InvalidToken> {
+        let claims = match self.cache.get(token) {
             Some(claims) => claims,
             None => self.read(token)?,
         };
@@ -150,30 +161,30 @@ impl Keys {
         Ok(claims)
     }
 
-    /// Checks everything but the time, which goes on.
-    fn read(&self, token: &str) -> Result<Claims, Invalid> {
+    /// Verifies all but the time, and caches the claims.
+    fn read(&self, token: &str) -> Result<Claims, InvalidToken> {
         let claims: Claims = self.decode(token, &self.validation)?;
         let subject = claims.sub.as_bytes();
         let readable = subject.iter().all(u8::is_ascii_graphic);
         if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES || !readable {
-            return Err(Invalid::Claims);
+            return Err(InvalidToken::Claims);
         }
-        self.remembered.insert(token.to_owned(), claims.clone());
+        self.cache.insert(token.to_owned(), claims.clone());
         Ok(claims)
     }
 
-    /// The claims of a token of ours: signed with our key, which it names, for that audience.
+    /// Verifies a signature made with this key, the key id, issuer and audience.
     fn decode<T: DeserializeOwned>(
         &self,
         token: &str,
         validation: &Validation,
-    ) -> Result<T, Invalid> {
+    ) -> Result<T, InvalidToken> {
         if token.len() > MAX_BYTES {
-            return Err(Invalid::Claims);
+            return Err(InvalidToken::Claims);
         }
         let header = jsonwebtoken::decode_header(token)?;
         if header.kid.as_deref() != Some(&*self.id) {
-            return Err(Invalid::UnknownKey);
+            return Err(InvalidToken::UnknownKey);
         }
         Ok(jsonwebtoken::decode(token, &self.checking, validation)?.claims)
     }
@@ -184,18 +195,18 @@ fn validation(audience: &str) -> Validation {
     validation.set_issuer(&[ISSUER]);
     validation.set_audience(&[audience]);
     validation.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
-    // The times are checked by ourselves: to the second, and in one place.
+    // `in_time` checks the times, to the second.
     validation.leeway = 0;
     validation.validate_exp = false;
     validation
 }
 
-fn in_time(begins: i64, ends: i64) -> Result<(), Invalid> {
+fn in_time(begins: i64, ends: i64) -> Result<(), InvalidToken> {
     let now = Utc::now().timestamp();
-    if ends <= now || begins > now + NOT_BEFORE_LEEWAY { Err(Invalid::Time) } else { Ok(()) }
+    if ends <= now || begins > now + NOT_BEFORE_LEEWAY { Err(InvalidToken::Time) } else { Ok(()) }
 }
 
-/// Makes a new private key in `file`, which must not exist; only its owner may read it.
+/// Creates a private key in `file`, with mode 0600. Fails if the file exists.
 pub fn make_key(file: &Path) -> anyhow::Result<Keys> {
     use std::os::unix::fs::OpenOptionsExt;
     let secret: [u8; 32] = rand::random();
@@ -206,7 +217,7 @@ pub fn make_key(file: &Path) -> anyhow::Result<Keys> {
     options
         .open(file)
         .and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| format!("the signing key {} cannot be written", file.display()))?;
+        .with_context(|| format!("cannot write the signing key {}", file.display()))?;
     Keys::from_pem(text.as_bytes())
 }
 

@@ -1,6 +1,5 @@
-//! The tokens of a session: an access token that holds for minutes, and a refresh token that holds
-//! once. Both are signed with the same key; the audience tells them apart, so that neither passes
-//! for the other.
+//! The tokens of a session: an access token, valid for minutes, and a refresh token, valid once. Both
+//! are signed with the same key; the audience distinguishes them.
 
 use std::time::Duration;
 
@@ -9,44 +8,54 @@ use commands::users::SignedIn;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Claims, ISSUER, Invalid, Keys};
+use super::{Claims, ISSUER, InvalidToken, Keys};
 
-/// Whom refresh tokens are for: ourselves.
+/// `aud` of refresh tokens.
 pub const REFRESH_AUDIENCE: &str = "tributary-refresh";
-/// Longest refresh token that is looked at, in characters.
+/// Longest accepted refresh token, in characters.
 pub const REFRESH_MAX_CHARS: usize = super::MAX_BYTES;
 
-/// What a refresh token says.
+/// The claims of a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshClaims {
+    /// Issuer: [`ISSUER`].
     pub iss: String,
+    /// Audience: [`REFRESH_AUDIENCE`].
     pub aud: String,
-    /// The user.
+    /// Subject: the user id.
     pub sub: Uuid,
-    /// The session.
+    /// Session id.
     pub sid: Uuid,
-    /// How often the session had been refreshed: an older one was used before.
+    /// Number of refreshes of the session before this token; a lower one than the session's means
+    /// that the token was used before.
     pub generation: u32,
+    /// Time of issue, in seconds since the Unix epoch.
     pub iat: i64,
+    /// Time from which the token is valid, in seconds since the Unix epoch.
     pub nbf: i64,
+    /// End of the session, in seconds since the Unix epoch.
     pub exp: i64,
 }
 
-/// A token could not be signed.
+/// A token cannot be signed.
 #[derive(Debug, thiserror::Error)]
-#[error("a token could not be signed")]
-pub struct Unsigned(#[from] jsonwebtoken::errors::Error);
+#[error("cannot sign a token")]
+pub struct SigningError(#[from] jsonwebtoken::errors::Error);
 
 impl Keys {
-    /// A token for whoever signed in, that holds from now on.
-    pub fn access_token(&self, signed_in: &SignedIn, holds: Duration) -> Result<String, Unsigned> {
+    /// Returns an access token for the session that is valid from now on.
+    pub fn access_token(
+        &self,
+        signed_in: &SignedIn,
+        lifetime: Duration,
+    ) -> Result<String, SigningError> {
         let subject = signed_in.user_id.to_string();
         let session = Some(signed_in.session);
-        self.encode(&Claims::new(&subject, signed_in.role, session, holds))
+        self.encode(&Claims::new(&subject, signed_in.role, session, lifetime))
     }
 
-    /// The token that goes on with the session, to its end.
-    pub fn refresh_token(&self, signed_in: &SignedIn) -> Result<String, Unsigned> {
+    /// Returns the session's next refresh token, valid until the session ends.
+    pub fn refresh_token(&self, signed_in: &SignedIn) -> Result<String, SigningError> {
         let now = Utc::now().timestamp();
         self.encode(&RefreshClaims {
             iss: ISSUER.into(),
@@ -60,9 +69,9 @@ impl Keys {
         })
     }
 
-    /// What the refresh token says, if it is ours and holds now. Whether it was used before, its
-    /// session knows.
-    pub fn check_refresh(&self, token: &str) -> Result<RefreshClaims, Invalid> {
+    /// Verifies a refresh token and returns its claims. Does not check whether it was used before:
+    /// that is recorded in the session.
+    pub fn check_refresh(&self, token: &str) -> Result<RefreshClaims, InvalidToken> {
         let claims: RefreshClaims = self.decode(token, &self.refresh_validation)?;
         super::in_time(claims.nbf, claims.exp)?;
         Ok(claims)

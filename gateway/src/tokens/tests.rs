@@ -1,4 +1,4 @@
-//! Every way a token can be wrong, and the one way it is right.
+//! Which tokens are accepted and which are refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -48,14 +48,14 @@ fn signed(keys: &Keys, claims: &Value) -> String {
     jsonwebtoken::encode(&header, claims, &keys.signing).unwrap()
 }
 
-/// Two parts of a token and whatever stands for the signature.
+/// Returns a token with this header, these claims and this signature.
 fn forged(header: &Value, claims: &Value, signature: &str) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.{signature}", part(header), part(claims))
 }
 
 #[test]
-fn a_token_of_ours_is_accepted() {
+fn a_signed_token_is_accepted() {
     let keys = keys();
     let token = keys.sign("ada", Role::Operator, Duration::from_mins(1)).unwrap();
     let claims = keys.check(&token).unwrap();
@@ -102,12 +102,12 @@ fn every_other_token_is_refused() {
         ("alg none", none("none")),
         ("alg None", none("None")),
         ("HS256 with the public key", hmac(public.x.as_bytes(), Algorithm::HS256)),
-        ("HS512 with the key's name", hmac(keys.id.as_bytes(), Algorithm::HS512)),
-        ("another key under our name", {
+        ("HS512 with the key id", hmac(keys.id.as_bytes(), Algorithm::HS512)),
+        ("another key with our key id", {
             let header = Header { kid: Some(keys.id.clone()), ..Header::new(Algorithm::EdDSA) };
             jsonwebtoken::encode(&header, &claims(), &keys_of([8; 32]).signing).unwrap()
         }),
-        ("another key under its own name", signed(&keys_of([8; 32]), &claims())),
+        ("another key with its own key id", signed(&keys_of([8; 32]), &claims())),
         ("unknown kid", header(Some("other"))),
         ("no kid", header(None)),
         ("wrong issuer", signed(&keys, &with("iss", json!("other")))),
@@ -121,9 +121,9 @@ fn every_other_token_is_refused() {
         ("expiry as text", signed(&keys, &with("exp", json!((now() + 60).to_string())))),
         ("expiry as a fraction", signed(&keys, &with("exp", json!(1e12 + 0.5)))),
         ("expiry null", signed(&keys, &with("exp", Value::Null))),
-        ("holds later", signed(&keys, &with("nbf", json!(now() + 60)))),
-        ("no beginning", signed(&keys, &without("nbf"))),
-        ("beginning as text", signed(&keys, &with("nbf", json!("0")))),
+        ("not valid yet", signed(&keys, &with("nbf", json!(now() + 60)))),
+        ("no nbf", signed(&keys, &without("nbf"))),
+        ("nbf as text", signed(&keys, &with("nbf", json!("0")))),
         ("no subject", signed(&keys, &without("sub"))),
         ("empty subject", signed(&keys, &with("sub", json!("")))),
         ("subject with a space", signed(&keys, &with("sub", json!("a b")))),
@@ -139,7 +139,7 @@ fn every_other_token_is_refused() {
 }
 
 #[test]
-fn the_keys_name_is_its_thumbprint_and_the_key_stays_hidden() {
+fn the_key_id_is_the_thumbprint_and_debug_output_hides_the_key() {
     let keys = keys();
     assert_eq!(keys.id.len(), 43);
     assert_eq!(keys.id, self::keys().id);

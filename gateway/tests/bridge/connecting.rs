@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use gateway::bridge::State;
-use mqtt::{Error, Options};
+use gateway::bridge::{Error, State};
+use mqtt::{Options, OptionsError};
 
 use crate::servers::{Directory, Mosquitto, run};
 use crate::system::{System, TELEMETRY, readings};
@@ -136,7 +136,7 @@ async fn a_broker_behind_tls_is_trusted_by_its_certificate() {
 
     options.ca_file = Some("/nonexistent".into());
     let refused = system.bridge_with(options).stop().await;
-    assert!(matches!(refused, Err(Error::Tls(_))));
+    assert!(matches!(refused, Err(Error::Options(OptionsError::Tls(_)))));
 }
 
 #[derive(Clone)]

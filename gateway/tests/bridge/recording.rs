@@ -62,7 +62,7 @@ async fn what_cannot_be_understood_is_kept_with_the_reason_and_acknowledged() {
     system.proxy.until(|proxy| proxy.acknowledged(1).len() == 4).await;
     let events = system.events().await;
     for ((kind, data), reason) in
-        events.iter().zip(["not a reading", "\\u0000", "letters, digits", "not a status"])
+        events.iter().zip(["not a reading", "\\u0000", "letters, digits", "invalid device status"])
     {
         assert_eq!(kind, "message_rejected");
         assert!(data["reason"].as_str().unwrap().contains(reason), "{data}");

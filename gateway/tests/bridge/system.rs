@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventstore::EventStore;
-use gateway::bridge::{Accounting, Bridge, Snapshot};
-use mqtt::{Error, Options};
+use gateway::bridge::{Accounting, Bridge, Error, Snapshot};
+use mqtt::Options;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncWriteExt;

@@ -1,5 +1,6 @@
-//! Alerts as they are asked for, and the rules in force.
+//! Alerts of devices, and the rules of every scope.
 
+mod names;
 mod query;
 
 use std::collections::HashMap;
@@ -11,31 +12,35 @@ use eventsourcing::{Decider, Recorded};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
+use crate::by_name::Named;
+use crate::columns::Columns;
 use crate::projection::Projection;
 
-pub use query::{Filter, Row, STATES, get, list, rule_config};
+pub use names::{ClearedName, SeverityName, State, StateName};
+pub use query::{Filter, Row, get, list, rule_config};
 
 /// The read model of alerts.
 #[derive(Debug)]
 pub struct Alerts;
 
-/// What a batch of events comes to.
+/// The changes of a batch of events.
 #[derive(Debug, Default)]
 pub struct Changes {
     raised: Vec<NewAlert>,
     updates: HashMap<Uuid, Update>,
+    /// By key of the scope's stream.
     configs: HashMap<String, Configured>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct NewAlert {
     id: Uuid,
     raised: Raised,
     position: i64,
 }
 
-/// What later events say; what they do not speak of stays as it was.
-#[derive(Debug, Default)]
+/// What later events change; `None` leaves a column as it is.
+#[derive(Debug, Default, PartialEq)]
 struct Update {
     notice: Option<Notice>,
     breaches: Option<i64>,
@@ -74,32 +79,38 @@ impl Projection for Alerts {
     }
 
     async fn write(changes: Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !changes.raised.is_empty() {
-            insert(&changes.raised, connection).await?;
-        }
-        if !changes.updates.is_empty() {
-            update(&changes.updates, connection).await?;
-        }
-        if !changes.configs.is_empty() {
-            configure(&changes.configs, connection).await?;
-        }
-        Ok(())
+        insert(&changes.raised, connection).await?;
+        update(changes.updates, connection).await?;
+        let configs: Vec<_> = changes.configs.into_iter().collect();
+        Columns::of(&configs)
+            .column("scope", |(scope, _)| scope.as_str())
+            .column("version", |(_, now)| now.version)
+            .cast("config", "json", |(_, now)| Json(&now.config))
+            .column("configured_at", |(_, now)| now.at)
+            .insert(
+                "config",
+                "on conflict (scope) do update set
+                   version = excluded.version, config = excluded.config,
+                   configured_at = excluded.configured_at",
+                connection,
+            )
+            .await
     }
 }
 
 impl Changes {
-    fn alert(&mut self, around: &Recorded<Event>, event: &AlertEvent) {
-        // The store gives an alert's stream no other key.
-        let Ok(id) = Uuid::parse_str(around.stream.key()) else {
+    fn alert(&mut self, recorded: &Recorded<Event>, event: &AlertEvent) {
+        // Keys of this category are ids: alerts' streams are named that way only.
+        let Ok(id) = Uuid::parse_str(recorded.stream.key()) else {
             return;
         };
         if let AlertEvent::AlertRaised(raised) = event {
-            let position = around.position.0;
+            let position = recorded.position.0;
             self.raised.push(NewAlert { id, raised: Raised::clone(raised), position });
             return;
         }
         let update = self.updates.entry(id).or_default();
-        (update.position, update.version) = (around.position.0, around.version.0);
+        (update.position, update.version) = (recorded.position.0, recorded.version.0);
         match event {
             AlertEvent::AlertRaised(_) => {}
             AlertEvent::AlertUpdated { notice, breaches } => {
@@ -117,110 +128,105 @@ impl Changes {
     }
 }
 
-fn why(cleared: ClearReason) -> &'static str {
-    match cleared {
-        ClearReason::Recovered => "recovered",
-        ClearReason::RuleChanged => "rule_changed",
-    }
-}
-
 async fn insert(alerts: &[NewAlert], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    fn column<'a, T>(alerts: &'a [NewAlert], of: impl Fn(&'a NewAlert) -> T) -> Vec<T> {
-        alerts.iter().map(of).collect()
-    }
-    sqlx::query(
-        "insert into alert (id, user_id, device_id, rule_id, rule, severity, message, value,
-                            threshold, state, raised_at, updated_at, breaches, raised_position,
-                            position, version)
-         select id, user_id, device_id, rule_id, rule, severity, message, value, threshold,
-                'active', raised_at, raised_at, breaches, position, position, 1
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[],
-                     $7::text[], $8::json[], $9::json[], $10::timestamptz[], $11::bigint[],
-                     $12::bigint[])
-           as n (id, user_id, device_id, rule_id, rule, severity, message, value, threshold,
-                 raised_at, breaches, position)",
-    )
-    .bind(column(alerts, |alert| alert.id))
-    .bind(column(alerts, |alert| alert.raised.notice.user_id.as_str()))
-    .bind(column(alerts, |alert| alert.raised.notice.device_id.as_str()))
-    .bind(column(alerts, |alert| alert.raised.notice.rule_id))
-    .bind(column(alerts, |alert| alert.raised.notice.rule.as_str()))
-    .bind(column(alerts, |alert| alert.raised.notice.severity.as_str()))
-    .bind(column(alerts, |alert| alert.raised.notice.message.as_str()))
-    .bind(column(alerts, |alert| alert.raised.notice.value.as_ref().map(Json)))
-    .bind(column(alerts, |alert| alert.raised.notice.threshold.as_ref().map(Json)))
-    .bind(column(alerts, |alert| alert.raised.notice.time))
-    .bind(column(alerts, |alert| i64::try_from(alert.raised.breaches).unwrap_or(i64::MAX)))
-    .bind(column(alerts, |alert| alert.position))
-    .execute(connection)
-    .await?;
-    Ok(())
+    Columns::of(alerts)
+        .column("id", |alert| alert.id)
+        .column("user_id", |alert| alert.raised.notice.user_id.as_str())
+        .column("device_id", |alert| alert.raised.notice.device_id.as_str())
+        .column("rule_id", |alert| alert.raised.notice.rule_id)
+        .column("rule", |alert| alert.raised.notice.rule.as_str())
+        .column("severity", |alert| alert.raised.notice.severity.name())
+        .column("message", |alert| alert.raised.notice.message.as_str())
+        .cast("value", "json", |alert| alert.raised.notice.value.as_ref().map(Json))
+        .cast("threshold", "json", |alert| alert.raised.notice.threshold.as_ref().map(Json))
+        .column("state", |_| State::Active.name())
+        .column("raised_at", |alert| alert.raised.notice.time)
+        .column("updated_at", |alert| alert.raised.notice.time)
+        .column("breaches", |alert| i64::try_from(alert.raised.breaches).unwrap_or(i64::MAX))
+        .column("raised_position", |alert| alert.position)
+        .column("position", |alert| alert.position)
+        .column("version", |_| 1_i64)
+        .insert("alert", "", connection)
+        .await
 }
 
 async fn update(
-    updates: &HashMap<Uuid, Update>,
+    updates: HashMap<Uuid, Update>,
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
-    fn column<'a, T>(updates: &'a HashMap<Uuid, Update>, of: impl Fn(&'a Update) -> T) -> Vec<T> {
-        updates.values().map(of).collect()
+    fn notice<'a, T>(of: &'a Update, value: impl Fn(&'a Notice) -> T) -> Option<T> {
+        of.notice.as_ref().map(value)
     }
-    let notice = |update: &Update| update.notice.clone();
-    let acknowledged = |update: &Update| update.acknowledged.clone();
-    sqlx::query(
-        "update alert as a set
-           severity = coalesce(n.severity, a.severity),
-           message = coalesce(n.message, a.message),
-           value = case when n.updated_at is null then a.value else n.value end,
-           updated_at = coalesce(n.updated_at, a.updated_at),
-           breaches = coalesce(n.breaches, a.breaches),
-           state = case when n.cleared_at is null then a.state else 'cleared' end,
-           cleared_at = coalesce(n.cleared_at, a.cleared_at),
-           cleared_because = coalesce(n.cleared_because, a.cleared_because),
-           acknowledged_by = coalesce(n.acknowledged_by, a.acknowledged_by),
-           acknowledged_at = coalesce(n.acknowledged_at, a.acknowledged_at),
-           position = n.position, version = n.version
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::timestamptz[],
-                     $6::bigint[], $7::timestamptz[], $8::text[], $9::text[], $10::timestamptz[],
-                     $11::bigint[], $12::bigint[])
-           as n (id, severity, message, value, updated_at, breaches, cleared_at, cleared_because,
-                 acknowledged_by, acknowledged_at, position, version)
-         where a.id = n.id",
-    )
-    .bind(updates.keys().copied().collect::<Vec<_>>())
-    .bind(column(updates, |update| notice(update).map(|notice| notice.severity.as_str())))
-    .bind(column(updates, |update| notice(update).map(|notice| notice.message)))
-    .bind(column(updates, |update| notice(update).and_then(|notice| notice.value).map(Json)))
-    .bind(column(updates, |update| notice(update).map(|notice| notice.time)))
-    .bind(column(updates, |update| update.breaches))
-    .bind(column(updates, |update| update.cleared.map(|(at, _)| at)))
-    .bind(column(updates, |update| update.cleared.map(|(_, cleared)| why(cleared))))
-    .bind(column(updates, |update| acknowledged(update).map(|(by, _)| by)))
-    .bind(column(updates, |update| acknowledged(update).map(|(_, at)| at)))
-    .bind(column(updates, |update| update.position))
-    .bind(column(updates, |update| update.version))
-    .execute(connection)
-    .await?;
-    Ok(())
+    let updates: Vec<_> = updates.into_iter().collect();
+    Columns::of(&updates)
+        .column("id", |(id, _)| *id)
+        .column("severity", |(_, update)| notice(update, |notice| notice.severity.name()))
+        .column("message", |(_, update)| notice(update, |notice| notice.message.as_str()))
+        .column("value", |(_, update)| {
+            update.notice.as_ref().and_then(|notice| notice.value.as_ref()).map(Json)
+        })
+        .column("updated_at", |(_, update)| notice(update, |notice| notice.time))
+        .column("breaches", |(_, update)| update.breaches)
+        .column("state", |(_, update)| update.cleared.map(|_| State::Cleared.name()))
+        .column("cleared_at", |(_, update)| update.cleared.map(|(at, _)| at))
+        .column("cleared_because", |(_, update)| update.cleared.map(|(_, why)| why.name()))
+        .column("acknowledged_by", |(_, update)| {
+            update.acknowledged.as_ref().map(|(by, _)| by.as_str())
+        })
+        .column("acknowledged_at", |(_, update)| update.acknowledged.as_ref().map(|(_, at)| *at))
+        .column("position", |(_, update)| update.position)
+        .column("version", |(_, update)| update.version)
+        .execute(
+            "update alert as a set
+               severity = coalesce(n.severity, a.severity),
+               message = coalesce(n.message, a.message),
+               value = case when n.updated_at is null then a.value else n.value::json end,
+               updated_at = coalesce(n.updated_at, a.updated_at),
+               breaches = coalesce(n.breaches, a.breaches),
+               state = coalesce(n.state, a.state),
+               cleared_at = coalesce(n.cleared_at, a.cleared_at),
+               cleared_because = coalesce(n.cleared_because, a.cleared_because),
+               acknowledged_by = coalesce(n.acknowledged_by, a.acknowledged_by),
+               acknowledged_at = coalesce(n.acknowledged_at, a.acknowledged_at),
+               position = n.position, version = n.version
+             from {n} where a.id = n.id",
+            connection,
+        )
+        .await
 }
 
-async fn configure(
-    configs: &HashMap<String, Configured>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into config (scope, version, config, configured_at)
-         select scope, version, config, at
-         from unnest($1::text[], $2::bigint[], $3::json[], $4::timestamptz[])
-           as n (scope, version, config, at)
-         on conflict (scope) do update set
-           version = excluded.version, config = excluded.config,
-           configured_at = excluded.configured_at",
-    )
-    .bind(configs.keys().map(String::as_str).collect::<Vec<_>>())
-    .bind(configs.values().map(|config| config.version).collect::<Vec<_>>())
-    .bind(configs.values().map(|config| Json(&config.config)).collect::<Vec<_>>())
-    .bind(configs.values().map(|config| config.at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{at, fold, golden};
+    use domain::alerts::{Scope, alert_stream, rules_stream};
+
+    #[test]
+    fn later_events_of_a_batch_end_in_one_update() {
+        let id = Uuid::from_u128(1);
+        let raised: AlertEvent = golden("alerts", "alert_raised");
+        let updated: AlertEvent = golden("alerts", "alert_updated");
+        let cleared: AlertEvent = golden("alerts", "alert_cleared");
+        let acknowledged = AlertEvent::AlertAcknowledged { by: "ada".into(), at: at(50) };
+        let AlertEvent::AlertCleared { notice, why } = cleared.clone() else { unreachable!() };
+        let events = [raised, updated, cleared, acknowledged];
+        let changes = fold::<Alerts>(events.map(|event| (alert_stream(id), Event::Alert(event))));
+        assert_eq!(changes.raised.len(), 1);
+        assert_eq!((changes.raised[0].id, changes.raised[0].position), (id, 1));
+        let update = &changes.updates[&id];
+        assert_eq!(update.cleared, Some((notice.time, why)));
+        assert_eq!(update.notice, Some(notice));
+        assert_eq!(update.acknowledged, Some(("ada".into(), at(50))));
+        assert_eq!((update.position, update.version), (4, 4));
+        assert!(update.breaches.is_some());
+    }
+
+    #[test]
+    fn the_last_rules_of_a_scope_count() {
+        let stream = rules_stream(&Scope::User("ada".into()));
+        let configured: RulesEvent = golden("alerts", "rules_configured");
+        let event = Event::Rules(configured);
+        let changes = fold::<Alerts>([(stream.clone(), event.clone()), (stream, event)]);
+        assert_eq!(changes.configs["ada"].version, 2);
+    }
 }

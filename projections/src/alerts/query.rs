@@ -1,7 +1,7 @@
-//! Questions about alerts and rules.
+//! Queries of alerts and rules.
 
 use chrono::{DateTime, Utc};
-use domain::alerts::{Config, Scope, rules_stream};
+use domain::alerts::{Config, Scope, Severity, rules_stream};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::Json;
@@ -9,56 +9,73 @@ use sqlx::{FromRow, PgPool, Row as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What an alert can be.
-pub const STATES: [&str; 2] = ["active", "cleared"];
+use super::{ClearedName, SeverityName, State, StateName};
+use crate::by_name::Named;
 
 /// An alert.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
 #[schema(as = Alert)]
 pub struct Row {
+    /// Id of the alert.
     pub id: Uuid,
+    /// Owner of the device.
     pub user_id: String,
+    /// Device whose readings breached the rule.
     pub device_id: String,
+    /// Id of the rule.
     pub rule_id: Uuid,
-    /// The rule in a few words: `battery < 20`.
+    /// Short form of the rule: `battery < 20`.
     pub rule: String,
-    /// `critical`, `major`, `minor`, `warning` or `info`.
-    pub severity: String,
+    /// Severity of the rule.
+    pub severity: SeverityName,
+    /// Message of the last notification.
     pub message: String,
-    /// What stood in the field, in the last reading people were told of.
+    /// Value of the field in the reading of the last notification; null if the field was missing.
     #[sqlx(json(nullable))]
     pub value: Option<Value>,
+    /// Threshold of the rule; null if the rule has none.
     #[sqlx(json(nullable))]
     pub threshold: Option<Value>,
-    /// `active` or `cleared`.
-    pub state: String,
+    /// Whether the condition still holds.
+    pub state: StateName,
+    /// Whether the alert was acknowledged.
     pub acknowledged: bool,
-    /// By the time of the reading that raised it.
+    /// Time of the reading that raised the alert.
     pub raised_at: DateTime<Utc>,
+    /// Time of the reading of the last notification.
     pub updated_at: DateTime<Utc>,
+    /// Time of the reading that cleared the alert; null while it is active.
     pub cleared_at: Option<DateTime<Utc>>,
-    /// `recovered` or `rule_changed`.
-    pub cleared_because: Option<String>,
-    /// Readings that breached, as far as people were told.
+    /// Why the alert was cleared; null while it is active.
+    pub cleared_because: Option<ClearedName>,
+    /// Consecutive readings that breached the rule, as of the last notification.
     pub breaches: i64,
+    /// Subject of the token that acknowledged the alert; null until then.
     pub acknowledged_by: Option<String>,
+    /// Null until the alert is acknowledged.
     pub acknowledged_at: Option<DateTime<Utc>>,
-    /// Of its last event in the log.
+    /// Position of the alert's last event in the log.
     pub position: i64,
-    /// For cursors.
+    /// Position of the event that raised the alert, for cursors.
     #[serde(skip)]
     pub raised_position: i64,
+    /// Version of the alert's stream.
     #[serde(skip)]
     pub version: i64,
 }
 
-/// Which alerts are asked for; what is left out does not matter.
+/// Conditions on alerts; `None` is no condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// Owner of the device.
     pub user_id: Option<String>,
+    /// Device of the alert.
     pub device_id: Option<String>,
-    pub state: Option<String>,
-    pub severity: Option<String>,
+    /// State of the alert.
+    pub state: Option<State>,
+    /// Severity of the rule.
+    pub severity: Option<Severity>,
+    /// Whether the alert was acknowledged.
     pub acknowledged: Option<bool>,
 }
 
@@ -68,12 +85,12 @@ macro_rules! select {
     };
 }
 
-/// One alert.
+/// Returns the alert of this id.
 pub async fn get(pool: &PgPool, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(select!("where id = $1")).bind(id).fetch_optional(pool).await
 }
 
-/// Alerts, the last raised first, of those raised before position `before`.
+/// Lists alerts, the last raised first; only those raised before the position `before`, if given.
 pub async fn list(
     pool: &PgPool,
     filter: &Filter,
@@ -89,8 +106,8 @@ pub async fn list(
     ))
     .bind(&filter.user_id)
     .bind(&filter.device_id)
-    .bind(&filter.state)
-    .bind(&filter.severity)
+    .bind(filter.state.map(Named::name))
+    .bind(filter.severity.map(Named::name))
     .bind(filter.acknowledged)
     .bind(before)
     .bind(limit)
@@ -98,7 +115,7 @@ pub async fn list(
     .await
 }
 
-/// The rules of `scope` and their version; none if nobody ever made any.
+/// Returns the rules of `scope` and the version of their stream; `None` if they were never configured.
 pub async fn rule_config(
     pool: &PgPool,
     scope: &Scope,

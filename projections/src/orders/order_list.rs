@@ -1,4 +1,4 @@
-//! Orders: status, items, total, and everything that happened to them, with times.
+//! Orders: status, items, total, and their history with times.
 
 use std::collections::HashMap;
 
@@ -11,25 +11,32 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::names::{
+    CancelReason, CancelReasonName, HistoryEvent, HistoryEventName, Status, StatusName,
+};
+use crate::by_name::{ByName, Named};
+use crate::columns::Columns;
 use crate::projection::Projection;
 
 /// The read model of orders.
 #[derive(Debug)]
 pub struct OrderList;
 
-/// What a batch of events comes to.
+/// The changes of a batch of events.
 #[derive(Debug, Default)]
 pub struct Changes {
-    placed: Vec<(Uuid, DateTime<Utc>, Placed)>,
+    /// New orders as they were placed, and when each expires.
+    placed: Vec<(OrderRow, DateTime<Utc>)>,
     updates: HashMap<Uuid, Update>,
+    /// Order, position of the event, and the entry.
     history: Vec<(Uuid, i64, HistoryEntry)>,
 }
 
-/// The last that was said of an order.
-#[derive(Debug)]
+/// An order after the last event of the batch.
+#[derive(Debug, PartialEq, Eq)]
 struct Update {
-    status: &'static str,
-    reason: Option<&'static str>,
+    status: Status,
+    reason: Option<CancelReason>,
     at: DateTime<Utc>,
     version: i64,
 }
@@ -42,174 +49,133 @@ impl Projection for OrderList {
     type Changes = Changes;
 
     fn project(changes: &mut Changes, event: Recorded<Event>) {
-        // The store gives these streams no other keys.
+        // Keys of these categories are ids: the deciders' streams are named that way only.
         let Ok(key) = Uuid::parse_str(event.stream.key()) else {
             return;
         };
         match &event.event {
-            Event::Order(said) => changes.order(key, &event, said),
-            Event::Stock(said) => changes.stock(key, &event, said),
+            Event::Order(order) => changes.order(key, &event, order),
+            Event::Stock(stock) => changes.stock(key, &event, stock),
             Event::Product(_) | Event::Sku(_) => {}
         }
     }
 
     async fn write(changes: Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !changes.placed.is_empty() {
-            insert(&changes.placed, connection).await?;
-        }
-        if !changes.updates.is_empty() {
-            update(&changes.updates, connection).await?;
-        }
-        if !changes.history.is_empty() {
-            remember(&changes.history, connection).await?;
-        }
-        Ok(())
+        let items = |row: &OrderRow| {
+            serde_json::to_string(&row.items).expect("a list of plain fields is always JSON")
+        };
+        Columns::of(&changes.placed)
+            .column("id", |(row, _)| row.id)
+            .column("customer_id", |(row, _)| row.customer_id)
+            .column("status", |(row, _)| row.status.0.name())
+            .column("currency", |(row, _)| row.currency.as_str())
+            .column("total", |(row, _)| row.total.as_str())
+            .cast("items", "json", |(row, _)| items(row))
+            .column("reserve_until", |(_, reserve_until)| *reserve_until)
+            .column("created_at", |(row, _)| row.created_at)
+            .column("updated_at", |(row, _)| row.updated_at)
+            .column("version", |(row, _)| row.version)
+            .insert("purchase", "", connection)
+            .await?;
+        let updates: Vec<_> = changes.updates.into_iter().collect();
+        Columns::of(&updates)
+            .column("id", |(id, _)| *id)
+            .column("status", |(_, update)| update.status.name())
+            .column("reason", |(_, update)| update.reason.map(Named::name))
+            .column("at", |(_, update)| update.at)
+            .column("version", |(_, update)| update.version)
+            .execute(
+                "update purchase as p set
+                   status = n.status, reason = n.reason, updated_at = n.at, version = n.version,
+                   reserve_until = null
+                 from {n} where p.id = n.id",
+                connection,
+            )
+            .await?;
+        Columns::of(&changes.history)
+            .column("order_id", |(order_id, ..)| *order_id)
+            .column("position", |(_, position, _)| *position)
+            .column("at", |(.., entry)| entry.at)
+            .column("event", |(.., entry)| entry.event.0.name())
+            .column("product_id", |(.., entry)| entry.product_id)
+            .column("quantity", |(.., entry)| entry.quantity)
+            .insert("history", "", connection)
+            .await
     }
 }
 
 impl Changes {
-    fn order(&mut self, id: Uuid, event: &Recorded<Event>, said: &order::Event) {
-        let (status, reason) = match said {
+    fn order(&mut self, id: Uuid, recorded: &Recorded<Event>, event: &order::Event) {
+        let (at, version) = (recorded.recorded_at, recorded.version.0);
+        let (status, reason, entry) = match event {
             order::Event::OrderPlaced(placed) => {
-                self.placed.push((id, event.recorded_at, placed.clone()));
-                self.remember(id, event, "placed", None);
+                self.placed.push((OrderRow::placed(id, placed, at), placed.reserve_until));
+                self.history.push((id, recorded.position.0, HistoryEntry::placed(at)));
                 return;
             }
-            order::Event::OrderConfirmed {} => ("confirmed", None),
-            order::Event::OrderCancelled { reason } => ("cancelled", Some(reason.code())),
-            order::Event::OrderShipped {} => ("shipped", None),
+            order::Event::OrderConfirmed {} => (Status::Confirmed, None, HistoryEvent::Confirmed),
+            order::Event::OrderCancelled { reason } => {
+                (Status::Cancelled, Some(reason.into()), HistoryEvent::Cancelled)
+            }
+            order::Event::OrderShipped {} => (Status::Shipped, None, HistoryEvent::Shipped),
         };
-        let (at, version) = (event.recorded_at, event.version.0);
         self.updates.insert(id, Update { status, reason, at, version });
-        self.remember(id, event, status, None);
+        let entry = HistoryEntry { event: ByName(entry), ..HistoryEntry::placed(at) };
+        self.history.push((id, recorded.position.0, entry));
     }
 
-    fn stock(&mut self, product: Uuid, event: &Recorded<Event>, said: &stock_item::Event) {
-        let (order_id, what, quantity) = match said {
+    fn stock(&mut self, product: Uuid, recorded: &Recorded<Event>, event: &stock_item::Event) {
+        let (order_id, event, quantity) = match event {
             stock_item::Event::StockReceived { .. } | stock_item::Event::StockCorrected { .. } => {
                 return;
             }
             stock_item::Event::StockReserved { order_id, quantity } => {
-                (*order_id, "stock_reserved", *quantity)
+                (*order_id, HistoryEvent::StockReserved, *quantity)
             }
             stock_item::Event::StockRefused { order_id, quantity, .. } => {
-                (*order_id, "stock_refused", *quantity)
+                (*order_id, HistoryEvent::StockRefused, *quantity)
             }
             stock_item::Event::StockReleased { order_id, quantity } => {
-                (*order_id, "stock_released", *quantity)
+                (*order_id, HistoryEvent::StockReleased, *quantity)
             }
             stock_item::Event::StockShipped { order_id, quantity } => {
-                (*order_id, "stock_shipped", *quantity)
+                (*order_id, HistoryEvent::StockShipped, *quantity)
             }
         };
-        self.remember(order_id, event, what, Some((product, quantity)));
-    }
-
-    fn remember(
-        &mut self,
-        order_id: Uuid,
-        event: &Recorded<Event>,
-        what: &str,
-        about: Option<(Uuid, u32)>,
-    ) {
         let entry = HistoryEntry {
-            at: event.recorded_at,
-            event: what.to_owned(),
-            product_id: about.map(|(product, _)| product),
-            quantity: about.map(|(_, quantity)| quantity.into()),
+            at: recorded.recorded_at,
+            event: ByName(event),
+            product_id: Some(product),
+            quantity: Some(quantity.into()),
         };
-        self.history.push((order_id, event.position.0, entry));
+        self.history.push((order_id, recorded.position.0, entry));
     }
-}
-
-async fn insert(
-    placed: &[(Uuid, DateTime<Utc>, Placed)],
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    let items = |placed: &Placed| {
-        let items = placed.lines.iter().map(Item::from).collect::<Vec<_>>();
-        serde_json::to_string(&items).expect("a list of plain fields is always JSON")
-    };
-    sqlx::query(
-        "insert into purchase (id, customer_id, status, currency, total, items, reserve_until,
-                               created_at, updated_at, version)
-         select id, customer_id, 'pending', currency, total, items::json, reserve_until, at, at, 1
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[],
-                     $6::timestamptz[], $7::timestamptz[])
-           as n (id, customer_id, currency, total, items, reserve_until, at)",
-    )
-    .bind(placed.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(.., placed)| placed.customer_id).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(.., placed)| placed.currency.to_string()).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(.., placed)| placed.total.to_string()).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(.., placed)| items(placed)).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(.., placed)| placed.reserve_until).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(_, at, _)| *at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn update(
-    updates: &HashMap<Uuid, Update>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update purchase as p set
-           status = n.status, reason = n.reason, updated_at = n.at, version = n.version,
-           reserve_until = null
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[])
-           as n (id, status, reason, at, version)
-         where p.id = n.id",
-    )
-    .bind(updates.keys().copied().collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.status).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.reason).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.at).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.version).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn remember(
-    history: &[(Uuid, i64, HistoryEntry)],
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into history (order_id, position, at, event, product_id, quantity)
-         select * from unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::uuid[],
-                              $6::bigint[])",
-    )
-    .bind(history.iter().map(|(order_id, ..)| *order_id).collect::<Vec<_>>())
-    .bind(history.iter().map(|(_, position, _)| *position).collect::<Vec<_>>())
-    .bind(history.iter().map(|(.., entry)| entry.at).collect::<Vec<_>>())
-    .bind(history.iter().map(|(.., entry)| entry.event.as_str()).collect::<Vec<_>>())
-    .bind(history.iter().map(|(.., entry)| entry.product_id).collect::<Vec<_>>())
-    .bind(history.iter().map(|(.., entry)| entry.quantity).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[schema(as = Order)]
 pub struct OrderRow {
+    /// Id of the order.
     pub id: Uuid,
+    /// User who placed the order.
     pub customer_id: Uuid,
-    /// `pending`, `confirmed`, `shipped` or `cancelled`.
-    pub status: String,
-    /// Why it was cancelled: `out_of_stock`, `requested` or `expired`.
-    pub reason: Option<String>,
+    /// Status of the order.
+    pub status: StatusName,
+    /// Why it was cancelled; null unless it was.
+    pub reason: Option<CancelReasonName>,
+    /// Lines of the order, one per product.
     #[sqlx(json)]
     pub items: Vec<Item>,
-    /// Of all items; a decimal number.
+    /// Sum over all items, decimal.
     pub total: String,
+    /// ISO 4217.
     pub currency: String,
+    /// Time the order was placed.
     pub created_at: DateTime<Utc>,
+    /// Time of the last change of the status.
     pub updated_at: DateTime<Utc>,
-    /// What happened to it, oldest first.
+    /// Events of the order and of the stock of its products, oldest first.
     #[sqlx(json)]
     pub history: Vec<HistoryEntry>,
     /// Version of its stream.
@@ -217,15 +183,38 @@ pub struct OrderRow {
     pub version: i64,
 }
 
+impl OrderRow {
+    /// An order right after it was placed.
+    pub fn placed(id: Uuid, placed: &Placed, at: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            customer_id: placed.customer_id,
+            status: ByName(Status::Pending),
+            reason: None,
+            items: placed.lines.iter().map(Item::from).collect(),
+            total: placed.total.to_string(),
+            currency: placed.currency.to_string(),
+            created_at: at,
+            updated_at: at,
+            history: vec![HistoryEntry::placed(at)],
+            version: 1,
+        }
+    }
+}
+
 /// A line of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = OrderItem)]
 pub struct Item {
+    /// Id of the product.
     pub product_id: Uuid,
+    /// SKU of the product.
     pub sku: String,
+    /// Name of the product at the time of the order.
     pub name: String,
+    /// Pieces.
     pub quantity: u32,
-    /// Of one piece, when it was ordered; a decimal number.
+    /// Unit price at the time of the order, decimal.
     pub price: String,
 }
 
@@ -241,25 +230,33 @@ impl From<&order::Line> for Item {
     }
 }
 
-/// Something that happened to an order.
+/// An event in the history of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = OrderHistoryEntry)]
 pub struct HistoryEntry {
+    /// Time of the event.
     pub at: DateTime<Utc>,
-    /// `placed`, `stock_reserved`, `stock_refused`, `confirmed`, `cancelled`, `stock_released`,
-    /// `shipped` or `stock_shipped`.
-    pub event: String,
-    /// Whose stock it was about.
+    /// What happened.
+    pub event: HistoryEventName,
+    /// The product of a stock event; null for other events.
     pub product_id: Option<Uuid>,
-    /// Pieces.
+    /// Pieces; null unless it is a stock event.
     pub quantity: Option<i64>,
 }
 
-/// Which orders are asked for; what is left out does not matter.
+impl HistoryEntry {
+    fn placed(at: DateTime<Utc>) -> Self {
+        Self { at, event: ByName(HistoryEvent::Placed), product_id: None, quantity: None }
+    }
+}
+
+/// Conditions on orders; `None` is no condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderFilter {
+    /// User who placed the order.
     pub customer_id: Option<Uuid>,
-    pub status: Option<String>,
+    /// Status of the order.
+    pub status: Option<Status>,
 }
 
 macro_rules! select {
@@ -277,12 +274,12 @@ macro_rules! select {
     };
 }
 
-/// One order.
+/// Returns the order of this id.
 pub async fn order(pool: &PgPool, id: Uuid) -> Result<Option<OrderRow>, sqlx::Error> {
     sqlx::query_as(select!("where id = $1")).bind(id).fetch_optional(pool).await
 }
 
-/// Orders, newest first, after the one that was created at `after` and has that id.
+/// Lists orders, newest first, after the cursor `after`: time of creation and id of the last one seen.
 pub async fn orders(
     pool: &PgPool,
     filter: &OrderFilter,
@@ -295,7 +292,7 @@ pub async fn orders(
          order by created_at desc, id desc limit $5"
     ))
     .bind(filter.customer_id)
-    .bind(&filter.status)
+    .bind(filter.status.map(Named::name))
     .bind(after.map(|(created_at, _)| created_at))
     .bind(after.map(|(_, id)| id))
     .bind(limit)
@@ -303,7 +300,8 @@ pub async fn orders(
     .await
 }
 
-/// Orders that were not confirmed by `now`, longest due first.
+/// Returns the ids of at most `limit` orders that are pending although their time to be confirmed
+/// ended by `now`, earliest first.
 pub async fn expired(
     pool: &PgPool,
     now: DateTime<Utc>,
@@ -317,4 +315,61 @@ pub async fn expired(
     .bind(limit)
     .fetch_all(pool)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{at, fold};
+    use domain::orders::order::Reason;
+    use domain::orders::{order_stream, stock_stream};
+
+    fn placed() -> Placed {
+        let line = order::Line {
+            product_id: Uuid::from_u128(9),
+            sku: "HAT-1".to_owned().try_into().unwrap(),
+            name: "Hat".into(),
+            quantity: 2,
+            price: "9.90".to_owned().try_into().unwrap(),
+        };
+        let currency = "EUR".to_owned().try_into().unwrap();
+        Placed::new(Uuid::from_u128(3), vec![(line, currency)], at(60)).unwrap()
+    }
+
+    #[test]
+    fn an_order_and_its_stock_make_one_history() {
+        let (id, product) = (Uuid::from_u128(1), Uuid::from_u128(9));
+        let reserved = stock_item::Event::StockReserved { order_id: id, quantity: 2 };
+        let changes = fold::<OrderList>([
+            (order_stream(id), Event::Order(order::Event::OrderPlaced(placed()))),
+            (stock_stream(product), Event::Stock(reserved)),
+            (order_stream(id), Event::Order(order::Event::OrderConfirmed {})),
+        ]);
+        let row = OrderRow::placed(id, &placed(), at(1));
+        assert_eq!((row.total.as_str(), row.status.0), ("19.80", Status::Pending));
+        assert_eq!(changes.placed, [(row, at(60))]);
+        let confirmed = Update { status: Status::Confirmed, reason: None, at: at(3), version: 2 };
+        assert_eq!(changes.updates, HashMap::from([(id, confirmed)]));
+        let history: Vec<_> = changes
+            .history
+            .iter()
+            .map(|(order, position, entry)| (*order, *position, entry.event.0, entry.quantity))
+            .collect();
+        let expected = [
+            (id, 1, HistoryEvent::Placed, None),
+            (id, 2, HistoryEvent::StockReserved, Some(2)),
+            (id, 3, HistoryEvent::Confirmed, None),
+        ];
+        assert_eq!(history, expected);
+    }
+
+    #[test]
+    fn a_cancelled_order_keeps_the_code_of_its_reason() {
+        let (id, product_id) = (Uuid::from_u128(1), Uuid::from_u128(9));
+        let reason = Reason::OutOfStock { product_id, wanted: 2, available: 1 };
+        let cancelled = Event::Order(order::Event::OrderCancelled { reason });
+        let changes = fold::<OrderList>([(order_stream(id), cancelled)]);
+        assert_eq!(changes.updates[&id].status, Status::Cancelled);
+        assert_eq!(changes.updates[&id].reason, Some(CancelReason::OutOfStock));
+    }
 }

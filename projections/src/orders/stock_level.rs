@@ -1,31 +1,32 @@
-//! Products at today's price, with what is available, reserved and shipped of each.
+//! Products at today's price, with the pieces available, reserved and shipped of each.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::orders::{Event, Product, StockItem, product, stock_item};
+use domain::orders::{Currency, Event, Price, Product, Sku, StockItem, product, stock_item};
 use eventsourcing::{Decider, Recorded};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::columns::Columns;
 use crate::projection::Projection;
 
 /// The read model of products and stock.
 #[derive(Debug)]
 pub struct StockLevel;
 
-/// What a batch of events comes to.
+/// The changes of a batch of events.
 #[derive(Debug, Default)]
 pub struct Changes {
-    added: HashMap<Uuid, ProductRow>,
+    added: Vec<ProductRow>,
     changed: HashMap<Uuid, Change>,
     moved: HashMap<Uuid, Moved>,
 }
 
-/// What later events say of a product; what they do not speak of stays as it was.
-#[derive(Debug, Default)]
+/// What later events change of a product; `None` leaves a column as it is.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Change {
     name: Option<String>,
     price: Option<String>,
@@ -33,8 +34,8 @@ struct Change {
     version: i64,
 }
 
-/// By how much the stock of a product changed.
-#[derive(Debug, Default, Clone, Copy)]
+/// By how many pieces the stock of a product changed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Moved {
     received: i64,
     available: i64,
@@ -51,62 +52,90 @@ impl Projection for StockLevel {
     type Changes = Changes;
 
     fn project(changes: &mut Changes, event: Recorded<Event>) {
-        // The store gives these streams no other keys.
+        // Keys of these categories are ids: the deciders' streams are named that way only.
         let Ok(id) = Uuid::parse_str(event.stream.key()) else {
             return;
         };
         match &event.event {
-            Event::Product(said) => changes.product(id, &event, said),
-            Event::Stock(said) => changes.stock(id, &event, said),
+            Event::Product(product) => changes.product(id, &event, product),
+            Event::Stock(stock) => changes.stock(id, &event, stock),
             Event::Order(_) | Event::Sku(_) => {}
         }
     }
 
     async fn write(changes: Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !changes.added.is_empty() {
-            add(&changes.added, connection).await?;
-        }
-        if !changes.changed.is_empty() {
-            change(&changes.changed, connection).await?;
-        }
-        if !changes.moved.is_empty() {
-            movements(&changes.moved, connection).await?;
-        }
-        Ok(())
+        Columns::of(&changes.added)
+            .column("id", |row| row.id)
+            .column("sku", |row| row.sku.as_str())
+            .column("name", |row| row.name.as_str())
+            .column("price", |row| row.price.as_str())
+            .column("currency", |row| row.currency.as_str())
+            .column("created_at", |row| row.created_at)
+            .column("updated_at", |row| row.updated_at)
+            .column("version", |row| row.version)
+            .insert("product", "", connection)
+            .await?;
+        let changed: Vec<_> = changes.changed.into_iter().collect();
+        Columns::of(&changed)
+            .column("id", |(id, _)| *id)
+            .column("name", |(_, change)| change.name.as_deref())
+            .column("price", |(_, change)| change.price.as_deref())
+            .column("at", |(_, change)| change.at)
+            .column("version", |(_, change)| change.version)
+            .execute(
+                "update product as p set
+                   name = coalesce(n.name, p.name), price = coalesce(n.price, p.price),
+                   updated_at = n.at, version = n.version
+                 from {n} where p.id = n.id",
+                connection,
+            )
+            .await?;
+        let moved: Vec<_> = changes.moved.into_iter().collect();
+        // Not an upsert: the row it proposes must pass the table's checks by itself, and a change
+        // alone does not. The stock of a new product starts at 0.
+        Columns::of(&moved)
+            .column("product_id", |(id, _)| *id)
+            .column("received", |(_, moved)| moved.received)
+            .column("available", |(_, moved)| moved.available)
+            .column("reserved", |(_, moved)| moved.reserved)
+            .column("shipped", |(_, moved)| moved.shipped)
+            .column("at", |(_, moved)| moved.at)
+            .execute(
+                "merge into stock as s using {n} on s.product_id = n.product_id
+                 when matched then update set
+                   received = s.received + n.received, available = s.available + n.available,
+                   reserved = s.reserved + n.reserved, shipped = s.shipped + n.shipped,
+                   updated_at = n.at
+                 when not matched then
+                   insert (product_id, received, available, reserved, shipped, updated_at)
+                   values (n.product_id, n.received, n.available, n.reserved, n.shipped, n.at)",
+                connection,
+            )
+            .await
     }
 }
 
 impl Changes {
-    fn product(&mut self, id: Uuid, event: &Recorded<Event>, said: &product::Event) {
-        match said {
+    fn product(&mut self, id: Uuid, recorded: &Recorded<Event>, event: &product::Event) {
+        match event {
             product::Event::ProductAdded { sku, name, price, currency } => {
-                let row = ProductRow {
-                    id,
-                    sku: sku.to_string(),
-                    name: name.clone(),
-                    price: price.to_string(),
-                    currency: currency.to_string(),
-                    stock: Stock::default(),
-                    created_at: event.recorded_at,
-                    updated_at: event.recorded_at,
-                    version: event.version.0,
-                };
-                self.added.insert(id, row);
+                let at = recorded.recorded_at;
+                self.added.push(ProductRow::added(id, sku, name, *price, *currency, at));
             }
             product::Event::ProductChanged { name, price } => {
                 let change = self.changed.entry(id).or_default();
                 change.name = name.clone().or(change.name.take());
                 change.price = price.map(|price| price.to_string()).or(change.price.take());
-                change.at = event.recorded_at;
-                change.version = event.version.0;
+                change.at = recorded.recorded_at;
+                change.version = recorded.version.0;
             }
         }
     }
 
-    fn stock(&mut self, id: Uuid, event: &Recorded<Event>, said: &stock_item::Event) {
+    fn stock(&mut self, id: Uuid, recorded: &Recorded<Event>, event: &stock_item::Event) {
         let moved = self.moved.entry(id).or_default();
-        moved.at = event.recorded_at;
-        match said {
+        moved.at = recorded.recorded_at;
+        match event {
             stock_item::Event::StockReceived { quantity, .. } => {
                 moved.received += i64::from(*quantity);
                 moved.available += i64::from(*quantity);
@@ -132,113 +161,64 @@ impl Changes {
     }
 }
 
-async fn add(
-    added: &HashMap<Uuid, ProductRow>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    fn column<T>(added: &HashMap<Uuid, ProductRow>, of: impl Fn(&ProductRow) -> T) -> Vec<T> {
-        added.values().map(of).collect()
-    }
-    sqlx::query(
-        "insert into product (id, sku, name, price, currency, created_at, updated_at, version)
-         select id, sku, name, price, currency, at, at, version
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[],
-                     $6::timestamptz[], $7::bigint[])
-           as n (id, sku, name, price, currency, at, version)",
-    )
-    .bind(column(added, |row| row.id))
-    .bind(column(added, |row| row.sku.clone()))
-    .bind(column(added, |row| row.name.clone()))
-    .bind(column(added, |row| row.price.clone()))
-    .bind(column(added, |row| row.currency.clone()))
-    .bind(column(added, |row| row.created_at))
-    .bind(column(added, |row| row.version))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn change(
-    changed: &HashMap<Uuid, Change>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update product as p set
-           name = coalesce(n.name, p.name), price = coalesce(n.price, p.price),
-           updated_at = n.at, version = n.version
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[])
-           as n (id, name, price, at, version)
-         where p.id = n.id",
-    )
-    .bind(changed.keys().copied().collect::<Vec<_>>())
-    .bind(changed.values().map(|change| change.name.as_deref()).collect::<Vec<_>>())
-    .bind(changed.values().map(|change| change.price.as_deref()).collect::<Vec<_>>())
-    .bind(changed.values().map(|change| change.at).collect::<Vec<_>>())
-    .bind(changed.values().map(|change| change.version).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn movements(
-    moved: &HashMap<Uuid, Moved>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    let column = |of: fn(&Moved) -> i64| moved.values().map(of).collect::<Vec<_>>();
-    // Not an upsert: the row that is proposed must hold by itself what the table's checks say, and
-    // a change alone does not. A product new to stock starts from nothing.
-    sqlx::query(
-        "merge into stock as s
-         using unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-                      $6::timestamptz[])
-           as n (product_id, received, available, reserved, shipped, at)
-         on s.product_id = n.product_id
-         when matched then update set
-           received = s.received + n.received, available = s.available + n.available,
-           reserved = s.reserved + n.reserved, shipped = s.shipped + n.shipped, updated_at = n.at
-         when not matched then
-           insert (product_id, received, available, reserved, shipped, updated_at)
-           values (n.product_id, n.received, n.available, n.reserved, n.shipped, n.at)",
-    )
-    .bind(moved.keys().copied().collect::<Vec<_>>())
-    .bind(column(|moved| moved.received))
-    .bind(column(|moved| moved.available))
-    .bind(column(|moved| moved.reserved))
-    .bind(column(|moved| moved.shipped))
-    .bind(moved.values().map(|moved| moved.at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// A product and its stock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[schema(as = Product)]
 pub struct ProductRow {
+    /// Id of the product.
     pub id: Uuid,
+    /// The shop's unique code of the product.
     pub sku: String,
+    /// Name today.
     pub name: String,
-    /// Of one piece, today; a decimal number.
+    /// Unit price today, decimal.
     pub price: String,
     /// ISO 4217.
     pub currency: String,
+    /// Pieces in stock.
     #[sqlx(flatten)]
     pub stock: Stock,
+    /// Time the product was added.
     pub created_at: DateTime<Utc>,
+    /// Time of the last change of name or price.
     pub updated_at: DateTime<Utc>,
     /// Version of its stream.
     #[serde(skip)]
     pub version: i64,
 }
 
+impl ProductRow {
+    /// A product right after it was added.
+    pub fn added(
+        id: Uuid,
+        sku: &Sku,
+        name: &str,
+        price: Price,
+        currency: Currency,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id,
+            sku: sku.to_string(),
+            name: name.to_owned(),
+            price: price.to_string(),
+            currency: currency.to_string(),
+            stock: Stock::default(),
+            created_at: at,
+            updated_at: at,
+            version: 1,
+        }
+    }
+}
+
 /// Pieces of a product.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 pub struct Stock {
-    /// Can be ordered.
+    /// Pieces that can be ordered.
     pub available: i64,
-    /// Set aside for orders.
+    /// Pieces reserved for orders that are not shipped yet.
     pub reserved: i64,
-    /// Has left the house.
+    /// Pieces shipped since the product was added.
     pub shipped: i64,
 }
 
@@ -254,12 +234,12 @@ macro_rules! select {
     };
 }
 
-/// One product.
+/// Returns the product of this id.
 pub async fn product(pool: &PgPool, id: Uuid) -> Result<Option<ProductRow>, sqlx::Error> {
     sqlx::query_as(select!("where id = $1")).bind(id).fetch_optional(pool).await
 }
 
-/// Products by SKU, after `after`.
+/// Lists products by SKU, after the cursor `after`: SKU and id of the last one seen.
 pub async fn products(
     pool: &PgPool,
     after: Option<(String, Uuid)>,
@@ -274,4 +254,49 @@ pub async fn products(
     .bind(limit)
     .fetch_all(pool)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{at, fold};
+    use domain::orders::{product_stream, stock_stream};
+
+    #[test]
+    fn a_batch_changes_a_product_once() {
+        let id = Uuid::from_u128(1);
+        let sku: Sku = "HAT-1".to_owned().try_into().unwrap();
+        let [old, new]: [Price; 2] =
+            ["9.90", "8.50"].map(|price| price.to_owned().try_into().unwrap());
+        let currency: Currency = "EUR".to_owned().try_into().unwrap();
+        let name = "Hat".to_owned();
+        let added = product::Event::ProductAdded { sku: sku.clone(), name, price: old, currency };
+        let renamed = product::Event::ProductChanged { name: Some("Cap".into()), price: None };
+        let cheaper = product::Event::ProductChanged { name: None, price: Some(new) };
+        let events = [added, renamed, cheaper];
+        let changes =
+            fold::<StockLevel>(events.map(|event| (product_stream(id), Event::Product(event))));
+        assert_eq!(changes.added, [ProductRow::added(id, &sku, "Hat", old, currency, at(1))]);
+        let (name, price) = (Some("Cap".into()), Some("8.50".into()));
+        let expected = Change { name, price, at: at(3), version: 3 };
+        assert_eq!(changes.changed, HashMap::from([(id, expected)]));
+    }
+
+    #[test]
+    fn movements_add_up_and_pieces_are_conserved() {
+        let (id, order_id) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let reason = String::from("delivery");
+        let events = [
+            stock_item::Event::StockReceived { quantity: 10, reason: reason.clone() },
+            stock_item::Event::StockCorrected { quantity: 1, reason },
+            stock_item::Event::StockReserved { order_id, quantity: 5 },
+            stock_item::Event::StockRefused { order_id, quantity: 50, available: 4 },
+            stock_item::Event::StockReleased { order_id, quantity: 2 },
+            stock_item::Event::StockShipped { order_id, quantity: 3 },
+        ];
+        let changes =
+            fold::<StockLevel>(events.map(|event| (stock_stream(id), Event::Stock(event))));
+        let expected = Moved { received: 9, available: 6, reserved: 0, shipped: 3, at: at(6) };
+        assert_eq!(changes.moved, HashMap::from([(id, expected)]));
+    }
 }

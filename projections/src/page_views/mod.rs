@@ -1,5 +1,4 @@
-//! Page views as they are asked for: how many, and of how many sessions, by page and by minute,
-//! hour and day.
+//! Page views: how many, and from how many sessions, by page and by minute, hour and day.
 
 mod query;
 mod rollup;
@@ -15,7 +14,7 @@ use rollup::Rollups;
 
 pub use query::{Stats, StatsCursor, StatsFilter, stats};
 
-/// Widths of the buckets that are kept, in seconds.
+/// Widths of the stored buckets, in seconds.
 const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
 
 /// The read model of page views.
@@ -26,7 +25,7 @@ impl Projection for PageViews {
     const NAME: &'static str = "page_views";
     const CATEGORIES: &'static [&'static str] = &[PAGE_VIEW];
     const DDL: &'static str = include_str!("schema.sql");
-    /// A batch costs a row for each page in it, however few views there are.
+    /// A batch writes one row for each of its pages and widths, however few views it has.
     const PACE: Duration = Duration::from_millis(100);
     type Event = Event;
     type Changes = Rollups;
@@ -39,5 +38,20 @@ impl Projection for PageViews {
 
     async fn write(changes: Rollups, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         changes.write(connection).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{fold, golden};
+    use eventsourcing::StreamId;
+
+    #[test]
+    fn views_of_one_minute_add_up() {
+        let event: Event = golden("page_views", "page_viewed");
+        let stream = StreamId::new(PAGE_VIEW, "1");
+        let changes = fold::<PageViews>([(stream.clone(), event.clone()), (stream, event)]);
+        assert_eq!(changes.views(), [2]);
     }
 }

@@ -1,4 +1,4 @@
-//! What can be asked of page views.
+//! Queries of page views.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,56 +8,61 @@ use utoipa::ToSchema;
 use super::WIDTHS;
 use super::rollup::key_of;
 
-/// What the views of a page amount to.
+/// The views of a page, in one bucket or in the whole range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[schema(as = PageViewStats)]
 pub struct Stats {
+    /// Path of the page.
     pub path: String,
-    /// Where the bucket begins; buckets are aligned to the Unix epoch. Null for the whole range.
+    /// Start of the bucket; buckets are aligned to the Unix epoch. Null for the whole range.
     pub time: Option<DateTime<Utc>>,
+    /// Number of views.
     pub views: i64,
-    /// Sessions among them, each counted once. Views without a session count towards none.
+    /// Distinct sessions. A view without a session counts towards none.
     pub unique_sessions: i64,
 }
 
-/// Which views are asked for.
+/// A page of the statistics of a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatsFilter {
-    /// All pages if none is named.
+    /// `None` for all pages.
     pub path: Option<String>,
-    /// Inclusive; widened to whole minutes, or whole buckets.
+    /// Inclusive; rounded down to whole minutes, or whole buckets.
     pub from: DateTime<Utc>,
-    /// Exclusive; widened likewise.
+    /// Exclusive; rounded up likewise.
     pub to: DateTime<Utc>,
-    /// Width of a bucket in seconds, a multiple of a minute; one row a page if none is given.
+    /// Width of a bucket in seconds, a multiple of 60; `None` for one row per page.
     pub width: Option<i32>,
-    /// Latest first; without buckets, most viewed first.
+    /// Latest bucket first; without buckets, most viewed page first.
     pub descending: bool,
+    /// Most rows returned.
     pub limit: i64,
-    /// The last row of the page before.
+    /// The last row of the previous page; `None` for the first page.
     pub after: Option<StatsCursor>,
 }
 
-/// Where a row stands in the list: its path, and its time in seconds or its views.
+/// Cursor of a list of statistics: the row it stands at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatsCursor {
+    /// Start of the bucket in seconds since the epoch; without buckets, the number of views.
     pub rank: i64,
+    /// Path of the page.
     pub path: String,
 }
 
 impl Stats {
-    /// Where it stands in the list.
+    /// The cursor that continues after this row.
     pub fn cursor(&self) -> StatsCursor {
         let rank = self.time.map_or(self.views, |time| time.timestamp());
         StatsCursor { rank, path: self.path.clone() }
     }
 }
 
-/// A stretch of time, and the width of the stored buckets that make it up; all in seconds.
+/// Width of the stored buckets to read, start and end; all in seconds.
 type Span = (i32, i64, i64);
 
-/// The fewest stored buckets that make up the minutes from `from` to `to`: minutes and hours at
-/// the ends, days in between.
+/// Returns the spans with the fewest stored buckets that cover the minutes from `from` to `to`: minutes
+/// and hours at the ends, days in between.
 fn cover(from: i64, to: i64) -> Vec<Span> {
     fn fill(widths: &[i32], from: i64, to: i64, spans: &mut Vec<Span>) {
         let Some((&width, narrower)) = widths.split_last() else { return };
@@ -83,7 +88,7 @@ fn ceil(time: i64, step: i64) -> i64 {
 
 impl StatsFilter {
     fn spans(&self) -> Vec<Span> {
-        // A begun second is in it.
+        // A second that has begun is included.
         let (from, to) = (self.from.timestamp(), ceil(self.to.timestamp_micros(), 1_000_000));
         let to = to / 1_000_000;
         let Some(width) = self.width else {
@@ -95,20 +100,20 @@ impl StatsFilter {
     }
 }
 
-/// The widest stored bucket of which `width` is a multiple.
+/// Returns the widest stored width of which `width` is a multiple.
 fn stored(width: i32) -> i32 {
     WIDTHS.into_iter().rev().find(|stored| width % stored == 0).unwrap_or(WIDTHS[0])
 }
 
-/// What the views amount to, by time or by views, then by path.
-pub async fn stats(pool: &PgPool, asked: &StatsFilter) -> Result<Vec<Stats>, sqlx::Error> {
-    let spans = asked.spans();
-    let sign = if asked.descending { -1_i64 } else { 1 };
-    let is_stored = asked.width.is_some_and(|width| width == stored(width));
+/// Lists statistics, by time or by views, then by path.
+pub async fn stats(pool: &PgPool, filter: &StatsFilter) -> Result<Vec<Stats>, sqlx::Error> {
+    let spans = filter.spans();
+    let sign = if filter.descending { -1_i64 } else { 1 };
+    let is_stored = filter.width.is_some_and(|width| width == stored(width));
     let column = |of: fn(&Span) -> i64| spans.iter().map(of).collect::<Vec<_>>();
     sqlx::query_as(
-        // Where a row is one stored bucket, its sessions are known; else they are counted, for the
-        // rows of this page only.
+        // The sessions of one stored bucket are stored; those of several are counted, and only for the
+        // rows of this page.
         "with span as (
            select width, to_timestamp(begin) as begin, to_timestamp(finish) as finish
            from unnest($1::integer[], $2::bigint[], $3::bigint[]) as s (width, begin, finish)
@@ -140,12 +145,12 @@ pub async fn stats(pool: &PgPool, asked: &StatsFilter) -> Result<Vec<Stats>, sql
     .bind(spans.iter().map(|(width, ..)| *width).collect::<Vec<_>>())
     .bind(column(|(_, begin, _)| *begin))
     .bind(column(|(.., finish)| *finish))
-    .bind(asked.width.map(f64::from))
-    .bind(asked.path.as_deref().map(key_of))
+    .bind(filter.width.map(f64::from))
+    .bind(filter.path.as_deref().map(key_of))
     .bind(sign)
-    .bind(asked.after.as_ref().map(|place| place.rank))
-    .bind(asked.after.as_ref().map(|place| place.path.as_str()))
-    .bind(asked.limit)
+    .bind(filter.after.as_ref().map(|place| place.rank))
+    .bind(filter.after.as_ref().map(|place| place.path.as_str()))
+    .bind(filter.limit)
     .bind(is_stored)
     .fetch_all(pool)
     .await
@@ -159,7 +164,7 @@ mod tests {
     const DAY: i64 = 86_400;
 
     #[test]
-    fn a_range_is_made_up_of_days_with_hours_and_minutes_at_its_ends() {
+    fn a_range_is_covered_by_days_with_hours_and_minutes_at_its_ends() {
         let spans = cover(DAY - HOUR - 60, 3 * DAY + 2 * HOUR + 30);
         let expected = [
             (86_400, DAY, 3 * DAY),
@@ -189,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_multiple_is_made_of_the_widest_that_fits() {
+    fn a_multiple_is_made_of_the_widest_stored_width_that_divides_it() {
         assert_eq!(stored(300), 60);
         assert_eq!(stored(6 * 3_600), 3_600);
         assert_eq!(stored(7 * 86_400), 86_400);

@@ -1,4 +1,4 @@
-//! What a batch of views amounts to, and how it is added to what is there.
+//! The page views of a batch, counted by minute, and their addition to the stored buckets.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,22 +8,23 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::WIDTHS;
+use crate::columns::Columns;
 
-/// Short name of a path or a session: the same text always has the same one.
+/// Returns the key of a path or a session: 128 bits of the SHA-256 of its text.
 pub(super) fn key_of(text: &str) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&Sha256::digest(text)[..16]);
     Uuid::from_bytes(bytes)
 }
 
-/// A page, and a minute counted from the epoch.
+/// Key of a page, and a minute counted from the epoch.
 type Minute = (Uuid, i64);
 
-/// The views of a batch, by the minute; added up for the wider buckets when written.
+/// The views of a batch by minute. Wider buckets are added up when written.
 #[derive(Debug, Default)]
 pub struct Rollups {
     pages: HashMap<String, Uuid>,
-    /// In the order of the keys, so that batches which meet lock in the same order.
+    /// Ordered by key, so that concurrent batches lock rows in the same order.
     views: BTreeMap<Minute, i64>,
     visits: BTreeSet<(Minute, Uuid)>,
 }
@@ -44,7 +45,7 @@ impl Rollups {
         }
     }
 
-    /// Views for every width that is kept: page, width, number of the bucket, views.
+    /// Returns the views of every stored width, by page, width and number of the bucket.
     fn rows(&self) -> BTreeMap<(Uuid, i32, i64), i64> {
         let mut rows = BTreeMap::new();
         for ((page, minute), views) in &self.views {
@@ -56,23 +57,25 @@ impl Rollups {
         rows
     }
 
+    #[cfg(test)]
+    pub(super) fn views(&self) -> Vec<i64> {
+        self.views.values().copied().collect()
+    }
+
     pub(super) async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         if self.views.is_empty() {
             return Ok(());
         }
-        sqlx::query(
-            "insert into page (id, path)
-             select id, path from unnest($1::uuid[], $2::text[]) as n (id, path)
-             on conflict (id) do nothing",
-        )
-        .bind(self.pages.values().copied().collect::<Vec<_>>())
-        .bind(self.pages.keys().map(String::as_str).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
+        let pages: Vec<_> = self.pages.iter().collect();
+        Columns::of(&pages)
+            .column("id", |(_, id)| **id)
+            .column("path", |(path, _)| path.as_str())
+            .insert("page", "on conflict (id) do nothing", connection)
+            .await?;
         let rows = self.rows();
         let seconds = |minute: i64| minute * i64::from(WIDTHS[0]);
-        // Only who is new in a minute can be new in its hour, and so on: most visits stop at the
-        // first of the three.
+        // A session that is new in an hour is new in one of its minutes, so most visits stop at the
+        // first of the three inserts.
         sqlx::query(
             "with minute as (
                insert into visit (page, width, bucket, session)
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn time_before_the_epoch_is_in_the_bucket_before_it() {
+    fn time_before_the_epoch_falls_into_the_bucket_before_it() {
         let mut rollups = Rollups::default();
         rollups.add(&view("/", None, -1));
         assert_eq!(rollups.rows()[&(key_of("/"), 86_400, -1)], 1);

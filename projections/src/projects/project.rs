@@ -1,4 +1,4 @@
-//! Projects and their members: what events make of their rows, and the queries.
+//! Projects and their members: the fold of their events, and the queries.
 
 use std::collections::HashMap;
 
@@ -11,39 +11,31 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Viewer;
+use crate::columns::Columns;
 
+/// The changes of a batch of events.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    created: Vec<Created>,
-    updates: HashMap<Uuid, Update>,
-    /// By project and user: whether that one is a member in the end.
-    members: HashMap<(Uuid, Uuid), bool>,
+    pub(super) created: Vec<Row>,
+    pub(super) updates: HashMap<Uuid, Update>,
+    /// By project and user: whether the user is a member at the end of the batch.
+    pub(super) members: HashMap<(Uuid, Uuid), bool>,
 }
 
-#[derive(Debug)]
-struct Created {
-    id: Uuid,
-    name: String,
-    description: Option<String>,
-    owner_id: Uuid,
-    at: DateTime<Utc>,
-}
-
-/// What later events say; what they do not speak of stays as it was.
-#[derive(Debug, Default)]
-struct Update {
-    name: Option<String>,
-    description: Change<String>,
-    archived: bool,
-    at: DateTime<Utc>,
-    version: i64,
+/// What later events change; `None` leaves a column as it is.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Update {
+    pub(super) name: Option<String>,
+    pub(super) description: Change<String>,
+    pub(super) archived: bool,
+    pub(super) at: DateTime<Utc>,
+    pub(super) version: i64,
 }
 
 impl Changes {
     pub(super) fn apply(&mut self, id: Uuid, event: &Event, at: DateTime<Utc>, version: i64) {
         if let Event::ProjectCreated { name, description, owner_id } = event {
-            let (name, description) = (name.clone(), description.clone());
-            self.created.push(Created { id, name, description, owner_id: *owner_id, at });
+            self.created.push(Row::created(id, name, description.as_deref(), *owner_id, at));
             return;
         }
         let update = self.updates.entry(id).or_default();
@@ -68,103 +60,103 @@ impl Changes {
     }
 
     pub(super) async fn write(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !self.created.is_empty() {
-            insert(&self.created, connection).await?;
-        }
-        if !self.updates.is_empty() {
-            update(&self.updates, connection).await?;
-        }
-        if !self.members.is_empty() {
-            write_members(&self.members, connection).await?;
-        }
-        Ok(())
+        Columns::of(&self.created)
+            .column("id", |row| row.id)
+            .column("name", |row| row.name.as_str())
+            .column("description", |row| row.description.as_deref())
+            .column("owner_id", |row| row.owner_id)
+            .column("archived", |row| row.archived)
+            .column("created_at", |row| row.created_at)
+            .column("updated_at", |row| row.updated_at)
+            .column("version", |row| row.version)
+            .insert("project", "", connection)
+            .await?;
+        let updates: Vec<_> = self.updates.into_iter().collect();
+        Columns::of(&updates)
+            .column("id", |(id, _)| *id)
+            .column("name", |(_, update)| update.name.as_deref())
+            .column("description_stays", |(_, update)| update.description.is_same())
+            .column("description", |(_, update)| update.description.value())
+            .column("archived", |(_, update)| update.archived)
+            .column("at", |(_, update)| update.at)
+            .column("version", |(_, update)| update.version)
+            .execute(
+                "update project as p set
+                   name = coalesce(n.name, p.name),
+                   description =
+                     case when n.description_stays then p.description else n.description end,
+                   archived = p.archived or n.archived, updated_at = n.at, version = n.version
+                 from {n} where p.id = n.id",
+                connection,
+            )
+            .await?;
+        let members: Vec<_> = self.members.into_iter().collect();
+        Columns::of(&members)
+            .column("project_id", |((project, _), _)| *project)
+            .column("user_id", |((_, user), _)| *user)
+            .column("stays", |(_, stays)| *stays)
+            .execute(
+                "with n as (
+                   select * from {n}
+                 ), gone as (
+                   delete from member as m using n
+                   where not n.stays and m.project_id = n.project_id and m.user_id = n.user_id
+                 )
+                 insert into member (project_id, user_id)
+                 select project_id, user_id from n where stays
+                 on conflict on constraint member_key do nothing",
+                connection,
+            )
+            .await
     }
-}
-
-async fn insert(projects: &[Created], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into project (id, name, description, owner_id, archived, created_at, updated_at,
-                              version)
-         select id, name, description, owner_id, false, at, at, 1
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::timestamptz[])
-           as n (id, name, description, owner_id, at)",
-    )
-    .bind(projects.iter().map(|project| project.id).collect::<Vec<_>>())
-    .bind(projects.iter().map(|project| project.name.as_str()).collect::<Vec<_>>())
-    .bind(projects.iter().map(|project| project.description.as_deref()).collect::<Vec<_>>())
-    .bind(projects.iter().map(|project| project.owner_id).collect::<Vec<_>>())
-    .bind(projects.iter().map(|project| project.at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn update(
-    updates: &HashMap<Uuid, Update>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update project as p set
-           name = coalesce(n.name, p.name),
-           description = case when n.description_stays then p.description else n.description end,
-           archived = p.archived or n.archived, updated_at = n.at, version = n.version
-         from unnest($1::uuid[], $2::text[], $3::boolean[], $4::text[], $5::boolean[],
-                     $6::timestamptz[], $7::bigint[])
-           as n (id, name, description_stays, description, archived, at, version)
-         where p.id = n.id",
-    )
-    .bind(updates.keys().copied().collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.name.as_deref()).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.description.is_same()).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.description.value()).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.archived).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.at).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.version).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn write_members(
-    members: &HashMap<(Uuid, Uuid), bool>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "with n as (
-           select * from unnest($1::uuid[], $2::uuid[], $3::boolean[])
-             as n (project_id, user_id, stays)
-         ), gone as (
-           delete from member as m using n
-           where not n.stays and m.project_id = n.project_id and m.user_id = n.user_id
-         )
-         insert into member (project_id, user_id) select project_id, user_id from n where stays
-         on conflict on constraint member_key do nothing",
-    )
-    .bind(members.keys().map(|(project, _)| *project).collect::<Vec<_>>())
-    .bind(members.keys().map(|(_, user)| *user).collect::<Vec<_>>())
-    .bind(members.values().copied().collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// A project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[schema(as = Project)]
 pub struct Row {
+    /// Id of the project.
     pub id: Uuid,
+    /// Name of the project.
     pub name: String,
+    /// Null if there is none.
     pub description: Option<String>,
+    /// User who owns the project.
     pub owner_id: Uuid,
-    /// Those who may read it and work on its tasks, besides the owner.
+    /// Users who may read the project and work on its tasks, besides the owner.
     pub members: Vec<Uuid>,
-    /// It can only be read.
+    /// An archived project is read-only.
     pub archived: bool,
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
+    /// Time of the last event of the project.
     pub updated_at: DateTime<Utc>,
     /// Version of its stream.
     #[serde(skip)]
     pub version: i64,
+}
+
+impl Row {
+    /// A project right after it was created.
+    pub fn created(
+        id: Uuid,
+        name: &str,
+        description: Option<&str>,
+        owner_id: Uuid,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            description: description.map(str::to_owned),
+            owner_id,
+            members: Vec::new(),
+            archived: false,
+            created_at: at,
+            updated_at: at,
+            version: 1,
+        }
+    }
 }
 
 macro_rules! select {
@@ -181,7 +173,7 @@ macro_rules! select {
     };
 }
 
-/// One project, if it is there for `viewer`.
+/// Returns the project of this id, if `viewer` may see it.
 pub async fn get(pool: &PgPool, viewer: Viewer, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(select!(
         "($1::uuid is null or p.owner_id = $1 or exists (
@@ -194,8 +186,8 @@ pub async fn get(pool: &PgPool, viewer: Viewer, id: Uuid) -> Result<Option<Row>,
     .await
 }
 
-/// Projects, newest first, after the one that was created at `after` and has that id; archived
-/// ones only if they are asked for.
+/// Lists projects that `viewer` may see, newest first, after the cursor `after`: time of creation and
+/// id of the last one seen. Archived projects are included if `archived`.
 pub async fn list(
     pool: &PgPool,
     viewer: Viewer,
@@ -203,7 +195,7 @@ pub async fn list(
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    // Two texts: a user's few projects are found by the user, not among everybody's.
+    // Two statements: the few projects of one user are found by the user's indexes.
     macro_rules! list {
         ($visible:literal) => {
             select!(

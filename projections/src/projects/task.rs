@@ -1,4 +1,4 @@
-//! Tasks: what events make of their rows, and the queries.
+//! Tasks: the fold of their events, and the queries.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,53 +8,39 @@ use domain::projects::{Change, Status};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, PgPool};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use uuid::Uuid;
 
 use super::Viewer;
+use crate::by_name::{ByName, Named};
+use crate::columns::Columns;
 
+/// The changes of a batch of events.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    created: Vec<Created>,
-    updates: HashMap<Uuid, Update>,
-    deleted: HashSet<Uuid>,
+    pub(super) created: Vec<Row>,
+    pub(super) updates: HashMap<Uuid, Update>,
+    pub(super) deleted: HashSet<Uuid>,
 }
 
-#[derive(Debug)]
-struct Created {
-    id: Uuid,
-    project_id: Uuid,
-    title: String,
-    description: Option<String>,
-    assignee_id: Option<Uuid>,
-    due_at: Option<DateTime<Utc>>,
-    at: DateTime<Utc>,
-}
-
-/// What later events say; what they do not speak of stays as it was.
-#[derive(Debug, Default)]
-struct Update {
-    title: Option<String>,
-    description: Change<String>,
-    assignee_id: Change<Uuid>,
-    status: Option<Status>,
-    due_at: Change<DateTime<Utc>>,
-    at: DateTime<Utc>,
-    version: i64,
+/// What later events change; `None` leaves a column as it is.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Update {
+    pub(super) title: Option<String>,
+    pub(super) description: Change<String>,
+    pub(super) assignee_id: Change<Uuid>,
+    pub(super) status: Option<Status>,
+    pub(super) due_at: Change<DateTime<Utc>>,
+    pub(super) at: DateTime<Utc>,
+    pub(super) version: i64,
 }
 
 impl Changes {
     pub(super) fn apply(&mut self, id: Uuid, event: &Event, at: DateTime<Utc>, version: i64) {
         if let Event::TaskCreated { project_id, title, description, assignee_id, due_at } = event {
-            self.created.push(Created {
-                id,
-                project_id: *project_id,
-                title: title.clone(),
-                description: description.clone(),
-                assignee_id: *assignee_id,
-                due_at: *due_at,
-                at,
-            });
+            let (title, description) = (title.clone(), description.clone());
+            let (assignee_id, due_at) = (*assignee_id, *due_at);
+            let new = New { project_id: *project_id, title, description, assignee_id, due_at };
+            self.created.push(Row::created(id, new, at));
             return;
         }
         let update = self.updates.entry(id).or_default();
@@ -80,110 +66,136 @@ impl Changes {
     }
 
     pub(super) async fn write(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !self.created.is_empty() {
-            insert(&self.created, connection).await?;
-        }
-        if !self.updates.is_empty() {
-            update(&self.updates, connection).await?;
-        }
-        if !self.deleted.is_empty() {
-            sqlx::query("delete from task where id = any($1)")
-                .bind(self.deleted.into_iter().collect::<Vec<_>>())
-                .execute(connection)
-                .await?;
-        }
-        Ok(())
+        Columns::of(&self.created)
+            .column("id", |row| row.id)
+            .column("project_id", |row| row.project_id)
+            .column("title", |row| row.title.as_str())
+            .column("description", |row| row.description.as_deref())
+            .column("assignee_id", |row| row.assignee_id)
+            .column("status", |row| row.status.0.name())
+            .column("due_at", |row| row.due_at)
+            .column("created_at", |row| row.created_at)
+            .column("updated_at", |row| row.updated_at)
+            .column("version", |row| row.version)
+            .insert("task", "", connection)
+            .await?;
+        let updates: Vec<_> = self.updates.into_iter().collect();
+        Columns::of(&updates)
+            .column("id", |(id, _)| *id)
+            .column("title", |(_, update)| update.title.as_deref())
+            .column("description_stays", |(_, update)| update.description.is_same())
+            .column("description", |(_, update)| update.description.value())
+            .column("assignee_stays", |(_, update)| update.assignee_id.is_same())
+            .column("assignee_id", |(_, update)| update.assignee_id.value())
+            .column("status", |(_, update)| update.status.map(Named::name))
+            .column("due_stays", |(_, update)| update.due_at.is_same())
+            .column("due_at", |(_, update)| update.due_at.value())
+            .column("at", |(_, update)| update.at)
+            .column("version", |(_, update)| update.version)
+            .execute(
+                "update task as t set
+                   title = coalesce(n.title, t.title),
+                   description =
+                     case when n.description_stays then t.description else n.description end,
+                   assignee_id =
+                     case when n.assignee_stays then t.assignee_id else n.assignee_id end,
+                   status = coalesce(n.status, t.status),
+                   due_at = case when n.due_stays then t.due_at else n.due_at end,
+                   updated_at = n.at, version = n.version
+                 from {n} where t.id = n.id",
+                connection,
+            )
+            .await?;
+        let deleted: Vec<_> = self.deleted.into_iter().collect();
+        Columns::of(&deleted)
+            .column("id", |id| *id)
+            .execute("delete from task as t using {n} where t.id = n.id", connection)
+            .await
     }
 }
 
-async fn insert(tasks: &[Created], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into task (id, project_id, title, description, assignee_id, status, due_at,
-                           created_at, updated_at, version)
-         select id, project_id, title, description, assignee_id, 'ToDo', due_at, at, at, 1
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[],
-                     $7::timestamptz[])
-           as n (id, project_id, title, description, assignee_id, due_at, at)",
-    )
-    .bind(tasks.iter().map(|task| task.id).collect::<Vec<_>>())
-    .bind(tasks.iter().map(|task| task.project_id).collect::<Vec<_>>())
-    .bind(tasks.iter().map(|task| task.title.as_str()).collect::<Vec<_>>())
-    .bind(tasks.iter().map(|task| task.description.as_deref()).collect::<Vec<_>>())
-    .bind(tasks.iter().map(|task| task.assignee_id).collect::<Vec<_>>())
-    .bind(tasks.iter().map(|task| task.due_at).collect::<Vec<_>>())
-    .bind(tasks.iter().map(|task| task.at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
+/// A [`Status`] in a row.
+pub type StatusName = ByName<Status>;
 
-async fn update(
-    updates: &HashMap<Uuid, Update>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    let status = |update: &Update| update.status.map(Status::as_str);
-    sqlx::query(
-        "update task as t set
-           title = coalesce(n.title, t.title),
-           description = case when n.description_stays then t.description else n.description end,
-           assignee_id = case when n.assignee_stays then t.assignee_id else n.assignee_id end,
-           status = coalesce(n.status, t.status),
-           due_at = case when n.due_stays then t.due_at else n.due_at end,
-           updated_at = n.at, version = n.version
-         from unnest($1::uuid[], $2::text[], $3::boolean[], $4::text[], $5::boolean[], $6::uuid[],
-                     $7::text[], $8::boolean[], $9::timestamptz[], $10::timestamptz[],
-                     $11::bigint[])
-           as n (id, title, description_stays, description, assignee_stays, assignee_id, status,
-                 due_stays, due_at, at, version)
-         where t.id = n.id",
-    )
-    .bind(updates.keys().copied().collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.title.as_deref()).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.description.is_same()).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.description.value()).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.assignee_id.is_same()).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.assignee_id.value()).collect::<Vec<_>>())
-    .bind(updates.values().map(status).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.due_at.is_same()).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.due_at.value()).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.at).collect::<Vec<_>>())
-    .bind(updates.values().map(|update| update.version).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+impl Named for Status {
+    const SCHEMA: &'static str = "TaskStatus";
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
 }
 
 /// A task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[schema(as = Task)]
 pub struct Row {
+    /// Id of the task.
     pub id: Uuid,
+    /// Project of the task.
     pub project_id: Uuid,
+    /// Title of the task.
     pub title: String,
+    /// Null if there is none.
     pub description: Option<String>,
-    /// A member of the project when it was assigned; one who is removed later keeps the task.
+    /// A member of the project at the time of the assignment, who keeps the task when removed from
+    /// the project; null if nobody is assigned.
     pub assignee_id: Option<Uuid>,
-    #[schema(schema_with = status_schema)]
-    pub status: String,
+    /// Progress of the task.
+    pub status: StatusName,
+    /// Null if the task has no due time.
     pub due_at: Option<DateTime<Utc>>,
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
+    /// Time of the last event of the task.
     pub updated_at: DateTime<Utc>,
     /// Version of its stream.
     #[serde(skip)]
     pub version: i64,
 }
 
-/// How a status is described.
-pub fn status_schema() -> Object {
-    let names = Status::ALL.map(Status::as_str);
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
+/// What is known of a task when it is created.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// Project of the task.
+    pub project_id: Uuid,
+    /// Title of the task.
+    pub title: String,
+    /// `None` if there is none.
+    pub description: Option<String>,
+    /// `None` if nobody is assigned.
+    pub assignee_id: Option<Uuid>,
+    /// `None` if the task has no due time.
+    pub due_at: Option<DateTime<Utc>>,
 }
 
-/// Which tasks are asked for; what is left out does not matter.
+impl Row {
+    /// A task right after it was created.
+    pub fn created(id: Uuid, new: New, at: DateTime<Utc>) -> Self {
+        let New { project_id, title, description, assignee_id, due_at } = new;
+        Self {
+            id,
+            project_id,
+            title,
+            description,
+            assignee_id,
+            status: ByName(Status::ToDo),
+            due_at,
+            created_at: at,
+            updated_at: at,
+            version: 1,
+        }
+    }
+}
+
+/// Conditions on tasks; `None` is no condition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// Project of the task.
     pub project_id: Option<Uuid>,
+    /// User the task is assigned to.
     pub assignee_id: Option<Uuid>,
+    /// Progress of the task.
     pub status: Option<Status>,
 }
 
@@ -199,7 +211,7 @@ macro_rules! select {
     };
 }
 
-/// One task, if its project is there for `viewer`.
+/// Returns the task of this id, if `viewer` may see its project.
 pub async fn get(pool: &PgPool, viewer: Viewer, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(select!(
         "($1::uuid is null
@@ -215,7 +227,8 @@ pub async fn get(pool: &PgPool, viewer: Viewer, id: Uuid) -> Result<Option<Row>,
     .await
 }
 
-/// Tasks, newest first, after the one that was created at `after` and has that id.
+/// Lists tasks of projects that `viewer` may see, newest first, after the cursor `after`: time of
+/// creation and id of the last one seen.
 pub async fn list(
     pool: &PgPool,
     viewer: Viewer,
@@ -223,7 +236,7 @@ pub async fn list(
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    // Two texts, as for projects.
+    // Two statements, as for projects.
     macro_rules! list {
         ($visible:literal) => {
             select!(
@@ -247,7 +260,7 @@ pub async fn list(
         .bind(viewer.user())
         .bind(filter.project_id)
         .bind(filter.assignee_id)
-        .bind(filter.status.map(Status::as_str))
+        .bind(filter.status.map(Named::name))
         .bind(after.map(|(created_at, _)| created_at))
         .bind(after.map(|(_, id)| id))
         .bind(limit)

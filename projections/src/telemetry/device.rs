@@ -1,4 +1,4 @@
-//! The last reading of each device, and whether it is there.
+//! The last reading of each device, and its presence.
 
 use std::collections::HashMap;
 
@@ -8,26 +8,28 @@ use domain::telemetry::{Connection, DeviceRef, Reading};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::PgConnection;
 
-use super::presence::{ConnectionChange, Known, load};
+use super::presence::{ConnectionChange, StoredDevice, load};
+use super::readings::extra_json;
+use crate::by_name::Named;
+use crate::columns::Columns;
 
-/// What a batch says about one device.
+/// The changes of a batch to one device.
 #[derive(Debug)]
 pub(super) struct DeviceChange {
     user_id: String,
     device_id: String,
-    /// Its number, if it is new: the position of its first event.
+    /// Position of its first event in the batch, which becomes the number of a new device.
     first: Position,
     version: Version,
     first_seen_at: DateTime<Utc>,
-    /// Missing while the batch holds nothing but decisions about it.
+    /// Receipt of its last message; `None` while the batch holds decisions only.
     last_seen_at: Option<DateTime<Utc>>,
     readings: i64,
-    /// The last by its own time.
+    /// The last reading by its own time.
     last: Option<(Position, Reading)>,
-    /// The last by arrival.
+    /// The last reading by arrival.
     read: Option<(Position, DateTime<Utc>)>,
-    /// What was said of its connection. Most batches have none, and then need not know what the
-    /// device's presence was.
+    /// Births, wills and decisions. Only a device that has some needs its stored presence.
     changes: Vec<ConnectionChange>,
 }
 
@@ -58,9 +60,9 @@ impl DeviceChange {
         }
     }
 
-    pub(super) fn connection(&mut self, recorded: &Recorded<()>, said: Connection, online: bool) {
+    pub(super) fn connection(&mut self, recorded: &Recorded<()>, event: Connection, online: bool) {
         self.version = recorded.version;
-        if said.rests_on.is_none() {
+        if event.rests_on.is_none() {
             self.last_seen_at = Some(recorded.recorded_at);
         }
         self.changes.push(ConnectionChange {
@@ -68,12 +70,12 @@ impl DeviceChange {
             position: recorded.position,
             at: recorded.recorded_at,
             online,
-            said,
+            event,
         });
     }
 
-    /// What is to be written of its presence: how it ends, if the batch says anything of it.
-    fn presence(&mut self, known: Option<Known>) -> Option<(Status, Known)> {
+    /// The presence to write: its last transition, if the batch has one, and the state after it.
+    fn presence(&mut self, known: Option<StoredDevice>) -> Option<(Status, StoredDevice)> {
         let mut known = known.unwrap_or_default();
         self.last_seen_at = self.last_seen_at.or(known.last_seen_at);
         let before = known.presence.status;
@@ -85,106 +87,143 @@ impl DeviceChange {
     }
 }
 
-/// Writes what a batch says about its devices. Returns their numbers.
+/// A device's changes, and the presence to write for it.
+type Row = (DeviceChange, Option<(Status, StoredDevice)>);
+
+/// Writes the changes of a batch to its devices. Returns the numbers of the devices, in order.
 pub(super) async fn write(
-    mut devices: Vec<DeviceChange>,
+    devices: Vec<DeviceChange>,
     connection: &mut PgConnection,
 ) -> Result<Vec<i64>, sqlx::Error> {
-    if devices.is_empty() {
-        return Ok(Vec::new());
+    fn last<'r, T>((device, _): &'r Row, value: impl Fn(&'r Reading) -> T) -> Option<T> {
+        device.last.as_ref().map(|(_, reading)| value(reading))
     }
-    fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
-        rows.iter().map(of).collect()
+    fn told<T>((_, presence): &Row, value: impl Fn(Status) -> T) -> Option<T> {
+        presence.as_ref().map(|(told, _)| value(*told))
     }
-    fn session(of: Option<&(Status, Known)>) -> Option<&Session> {
-        of.and_then(|(_, known)| known.presence.session.as_ref())
+    fn session((_, presence): &Row) -> Option<&Session> {
+        presence.as_ref().and_then(|(_, known)| known.presence.session.as_ref())
     }
-    let spoken_of = devices.iter().filter(|device| !device.changes.is_empty());
-    let keys = spoken_of.map(|device| (device.user_id.as_str(), device.device_id.as_str()));
+    let changed = devices.iter().filter(|device| !device.changes.is_empty());
+    let keys = changed.map(|device| (device.user_id.as_str(), device.device_id.as_str()));
     let mut known = load(keys, connection).await?;
-    let presences: Vec<_> = devices
-        .iter_mut()
-        .map(|device| {
-            let key = (device.user_id.clone(), device.device_id.clone());
-            device.presence(known.remove(&key))
-        })
-        .collect();
-    let told = |of: &Option<(Status, Known)>| of.as_ref().map(|(told, _)| *told);
-    fn last(device: &DeviceChange) -> Option<&Reading> {
-        device.last.as_ref().map(|(_, reading)| reading)
-    }
-    let numbers: Vec<(String, String, i64)> = sqlx::query_as(
-        "insert into device as d
-           (user_id, device_id, number, version, first_seen_at, last_seen_at, readings, time,
-            reading_position, sequence_id, boot_id, temperature, battery, extra_data,
-            read_position, read_at, online, reason, online_since, told_position, told_at,
-            session_seq, session_boot_id, session_ended)
-         select user_id, device_id, number, version, first_seen_at, last_seen_at, readings, time,
-                reading_position, sequence_id, boot_id, temperature, battery, extra_data::jsonb,
-                read_position, read_at, online, reason, online_since, told_position, told_at,
-                session_seq, session_boot_id, session_ended
-         from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[],
-                     $6::bigint[], $7::timestamptz[], $8::bigint[], $9::bigint[], $10::text[],
-                     $11::float8[], $12::integer[], $13::text[], $14::bigint[],
-                     $15::timestamptz[], $16::boolean[], $17::text[], $18::timestamptz[],
-                     $19::bigint[], $20::timestamptz[], $21::bigint[], $22::text[], $23::boolean[],
-                     $24::bigint[])
-           as n (user_id, device_id, version, first_seen_at, last_seen_at, readings, time,
-                 reading_position, sequence_id, boot_id, temperature, battery, extra_data,
-                 read_position, read_at, online, reason, online_since, told_position, told_at,
-                 session_seq, session_boot_id, session_ended, number)
-         on conflict (user_id, device_id) do update set
-           (version, last_seen_at, readings) = row (
-             excluded.version, excluded.last_seen_at, d.readings + excluded.readings),
-           (time, reading_position, sequence_id, boot_id, temperature, battery, extra_data) = (
-             select time, reading_position, sequence_id, boot_id, temperature, battery, extra_data
-             from (select (case when d.time is null or excluded.time >= d.time
-                                then excluded else d end).*) latest),
-           (read_position, read_at) = row (
-             coalesce(excluded.read_position, d.read_position),
-             coalesce(excluded.read_at, d.read_at)),
-           (online, reason, online_since, told_position, told_at, session_seq, session_boot_id,
-            session_ended) = (
-             select online, reason, online_since, told_position, told_at, session_seq,
-                    session_boot_id, session_ended
-             from (select (case when excluded.told_position is not null
-                                then excluded else d end).*) latest)
-         returning user_id, device_id, number",
-    )
-    .bind(column(&devices, |device| device.user_id.as_str()))
-    .bind(column(&devices, |device| device.device_id.as_str()))
-    .bind(column(&devices, |device| device.version.0))
-    .bind(column(&devices, |device| device.first_seen_at))
-    .bind(column(&devices, |device| device.last_seen_at.unwrap_or(device.first_seen_at)))
-    .bind(column(&devices, |device| device.readings))
-    .bind(column(&devices, |device| last(device).map(|reading| reading.time)))
-    .bind(column(&devices, |device| device.last.as_ref().map(|(position, _)| position.0)))
-    .bind(column(&devices, |device| last(device).map(|reading| reading.sequence_id)))
-    .bind(column(&devices, |device| last(device).map(|reading| reading.boot_id.as_str())))
-    .bind(column(&devices, |device| last(device).and_then(|reading| reading.temperature)))
-    .bind(column(&devices, |device| last(device).and_then(|reading| reading.battery)))
-    .bind(column(&devices, |device| last(device).and_then(super::readings::extra_json)))
-    .bind(column(&devices, |device| device.read.map(|(position, _)| position.0)))
-    .bind(column(&devices, |device| device.read.map(|(_, at)| at)))
-    .bind(column(&presences, |of| told(of).map(|told| told.reason.is_online())))
-    .bind(column(&presences, |of| told(of).map(|told| told.reason.as_str())))
-    .bind(column(&presences, |of| told(of).map(|told| told.since)))
-    .bind(column(&presences, |of| told(of).map(|told| told.position.0)))
-    .bind(column(&presences, |of| told(of).map(|told| told.at)))
-    .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.seq)))
-    .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.boot_id.clone())))
-    .bind(column(&presences, |of| session(of.as_ref()).map(|session| session.ended)))
-    .bind(column(&devices, |device| device.first.0))
-    .fetch_all(connection)
-    .await?;
-    // In whichever order they come.
+    let row = |mut device: DeviceChange| {
+        let key = (device.user_id.clone(), device.device_id.clone());
+        let presence = device.presence(known.remove(&key));
+        (device, presence)
+    };
+    let rows: Vec<Row> = devices.into_iter().map(row).collect();
+    let numbers: Vec<(String, String, i64)> = Columns::of(&rows)
+        .column("user_id", |(device, _)| device.user_id.as_str())
+        .column("device_id", |(device, _)| device.device_id.as_str())
+        .column("number", |(device, _)| device.first.0)
+        .column("version", |(device, _)| device.version.0)
+        .column("first_seen_at", |(device, _)| device.first_seen_at)
+        .column("last_seen_at", |(device, _)| device.last_seen_at.unwrap_or(device.first_seen_at))
+        .column("readings", |(device, _)| device.readings)
+        .column("time", |row| last(row, |reading| reading.time))
+        .column("reading_position", |(device, _)| device.last.as_ref().map(|(at, _)| at.0))
+        .column("sequence_id", |row| last(row, |reading| reading.sequence_id))
+        .column("boot_id", |row| last(row, |reading| reading.boot_id.as_str()))
+        .column("temperature", |row| last(row, |reading| reading.temperature).flatten())
+        .column("battery", |row| last(row, |reading| reading.battery).flatten())
+        .cast("extra_data", "jsonb", |row| last(row, extra_json).flatten())
+        .column("read_position", |(device, _)| device.read.map(|(position, _)| position.0))
+        .column("read_at", |(device, _)| device.read.map(|(_, at)| at))
+        .column("online", |row| told(row, |told| told.reason.is_online()))
+        .column("reason", |row| told(row, |told| told.reason.name()))
+        .column("online_since", |row| told(row, |told| told.since))
+        .column("told_position", |row| told(row, |told| told.position.0))
+        .column("told_at", |row| told(row, |told| told.at))
+        .column("session_seq", |row| session(row).map(|session| session.seq))
+        .column("session_boot_id", |row| session(row).map(|session| session.boot_id.as_str()))
+        .column("session_ended", |row| session(row).map(|session| session.ended))
+        .insert_returning(
+            "device as d",
+            "on conflict (user_id, device_id) do update set
+               (version, last_seen_at, readings) = row (
+                 excluded.version, excluded.last_seen_at, d.readings + excluded.readings),
+               (time, reading_position, sequence_id, boot_id, temperature, battery, extra_data) = (
+                 select time, reading_position, sequence_id, boot_id, temperature, battery,
+                        extra_data
+                 from (select (case when d.time is null or excluded.time >= d.time
+                                    then excluded else d end).*) latest),
+               (read_position, read_at) = row (
+                 coalesce(excluded.read_position, d.read_position),
+                 coalesce(excluded.read_at, d.read_at)),
+               (online, reason, online_since, told_position, told_at, session_seq,
+                session_boot_id, session_ended) = (
+                 select online, reason, online_since, told_position, told_at, session_seq,
+                        session_boot_id, session_ended
+                 from (select (case when excluded.told_position is not null
+                                    then excluded else d end).*) latest)
+             returning user_id, device_id, number",
+            connection,
+        )
+        .await?;
+    // Postgres returns the rows in any order.
     let numbers: HashMap<_, _> =
         numbers.iter().map(|(user, device, number)| ((&**user, &**device), *number)).collect();
-    let number = |device: &DeviceChange| {
-        numbers
-            .get(&(&*device.user_id, &*device.device_id))
-            .copied()
-            .ok_or(sqlx::Error::RowNotFound)
+    let number = |(device, _): &Row| {
+        let key = (&*device.user_id, &*device.device_id);
+        numbers.get(&key).copied().ok_or(sqlx::Error::RowNotFound)
     };
-    devices.iter().map(number).collect()
+    rows.iter().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::telemetry::presence::StatusReason;
+    use domain::telemetry::{AnyEvent, DeviceId, Event, UserId, device_stream};
+
+    use super::super::Telemetry;
+    use super::*;
+    use crate::testing::{at, fold, golden};
+
+    fn stream() -> eventsourcing::StreamId {
+        let user_id = UserId::parse("ada".into()).unwrap();
+        let device_id = DeviceId::parse("attic".into()).unwrap();
+        device_stream(DeviceRef { user_id: &user_id, device_id: &device_id })
+    }
+
+    fn reading(second: i64, sequence_id: i64) -> AnyEvent {
+        let Event::ReadingRecorded(reading) = golden("telemetry", "reading_recorded") else {
+            panic!("a reading")
+        };
+        let (user_id, device_id) = (reading.user_id.clone(), reading.device_id.clone());
+        let time = at(second);
+        let reading = Reading { user_id, device_id, time, sequence_id, ..reading };
+        AnyEvent::Device(Event::ReadingRecorded(reading))
+    }
+
+    fn connected(event_type: &str) -> AnyEvent {
+        AnyEvent::Device(golden("telemetry", event_type))
+    }
+
+    #[test]
+    fn the_last_reading_is_the_latest_by_its_own_time() {
+        let events = [reading(50, 1), reading(60, 2), reading(55, 3)];
+        let changes = fold::<Telemetry>(events.map(|event| (stream(), event)));
+        assert_eq!(changes.devices.len(), 1);
+        let device = &changes.devices[0];
+        assert_eq!((device.first, device.version, device.readings), (Position(1), Version(3), 3));
+        assert_eq!(device.read, Some((Position(3), at(3))));
+        let (position, last) = device.last.as_ref().unwrap();
+        assert_eq!((*position, last.sequence_id), (Position(2), 2));
+        assert!(device.changes.is_empty());
+    }
+
+    #[test]
+    fn births_and_wills_of_a_batch_end_in_one_presence() {
+        let events = [connected("device_connected"), reading(50, 1)];
+        let changes = fold::<Telemetry>(events.map(|event| (stream(), event)));
+        let mut device = changes.devices.into_iter().next().unwrap();
+        let (told, known) = device.presence(None).unwrap();
+        assert_eq!(
+            (told.reason, told.position, told.at),
+            (StatusReason::Birth, Position(1), at(1))
+        );
+        assert!(known.presence.session.is_some());
+        assert!(device.presence(Some(known)).is_none(), "nothing is left to write");
+    }
 }

@@ -1,4 +1,4 @@
-//! Telemetry as it is asked for: readings, the last of each device, and rollups by minute, hour
+//! Telemetry: readings, the last reading and the presence of each device, and rollups by minute, hour
 //! and day.
 
 mod device;
@@ -21,7 +21,7 @@ use presence::Settings;
 use readings::Readings;
 use rollup::Rollups;
 
-pub use presence::{DueDecision, due_decisions, presence_setting};
+pub use presence::{DueDecision, ReasonName, due_decisions, presence_setting};
 pub use query::{
     Bucket, Device, DeviceCursor, Range, ReadingRow, buckets, device, devices, readings,
 };
@@ -31,11 +31,11 @@ pub use rollup::WIDTHS;
 #[derive(Debug)]
 pub struct Telemetry;
 
-/// What a batch of device events comes to.
+/// The changes of a batch of events.
 #[derive(Debug, Default)]
 pub struct Changes {
     readings: Readings,
-    /// That the readings fall into.
+    /// The weeks of the readings.
     weeks: BTreeSet<Week>,
     devices: Vec<DeviceChange>,
     device_of_stream: HashMap<StreamId, usize>,
@@ -46,12 +46,12 @@ pub struct Changes {
 impl Projection for Telemetry {
     const NAME: &'static str = "telemetry";
     const CATEGORIES: &'static [&'static str] = &[DEVICE, domain::telemetry::presence::CATEGORY];
-    /// 2: presence as it is decided. 3: devices have numbers.
+    /// 2 added presence, 3 the numbers of devices.
     const VERSION: i32 = 3;
     const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");
     const FILLED_WITHOUT: &'static [&'static str] = &["reading_key"];
-    /// Rollups cost a row for each device, field and width, however few readings there are.
+    /// A batch writes one rollup row for each device, field and width, however few readings it has.
     const PACE: Duration = Duration::from_millis(50);
     type Event = AnyEvent;
     type Changes = Changes;
@@ -59,8 +59,8 @@ impl Projection for Telemetry {
     fn project(changes: &mut Changes, event: Recorded<AnyEvent>) {
         let (recorded, event) = event.split();
         match event {
-            AnyEvent::Device(told) => changes.device_event(&recorded, told),
-            AnyEvent::Presence(chosen) => changes.settings.add(&recorded, &chosen),
+            AnyEvent::Device(event) => changes.device_event(&recorded, event),
+            AnyEvent::Presence(event) => changes.settings.add(&recorded, &event),
         }
     }
 
@@ -79,8 +79,8 @@ impl Projection for Telemetry {
 }
 
 impl Changes {
-    fn device_event(&mut self, recorded: &Recorded<()>, told: Event) {
-        match told {
+    fn device_event(&mut self, recorded: &Recorded<()>, event: Event) {
+        match event {
             Event::ReadingRecorded(reading) => {
                 self.weeks.insert(Week::of(reading.time));
                 let index = self.device(recorded, reading.device());
@@ -88,19 +88,19 @@ impl Changes {
                 self.rollups.add(index, recorded.position, &reading);
                 self.devices[index].read(recorded, reading);
             }
-            Event::DeviceConnected(said) => {
-                let index = self.device(recorded, said.device());
-                self.devices[index].connection(recorded, said, true);
+            Event::DeviceConnected(connection) => {
+                let index = self.device(recorded, connection.device());
+                self.devices[index].connection(recorded, connection, true);
             }
-            Event::DeviceDisconnected(said) => {
-                let index = self.device(recorded, said.device());
-                self.devices[index].connection(recorded, said, false);
+            Event::DeviceDisconnected(connection) => {
+                let index = self.device(recorded, connection.device());
+                self.devices[index].connection(recorded, connection, false);
             }
-            Event::MessageRejected(_) => {} // In a stream of another category; shown by the feed.
+            Event::MessageRejected(_) => {} // Its streams are of another category.
         }
     }
 
-    /// Index of the event's device among those of the batch.
+    /// Returns the index of the event's device in the batch.
     fn device(&mut self, recorded: &Recorded<()>, device: DeviceRef<'_>) -> usize {
         if let Some(&index) = self.device_of_stream.get(&recorded.stream) {
             return index;
@@ -111,13 +111,13 @@ impl Changes {
     }
 }
 
-/// A week from Monday to Monday in UTC, by its number since the one of 1970-01-01.
+/// A week from Monday to Monday in UTC, by its number since the week of 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Week(i64);
 
 impl Week {
     fn of(time: DateTime<Utc>) -> Self {
-        // That day was a Thursday.
+        // 1970-01-01 was a Thursday.
         Self((time.timestamp().div_euclid(SECONDS_A_DAY) + 3).div_euclid(7))
     }
 
@@ -128,3 +128,34 @@ impl Week {
 }
 
 const SECONDS_A_DAY: i64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::golden;
+
+    #[test]
+    fn a_week_begins_on_monday() {
+        let monday = |second| Week::of(DateTime::from_timestamp(second, 0).unwrap()).monday();
+        assert_eq!(monday(0).to_string(), "1969-12-29");
+        assert_eq!(monday(4 * SECONDS_A_DAY - 1).to_string(), "1969-12-29");
+        assert_eq!(monday(4 * SECONDS_A_DAY).to_string(), "1970-01-05");
+    }
+
+    #[test]
+    fn a_reading_counts_as_a_row_a_week_and_rollups() {
+        let changes = crate::testing::fold::<Telemetry>([
+            (
+                StreamId::new(DEVICE, "ada~attic"),
+                AnyEvent::Device(golden("telemetry", "reading_recorded")),
+            ),
+            (
+                StreamId::new(domain::telemetry::presence::CATEGORY, "ada"),
+                AnyEvent::Presence(golden("telemetry", "presence_configured")),
+            ),
+        ]);
+        assert_eq!((changes.weeks.len(), changes.devices.len()), (1, 1));
+        assert_eq!(changes.readings.len(), 1);
+        assert_eq!(changes.settings.len(), 1);
+    }
+}

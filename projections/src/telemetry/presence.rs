@@ -1,5 +1,5 @@
-//! Presence: what is known of it between batches, who should be decided on, and how long each
-//! user's devices may be silent.
+//! Presence: its stored state, the decisions that are due, and how long the devices of each user may
+//! be silent.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -14,20 +14,22 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
 use super::DeviceCursor;
+use crate::by_name::{ByName, Named};
+use crate::columns::Columns;
 
-/// A device that was heard is decided on until it has been silent for so much longer than it may:
-/// who looks late still says what happened, but not what happened long ago.
+/// A device that sent a reading while offline stays due until this long after it may be called
+/// inactive: a worker that runs late still decides, but not on readings of long ago.
 const RECENT_READING: Duration = Duration::from_mins(1);
 
-/// Something said of a device's connection.
+/// A birth, a will or a decision about a device.
 #[derive(Debug)]
 pub(super) struct ConnectionChange {
-    /// The batch's last reading of the device before it.
+    /// Position of the last reading of the device in the batch before this event.
     pub(super) read: Option<Position>,
     pub(super) position: Position,
     pub(super) at: DateTime<Utc>,
     pub(super) online: bool,
-    pub(super) said: Connection,
+    pub(super) event: Connection,
 }
 
 impl ConnectionChange {
@@ -36,25 +38,25 @@ impl ConnectionChange {
             presence.record_reading(read);
         }
         if self.online {
-            presence.connected(&self.said, self.position, self.at);
+            presence.connected(&self.event, self.position, self.at);
         } else {
-            presence.disconnected(&self.said, self.position, self.at);
+            presence.disconnected(&self.event, self.position, self.at);
         }
     }
 }
 
-/// What the rows say of a device before a batch.
+/// The stored state of a device before a batch.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct StoredDevice {
     pub(super) last_seen_at: Option<DateTime<Utc>>,
     pub(super) presence: Presence,
 }
 
-/// What is known of these devices.
+/// Loads the stored state of these devices; unknown devices are left out.
 pub(super) async fn load(
     keys: impl Iterator<Item = (&str, &str)>,
     connection: &mut PgConnection,
-) -> Result<HashMap<(String, String), Known>, sqlx::Error> {
+) -> Result<HashMap<(String, String), StoredDevice>, sqlx::Error> {
     let (users, devices): (Vec<_>, Vec<_>) = keys.unzip();
     if users.is_empty() {
         return Ok(HashMap::new());
@@ -71,18 +73,16 @@ pub(super) async fn load(
         .map(|row| {
             let key = (row.try_get("user_id")?, row.try_get("device_id")?);
             let last_seen_at = row.try_get("last_seen_at")?;
-            Ok((key, Known { last_seen_at, presence: presence_of(row)? }))
+            Ok((key, StoredDevice { last_seen_at, presence: presence_of(row)? }))
         })
         .collect()
 }
 
 fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
-    let reason: Option<String> = row.try_get("reason")?;
-    let reason = reason
-        .and_then(|name| StatusReason::ALL.into_iter().find(|reason| reason.as_str() == name));
+    let reason: Option<ReasonName> = row.try_get("reason")?;
     let status = match reason {
         None => None,
-        Some(reason) => Some(Status {
+        Some(ByName(reason)) => Some(Status {
             reason,
             position: Position(row.try_get("told_position")?),
             at: row.try_get("told_at")?,
@@ -101,18 +101,35 @@ fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
     Ok(Presence { session, status, last_reading: read.map(Position) })
 }
 
-/// A decision that is due, as far as the read model knows.
+/// Why a device is online or offline, in a row.
+pub type ReasonName = ByName<StatusReason>;
+
+impl Named for StatusReason {
+    const SCHEMA: &'static str = "PresenceReason";
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// A decision that is due according to the read model. The log refuses it if the device's stream has
+/// moved on.
 #[derive(Debug)]
 pub struct DueDecision {
+    /// Owner of the device.
     pub user_id: UserId,
+    /// The device.
     pub device_id: DeviceId,
-    /// Of the device's stream, as the read model knows it.
+    /// Version of the device's stream in the read model.
     pub version: Version,
+    /// The event to append, and its derived id.
     pub decision: Decision,
 }
 
-/// Devices after `cursor` that are online and were silent for too long, and devices that are not
-/// online and were heard; by user and name, at most `limit`.
+/// Returns at most `limit` decisions, by user and device, of devices after `cursor`: devices that are
+/// online and have been silent for too long, and devices that are offline and sent a reading. `default`
+/// is how long devices may be silent whose user has configured nothing.
 pub async fn due_decisions(
     pool: &PgPool,
     default: Duration,
@@ -158,7 +175,7 @@ fn due_decision(row: &PgRow) -> Result<Option<DueDecision>, sqlx::Error> {
     Ok(Some(DueDecision { user_id, device_id, version, decision }))
 }
 
-/// What a user chose last.
+/// The last setting of a user.
 #[derive(Debug, Clone, Copy)]
 struct Chosen {
     version: Version,
@@ -166,7 +183,7 @@ struct Chosen {
     at: DateTime<Utc>,
 }
 
-/// What a batch says about the settings of users.
+/// The settings of a batch, by user.
 #[derive(Debug, Default)]
 pub(super) struct Settings(BTreeMap<String, Chosen>);
 
@@ -184,30 +201,31 @@ impl Settings {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) async fn write(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let (users, chosen): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
-        sqlx::query(
-            "insert into presence_setting (user_id, version, inactive_after_ms, updated_at)
-             select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[])
-             on conflict (user_id) do update set
-               (version, inactive_after_ms, updated_at) = row (
-                 excluded.version, excluded.inactive_after_ms, excluded.updated_at)",
-        )
-        .bind(users)
-        .bind(chosen.iter().map(|chosen| chosen.version.0).collect::<Vec<_>>())
-        .bind(chosen.iter().map(|chosen| chosen.inactive_after_ms).collect::<Vec<_>>())
-        .bind(chosen.iter().map(|chosen| chosen.at).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-        Ok(())
+        let settings: Vec<_> = self.0.into_iter().collect();
+        Columns::of(&settings)
+            .column("user_id", |(user_id, _)| user_id.as_str())
+            .column("version", |(_, chosen)| chosen.version.0)
+            .column("inactive_after_ms", |(_, chosen)| chosen.inactive_after_ms)
+            .column("updated_at", |(_, chosen)| chosen.at)
+            .insert(
+                "presence_setting",
+                "on conflict (user_id) do update set
+                   (version, inactive_after_ms, updated_at) = row (
+                     excluded.version, excluded.inactive_after_ms, excluded.updated_at)",
+                connection,
+            )
+            .await
     }
 }
 
-/// A user's setting: how long the devices may be silent, and the version of its stream. Missing if
-/// nothing was ever chosen.
+/// Returns how long the devices of a user may be silent, `None` for the default, and the version of
+/// the setting's stream; `None` if the user has configured nothing.
 pub async fn presence_setting(
     pool: &PgPool,
     user_id: &str,

@@ -1,4 +1,4 @@
-//! What can be asked of telemetry.
+//! Queries of telemetry.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -6,87 +6,115 @@ use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use utoipa::ToSchema;
 
+use super::presence::ReasonName;
 use super::rollup::WIDTHS;
 
-/// A device and the last that was heard of it.
+/// A device, its last reading and its presence.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
 pub struct Device {
+    /// Owner of the device.
     pub user_id: String,
+    /// The device, unique among its owner's.
     pub device_id: String,
+    /// Time of receipt of its first message.
     pub first_seen_at: DateTime<Utc>,
-    /// Receipt of its last message of any kind.
+    /// Time of receipt of its last message of any kind.
     pub last_seen_at: DateTime<Utc>,
-    /// How many readings it has sent.
+    /// Number of readings it has sent.
     pub readings: i64,
-    /// Time of its last reading, by its own clock.
+    /// Time of its last reading, by its own clock. This and the fields of the reading are null until
+    /// it has sent one.
     pub time: Option<DateTime<Utc>>,
+    /// The device's own counter.
     pub sequence_id: Option<i64>,
+    /// Distinguishes restarts of the counter; empty if the device sends none.
     pub boot_id: Option<String>,
+    /// In the unit the device measures in; null if the reading has none.
     pub temperature: Option<f64>,
+    /// Charge in per cent; null if the reading has none.
     pub battery: Option<i32>,
+    /// Every further field of the reading; null if it has none.
     pub extra_data: Option<Value>,
-    /// Whether it is there; missing until anything was told of it.
+    /// Whether the device is online; null until its first birth, will or decision.
     pub online: Option<bool>,
-    /// Since when it is, or is not.
+    /// Time of the last change of `online`; null until then.
     pub online_since: Option<DateTime<Utc>>,
-    /// How that is known: online by its `birth`, or because it was `heard`; offline by its `will`,
-    /// or because it was `inactive`: silent for longer than its user allows.
-    pub reason: Option<String>,
-    /// The newest session it, or its broker, spoke of.
+    /// Why it is online: `birth`, or `heard` if it sent a reading while offline. Why it is offline:
+    /// `will`, or `inactive` if it was silent for longer than its user allows.
+    pub reason: Option<ReasonName>,
+    /// Number of its newest session; null until its first birth or will.
     pub session_seq: Option<i64>,
 }
 
 /// A reading as it was recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
 pub struct ReadingRow {
+    /// Time by the device's clock, or time of receipt if it sends none.
     pub time: DateTime<Utc>,
+    /// Time of receipt.
     pub received_at: DateTime<Utc>,
+    /// The device's own counter.
     pub sequence_id: i64,
+    /// Distinguishes restarts of the counter; empty if the device sends none.
     pub boot_id: String,
+    /// In the unit the device measures in; null if the reading has none.
     pub temperature: Option<f64>,
+    /// Charge in per cent; null if the reading has none.
     pub battery: Option<i32>,
+    /// Every further field; null if the reading has none.
     pub extra_data: Option<Value>,
-    /// Of its event in the log.
+    /// Position of its event in the log.
     pub position: i64,
 }
 
-/// What the values of a field amount to in one bucket of time.
+/// The values of a field in one bucket of time, aggregated.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
 pub struct Bucket {
-    /// Where the bucket begins; buckets are aligned to the Unix epoch.
+    /// Start of the bucket; buckets are aligned to the Unix epoch.
     pub time: DateTime<Utc>,
+    /// Name of the field.
     pub field: String,
+    /// Number of values.
     pub count: i64,
+    /// Smallest value.
     pub min: f64,
+    /// Largest value.
     pub max: f64,
+    /// Mean of the values.
     pub avg: f64,
+    /// The earliest value by the device's clock.
     pub first: f64,
+    /// The latest value by the device's clock.
     pub last: f64,
 }
 
-/// Where the next page of devices begins: after this one.
+/// Cursor of a list of devices: the last one seen. The default is the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceCursor {
+    /// Owner of the device.
     pub user_id: String,
+    /// The device, unique among its owner's.
     pub device_id: String,
 }
 
-/// Which readings of a device are asked for, and in which order.
+/// A page of the readings, or of the buckets, of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
     /// Inclusive.
     pub from: DateTime<Utc>,
     /// Exclusive.
     pub to: DateTime<Utc>,
-    /// Newest first.
+    /// Newest first if true, oldest first otherwise.
     pub descending: bool,
+    /// Most rows returned.
     pub limit: i64,
-    /// Time and position of the last reading of the page before; position 0 for buckets.
+    /// Time and position of the last reading of the previous page, position 0 for buckets; `None` for the
+    /// first page.
     pub after: Option<(DateTime<Utc>, i64)>,
 }
 
-/// Devices by user and name, after `cursor`; of all users, or one; all of them, or those that are
-/// known to be online, or not to be.
+/// Lists devices by user and device, after `cursor`; only those of `user_id`, and only those whose
+/// `online` is as given, if given.
 pub async fn devices(
     pool: &PgPool,
     user_id: Option<&str>,
@@ -109,7 +137,7 @@ pub async fn devices(
     .await
 }
 
-/// One device.
+/// Returns a device.
 pub async fn device(
     pool: &PgPool,
     user_id: &str,
@@ -122,14 +150,14 @@ pub async fn device(
         .await
 }
 
-/// Readings of a device as they were recorded.
+/// Lists readings of a device.
 pub async fn readings(
     pool: &PgPool,
     user_id: &str,
     device_id: &str,
     range: &Range,
 ) -> Result<Vec<ReadingRow>, sqlx::Error> {
-    // Two texts, so that each is one walk along the key.
+    // Two statements, so that each is one index scan.
     let sql = if range.descending {
         "select * from telemetry.reading
          where device = (select number from telemetry.device where user_id = $1 and device_id = $2)
@@ -155,8 +183,8 @@ pub async fn readings(
         .await
 }
 
-/// Values of a device's fields by buckets of `width` seconds, a multiple of a minute; all fields
-/// if none is named. The range is widened to whole buckets.
+/// Lists buckets of `width` seconds, a multiple of 60, of a device's `fields`, or of all its fields if
+/// that is empty. The range is widened to whole buckets.
 pub async fn buckets(
     pool: &PgPool,
     user_id: &str,

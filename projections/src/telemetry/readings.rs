@@ -1,4 +1,5 @@
-//! Every reading as a row. It names its device by number, which only the device's own row knows.
+//! Readings, one row each. A row holds the number of its device, which is known once the device's row is
+//! written.
 
 use domain::telemetry::Reading;
 use eventsourcing::Recorded;
@@ -13,7 +14,7 @@ const COPY: &str = "copy reading (device, time, received_at, sequence_id, positi
 #[derive(Debug, Default)]
 pub(super) struct Readings {
     rows: CopyRows,
-    /// Where the device's number goes, and which of the batch's devices it is.
+    /// Offset of the device's number in `rows`, and index of the device in the batch.
     devices: Vec<(usize, usize)>,
 }
 
@@ -32,7 +33,12 @@ impl Readings {
         rows.nullable(extra_json(reading).as_deref(), CopyRows::jsonb);
     }
 
-    /// Writes them; `numbers` are those of the batch's devices.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Writes the readings; `numbers` are the numbers of the batch's devices.
     pub(super) async fn write(
         mut self,
         numbers: &[i64],
@@ -45,7 +51,7 @@ impl Readings {
     }
 }
 
-/// The further fields as JSON text, if there are any.
+/// The further fields as JSON text; `None` if there are none.
 pub(super) fn extra_json(reading: &Reading) -> Option<String> {
     let extra = &reading.extra_data;
     (!extra.is_empty())

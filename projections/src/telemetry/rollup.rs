@@ -1,4 +1,5 @@
-//! Rollups: what a stretch of time amounts to, kept so that stretches can be added together.
+//! Rollups: count, sum, extremes, first and last value of a field in a bucket of time, stored so that
+//! buckets can be added together.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,19 +8,21 @@ use domain::telemetry::Reading;
 use eventsourcing::Position;
 use sqlx::PgConnection;
 
-/// Widths of the buckets that are kept, in seconds.
+use crate::columns::Columns;
+
+/// Widths of the stored buckets, in seconds.
 pub const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
 
-/// Sums are kept in billionths, as whole numbers: adding floats in another order, as a rebuild
-/// with larger batches does, would give another last digit.
-#[expect(clippy::cast_possible_truncation, reason = "saturates; such values do not add up")]
+/// Converts a value to billionths. Sums are whole numbers, because the sum of floats depends on their
+/// order, and a rebuild adds in batches of another size.
+#[expect(clippy::cast_possible_truncation, reason = "saturates beyond 10^29")]
 fn billionths(value: f64) -> i128 {
-    // Apart, because the product of a large value would be rounded to a multiple of more than one.
+    // The fraction is multiplied by itself: the product of a large value has no digits left for it.
     let fraction = (value.fract() * 1e9).round() as i128;
     (value.trunc() as i128).saturating_mul(1_000_000_000).saturating_add(fraction)
 }
 
-/// A value, and when it was measured; the position orders equal times.
+/// A value and the time of its reading; the position orders equal times.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Sample {
     at: DateTime<Utc>,
@@ -33,7 +36,7 @@ impl Sample {
     }
 }
 
-/// What the values of one bucket amount to.
+/// The state of one bucket.
 #[derive(Debug, Clone, PartialEq)]
 struct Rollup {
     count: i64,
@@ -68,13 +71,14 @@ impl Rollup {
 /// Index of a device in its batch, index of a field among [`Rollups::fields`], bucket number.
 type Key = (usize, usize, i64);
 
-/// The rollups of a batch: kept by the minute, added up for the wider buckets when written.
+/// The rollups of a batch by minute. Wider buckets are added up when written.
 #[derive(Debug, Default)]
 pub(super) struct Rollups {
     fields: Vec<String>,
     minutes: Vec<(Key, Rollup)>,
     index: HashMap<Key, usize>,
-    /// Where each device's values of each field went last: most often the next goes there too.
+    /// Index in `minutes` of the last value, by device and field: the next value most often has the same
+    /// key, and then no hash is computed.
     last: Vec<Vec<usize>>,
 }
 
@@ -137,66 +141,56 @@ impl Rollups {
                     .or_insert_with(|| rollup.clone());
             }
         }
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let column = |of: fn(&Rollup) -> f64| rows.values().map(of).collect::<Vec<_>>();
-        let device = |(_, (device, ..)): &(i32, Key)| numbers[*device];
-        let bucket = |(width, (.., bucket)): &(i32, Key)| bucket * i64::from(*width);
-        // The same condition twice costs a third less than one subquery for three columns.
-        sqlx::query(
-            "insert into rollup as r
-               (device, field, width, bucket, count, sum, min, max,
-                first, first_at, first_position, last, last_at, last_position)
-             select device, field, width, to_timestamp(bucket), count, sum::numeric,
-                    min, max, first, first_at, first_position, last, last_at, last_position
-             from unnest($1::bigint[], $2::text[], $3::integer[], $4::bigint[], $5::bigint[],
-                         $6::text[], $7::float8[], $8::float8[], $9::float8[],
-                         $10::timestamptz[], $11::bigint[], $12::float8[], $13::timestamptz[],
-                         $14::bigint[])
-               as n (device, field, width, bucket, count, sum, min, max,
-                     first, first_at, first_position, last, last_at, last_position)
-             on conflict (device, width, field, bucket) do update set
-               count = r.count + excluded.count,
-               sum = r.sum + excluded.sum,
-               min = least(r.min, excluded.min),
-               max = greatest(r.max, excluded.max),
-               first = case when (excluded.first_at, excluded.first_position)
-                          < (r.first_at, r.first_position)
-                     then excluded.first else r.first end,
-               first_at = least(r.first_at, excluded.first_at),
-               first_position = case when (excluded.first_at, excluded.first_position)
-                          < (r.first_at, r.first_position)
-                     then excluded.first_position else r.first_position end,
-               last = case when (excluded.last_at, excluded.last_position)
-                          > (r.last_at, r.last_position)
-                     then excluded.last else r.last end,
-               last_at = greatest(r.last_at, excluded.last_at),
-               last_position = case when (excluded.last_at, excluded.last_position)
-                          > (r.last_at, r.last_position)
-                     then excluded.last_position else r.last_position end",
-        )
-        .bind(rows.keys().map(device).collect::<Vec<_>>())
-        .bind(rows.keys().map(|(_, (_, f, _))| self.fields[*f].as_str()).collect::<Vec<_>>())
-        .bind(rows.keys().map(|(width, _)| *width).collect::<Vec<_>>())
-        .bind(rows.keys().map(bucket).collect::<Vec<_>>())
-        .bind(rows.values().map(|rollup| rollup.count).collect::<Vec<_>>())
-        .bind(rows.values().map(|rollup| rollup.sum.to_string()).collect::<Vec<_>>())
-        .bind(column(|rollup| rollup.min))
-        .bind(column(|rollup| rollup.max))
-        .bind(column(|rollup| rollup.first.value))
-        .bind(rows.values().map(|rollup| rollup.first.at).collect::<Vec<_>>())
-        .bind(rows.values().map(|rollup| rollup.first.position.0).collect::<Vec<_>>())
-        .bind(column(|rollup| rollup.last.value))
-        .bind(rows.values().map(|rollup| rollup.last.at).collect::<Vec<_>>())
-        .bind(rows.values().map(|rollup| rollup.last.position.0).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-        Ok(())
+        let rows: Vec<_> = rows.into_iter().collect();
+        // One condition written twice is a third faster than one subquery for three columns.
+        Columns::of(&rows)
+            .column("device", |((_, (device, ..)), _)| numbers[*device])
+            .column("field", |((_, (_, field, _)), _)| self.fields[*field].as_str())
+            .column("width", |((width, _), _)| *width)
+            .column("bucket", |((width, (.., bucket)), _)| bucket * i64::from(*width))
+            .column("count", |(_, rollup)| rollup.count)
+            .column("sum", |(_, rollup)| rollup.sum.to_string())
+            .column("min", |(_, rollup)| rollup.min)
+            .column("max", |(_, rollup)| rollup.max)
+            .column("first", |(_, rollup)| rollup.first.value)
+            .column("first_at", |(_, rollup)| rollup.first.at)
+            .column("first_position", |(_, rollup)| rollup.first.position.0)
+            .column("last", |(_, rollup)| rollup.last.value)
+            .column("last_at", |(_, rollup)| rollup.last.at)
+            .column("last_position", |(_, rollup)| rollup.last.position.0)
+            .execute(
+                "insert into rollup as r
+                   (device, field, width, bucket, count, sum, min, max,
+                    first, first_at, first_position, last, last_at, last_position)
+                 select device, field, width, to_timestamp(bucket), count, sum::numeric,
+                        min, max, first, first_at, first_position, last, last_at, last_position
+                 from {n}
+                 on conflict (device, width, field, bucket) do update set
+                   count = r.count + excluded.count,
+                   sum = r.sum + excluded.sum,
+                   min = least(r.min, excluded.min),
+                   max = greatest(r.max, excluded.max),
+                   first = case when (excluded.first_at, excluded.first_position)
+                              < (r.first_at, r.first_position)
+                         then excluded.first else r.first end,
+                   first_at = least(r.first_at, excluded.first_at),
+                   first_position = case when (excluded.first_at, excluded.first_position)
+                              < (r.first_at, r.first_position)
+                         then excluded.first_position else r.first_position end,
+                   last = case when (excluded.last_at, excluded.last_position)
+                              > (r.last_at, r.last_position)
+                         then excluded.last else r.last end,
+                   last_at = greatest(r.last_at, excluded.last_at),
+                   last_position = case when (excluded.last_at, excluded.last_position)
+                              > (r.last_at, r.last_position)
+                         then excluded.last_position else r.last_position end",
+                connection,
+            )
+            .await
     }
 }
 
-/// A short list of names, looked up by walking it: a batch has a handful of fields.
+/// Numbers names in order of appearance, by linear search: a batch has a handful of fields.
 trait Intern {
     fn intern(&mut self, name: &str) -> usize;
 }
@@ -212,7 +206,10 @@ impl Intern for Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use domain::telemetry::Event;
+
     use super::*;
+    use crate::testing::golden;
 
     fn rollup(second: i64, position: i64, value: f64) -> Rollup {
         let at = DateTime::from_timestamp(second, 0).unwrap();
@@ -220,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn any_order_adds_up_to_the_same() {
+    fn the_order_of_addition_does_not_matter() {
         let parts = [rollup(3, 1, 0.1), rollup(1, 2, 0.2), rollup(2, 3, 1e15), rollup(3, 4, 0.3)];
         let sum = |order: [usize; 4]| {
             let mut total = parts[order[0]].clone();
@@ -232,5 +229,24 @@ mod tests {
         assert_eq!(total, sum([2, 0, 3, 1]));
         assert_eq!((total.first.value, total.last.value, total.count), (0.2, 0.3, 4));
         assert_eq!(total.sum, 1_000_000_000_000_000_600_000_000);
+    }
+
+    #[test]
+    fn every_numeric_field_has_a_rollup_by_minute() {
+        let event: Event = golden("telemetry", "reading_recorded");
+        let Event::ReadingRecorded(mut reading) = event else { panic!("a reading") };
+        reading.temperature = Some(21.5);
+        reading.battery = None;
+        reading.extra_data = [("co2".to_owned(), 400.into()), ("room".to_owned(), "attic".into())]
+            .into_iter()
+            .collect();
+        let mut rollups = Rollups::default();
+        for (second, position) in [(0, 1), (59, 2), (60, 3)] {
+            reading.time = DateTime::from_timestamp(second, 0).unwrap();
+            rollups.add(0, Position(position), &reading);
+        }
+        assert_eq!(rollups.fields, ["temperature", "co2"]);
+        let counts: Vec<_> = rollups.minutes.iter().map(|(key, of)| (*key, of.count)).collect();
+        assert_eq!(counts, [((0, 0, 0), 2), ((0, 1, 0), 2), ((0, 0, 1), 1), ((0, 1, 1), 1)]);
     }
 }

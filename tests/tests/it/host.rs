@@ -76,10 +76,10 @@ async fn an_agent_that_was_there_before_its_broker_is_heard() -> Result<()> {
     let mut system = System::start().await?;
     system.mosquitto.kill().await;
     let mut agent = agent(&system, "web-1.example.org", "200ms", &[])?;
-    agent.says("no connection to the MQTT broker").await?;
+    agent.says("MQTT connection failed").await?;
     system.mosquitto.restart().await?;
     // What it sends before there is a bridge is not lost either.
-    agent.says("nobody takes the samples of hosts yet").await?;
+    agent.says("no subscriber for samples").await?;
     let _process = system.serve(&[]).await?;
     sampled(&system, "web-1.example.org", 3).await?;
 
@@ -110,7 +110,7 @@ async fn an_agent_asks_not_to_hear_itself_and_says_goodbye() -> Result<()> {
     let (mut socket, _) = broker.accept().await?;
     // CONNACK with nothing in it, then SUBACK for packet 1 at QoS 1.
     socket.write_all(b"\x20\x03\0\0\0\x90\x04\0\x01\0\x01").await?;
-    agent.says("listening").await?;
+    agent.says("agent subscribed").await?;
     let mut sent = Vec::new();
     let (code, read) = tokio::join!(agent.terminate(), socket.read_to_end(&mut sent));
     read?;
@@ -152,7 +152,7 @@ async fn an_agent_outlives_its_broker() -> Result<()> {
 async fn what_is_published_for_a_test_is_answered_once() -> Result<()> {
     let system = System::start().await?;
     let mut agent = agent(&system, "h", "1h", &[])?;
-    agent.says("listening").await?;
+    agent.says("agent subscribed").await?;
     let mut line = system.listen("test/#").await?;
     let greeting = r#"{"hello":  "wörld", "n": 1.50}"#;
     system.publish("test/topic", b"hello, world").await?;

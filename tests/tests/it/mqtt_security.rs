@@ -244,11 +244,11 @@ async fn a_wrong_password_is_refused_counted_and_told_until_it_is_right() -> Res
     let broker = Broker::start(&system.folder).await?;
     let url = &mut String::new();
     let mut process = system.serve_with(&[], &broker.bridge(url, "hunter2")).await?;
-    process.says("the broker refuses us: NotAuthorized").await?;
+    process.says("the broker refused the connection: NotAuthorized").await?;
     assert_eq!(refused(&system, "credentials").await?, 1);
     assert_eq!(refused(&system, "tls").await?, 0);
     let told = reason(&system).await?.context("it says why")?;
-    assert_eq!(told, "the broker refuses us: NotAuthorized");
+    assert_eq!(told, "the broker refused the connection: NotAuthorized");
     // Everything else goes on.
     system.post("/api/v1/works", &serde_json::json!({})).send().await?.error_for_status()?;
 

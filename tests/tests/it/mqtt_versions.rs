@@ -92,10 +92,10 @@ async fn an_agent_is_heard_and_does_not_answer_itself() -> Result<()> {
     let (_broker, port) = broker(&system).await?;
     let url = format!("mqtt://127.0.0.1:{port}");
     let mut bridge = system.serve_with(&[], &[("MQTT_URL", url.as_str())]).await?;
-    bridge.says("connected to the MQTT broker").await?;
+    bridge.says("MQTT client connected").await?;
     let arguments = ["agent", "--host-name", "h", "--every", "200ms", "--hello"];
     let mut agent = Process::start(&arguments, &[("MQTT_URL".to_owned(), url.clone())])?;
-    agent.says("it is our own").await?;
+    agent.says("published by this agent").await?;
     eventually("its samples are there", async || {
         Ok(system.number("select count(*) from host.sample").await? > 2)
     })

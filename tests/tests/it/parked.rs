@@ -101,7 +101,7 @@ async fn a_retry_brings_the_stream_up_to_date_in_order() -> Result<()> {
 
     repair(&system, waits, STARTED).await?;
     let said = system.run(&["parked", "retry", "--all"]).await?;
-    assert!(said.contains("flows again"), "{said}");
+    assert!(said.contains("resumed"), "{said}");
     assert_eq!(system.json(&path).await?["status"], "started", "both were applied, in order");
     parked(&system, 0).await?;
     assert!(system.run(&["parked", "retry", &key]).await.is_err(), "there is none any more");
@@ -126,7 +126,7 @@ async fn a_skipped_event_is_passed_over_and_written_down() -> Result<()> {
     let refused = system.post(&skip, &json!({"reason": ""})).send().await?;
     assert_eq!(refused.status(), 422);
     let said = system.run(&["parked", "skip", &key, "--reason", "never was"]).await?;
-    assert!(said.contains("flows again"), "{said}");
+    assert!(said.contains("resumed"), "{said}");
     parked(&system, 0).await?;
     assert_eq!(system.json(&path).await?["status"], "claimed", "the later one was applied");
     let skipped = system.json("/api/v1/skipped").await?;

@@ -96,7 +96,7 @@ async fn a_poisoned_order_waits_alone() -> Result<()> {
     // After the fix.
     repair(&system, bad, r#"{"reason": {"code": "requested"}}"#).await?;
     let said = system.run(&["parked", "retry", "--all"]).await?;
-    assert_eq!(said.matches("flows again").count(), 2, "{said}");
+    assert_eq!(said.matches("resumed").count(), 2, "{said}");
     parked(&system, 0).await?;
     assert_eq!(customer.json(&poisoned).await?["status"], "shipped", "the last of them");
     let order_events = async || -> Result<Vec<String>> {
@@ -201,7 +201,7 @@ async fn an_order_that_kills_the_process_is_parked_after_its_attempts() -> Resul
     // After the fix.
     sqlx::raw_sql("drop trigger deadly on order_list.purchase").execute(&system.admin).await?;
     let said = system.run(&["parked", "retry", &key]).await?;
-    assert!(said.contains("flows again"), "{said}");
+    assert!(said.contains("resumed"), "{said}");
     assert_eq!(history(&customer, &deadly).await?, ["placed", "confirmed", "shipped"]);
     drop(last);
     Ok(())

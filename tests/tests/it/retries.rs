@@ -74,7 +74,7 @@ async fn a_device_is_watched_again_from_where_it_stopped() -> Result<()> {
     fixed["sequence_id"] = json!(4);
     repair(&system, bad, &fixed.to_string()).await?;
     let said = system.run(&["parked", "retry", &key]).await?;
-    assert!(said.contains("flows again"), "{said}");
+    assert!(said.contains("resumed"), "{said}");
     let alerts = alerts_of(&system, "sick").await?;
     let first = alerts.first().context("an alert")?;
     let last = alerts.last().context("an alert")?;
@@ -85,7 +85,7 @@ async fn a_device_is_watched_again_from_where_it_stopped() -> Result<()> {
     ensure!(alerts.is_sorted_by_key(|(_, because)| *because), "in order: {alerts:?}");
     parked(&system, 1).await?; // The read model still waits; it was not asked.
     let said = system.run(&["parked", "retry", "--all"]).await?;
-    assert!(said.contains("flows again"), "{said}");
+    assert!(said.contains("resumed"), "{said}");
 
     // And it is watched.
     post("sick", 5, 80.0).await?;

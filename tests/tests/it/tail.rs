@@ -198,7 +198,7 @@ async fn it_outlives_the_server_and_the_database() -> Result<()> {
     let outage = async {
         loop {
             let line = timeout(DEADLINE, behind.said.next_line()).await??.context("it goes on")?;
-            if line.contains("going on after") {
+            if line.contains("resumes after") {
                 return anyhow::Ok(());
             }
         }

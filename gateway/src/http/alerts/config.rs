@@ -1,67 +1,54 @@
-//! Rules over HTTP: one's own, and everybody's.
+//! Alert rules: those of one user, and those that apply to all users.
 
-use std::sync::Arc;
-
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
 use domain::alerts::{Command, Config, Fault as RuleFault, Scope, rules_stream};
 use domain::telemetry::UserId;
-use projections::alerts::rule_config;
-use serde::Serialize;
+use futures::TryFutureExt;
+use projections::alerts::{Alerts, rule_config};
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::super::caller::{Caller, Operator};
-use super::super::extract::{Path, RawJson, malformed};
-use super::super::page;
-use super::super::problem::{Fault, Problem};
-use super::super::receipt::{Answer, Asked, CommandHeaders};
-use super::super::wait::QueryHeaders;
-use super::super::{Api, tags};
-use super::PROJECTION;
+use super::super::extract::{RawJson, malformed};
+use super::super::prelude::*;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(show, configure)).routes(routes!(show_all, configure_all))
-}
-
-/// A rule over readings. `key`, `operator`, `threshold` and `message` are enough.
+/// A rule over readings. `key` and `operator` are required, and for most operators `threshold`.
 #[derive(Debug, ToSchema)]
 #[schema(as = AlertRule)]
 #[expect(dead_code, reason = "read by `domain::alerts`; this is for the document")]
 pub(super) struct Rule {
-    /// The field: a name, a dotted path or a JSON pointer.
+    /// The field of the reading: a name, a dotted path or a JSON pointer.
     #[schema(min_length = 1, max_length = 200, example = "battery")]
     key: String,
+    /// How the value is compared with the threshold.
     operator: Comparison,
-    /// A number; `[low, high]` for `between` and `outside`; also a text or a boolean for `==` and
-    /// `!=`; nothing for `is_missing`.
+    /// A number; `[low, high]` for `between` and `outside`; a text or a boolean, too, for `==` and
+    /// `!=`; none for `is_missing`.
     #[schema(value_type = Option<Value>, example = 20.0)]
     threshold: Option<Value>,
+    /// Text of the alert, at most 500 characters.
     #[schema(max_length = 500)]
     message: Option<String>,
-    severity: Option<Severity>,
-    /// How long the condition must hold, by the time of the readings: `30s`, `5m`, or seconds; at
-    /// most 7 days.
+    /// Severity of the alert (default `warning`).
+    severity: Option<projections::alerts::SeverityName>,
+    /// How long the condition must hold, by the time of the readings: `30s`, `5m`, or a number of
+    /// seconds; at most 7 days.
     #[schema(rename = "for", value_type = Option<Value>, example = "5m")]
     held_for: Option<Value>,
-    /// Readings in a row that must breach.
+    /// Number of readings in a row that must breach the rule before the alert is raised.
     #[schema(minimum = 1, maximum = 1000)]
     times: Option<i32>,
-    /// The alert clears on this side of here; for `>`, `>=`, `<` and `<=`.
+    /// The alert is cleared only beyond this value; for `>`, `>=`, `<` and `<=`.
     clear_threshold: Option<f64>,
-    /// Readings in a row that must be calm.
+    /// Number of readings in a row that must not breach the rule before the alert is cleared.
     #[schema(minimum = 1, maximum = 1000)]
     clear_times: Option<i32>,
-    /// A device, or a pattern with `*`.
+    /// The device, or a pattern with `*` (default all devices).
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._:@*-]+$")]
     device_id: Option<String>,
+    /// Whether the rule is in effect (default `true`).
     enabled: Option<bool>,
 }
 
+/// How a value is compared with a threshold.
 #[derive(Debug, ToSchema)]
 #[schema(as = AlertOperator)]
 #[expect(dead_code, reason = "for the document")]
@@ -86,48 +73,42 @@ enum Comparison {
     IsMissing,
 }
 
-#[derive(Debug, ToSchema)]
-#[schema(as = AlertSeverity, rename_all = "snake_case")]
-#[expect(dead_code, reason = "for the document")]
-enum Severity {
-    Critical,
-    Major,
-    Minor,
-    Warning,
-    Info,
-}
-
-/// Rules as they are sent.
+/// Alert rules, as they are sent.
 #[derive(Debug, ToSchema)]
 #[schema(as = AlertConfig)]
 #[expect(dead_code, reason = "read by `domain::alerts`; this is for the document")]
-pub(super) struct SentConfig {
-    /// Short for a rule `temperature > …`.
+pub(in super::super) struct SentConfig {
+    /// Short form of the rule `temperature > …`.
     temperature_max: Option<f64>,
+    /// The rules, at most 100.
     #[schema(max_items = 100)]
     rules: Option<Vec<Rule>>,
 }
 
-/// Rules as they are.
+/// Alert rules, as they are in effect.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AlertRules)]
 struct Shown {
+    /// Short form of the rule `temperature > …`.
     temperature_max: Option<f64>,
+    /// The rules.
     #[schema(value_type = Vec<Rule>)]
     rules: Vec<domain::alerts::Rule>,
-    /// Counted from 1; 0 as long as nobody made any.
+    /// Version of the rules, counted from 1; 0 if none were ever set.
     version: i64,
 }
 
-/// Reads rules, or says what is wrong with each.
-pub(super) fn read(bytes: &[u8]) -> Result<Config, Problem> {
+/// Parses rules; the problem lists the faults of each.
+fn parse(bytes: &[u8]) -> Result<Config, Problem> {
     serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
-    Config::parse(bytes).map_err(refuse)
+    Config::parse(bytes).map_err(invalid)
 }
 
-pub(super) fn refuse(faults: Vec<RuleFault>) -> Problem {
+/// 422 `invalid_rules`.
+pub(super) fn invalid(faults: Vec<RuleFault>) -> Problem {
     let faults = faults.into_iter().map(|fault| Fault::at(fault.pointer, fault.reason));
-    Problem::invalid("invalid_rules", "the rules are not what is asked for").faults(faults)
+    Problem::invalid("invalid_rules", "the rules are invalid; `errors` lists the faults")
+        .faults(faults)
 }
 
 fn own(caller: &Caller, user_id: &UserId) -> Result<Scope, Problem> {
@@ -144,89 +125,81 @@ fn own(caller: &Caller, user_id: &UserId) -> Result<Scope, Problem> {
     params(("user_id" = String, Path, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._:@-]+$"), QueryHeaders),
     responses((status = 200, description = "The rules; `ETag` is their version", body = Shown)),
 )]
-async fn show(
-    State(api): State<Arc<Api>>,
+pub(super) async fn show(
     caller: Caller,
-    headers: HeaderMap,
+    context: QueryContext,
     Path(user_id): Path<UserId>,
 ) -> Result<Response, Problem> {
-    let scope = own(&caller, &user_id)?;
-    shown(&api, &headers, &scope).await
+    respond(&context, &own(&caller, &user_id)?).await
 }
 
 /// Set a user's rules
 ///
-/// All of them, in place of those before. They are in force for what is recorded from now on;
-/// alerts of rules that are gone are cleared. The same goes over MQTT, on `users/{user_id}/config`.
+/// Replaces all rules of the user. They apply to readings that are recorded from now on; alerts of
+/// removed rules are cleared. The MQTT topic `users/{user_id}/config` does the same.
 #[utoipa::path(
     put, path = "/api/v1/users/{user_id}/config", tag = tags::ALERTS,
     params(("user_id" = String, Path, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._:@-]+$"), CommandHeaders),
     request_body = SentConfig,
-    responses((status = 204, description = "Set: `ETag` is their version now"),
-        (status = 422, description = "Not rules: `invalid_rules`, with a pointer for each fault")),
+    responses((status = 204, description = "The rules are set; `ETag` is their new version"),
+        (status = 422, description = "The rules are invalid (`invalid_rules`, with a pointer for each fault)")),
 )]
-async fn configure(
-    State(api): State<Arc<Api>>,
-    asked: Asked,
+pub(super) async fn configure(
+    context: CommandContext,
     Path(user_id): Path<UserId>,
     RawJson(bytes): RawJson,
 ) -> Result<Response, Problem> {
-    let scope = own(&asked.caller, &user_id)?;
-    set(&api, &asked, scope, &bytes, format!("/api/v1/users/{user_id}/config")).await
+    let scope = own(&context.caller, &user_id)?;
+    set(&context, scope, &bytes, format!("/api/v1/users/{user_id}/config")).await
 }
 
-/// Show everybody's rules
+/// Show the rules of all users
 ///
-/// They are in force for the devices of those who have none more specific.
+/// They apply to the devices of users without more specific rules.
 #[utoipa::path(
     get, path = "/api/v1/config", tag = tags::ALERTS, params(QueryHeaders),
     responses((status = 200, description = "The rules; `ETag` is their version", body = Shown)),
 )]
-async fn show_all(
-    State(api): State<Arc<Api>>,
-    _caller: Caller,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    shown(&api, &headers, &Scope::Everybody).await
+pub(super) async fn show_all(_caller: Caller, context: QueryContext) -> Result<Response, Problem> {
+    respond(&context, &Scope::Everybody).await
 }
 
-/// Set everybody's rules
+/// Set the rules of all users
+///
+/// For operators. Replaces all of these rules.
 #[utoipa::path(
     put, path = "/api/v1/config", tag = tags::ALERTS, params(CommandHeaders),
     request_body = SentConfig,
-    responses((status = 204, description = "Set: `ETag` is their version now"),
-        (status = 422, description = "Not rules: `invalid_rules`, with a pointer for each fault")),
+    responses((status = 204, description = "The rules are set; `ETag` is their new version"),
+        (status = 422, description = "The rules are invalid (`invalid_rules`, with a pointer for each fault)")),
 )]
-async fn configure_all(
-    State(api): State<Arc<Api>>,
+pub(super) async fn configure_all(
     _operator: Operator,
-    asked: Asked,
+    context: CommandContext,
     RawJson(bytes): RawJson,
 ) -> Result<Response, Problem> {
-    set(&api, &asked, Scope::Everybody, &bytes, "/api/v1/config".to_owned()).await
+    set(&context, Scope::Everybody, &bytes, "/api/v1/config".to_owned()).await
 }
 
-async fn shown(api: &Api, headers: &HeaderMap, scope: &Scope) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, headers).await?;
-    let (version, config) = rule_config(api.store.pool(), scope).await?.unwrap_or_default();
-    let Config { temperature_max, rules } = config;
-    Ok(page::one(Shown { temperature_max, rules, version }, Some(version), position))
+async fn respond(context: &QueryContext, scope: &Scope) -> Result<Response, Problem> {
+    let rules = rule_config(context.pool(), scope).map_ok(|configured| {
+        let (version, Config { temperature_max, rules }) = configured.unwrap_or_default();
+        Some(Shown { temperature_max, rules, version })
+    });
+    context.show(Alerts::NAME, "rules", rules, |rules| Some(rules.version)).await
 }
 
 async fn set(
-    api: &Api,
-    asked: &Asked,
+    context: &CommandContext,
     scope: Scope,
     bytes: &[u8],
     location: String,
 ) -> Result<Response, Problem> {
-    let config = read(bytes)?;
-    let answer = Answer::no_content(location)?;
+    let config = parse(bytes)?;
     let stream = rules_stream(&scope);
     let request = [stream.as_str().as_bytes(), b"\n", bytes].concat();
-    let envelope = asked.envelope(&request, &answer)?;
     let command = Command::Configure { scope, config };
-    let done = api.handlers.rules.execute(&stream, command, envelope).await?;
-    api.wait.command(PROJECTION, done.position, asked.wait).await;
-    answer.respond(&done)
+    let execute = |envelope| context.api.handlers.rules.execute(&stream, command, envelope);
+    let response = StoredResponse::no_content(location)?;
+    context.execute(Alerts::NAME, &request, response, execute).await
 }

@@ -1,81 +1,87 @@
-//! Rules tried out on readings that were recorded.
+//! Dry runs: rules over recorded readings, without effects.
 
 use std::sync::Arc;
 
-use axum::Json as Answered;
+use axum::Json as JsonResponse;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
 use commands::alerts::{self as alerts, DryRun, Fired};
 use domain::alerts::Config;
 use domain::alerts::alert::Event;
 use domain::telemetry::{DeviceId, DeviceRef, UserId, device_stream};
 use projections::telemetry::{DeviceCursor, devices};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
-use super::super::caller::Caller;
-use super::super::extract::Json;
-use super::super::problem::Problem;
-use super::super::{Api, tags};
-use super::ReadingStep;
-use super::config::{Rule, refuse};
+use super::super::prelude::*;
+use super::config::{Rule, invalid};
+use super::explanation::ReadingStep;
 
-/// Readings one dry run judges, at most.
+/// Most readings of one dry run.
 const MAX_READINGS: usize = 100_000;
-/// Devices of one dry run, at most.
+/// Most devices of one dry run.
 const MAX_DEVICES: i64 = 500;
 
-/// Rules, and the stretch of history they are tried on.
+/// The rules of a dry run, and the readings they run over.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DryRunRequest {
-    /// Whose devices; one's own if left out.
+    /// The user whose devices are included (default the caller).
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._:@-]+$")]
     user_id: Option<UserId>,
-    /// Only this device; the first 500 if left out.
+    /// Only this device. The default are the first 500 devices of the user.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._:@-]+$")]
     device_id: Option<DeviceId>,
-    /// Readings of then or later.
+    /// Only readings of this time or later (RFC 3339).
     from: Option<DateTime<Utc>>,
-    /// Readings of before then.
+    /// Only readings before this time (RFC 3339).
     to: Option<DateTime<Utc>>,
+    /// Short form of the rule `temperature > …`.
     temperature_max: Option<f64>,
+    /// The rules, at most 100.
     #[schema(value_type = Option<Vec<Rule>>, max_items = 100)]
     rules: Option<Box<RawValue>>,
 }
 
-/// What would have happened.
+/// The result of a dry run.
 #[derive(Debug, Serialize, ToSchema)]
 struct DryRunResult {
-    /// Readings that were judged.
+    /// Number of readings that the rules ran over.
     readings: usize,
+    /// Number of devices of those readings.
     devices: usize,
-    /// There were more than the 100,000 a dry run looks at.
+    /// Whether there are more than the 100,000 readings of a dry run.
     truncated: bool,
-    alerts: Vec<WouldBe>,
+    /// The changes of alerts that the rules would have caused.
+    alerts: Vec<AlertChange>,
 }
 
-/// What would have happened to an alert.
+/// A change of an alert that rules would have caused.
 #[derive(Debug, Serialize, ToSchema)]
-struct WouldBe {
+#[schema(as = WouldBe)]
+struct AlertChange {
     /// `alert_raised`, `alert_updated` or `alert_cleared`.
-    what: String,
+    what: &'static str,
+    /// The device.
     device_id: String,
+    /// The rule in short form: `battery < 20`.
     rule: String,
-    severity: String,
+    /// `critical`, `major`, `minor`, `warning` or `info`.
+    severity: &'static str,
+    /// Text of the alert.
     message: String,
+    /// Value of the field in the reading.
     value: Option<Value>,
+    /// Time of the reading.
     time: DateTime<Utc>,
-    /// Of the reading it would have followed from.
+    /// Position of the reading that would have caused the change.
     position: i64,
-    /// For `alert_raised`: why.
+    /// For `alert_raised`: the readings that breached the rule.
     steps: Vec<ReadingStep>,
 }
 
-impl WouldBe {
+impl AlertChange {
     fn new(fired: Fired) -> Option<Self> {
         let (what, notice) = match fired.outcome.event {
             Event::AlertRaised(raised) => ("alert_raised", raised.notice),
@@ -84,10 +90,10 @@ impl WouldBe {
             Event::AlertAcknowledged { .. } => return None,
         };
         Some(Self {
-            what: what.to_owned(),
+            what,
             device_id: notice.device_id,
             rule: notice.rule,
-            severity: notice.severity.as_str().to_owned(),
+            severity: notice.severity.as_str(),
             message: notice.message,
             value: notice.value,
             time: notice.time,
@@ -97,14 +103,13 @@ impl WouldBe {
     }
 }
 
-/// Try rules out
+/// Run rules over recorded readings
 ///
-/// Runs rules over readings that were recorded, and says what would have fired and why. Nothing is
-/// written, and nobody is told.
+/// Returns the alerts that the rules would have raised, and why. Nothing is stored or published.
 #[utoipa::path(
     post, path = "/api/v1/alerts/dry-run", tag = tags::ALERTS, request_body = DryRunRequest,
-    responses((status = 200, description = "What would have fired", body = DryRunResult),
-        (status = 422, description = "Not rules: `invalid_rules`, with a pointer for each fault")),
+    responses((status = 200, description = "The result", body = DryRunResult),
+        (status = 422, description = "The rules are invalid (`invalid_rules`, with a pointer for each fault)")),
 )]
 pub(super) async fn dry_run(
     State(api): State<Arc<Api>>,
@@ -112,48 +117,54 @@ pub(super) async fn dry_run(
     Json { value: request, .. }: Json<DryRunRequest>,
 ) -> Result<Response, Problem> {
     let config = request.config()?;
-    let user_id = match request.user_id {
-        Some(user_id) => user_id,
-        None => UserId::parse(&caller.subject)
-            .map_err(|error| Problem::member_at("/user_id", error.to_string()))?,
+    let user_id = request.user(&caller)?;
+    let device_ids = match request.device_id {
+        Some(device_id) => vec![device_id],
+        None => devices_of(&api, &user_id).await?,
     };
-    if !caller.sees(user_id.as_str()) {
-        return Err(Problem::not_found("user"));
-    }
-    let device_ids = if let Some(device_id) = request.device_id {
-        vec![device_id]
-    } else {
-        let (pool, start) = (api.store.pool(), DeviceCursor::default());
-        let rows = devices(pool, Some(user_id.as_str()), None, &start, MAX_DEVICES).await?;
-        rows.iter().filter_map(|row| DeviceId::parse(&row.device_id).ok()).collect()
-    };
-    let run = DryRun {
-        user_id: user_id.to_string(),
-        config,
-        from: request.from,
-        to: request.to,
-        limit: MAX_READINGS,
-    };
+    let (from, to) = (request.from, request.to);
+    let run = DryRun { user_id: user_id.to_string(), config, from, to, limit: MAX_READINGS };
     let mut tried = alerts::DryRunResult::default();
     for device_id in &device_ids {
         let stream = device_stream(DeviceRef { user_id: &user_id, device_id });
         alerts::dry_run(&api.store, &stream, &run, &mut tried).await?;
     }
-    let result = DryRunResult {
-        readings: tried.readings,
-        devices: device_ids.len(),
-        truncated: tried.truncated,
-        alerts: tried.fired.into_iter().filter_map(WouldBe::new).collect(),
-    };
-    Ok(Answered(result).into_response())
+    Ok(JsonResponse(DryRunResult::new(tried, device_ids.len())).into_response())
+}
+
+impl DryRunResult {
+    fn new(tried: alerts::DryRunResult, devices: usize) -> Self {
+        Self {
+            readings: tried.readings,
+            devices,
+            truncated: tried.truncated,
+            alerts: tried.fired.into_iter().filter_map(AlertChange::new).collect(),
+        }
+    }
+}
+
+async fn devices_of(api: &Api, user_id: &UserId) -> Result<Vec<DeviceId>, Problem> {
+    let (pool, start) = (api.store.pool(), DeviceCursor::default());
+    let rows = devices(pool, Some(user_id.as_str()), None, &start, MAX_DEVICES).await?;
+    Ok(rows.iter().filter_map(|row| DeviceId::parse(&row.device_id).ok()).collect())
 }
 
 impl DryRunRequest {
+    /// The user whose devices are included, if the caller may see them; else 404.
+    fn user(&self, caller: &Caller) -> Result<UserId, Problem> {
+        let user_id = match &self.user_id {
+            Some(user_id) => user_id.clone(),
+            None => UserId::parse(&caller.subject)
+                .map_err(|error| Problem::member_at("/user_id", error.to_string()))?,
+        };
+        if caller.sees(user_id.as_str()) { Ok(user_id) } else { Err(Problem::not_found("user")) }
+    }
+
     fn config(&self) -> Result<Config, Problem> {
         let rules = self.rules.as_ref().map_or("[]", |rules| rules.get());
         let max = serde_json::to_string(&self.temperature_max)
             .map_err(|error| Problem::internal(&error))?;
         let config = format!(r#"{{"temperature_max":{max},"rules":{rules}}}"#);
-        Config::parse(config.as_bytes()).map_err(refuse)
+        Config::parse(config.as_bytes()).map_err(invalid)
     }
 }

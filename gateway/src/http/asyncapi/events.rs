@@ -1,11 +1,11 @@
-//! The messages of the log: one channel a context, one message an event type.
+//! The events of the log: one channel per context, one message per event type.
 
 use eventsourcing::Context;
 use serde_json::{Map, Value, json};
 
-use super::golden;
+use super::examples;
 
-/// Members that hold whatever their author put there, and members that have several forms.
+/// Members whose type one example cannot show: free-form values, and values of several types.
 const ANYTHING: &[&str] =
     &["value", "threshold", "clear_threshold", "extra_data", "data", "schema", "for"];
 
@@ -41,7 +41,7 @@ pub(super) fn channel(context: &Context) -> (Value, Map<String, Value>) {
 }
 
 fn message(context: &Context, event_type: &str, version: i16) -> Value {
-    let text = golden::example(event_type, version).unwrap_or("null");
+    let text = examples::example(event_type, version).unwrap_or("null");
     let data: Value = serde_json::from_str(text).unwrap_or_default();
     let category = context.categories.first().copied().unwrap_or_default();
     let id = "01a20ca5-98ad-76df-8e4a-2db0a2949751";
@@ -80,8 +80,8 @@ fn message(context: &Context, event_type: &str, version: i16) -> Value {
     })
 }
 
-/// The schema of what looks like `example`. Members may be left out, be null, or be joined by others:
-/// one example cannot tell.
+/// A schema that is derived from an example. Every member may be missing or null, and others may be
+/// added, because one example cannot show that.
 fn schema_of(example: &Value) -> Value {
     match example {
         Value::Null => json!({}),
@@ -123,19 +123,19 @@ pub(super) fn headers() -> Value {
             "ce-type": text("Type of the event"),
             "ce-source": text("`/tributary/{context}`"),
             "ce-subject": text("Stream id; what is not visible ASCII, `\"` and `%` are percent-encoded"),
-            "ce-time": {"type": "string", "format": "date-time", "description": "When it was recorded"},
-            "ce-traceparent": text("W3C trace context of what caused it"),
-            "Tributary-Position": number("Place in the log: gapless, in the order of commits"),
+            "ce-time": {"type": "string", "format": "date-time", "description": "When the event was committed"},
+            "ce-traceparent": text("W3C trace context of the cause"),
+            "Tributary-Position": number("Place in the log: gapless, in commit order"),
             "Tributary-Previous": number("Position of the event before it in the same context, or 0"),
-            "Tributary-Version": number("How many events its stream held with this one"),
-            "Tributary-Epoch": number("Grows when the log was restored from a backup: history may have forked"),
-            "Tributary-Schema-Version": number("Of the data"),
+            "Tributary-Version": number("Number of events in the stream up to and including this one"),
+            "Tributary-Epoch": number("Increases when the log is restored from a backup, because history may have forked"),
+            "Tributary-Schema-Version": number("Version of the schema of the data"),
             "Tributary-Metadata": text("Correlation, causation, actor and trace, as JSON"),
             "Tributary-Body": {"const": "omitted", "description":
-                "It did not fit: the body is empty, there is no metadata. Read it over HTTP"},
+                "The event is too large for a message: the body is empty and there is no metadata. Read the event over HTTP"},
             "Nats-Msg-Id": {"type": "string", "format": "uuid", "description": "Id of the event"},
-            "Nats-Expected-Last-Sequence": number("Between the relay and the server"),
-            "Nats-Expected-Last-Msg-Id": text("Between the relay and the server"),
+            "Nats-Expected-Last-Sequence": number("For the relay and the server only"),
+            "Nats-Expected-Last-Msg-Id": text("For the relay and the server only"),
         },
     })
 }

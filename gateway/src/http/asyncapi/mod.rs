@@ -1,27 +1,27 @@
-//! The document about what is not HTTP: messages on NATS and MQTT, `AsyncAPI` 3.0. It is made of the
-//! lists that the code itself goes by, and has an example of every message.
+//! The AsyncAPI 3.0 document of the messages on NATS and MQTT. It is generated from the lists that
+//! the code uses, and has an example of every message.
 
 mod events;
-mod golden;
-mod others;
+mod examples;
+mod channels;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use axum::Json;
 use domain::CONTEXTS;
 use serde_json::{Map, Value, json};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Api, tags};
+use super::api::Routes;
+use super::tags;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(show))
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(show))
 }
 
-/// Messages on NATS and MQTT
+/// Show the AsyncAPI document
 ///
-/// An `AsyncAPI` 3.0 document.
+/// The messages on NATS and MQTT, as an AsyncAPI 3.0 document.
 #[utoipa::path(
     get, path = "/asyncapi.json", tag = tags::OPERATIONS, security(()),
     responses((status = 200, description = "The document", body = Value)),
@@ -31,60 +31,63 @@ async fn show() -> Json<&'static Value> {
     Json(&DOCUMENT)
 }
 
-/// The document.
+/// The AsyncAPI document.
 pub fn document() -> Value {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
     for context in CONTEXTS {
         let (channel, of_context) = events::channel(context);
         let name = format!("events_{}", context.name);
-        operations.insert(name.clone(), operation(&name, others::SEND, "An event of the log"));
+        operations.insert(name.clone(), operation(&name, channels::SEND, "An event of the log"));
         channels.insert(name, channel);
         messages.extend(of_context);
     }
-    for other in others::channels() {
-        let name = other.name;
+    for channel in channels::channels() {
+        let name = channel.name;
         let parameters: Map<String, Value> =
-            parameters(other.address).map(|name| (name.to_owned(), json!({}))).collect();
-        let mut channel = json!({
-            "address": other.address,
-            "description": other.summary,
-            "servers": [{"$ref": format!("#/servers/{}", other.server)}],
+            parameters(channel.address).map(|name| (name.to_owned(), json!({}))).collect();
+        let mut described = json!({
+            "address": channel.address,
+            "description": channel.summary,
+            "servers": [{"$ref": format!("#/servers/{}", channel.server)}],
             "messages": {name: {"$ref": format!("#/components/messages/{name}")}},
         });
         if !parameters.is_empty() {
-            channel["parameters"] = parameters.into();
+            described["parameters"] = parameters.into();
         }
-        channels.insert(name.to_owned(), channel);
-        operations.insert(name.to_owned(), operation(name, other.action, other.summary));
+        channels.insert(name.to_owned(), described);
+        operations.insert(name.to_owned(), operation(name, channel.action, channel.summary));
         let message = json!({
             "name": name,
-            "summary": other.summary,
-            "contentType": other.content_type,
-            "payload": other.payload,
-            "examples": [{"name": name, "payload": other.example}],
+            "summary": channel.summary,
+            "contentType": channel.content_type,
+            "payload": channel.payload,
+            "examples": [{"name": name, "payload": channel.example}],
         });
         messages.insert(name.to_owned(), message);
     }
+    let mut schemas: Map<String, Value> = channels::schemas().collect();
+    schemas.insert("EventHeaders".to_owned(), events::headers());
     json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "Tributary",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "What Tributary says and hears besides HTTP. Operations are Tributary's: \
-                where it sends, you subscribe. docs/subscribe.md and docs/mqtt.md say more.",
+            "description": "The messages that Tributary sends and receives besides HTTP. Operations \
+                are Tributary's: where it sends, you subscribe. See docs/subscribe.md and \
+                docs/mqtt.md.",
         },
         "defaultContentType": "application/json",
         "servers": {
             "nats": {"host": "localhost:4222", "protocol": "nats",
-                "description": "`NATS_URL` says where it is"},
+                "description": "Configured by `NATS_URL`"},
             "mqtt": {"host": "localhost:1883", "protocol": "mqtt", "protocolVersion": "5.0",
-                "description": "`MQTT_URL` says where it is"},
+                "description": "Configured by `MQTT_URL`"},
         },
         "channels": channels,
         "operations": operations,
         "components": {
             "messages": messages,
-            "schemas": {"EventHeaders": events::headers()},
+            "schemas": schemas,
         },
     })
 }
@@ -94,7 +97,7 @@ fn operation(channel: &str, action: &str, summary: &str) -> Value {
     json!({"action": action, "channel": channel, "summary": summary})
 }
 
-/// Names in braces.
+/// The names in braces in an address.
 fn parameters(address: &str) -> impl Iterator<Item = &str> {
     address.split('{').skip(1).filter_map(|rest| rest.split('}').next())
 }

@@ -1,4 +1,4 @@
-//! The one mapping from errors to problems.
+//! Maps the errors that many routes share to problems.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use commands::LoadError;
@@ -24,18 +24,19 @@ impl<R: Reject> From<commands::Error<R>> for Problem {
                 }
             }
             commands::Error::KeyReused => AppendError::KeyReused.into(),
-            commands::Error::Contention(_) => {
-                Self::unavailable("contention", "others keep changing the same thing")
-            }
+            commands::Error::Contention(_) => Self::unavailable(
+                "contention",
+                "other requests keep changing the same stream; retry later",
+            ),
             commands::Error::Conflict(_) => Self::new(
                 StatusCode::CONFLICT,
                 "conflict",
-                "somebody else changed what this rests on; ask again",
+                "another request changed what the decision is based on; retry",
             ),
             commands::Error::OtherVersion { actual } => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "precondition_failed",
-                format!("it is at version {actual}, not the one of If-Match"),
+                format!("the current version is {actual}, not the one in If-Match; read it again"),
             ),
             commands::Error::BadData(reason) => AppendError::BadData(reason).into(),
             commands::Error::Unavailable(error) => error.into(),
@@ -80,17 +81,19 @@ impl From<commands::users::Error> for Problem {
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
         match error {
-            AppendError::Conflict { .. } => {
-                Self::new(StatusCode::CONFLICT, "conflict", "somebody else changed it in between")
-            }
+            AppendError::Conflict { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "another request changed the stream in the meantime; read it again and retry",
+            ),
             AppendError::KeyReused => Self::invalid(
                 "idempotency_key_reused",
-                "this Idempotency-Key was used before, for another request",
+                "this Idempotency-Key was used for a different request; use a new key",
             ),
             AppendError::BadData(reason) => Self::invalid("bad_data", reason),
             AppendError::Unavailable(error) => error.into(),
             AppendError::ShuttingDown => {
-                Self::unavailable("shutting_down", "this process is shutting down")
+                Self::unavailable("shutting_down", "this process is shutting down; retry later")
             }
             AppendError::Codec(error) => Self::internal(&error),
         }
@@ -103,18 +106,18 @@ impl From<Unavailable> for Problem {
     }
 }
 
-/// Failures of queries. Whether the server is gone or our statement is wrong is told apart.
+/// A failed query: 503 if Postgres is unavailable, 500 if the statement is wrong.
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        // Classes of SQLSTATE that speak of the server, not of what was asked: connection,
-        // transaction, resources, operator.
+        // Classes of SQLSTATE that concern the server, not the statement: connection, transaction,
+        // resources, operator intervention.
         let passes =
             |code: &str| ["08", "25", "40", "53", "57"].contains(&&code[..2.min(code.len())]);
-        // RFC 3339 and our clocks know years that Postgres does not: before -4712.
+        // RFC 3339 allows years that Postgres does not: before -4712.
         if let sqlx::Error::Database(error) = &error
             && error.code().is_some_and(|code| code == "22008")
         {
-            return Self::invalid("time_out_of_range", "a time is before all that is kept");
+            return Self::invalid("time_out_of_range", "a time is before the year -4712");
         }
         let about_the_server = match &error {
             sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
@@ -127,8 +130,8 @@ impl From<sqlx::Error> for Problem {
             _ => false,
         };
         if about_the_server {
-            tracing::warn!(%error, "the database is not reachable");
-            Self::unavailable("database_unavailable", "the database is not reachable")
+            tracing::warn!(%error, "Postgres unavailable");
+            Self::unavailable("database_unavailable", "the database is unavailable; retry later")
         } else {
             Self::internal(&error)
         }
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rejections_map_by_their_kind() {
+    async fn a_rejection_maps_to_the_status_of_its_kind() {
         for (rejection, status) in [(Rejection::NotDemanded, 404), (Rejection::Leased, 409)] {
             let error = commands::Error::Rejected(rejection);
             let (answered, response, body) = written(error).await;
@@ -169,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outage_says_when_to_come_back() {
+    async fn an_outage_has_retry_after() {
         let (status, response, body) = written(Unavailable(sqlx::Error::PoolTimedOut)).await;
         assert_eq!(status, 503);
         assert_eq!(response.headers()["retry-after"], "1");
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_framework_refuses_becomes_a_problem_too() {
+    async fn an_error_of_the_framework_becomes_a_problem() {
         for status in [404, 405, 413, 415, 400, 500] {
             let status = StatusCode::from_u16(status).unwrap();
             let response = render(status.into_response(), "abc");

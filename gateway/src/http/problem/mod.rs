@@ -1,6 +1,6 @@
-//! Every answer that is not a success, in one form (RFC 9457). A handler fails
-//! with a [`Problem`]; the outermost layer writes it down, knowing the trace, and does the same to
-//! whatever the framework itself refuses.
+//! Error responses: problem details as in RFC 9457. A handler returns a [`Problem`]; the outermost
+//! layer writes it with the trace id, and turns the error responses of the framework into problems,
+//! too.
 
 mod mapping;
 
@@ -13,10 +13,15 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// When to come back after 503, in seconds.
+/// `Retry-After` of a 503, in seconds.
 const RETRY_AFTER: u64 = 1;
+/// Detail of every 500.
+const INTERNAL_ERROR: &str =
+    "the server failed to process the request; its log has the cause under the trace id";
+/// Detail of every 422 whose faults are in the body.
+pub(super) const INVALID_BODY: &str = "the body is invalid; `errors` lists the faults";
 
-/// Why a request was not answered with a success.
+/// Why a request failed.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
@@ -27,44 +32,47 @@ pub(super) struct Problem {
     members: Map<String, Value>,
 }
 
-/// One thing that is wrong with a request.
+/// One fault in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Fault {
-    /// JSON pointer to the member of the body that is wrong.
+    /// JSON pointer (RFC 6901) to the invalid member of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pointer: Option<String>,
-    /// Name of the query parameter or header that is wrong.
+    /// Name of the invalid query parameter or header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) parameter: Option<String>,
+    /// What is invalid, in words.
     pub(super) detail: String,
 }
 
-/// The body of an answer that is not a success: problem details as in RFC 9457.
+/// The body of an error response: problem details as in RFC 9457.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub(super) struct Body9457 {
-    /// `urn:tributary:problem:` and the code.
+pub(super) struct ProblemBody {
+    /// `urn:tributary:problem:` followed by the code.
     #[serde(rename = "type")]
     kind: String,
-    /// The status in words.
+    /// Reason phrase of the status.
     title: String,
+    /// Status code of the response.
     status: u16,
-    /// What is wrong this time.
+    /// What happened in this request, why, and what to do; for people.
     detail: String,
-    /// Stable name of the problem, for programs.
+    /// Stable name of the problem, for programs: see the API documentation.
     code: String,
-    /// What is wrong, part by part.
+    /// The faults in the request, one by one; empty if the request as a whole failed.
     errors: Vec<Fault>,
-    /// Names the request in our logs and traces.
+    /// Identifies the request in logs and traces: 32 hexadecimal digits.
     trace_id: String,
-    /// Further members of some problems, such as the projection that is behind.
+    /// Further members of some problems, such as `projection` and `position` of
+    /// `projection_behind`.
     #[serde(flatten)]
     #[schema(ignore)]
     members: Map<String, Value>,
 }
 
 impl Fault {
-    /// A member of the body is wrong.
+    /// A fault in a member of the body.
     pub(super) fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: Some(pointer.into()), parameter: None, detail: detail.into() }
     }
@@ -82,24 +90,27 @@ impl Problem {
         }
     }
 
-    /// What was asked for does not exist, or not for this caller.
-    pub(super) fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"))
+    /// 404: the resource does not exist, or is not visible to this caller.
+    pub(super) fn not_found(name: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("there is no such {name}, or it is not visible to this caller"),
+        )
     }
 
-    /// The request can be read but makes no sense.
+    /// 422: the request is well-formed but invalid.
     pub(super) fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
     }
 
-    /// A member of the body is wrong.
+    /// 422: a member of the body is invalid.
     pub(super) fn member_at(pointer: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self::invalid("invalid_body", "the body is not what is asked for")
-            .fault(Fault::at(pointer, detail))
+        Self::invalid("invalid_body", INVALID_BODY).fault(Fault::at(pointer, detail))
     }
 
-    /// A query parameter or header is wrong.
+    /// 422: a query parameter or header is invalid.
     pub(super) fn parameter(name: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         let fault =
@@ -107,23 +118,19 @@ impl Problem {
         Self::invalid("invalid_parameter", format!("`{name}`: {detail}")).fault(fault)
     }
 
-    /// We cannot answer now, but may soon.
+    /// 503: the request may succeed when it is repeated.
     pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
             .header(header::RETRY_AFTER, RETRY_AFTER.into())
     }
 
-    /// Our fault. What went wrong is logged, not told.
+    /// 500. The error and its causes are logged, and not sent to the caller.
     pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         let causes: Vec<String> = std::iter::successors(error.source(), |cause| cause.source())
             .map(ToString::to_string)
             .collect();
-        tracing::error!(%error, ?causes, "a request failed");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal_error",
-            "the request failed on our side; the trace id finds it in the log",
-        )
+        tracing::error!(%error, ?causes, "request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", INTERNAL_ERROR)
     }
 
     #[must_use]
@@ -150,13 +157,13 @@ impl Problem {
         self
     }
 
-    /// What a handler that took too long is answered for.
+    /// 503: the handler did not respond within `limit`.
     pub(super) fn too_slow(limit: Duration) -> Self {
-        Self::unavailable("timeout", format!("the request took longer than {limit:?}"))
+        Self::unavailable("timeout", format!("the request took longer than {limit:?}; retry later"))
     }
 
     fn write(self, trace_id: &str) -> Response {
-        let body = Body9457 {
+        let body = ProblemBody {
             kind: format!("urn:tributary:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
@@ -176,7 +183,7 @@ impl Problem {
     }
 }
 
-/// Carries the problem to the outermost layer, which writes it down.
+/// Carries the problem to the outermost layer, which writes it.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -185,7 +192,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The answer as it leaves: problems written down, and what the framework refused made one.
+/// Writes the problem of a response, or a problem in place of an error response of the framework.
 pub(super) fn render(mut response: Response<Body>, trace_id: &str) -> Response {
     let status = response.status();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -195,12 +202,18 @@ pub(super) fn render(mut response: Response<Body>, trace_id: &str) -> Response {
         return response;
     }
     let (code, detail) = match status {
-        StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path"),
-        StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "not with this method"),
-        StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "the body is too large"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "not in this form"),
-        _ if status.is_client_error() => ("bad_request", "the request cannot be read"),
-        _ => ("internal_error", "the request failed on our side"),
+        StatusCode::NOT_FOUND => ("not_found", "there is no resource at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            ("method_not_allowed", "the resource does not support this method; see `Allow`")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ("body_too_large", "the body is larger than this server accepts")
+        }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            ("unsupported_media_type", "the content type is not supported")
+        }
+        _ if status.is_client_error() => ("bad_request", "the request is malformed"),
+        _ => ("internal_error", INTERNAL_ERROR),
     };
     let mut written = Problem::new(status, code, detail).write(trace_id);
     if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
@@ -209,12 +222,8 @@ pub(super) fn render(mut response: Response<Body>, trace_id: &str) -> Response {
     written
 }
 
-/// What a panic is answered with; the panic itself is in the log.
+/// 500 for a handler that panicked; the panic is in the log.
 pub(super) fn panicked(_cause: Box<dyn std::any::Any + Send>) -> Response {
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal_error",
-        "the request failed on our side; the trace id finds it in the log",
-    )
-    .into_response()
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", INTERNAL_ERROR)
+        .into_response()
 }

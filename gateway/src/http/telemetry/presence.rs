@@ -1,51 +1,40 @@
-//! How long a user's devices may be silent before they are taken for gone.
+//! Presence settings: how long a user's devices may send nothing before they count as offline.
 
-use std::sync::Arc;
-
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
 use domain::telemetry::UserId;
 use domain::telemetry::presence::{Command, InactiveAfter, stream};
-use projections::telemetry::presence_setting;
+use projections::telemetry::{Telemetry, presence_setting};
 use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize};
+use utoipa::PartialSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 
-use super::super::Api;
-use super::super::caller::Caller;
-use super::super::extract::{Json, Path};
-use super::super::page;
-use super::super::problem::Problem;
-use super::super::receipt::{Answer, Asked, CommandHeaders};
-use super::super::tags;
-use super::super::wait::QueryHeaders;
-use super::PROJECTION;
 use crate::config::Span;
 
-/// What is chosen for the devices of a user.
+use super::super::prelude::*;
+
+/// The presence setting of a user's devices.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PresenceSetting)]
 pub(super) struct Setting {
-    // Said even if it is `null`: an empty object is a mistake, not a choice.
+    // Required even if it is `null`: an empty object is an error, not a reset.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(required, value_type = Silence)]
     inactive_after: Option<Silence>,
 }
 
-/// A setting as it is shown.
+/// The presence setting of a user's devices, as it is shown.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PresenceRow {
+    /// The user.
     user_id: String,
-    /// How long the devices may be silent, such as `15m`; `null`: the default of the system.
+    /// How long a device may send nothing before it counts as offline, such as `15m`; `null`: the
+    /// default of the system.
     #[schema(example = "15m")]
     inactive_after: Option<String>,
 }
 
-/// A length of silence: text with a unit, or seconds.
+/// A duration: text with a unit, or seconds.
 #[derive(Debug, Clone, Copy)]
 struct Silence(InactiveAfter);
 
@@ -62,8 +51,9 @@ impl PartialSchema for Silence {
         let null = ObjectBuilder::new().schema_type(SchemaType::Type(Type::Null));
         OneOfBuilder::new()
             .description(Some(
-                "How long a device may be silent, 1 second to 7 days: a whole number with a unit \
-                 (`90s`, `15m`, `1d`), or seconds. `null` goes back to the default.",
+                "How long a device may send nothing before it counts as offline, 1 second to 7 \
+                 days: a whole number with a unit (`90s`, `15m`, `1d`), or a number of seconds. \
+                 `null` restores the default.",
             ))
             .item(text)
             .item(seconds)
@@ -80,51 +70,47 @@ impl<'de> Deserialize<'de> for Silence {
     }
 }
 
-/// Choose how long a user's devices may be silent
+/// Set the presence setting of a user's devices
 ///
-/// A device that is online and silent for longer is taken for gone (`inactive`), and is there again
-/// with its next reading (`heard`). One's own; operators choose for anybody.
+/// A device that sends nothing for longer counts as offline (`inactive`), and as online again with
+/// its next reading (`heard`). Users set it for their own devices; operators for those of all users.
 #[utoipa::path(
     put, path = "/api/v1/users/{user_id}/presence", tag = tags::TELEMETRY, request_body = Setting,
     params(("user_id" = String, Path), CommandHeaders),
-    responses((status = 204, description = "Chosen; `ETag` is its version now")),
+    responses((status = 204, description = "The setting is stored; `ETag` is its version")),
 )]
 pub(super) async fn configure(
-    State(api): State<Arc<Api>>,
-    asked: Asked,
+    context: CommandContext,
     Path(user_id): Path<UserId>,
     Json { value, bytes }: Json<Setting>,
 ) -> Result<Response, Problem> {
-    if !asked.caller.sees(user_id.as_str()) {
+    if !context.caller.sees(user_id.as_str()) {
         return Err(Problem::not_found("user"));
     }
-    let answer = Answer::no_content(format!("/api/v1/users/{user_id}/presence"))?;
+    let response = StoredResponse::no_content(format!("/api/v1/users/{user_id}/presence"))?;
     let inactive_after = value.inactive_after.map(|Silence(span)| span);
-    let envelope = asked.envelope(&bytes, &answer)?;
     let stream = stream(&user_id);
     let command = Command::Configure { user_id, inactive_after };
-    let done = api.handlers.presence.execute(&stream, command, envelope).await?;
-    api.wait.command(PROJECTION, done.position, asked.wait).await;
-    answer.respond(&done)
+    let execute = |envelope| context.api.handlers.presence.execute(&stream, command, envelope);
+    context.execute(Telemetry::NAME, &bytes, response, execute).await
 }
 
-/// Show how long a user's devices may be silent
+/// Show the presence setting of a user's devices
 #[utoipa::path(
     get, path = "/api/v1/users/{user_id}/presence", tag = tags::TELEMETRY,
     params(("user_id" = String, Path), QueryHeaders),
-    responses((status = 200, description = "What was chosen last", body = PresenceRow)),
+    responses((status = 200, description = "The setting", body = PresenceRow)),
 )]
 pub(super) async fn get(
-    State(api): State<Arc<Api>>,
     caller: Caller,
-    headers: HeaderMap,
+    context: QueryContext,
     Path(user_id): Path<UserId>,
 ) -> Result<Response, Problem> {
     if !caller.sees(user_id.as_str()) {
         return Err(Problem::not_found("user"));
     }
-    let position = api.wait.query(PROJECTION, &headers).await?;
-    let setting = presence_setting(api.store.pool(), user_id.as_str()).await?;
+    let position = context.wait(Telemetry::NAME).await?;
+    let setting = presence_setting(context.pool(), user_id.as_str()).await?;
     let version = setting.map(|(_, version)| version.0);
     let inactive_after = setting.and_then(|(span, _)| span).map(|span| Span(span).to_string());
     Ok(page::one(PresenceRow { user_id: user_id.into(), inactive_after }, version, position))
@@ -141,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_text_or_seconds_or_the_default() {
+    fn the_setting_is_text_or_seconds_or_null() {
         assert_eq!(read(r#"{"inactive_after": "15m"}"#), Ok(Some(900_000)));
         assert_eq!(read(r#"{"inactive_after": "1500ms"}"#), Ok(Some(1_500)));
         assert_eq!(read(r#"{"inactive_after": 604800}"#), Ok(Some(604_800_000)));
@@ -149,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn any_other_setting_is_refused() {
         for body in [
             "{}",
             r#"{"inactive_after": 0}"#,

@@ -1,53 +1,45 @@
-//! Readings of one device: as they were recorded, or by buckets of time; as JSON or as CSV.
+//! Readings of one device: single readings or time buckets, as JSON or CSV.
 
-use std::sync::Arc;
-
-use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::telemetry::Reading;
 use eventsourcing::Position;
-use projections::telemetry::{self, Bucket, Range, ReadingRow};
-use serde::{Deserialize, Serialize};
+use projections::telemetry::{self, Bucket, Range, ReadingRow, Telemetry};
 use serde_json::{Map, Value};
-use utoipa::{IntoParams, ToSchema};
 
-use super::super::caller::Caller;
-use super::super::extract::{Path, Query};
-use super::super::page::{self, Cursor, Limit};
-use super::super::problem::Problem;
-use super::super::receipt::POSITION;
-use super::super::wait::QueryHeaders;
-use super::super::{Api, bucket, tags};
-use super::PROJECTION;
+use super::super::bucket;
+use super::super::headers::POSITION;
+use super::super::page::Next;
+use super::super::prelude::*;
 
-/// Fields one bucket may hold beyond a page's limit: a page ends between buckets, not in one.
+/// Rows of one bucket that a page may hold beyond its limit: a page ends between buckets, never
+/// within one. One row per field.
 const BUCKET_FIELDS: i64 = 256;
 
-/// Which readings, and in which form.
+/// Which readings, in which order and form.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct ReadingsQuery {
-    /// Measured then or later (RFC 3339).
+    /// Only readings of this time or later (RFC 3339).
     from: Option<DateTime<Utc>>,
-    /// Measured before then (RFC 3339).
+    /// Only readings before this time (RFC 3339).
     to: Option<DateTime<Utc>>,
-    /// Only these fields, separated by commas.
+    /// Only these fields of the readings, separated by commas.
     fields: Option<String>,
-    /// Oldest first unless `desc`.
+    /// `asc` (default): oldest first; `desc`: newest first.
     #[serde(default)]
     #[param(inline)]
     order: Order,
-    /// Width of the buckets: `1m`, `1h`, `1d` or a multiple. The readings themselves if left out.
+    /// Width of the time buckets: `1m`, `1h`, `1d` or a multiple. The default are single readings.
     #[param(value_type = Option<String>, example = "5m")]
     bucket: Option<String>,
-    /// Items on the page: 1 to 500, 100 if not said.
+    /// Most items on the page (default 100).
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
-    /// Where to go on, from the `Link` of the page before.
+    /// Where the page begins: from the `Link` header of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
 }
@@ -60,65 +52,65 @@ enum Order {
     Desc,
 }
 
-/// What a page of readings holds: one or the other, by `bucket`.
+/// An item of a page of readings: a bucket if the query has `bucket`, else a reading.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "rows are cut to the fields asked for; this is for the document")]
+#[expect(dead_code, reason = "rows hold only the requested fields; this is for the document")]
 enum Item {
     Reading(ReadingRow),
     Bucket(Bucket),
 }
 
+/// A page of readings or buckets.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "for the document")]
 struct Readings {
+    /// The items, in the requested order.
     items: Vec<Item>,
 }
 
 /// List the readings of a device
 ///
-/// With `bucket`, what they amount to in each stretch of time: count, least, greatest, average,
-/// first and last of every numeric field. `Accept: text/csv` answers with a table.
+/// With `bucket`, the count, minimum, maximum, average, first and last value of every numeric field
+/// in each time bucket. `Accept: text/csv` returns a table.
 #[utoipa::path(
     get, path = "/api/v1/users/{user_id}/devices/{device_id}/readings", tag = tags::TELEMETRY,
     params(("user_id" = String, Path), ("device_id" = String, Path), ReadingsQuery, QueryHeaders),
     responses((status = 200, description = "A page of readings", headers(
-        ("Tributary-Position" = i64, description = "How far the read model is"),
+        ("Tributary-Position" = i64, description = "Position that the read model has applied"),
         ("Link" = String, description = "The next page, `rel=\"next\"`")), content(
         (Readings = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "There is no such device")),
+        (status = 404, description = "There is no such device, or it is not visible to this caller")),
 )]
 pub(super) async fn list(
-    State(api): State<Arc<Api>>,
-    OriginalUri(uri): OriginalUri,
     caller: Caller,
+    context: QueryContext,
     headers: HeaderMap,
     Path((user_id, device_id)): Path<(String, String)>,
     Query(query): Query<ReadingsQuery>,
 ) -> Result<Response, Problem> {
-    let position = api.wait.query(PROJECTION, &headers).await?;
+    let position = context.wait(Telemetry::NAME).await?;
     if !caller.sees(&user_id) {
         return Err(Problem::not_found("device"));
     }
-    let table = query.table(&api, &user_id, &device_id).await?;
+    let table = query.table(&context.api, &user_id, &device_id).await?;
     let known = !table.rows.is_empty()
-        || telemetry::device(api.store.pool(), &user_id, &device_id).await?.is_some();
+        || telemetry::device(context.pool(), &user_id, &device_id).await?.is_some();
     if !known {
         return Err(Problem::not_found("device"));
     }
-    let next = table.next.as_ref().map(Cursor::to).transpose()?;
-    let next = next.map(|cursor| ("cursor", cursor.into()));
+    let next = page::next(table.next.as_ref())?;
     if !wants_csv(&headers) {
-        return Ok(page::respond(&uri, table.rows, next, position));
+        return Ok(page::respond(&context.uri, table.rows, next, position));
     }
-    Ok(csv_response(&uri, &table, next, position))
+    Ok(csv_response(&context.uri, &table, next, position))
 }
 
-/// A page as rows of named values, which is what JSON and CSV have in common.
+/// A page as rows of named values, from which both JSON and CSV are written.
 struct Table {
     columns: Vec<String>,
     rows: Vec<Map<String, Value>>,
-    /// Time and position the next page goes on after.
+    /// Time and position after which the next page begins.
     next: Option<(DateTime<Utc>, i64)>,
 }
 
@@ -152,7 +144,7 @@ impl ReadingsQuery {
             to: self.to.unwrap_or(latest),
             descending: self.order == Order::Desc,
             limit: self.limit.into(),
-            after: self.cursor.as_ref().map(Cursor::read).transpose()?,
+            after: page::after(self.cursor.as_ref())?,
         })
     }
 
@@ -162,12 +154,12 @@ impl ReadingsQuery {
     }
 }
 
-/// As many whole buckets as make at least `limit` rows.
+/// The fewest whole buckets that make at least `limit` rows. `more`: there may be further rows.
 fn bucket_table(buckets: Vec<Bucket>, limit: usize, more: bool) -> Result<Table, Problem> {
     let starts_another = |index: &usize| buckets[*index].time != buckets[*index - 1].time;
     let mut boundaries = (1..buckets.len()).filter(starts_another);
     let end = boundaries.clone().find(|index| *index >= limit);
-    // Without a boundary beyond the limit, what is left is one bucket, perhaps cut off.
+    // Without a boundary beyond the limit, the last bucket may be incomplete.
     let end = end.or_else(|| boundaries.next_back().filter(|_| more)).unwrap_or(buckets.len());
     let next = (end < buckets.len()).then(|| (buckets[end - 1].time, 0));
     let rows = buckets[..end].iter().map(object);
@@ -188,7 +180,7 @@ fn object(row: &impl Serialize) -> Result<Map<String, Value>, Problem> {
     }
 }
 
-/// What every reading shows, whatever fields are asked for.
+/// Columns of every reading, whatever fields are requested.
 const ALWAYS: [&str; 5] = ["time", "received_at", "sequence_id", "boot_id", "position"];
 
 fn reading_columns(fields: &[String]) -> Vec<String> {
@@ -197,7 +189,8 @@ fn reading_columns(fields: &[String]) -> Vec<String> {
     ALWAYS.iter().map(|&name| name.to_owned()).chain(wanted.iter().cloned()).collect()
 }
 
-/// A reading, cut to `fields` if any are named; further fields then stand beside the known ones.
+/// A reading with only the requested `fields`, or all if there are none. Requested members of
+/// `extra_data` become columns of their own.
 fn reading_row(reading: &ReadingRow, fields: &[String]) -> Result<Map<String, Value>, Problem> {
     let mut row = object(reading)?;
     if fields.is_empty() {
@@ -219,12 +212,7 @@ fn wants_csv(headers: &HeaderMap) -> bool {
     accepted.is_some_and(|text| text.split(',').any(|kind| kind.trim().starts_with("text/csv")))
 }
 
-fn csv_response(
-    uri: &axum::http::Uri,
-    table: &Table,
-    next: Option<(&str, String)>,
-    position: Position,
-) -> Response {
+fn csv_response(uri: &axum::http::Uri, table: &Table, next: Next, position: Position) -> Response {
     let headers = [
         (header::CONTENT_TYPE.as_str(), "text/csv; charset=utf-8".to_owned()),
         (POSITION, position.to_string()),
@@ -234,7 +222,7 @@ fn csv_response(
     response
 }
 
-/// RFC 4180.
+/// The table as CSV (RFC 4180).
 fn csv(table: &Table) -> String {
     let quoted = |text: String| {
         if text.contains(['"', ',', '\n', '\r']) {

@@ -1,4 +1,4 @@
-//! Cutting, paging and writing readings, without a database.
+//! Selecting, paging and writing readings, without a database.
 
 use super::*;
 
@@ -40,13 +40,13 @@ fn a_page_of_buckets_ends_between_buckets() {
     assert_eq!((page.rows.len(), page.next), (4, Some((at(1), 0))));
     let page = bucket_table(buckets.clone(), 8, false).unwrap_or_else(|_| panic!("no page"));
     assert_eq!((page.rows.len(), page.next), (8, None));
-    // More rows were there than were fetched: the last bucket may be cut off.
+    // There may be more rows than were fetched: the last bucket may be incomplete.
     let page = bucket_table(buckets, 8, true).unwrap_or_else(|_| panic!("no page"));
     assert_eq!((page.rows.len(), page.next), (6, Some((at(2), 0))));
 }
 
 #[test]
-fn fields_are_cut_and_further_ones_found() {
+fn a_row_has_the_requested_fields_and_those_of_extra_data() {
     let fields = ["lux".to_owned(), "temperature".to_owned(), "none".to_owned()];
     let row = reading_row(&reading(), &fields).unwrap_or_else(|_| panic!("no row"));
     assert_eq!((&row["lux"], &row["temperature"]), (&3.into(), &21.5.into()));
@@ -54,7 +54,7 @@ fn fields_are_cut_and_further_ones_found() {
 }
 
 #[test]
-fn tables_quote_what_needs_it() {
+fn csv_quotes_quotes_and_commas() {
     let fields = ["note".to_owned(), "battery".to_owned()];
     let row = reading_row(&reading(), &fields).unwrap_or_else(|_| panic!("no row"));
     let table = Table { columns: reading_columns(&fields), rows: vec![row], next: None };

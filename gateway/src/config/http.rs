@@ -1,0 +1,74 @@
+//! Options of the HTTP server, of bearer tokens, and of the API's clients.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Secret, ServerUrl, Span};
+
+/// The HTTP server.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "HTTP")]
+pub struct Http {
+    /// IP address to listen on
+    #[arg(long, env = "LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub listen: IpAddr,
+    /// Port to listen on; 0 selects a free port
+    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Largest request body, in bytes; 1 KiB to 8 MiB
+    #[arg(long, env = "HTTP_BODY_LIMIT", value_name = "BYTES", default_value_t = 1024 * 1024,
+          value_parser = clap::value_parser!(u32).range(1024..=8 * 1024 * 1024))]
+    pub http_body_limit: u32,
+    /// Time after which a request is answered with 503, with a unit; event streams have no limit
+    #[arg(long, env = "HTTP_TIMEOUT", value_name = "TIME", default_value = "30s")]
+    pub http_timeout: Span,
+}
+
+impl Http {
+    /// Returns the address to listen on.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.listen, self.port)
+    }
+}
+
+/// Bearer tokens.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "Tokens")]
+pub struct Tokens {
+    /// File with the private key that signs tokens: Ed25519, PKCS#8, PEM; create one with
+    /// `openssl genpkey -algorithm ed25519`
+    #[arg(long, env = "TRIBUTARY_SIGNING_KEY_FILE", value_name = "FILE")]
+    pub signing_key_file: PathBuf,
+    /// Lifetime of an access token, with a unit; a changed role takes effect with the next token
+    #[arg(long, env = "ACCESS_TOKEN_TTL", value_name = "TIME", default_value = "15m")]
+    pub access_token_ttl: Span,
+}
+
+/// A user's password, for the commands that need one.
+#[derive(Debug, Clone, Args)]
+pub struct Password {
+    /// Password of the user; without it, the first line of stdin
+    #[arg(long, env = "TRIBUTARY_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub password: Option<Secret>,
+}
+
+/// The server that the command line is a client of.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "Server")]
+pub struct Server {
+    /// URL of the HTTP API
+    #[arg(
+        long,
+        env = "TRIBUTARY_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        default_value = "http://localhost:8080"
+    )]
+    pub url: ServerUrl,
+    /// Bearer token, as `tributary token` prints it
+    #[arg(long, env = "TRIBUTARY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub token: Secret,
+}

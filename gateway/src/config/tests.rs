@@ -1,0 +1,93 @@
+//! The command line of the configuration: its values, its errors and its help.
+
+use std::path::Path;
+
+use super::*;
+
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    admin: Admin,
+    #[command(flatten)]
+    password: Password,
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    traces: Traces,
+}
+
+/// Whether the value of an option may hold a secret, by its name.
+fn is_secret(name: &str) -> bool {
+    let words = ["url", "password", "token", "endpoint"];
+    words.iter().any(|word| name.contains(word)) && !name.ends_with("ttl")
+}
+
+#[test]
+fn values_are_parsed_and_checked_together() {
+    let args = [
+        "tributary",
+        "--database-url=postgres://tributary_app:hunter2@localhost/tributary",
+        "--signing-key-file=key.pem",
+        "--worker-lease=10s",
+    ];
+    let config = OptionsOnly::try_parse_from(args).unwrap().config;
+    let mistakes = config.mistakes(&[]);
+    assert_eq!(mistakes, ["--worker-time-limit must be shorter than --worker-lease"]);
+    let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn the_error_of_an_invalid_value_holds_no_secret() {
+    for arg in Cli::command().get_arguments() {
+        let Some(name) = arg.get_long().filter(|name| is_secret(name)) else { continue };
+        // Not a URL, not a time, not a secret: each parser refuses one of them.
+        let values =
+            ["hunter2 no url", "x://ada:hunter2@:no", " ", "hunter2:changeme@", "changeme"];
+        let errors = values.map(|value| {
+            let error = Cli::try_parse_from(["tributary", &format!("--{name}={value}")]);
+            error.unwrap_err().to_string()
+        });
+        let errors = errors.concat();
+        assert!(errors.contains(&format!("invalid value for '--{name}")), "{name}: {errors}");
+        assert!(!errors.contains("hunter2"), "{name}: {errors}");
+    }
+}
+
+#[test]
+fn an_invalid_value_is_a_usage_error_that_names_the_option_and_the_reason() {
+    for (value, reason) in [
+        ("--port=http", "invalid value 'http' for '--port <PORT>'"),
+        ("--worker-lease=long", "for '--worker-lease <TIME>'"),
+        ("--mqtt-password=changeme", "a secret must not be `changeme`"),
+        ("--nats-url=nats://me:hunter2@no where", "not a URL"),
+    ] {
+        let error = OptionsOnly::try_parse_from(["tributary", value]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(reason), "{value}: {error}");
+    }
+}
+
+#[test]
+fn a_private_configuration_is_complete() {
+    let key = Path::new("key.pem");
+    let config = Config::private(
+        "postgres://tributary_app@127.0.0.1:5432/tributary",
+        "nats://127.0.0.1:4222",
+        "mqtt://127.0.0.1:1883",
+        key,
+    )
+    .unwrap();
+    assert!(config.mistakes(&ProcessRole::ALL).is_empty());
+    assert_eq!((config.http.port, config.tokens.signing_key_file.as_path()), (0, key));
+}
+
+#[test]
+fn help_hides_the_environment_values_of_secrets() {
+    for arg in Cli::command().get_arguments() {
+        let name = arg.get_id().as_str();
+        assert_eq!(arg.is_hide_env_values_set(), is_secret(name), "{name}");
+    }
+}

@@ -1,0 +1,60 @@
+//! What the handlers of all routes share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use commands::Handlers;
+use eventstore::{EventStore, Feed};
+use projections::Waiter;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::rebuilds::Rebuilds;
+use crate::bridge::Accounting;
+use crate::host_metrics;
+use crate::tokens::Keys;
+
+/// Routes with their descriptions.
+pub(super) type Routes = OpenApiRouter<Arc<Api>>;
+
+/// What the handlers of all routes share.
+#[derive(Debug)]
+pub struct Api {
+    /// The log.
+    pub store: EventStore,
+    /// Source of the subscriptions behind event streams.
+    pub feed: Feed,
+    /// Whether this process is connected to NATS.
+    pub bus: watch::Receiver<bool>,
+    /// Counters of the MQTT bridge, if this process runs it.
+    pub bridge: Option<Arc<Accounting>>,
+    /// The handlers of commands.
+    pub handlers: Handlers,
+    /// Waits for projections.
+    pub wait: Waiter,
+    /// Rebuilds that were requested from this process.
+    pub rebuilds: Rebuilds,
+    /// Signs and verifies tokens.
+    pub keys: Keys,
+    /// Reads accounts and storage of the machine this process runs on.
+    pub host: host_metrics::Reader,
+    /// How long an order may be pending before it is cancelled.
+    pub order_ttl: Duration,
+    /// Lifetime of an access token.
+    pub access_token_ttl: Duration,
+    /// Set after the first successful readiness check.
+    pub started: AtomicBool,
+    /// Cancelled when the process shuts down; ends event streams.
+    pub shutdown: CancellationToken,
+}
+
+/// Limits on requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest body, in bytes.
+    pub body: usize,
+    /// Longest time until a response begins.
+    pub time: Duration,
+}

@@ -1,0 +1,148 @@
+//! The context of a command: who sends it, in which trace, under which idempotency key, expecting
+//! which version; and the one way from a command to its response.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, MatchedPath, OriginalUri};
+use axum::http::Uri;
+use axum::http::request::Parts;
+use axum::response::Response;
+use commands::{Done, Envelope};
+use eventsourcing::{Metadata, Version};
+use eventstore::NewReceipt;
+use utoipa::IntoParams;
+
+use super::api::Api;
+use super::caller::Caller;
+use super::headers;
+use super::problem::Problem;
+use super::receipt::StoredResponse;
+use super::request_trace::RequestTrace;
+
+/// Headers of every command.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by `CommandContext`; this is for the document")]
+pub(super) struct CommandHeaders {
+    /// Makes the request safe to repeat: a second request with the same key is not executed again
+    /// and returns the first response. 1 to 200 printable ASCII characters without spaces; kept for
+    /// 7 days.
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, max_length = 200, example = "9f1c2b7e")]
+    idempotency_key: Option<String>,
+    /// `wait=N`: respond once the read model shows the change, after at most N seconds (at most
+    /// 20). The default is not to wait.
+    #[param(rename = "Prefer", value_type = String, required = false, example = "wait=5")]
+    prefer: Option<String>,
+    /// The `ETag` that the change is based on: 412 if the version is another one by now.
+    #[param(rename = "If-Match", value_type = String, required = false)]
+    if_match: Option<String>,
+    /// W3C trace context; stored with the events.
+    #[param(value_type = String, required = false)]
+    traceparent: Option<String>,
+}
+
+/// What surrounds a command of a signed-in caller.
+#[derive(Debug)]
+pub(super) struct CommandContext {
+    pub(super) api: Arc<Api>,
+    uri: Uri,
+    pub(super) caller: Caller,
+    pub(super) trace: RequestTrace,
+    /// How long to wait for the read model; none: not at all.
+    pub(super) wait: Option<Duration>,
+    /// The version that the command is based on.
+    pub(super) expected: Option<Version>,
+    /// The caller's idempotency key behind method, path template and subject, so that the keys of
+    /// two callers cannot collide.
+    key: Option<String>,
+}
+
+/// The same for routes without a token. Their callers share one space of idempotency keys, so keys
+/// should be random.
+#[derive(Debug)]
+pub(super) struct OpenCommandContext(pub(super) CommandContext);
+
+impl FromRequestParts<Arc<Api>> for CommandContext {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, api).await?;
+        Self::of(caller, parts, api).await
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for OpenCommandContext {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        CommandContext::of(Caller::anonymous(), parts, api).await.map(Self)
+    }
+}
+
+impl CommandContext {
+    async fn of(caller: Caller, parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let Ok(OriginalUri(uri)) = OriginalUri::from_request_parts(parts, api).await;
+        let Ok(trace) = RequestTrace::from_request_parts(parts, api).await;
+        let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let key = headers::idempotency_key(&parts.headers)?
+            .map(|key| format!("{} {template} {} {key}", parts.method, caller.subject));
+        let wait = headers::preferred_wait(&parts.headers);
+        let expected = headers::if_match(&parts.headers)?;
+        Ok(Self { api: Arc::clone(api), uri, caller, trace, wait, expected, key })
+    }
+
+    /// Actor, correlation and trace, for the events.
+    pub(super) fn metadata(&self) -> Metadata {
+        Metadata { actor: Some(self.caller.subject.clone()), ..self.trace.metadata() }
+    }
+
+    /// The command's envelope. A repetition must be equal in `request`, and gets `response`.
+    pub(super) fn envelope(
+        &self,
+        request: &[u8],
+        response: &StoredResponse,
+    ) -> Result<Envelope, Problem> {
+        let receipt = match &self.key {
+            None => None,
+            Some(key) => Some(NewReceipt::new(key.clone(), request, response.to_json()?)),
+        };
+        let (metadata, expected) = (self.metadata(), self.expected);
+        Ok(Envelope { metadata, receipt, expected, ..Envelope::default() })
+    }
+
+    /// What a repetition of the command must be equal in: the path and `body`. The path is part of
+    /// it because idempotency keys are scoped by the template of the path only.
+    pub(super) fn path_and(&self, body: &[u8]) -> Vec<u8> {
+        [self.uri.path().as_bytes(), b"\n", body].concat()
+    }
+
+    /// Executes a command, waits for `projection` as long as the caller prefers, and responds with
+    /// `response`, or with the stored response if the command was executed before.
+    pub(super) async fn execute<F, E>(
+        &self,
+        projection: &'static str,
+        request: &[u8],
+        response: StoredResponse,
+        execute: impl FnOnce(Envelope) -> F,
+    ) -> Result<Response, Problem>
+    where
+        F: Future<Output = Result<Done, E>>,
+        Problem: From<E>,
+    {
+        let done = execute(self.envelope(request, &response)?).await?;
+        self.respond(projection, response, &done).await
+    }
+
+    /// Waits for `projection` to apply an executed command as long as the caller prefers, and
+    /// responds.
+    pub(super) async fn respond(
+        &self,
+        projection: &'static str,
+        response: StoredResponse,
+        done: &Done,
+    ) -> Result<Response, Problem> {
+        self.api.wait.command(projection, done.position, self.wait).await;
+        response.or_replayed(done)?.into_response(done.position)
+    }
+}

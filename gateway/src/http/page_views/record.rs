@@ -1,0 +1,193 @@
+//! Recording page views.
+
+use chrono::{DateTime, Utc};
+use commands::Done;
+use domain::page_views::{Event, PageView, stream};
+use eventsourcing::Version;
+use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
+use projections::page_views::PageViews;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use utoipa::PartialSchema;
+use utoipa::openapi::{ArrayBuilder, OneOfBuilder, Ref, RefOr, Schema};
+
+use super::super::clock::now;
+use super::super::command_context::OpenCommandContext;
+use super::super::extract::{self, RawJson};
+use super::super::prelude::*;
+use super::super::problem::INVALID_BODY;
+
+/// `Location` of recorded views: where they are summarized.
+const STATS: &str = "/api/v1/page-views/stats";
+/// Most faults in one problem.
+const MAX_FAULTS: usize = 50;
+
+/// A page view as it is sent. No text may hold NUL.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SentPageView)]
+struct Sent {
+    /// Path of the page; begins with a slash.
+    #[schema(min_length = 1, max_length = 2048, pattern = r"^/[^\x00]*$", example = "/pricing")]
+    path: String,
+    /// The page that linked to this one.
+    #[schema(
+        min_length = 1,
+        max_length = 2048,
+        pattern = r"^[^\x00]*$",
+        example = "https://example.org/"
+    )]
+    referrer: Option<String>,
+    /// `User-Agent` of the visitor's browser.
+    #[schema(min_length = 1, max_length = 1024, pattern = r"^[^\x00]*$")]
+    user_agent: Option<String>,
+    /// The same for all views of one visit. A view without one counts towards no session.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00]*$", example = "s-81f3")]
+    session_id: Option<String>,
+    /// Time of the view (RFC 3339): from the year 2000 to one day ahead (default the time of
+    /// receipt).
+    viewed_at: Option<DateTime<Utc>>,
+}
+
+impl Sent {
+    fn received(self, at: DateTime<Utc>) -> PageView {
+        let Self { path, referrer, user_agent, session_id, viewed_at } = self;
+        let viewed_at = viewed_at.unwrap_or(at);
+        PageView { path, referrer, user_agent, session_id, viewed_at }
+    }
+}
+
+/// The body: one view, or an array of views.
+#[derive(Debug)]
+struct SentPageViews;
+
+impl ToSchema for SentPageViews {
+    fn name() -> Cow<'static, str> {
+        "SentPageViews".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Sent::name().into(), Sent::schema()));
+        Sent::schemas(schemas);
+    }
+}
+
+impl PartialSchema for SentPageViews {
+    fn schema() -> RefOr<Schema> {
+        let one = || Ref::from_schema_name(Sent::name());
+        let many = ArrayBuilder::new()
+            .items(one())
+            .min_items(Some(1))
+            .max_items(Some(PageView::MAX_ITEMS));
+        OneOfBuilder::new().item(one()).item(many).into()
+    }
+}
+
+/// Parses the views in a body; the problem lists up to [`MAX_FAULTS`] faults.
+fn parse(body: &[u8], now: DateTime<Utc>) -> Result<Vec<PageView>, Problem> {
+    let is_array = body.trim_ascii_start().starts_with(b"[");
+    let items: Vec<&RawValue> = if is_array {
+        serde_json::from_slice(body)
+    } else {
+        serde_json::from_slice(body).map(|item| vec![item])
+    }
+    .map_err(|error| extract::malformed(&error))?;
+    if !(1..=PageView::MAX_ITEMS).contains(&items.len()) {
+        let detail = format!("must be 1 to {} page views", PageView::MAX_ITEMS);
+        return Err(Problem::member_at("", detail));
+    }
+    let (mut views, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
+    for (index, item) in items.into_iter().enumerate() {
+        let parent = if is_array { format!("/{index}") } else { String::new() };
+        match extract::read::<Sent>(item.get().as_bytes())? {
+            Ok(sent) => {
+                let view = sent.received(now);
+                faults.extend(view.faults(now).into_iter().map(|fault| {
+                    Fault::at(format!("{parent}/{}", fault.member()), fault.to_string())
+                }));
+                views.push(view);
+            }
+            Err((pointer, detail)) => faults.push(Fault::at(parent + &pointer, detail)),
+        }
+        if faults.len() >= MAX_FAULTS {
+            break;
+        }
+    }
+    if faults.is_empty() {
+        return Ok(views);
+    }
+    faults.truncate(MAX_FAULTS);
+    Err(Problem::invalid("invalid_body", INVALID_BODY).faults(faults))
+}
+
+/// The result of recording page views.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PageViewsAccepted)]
+struct Accepted {
+    /// Number of views recorded: all views of the request.
+    accepted: usize,
+}
+
+/// Record page views
+///
+/// Without a token. One view, or an array of at most 1,000. All views are recorded, or none; a
+/// problem lists up to 50 faults. A repetition counts again unless it has the same
+/// `Idempotency-Key`.
+#[utoipa::path(
+    post, path = "/api/v1/page-views", tag = tags::PAGE_VIEWS, request_body = SentPageViews,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, max_length = 200, description = "Makes the request safe to repeat: a second request with the same key is not executed again and returns the first response. 1 to 200 printable ASCII characters without spaces; kept for 7 days. All callers share one space of keys, so use random ones"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: respond once the read model shows the views, after at most N seconds (at most 20)"),
+    ),
+    security(()),
+    responses((status = 202, description = "The views are recorded", body = Accepted)),
+)]
+pub(super) async fn record(
+    OpenCommandContext(context): OpenCommandContext,
+    RawJson(bytes): RawJson,
+) -> Result<Response, Problem> {
+    let now = now();
+    let views = parse(&bytes, now)?;
+    let accepted = Accepted { accepted: views.len() };
+    let response =
+        StoredResponse::new(StatusCode::ACCEPTED, STATS.into(), Version::NONE, &accepted)?;
+    let envelope = context.envelope(&bytes, &response)?;
+    let events = views.into_iter().map(|view| NewEvent::new(&Event::PageViewed(view)));
+    let events = events.collect::<Result<_, _>>().map_err(AppendError::from)?;
+    let request = Append::to(stream(now), ExpectedVersion::Any, events)
+        .metadata(envelope.metadata)
+        .receipt(envelope.receipt);
+    let done = done(context.api.store.append(request).await?);
+    context.respond(PageViews::NAME, response, &done).await
+}
+
+/// Without a version, and so without an `ETag`: the version of a day's stream is that of all views
+/// of the day.
+fn done(appended: Appended) -> Done {
+    let version = Version::NONE;
+    match appended {
+        Appended::New { position, .. } | Appended::Duplicate { position } => {
+            Done { position, version, replayed: None }
+        }
+        Appended::Replayed(receipt) => {
+            Done { position: receipt.position, version, replayed: Some(receipt) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_one_view_or_up_to_a_thousand() {
+        let many = |count: usize| format!("[{}]", vec![r#"{"path": "/"}"#; count].join(","));
+        let count = |body: &str| parse(body.as_bytes(), Utc::now()).map(|views| views.len()).ok();
+        assert_eq!(count(r#" {"path": "/"}"#), Some(1));
+        assert_eq!(count(&many(1)), Some(1));
+        assert_eq!(count(&many(1_000)), Some(1_000));
+        for body in ["[]", "", "7", r#"[["/"]]"#, "[{}", "{} {}", &many(1_001)] {
+            assert_eq!(count(body), None, "{body:.20}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Devices: list and show them, each with its latest reading.
+
+use futures::TryFutureExt;
+use projections::telemetry::{self, Device, DeviceCursor, Telemetry};
+
+use super::super::prelude::*;
+
+/// Which devices.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DevicesQuery {
+    /// Only devices of this user.
+    user_id: Option<String>,
+    /// Only devices that are known to be online, or only those known to be offline.
+    online: Option<bool>,
+    /// Most items on the page (default 100).
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
+    limit: Limit,
+    /// Where the page begins: from the `Link` header of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+}
+
+/// List devices, by user and name
+///
+/// Users see only their own devices; operators see all.
+#[utoipa::path(
+    get, path = "/api/v1/devices", tag = tags::TELEMETRY, params(DevicesQuery, QueryHeaders),
+    responses((status = 200, description = "A page of devices", body = Page<Device>, headers(
+        ("Tributary-Position" = i64, description = "Position that the read model has applied"),
+        ("Link" = String, description = "The next page, `rel=\"next\"`")))),
+)]
+pub(super) async fn devices(
+    context: QueryContext,
+    caller: Caller,
+    Query(query): Query<DevicesQuery>,
+) -> Result<Response, Problem> {
+    let (user_id, device_id) = page::after(query.cursor.as_ref())?.unwrap_or_default();
+    let after = DeviceCursor { user_id, device_id };
+    let user = caller.filter_users(query.user_id);
+    let rows = async {
+        let Ok(user) = user else { return Ok(Vec::new()) };
+        let (pool, limit) = (context.pool(), query.limit.into());
+        telemetry::devices(pool, user.as_deref(), query.online, &after, limit).await
+    };
+    let key = |last: &Device| (last.user_id.clone(), last.device_id.clone());
+    context.list(Telemetry::NAME, query.limit, rows, key).await
+}
+
+/// Show one device
+#[utoipa::path(
+    get, path = "/api/v1/users/{user_id}/devices/{device_id}", tag = tags::TELEMETRY,
+    params(("user_id" = String, Path), ("device_id" = String, Path), QueryHeaders),
+    responses((status = 200, description = "The device", body = Device, headers(
+        ("Tributary-Position" = i64, description = "Position that the read model has applied"))),
+        (status = 404, description = "There is no such device, or it is not visible to this caller")),
+)]
+pub(super) async fn device(
+    caller: Caller,
+    context: QueryContext,
+    Path((user_id, device_id)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let row = telemetry::device(context.pool(), &user_id, &device_id);
+    let visible = row.map_ok(|row| row.filter(|_| caller.sees(&user_id)));
+    context.show(Telemetry::NAME, "device", visible, |_| None).await
+}

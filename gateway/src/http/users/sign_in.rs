@@ -1,0 +1,171 @@
+//! Signing in and out. A correct password gets a short-lived access token and a refresh token for
+//! the next one. Sessions are stored in the log, so any process can refresh them.
+
+use std::sync::Arc;
+
+use axum::Json as Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse;
+use commands::users::{Plain, SignedIn};
+use eventsourcing::Metadata;
+
+use super::super::extract::Form;
+use super::super::prelude::*;
+use super::super::request_trace::RequestTrace;
+use crate::tokens::{JwkSet, REFRESH_MAX_CHARS};
+
+/// The password grant of OAuth 2 (RFC 6749, 4.3).
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SignIn)]
+pub(super) struct SignIn {
+    /// The e-mail address.
+    #[schema(value_type = String, example = "ada@example.org")]
+    username: Plain,
+    /// The password.
+    #[schema(value_type = String, format = "password", example = "correct horse")]
+    password: Plain,
+    /// `password` is the only grant type.
+    #[expect(dead_code, reason = "there is only one")]
+    #[schema(value_type = GrantType, required = false)]
+    grant_type: Option<GrantType>,
+    /// Ignored: permissions follow from the user's role.
+    #[expect(dead_code, reason = "clients send it")]
+    #[schema(value_type = String, required = false)]
+    scope: Option<String>,
+    /// Ignored: every client is a public client.
+    #[expect(dead_code, reason = "clients send it")]
+    #[schema(value_type = String, required = false)]
+    client_id: Option<String>,
+    /// Ignored.
+    #[expect(dead_code, reason = "clients send it")]
+    #[schema(value_type = String, required = false)]
+    client_secret: Option<Plain>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum GrantType {
+    Password,
+}
+
+/// The tokens of a session.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SignedInTokens {
+    /// For `Authorization: Bearer`.
+    access_token: String,
+    /// Always `bearer`.
+    token_type: &'static str,
+    /// Lifetime of the access token, in seconds.
+    expires_in: u64,
+    /// Valid for one refresh, which returns the next refresh token.
+    refresh_token: String,
+}
+
+/// Sign in
+///
+/// Returns an access token for `Authorization: Bearer`, and a refresh token for the time when the
+/// access token has expired. An unknown e-mail address and a wrong password take equally long and
+/// return the same error.
+#[utoipa::path(
+    post, path = "/api/v1/auth/login/access-token", tag = tags::USERS, security(()),
+    request_body(content = SignIn, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "Signed in", body = SignedInTokens,
+        headers(("Cache-Control" = String, description = "`no-store`"))),
+        (status = 400, description = "The body cannot be read"),
+        (status = 401, description = "The e-mail address or the password is wrong (`invalid_credentials`)"),
+        (status = 415, description = "The content type is not that of a form")),
+)]
+pub(super) async fn log_in(
+    State(api): State<Arc<Api>>,
+    trace: RequestTrace,
+    Form(SignIn { username, password, .. }): Form<SignIn>,
+) -> Result<Response, Problem> {
+    let users = &api.handlers.users;
+    let signed_in = users.log_in(username.expose(), password, trace.metadata()).await?;
+    tokens(&api, &signed_in)
+}
+
+/// A refresh token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Refresh)]
+pub(super) struct Refresh {
+    /// The refresh token of the last sign-in or refresh.
+    #[schema(max_length = 4096)]
+    refresh_token: String,
+}
+
+/// Refresh a session
+///
+/// Returns the next access and refresh token. A refresh token is valid once; one that is used a
+/// second time was copied, and ends the session for both holders.
+#[utoipa::path(
+    post, path = "/api/v1/auth/refresh", tag = tags::USERS, security(()), request_body = Refresh,
+    responses((status = 200, description = "The next tokens", body = SignedInTokens,
+        headers(("Cache-Control" = String, description = "`no-store`"))),
+        (status = 401, description = "The token is invalid, or the session has ended (`session_ended`)")),
+)]
+pub(super) async fn refresh(
+    State(api): State<Arc<Api>>,
+    trace: RequestTrace,
+    Json { value, .. }: Json<Refresh>,
+) -> Result<Response, Problem> {
+    if value.refresh_token.chars().count() > REFRESH_MAX_CHARS {
+        let detail = format!("must be at most {REFRESH_MAX_CHARS} characters");
+        return Err(Problem::member_at("/refresh_token", detail));
+    }
+    let claims = api.keys.check_refresh(&value.refresh_token).map_err(|error| {
+        tracing::debug!(%error, "refresh token refused");
+        commands::users::Error::NoSession
+    })?;
+    let users = &api.handlers.users;
+    let signed_in =
+        users.refresh(claims.sid, claims.sub, claims.generation, trace.metadata()).await?;
+    tokens(&api, &signed_in)
+}
+
+/// Sign out
+///
+/// Ends the session of the token, so that it cannot be refreshed. The access token stays valid
+/// until it expires.
+#[utoipa::path(
+    post, path = "/api/v1/auth/logout", tag = tags::USERS,
+    responses((status = 204, description = "The session has ended, or the token belongs to none")),
+)]
+pub(super) async fn log_out(
+    State(api): State<Arc<Api>>,
+    trace: RequestTrace,
+    caller: Caller,
+) -> Result<StatusCode, Problem> {
+    if let Some(session) = caller.session {
+        let metadata = Metadata { actor: Some(caller.subject), ..trace.metadata() };
+        api.handlers.users.log_out(session, metadata).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Show the public key of the tokens
+///
+/// As a JSON Web Key Set (RFC 7517).
+#[utoipa::path(
+    get, path = "/.well-known/jwks.json", tag = tags::USERS, security(()),
+    responses((status = 200, description = "The public key", body = JwkSet)),
+)]
+pub(super) async fn keys(State(api): State<Arc<Api>>) -> Response {
+    let cached = HeaderValue::from_static("public, max-age=300");
+    ([(header::CACHE_CONTROL, cached)], Body(api.keys.jwks())).into_response()
+}
+
+fn tokens(api: &Api, signed_in: &SignedIn) -> Result<Response, Problem> {
+    let failed = |error: crate::tokens::SigningError| Problem::internal(&error);
+    let body = SignedInTokens {
+        access_token: api.keys.access_token(signed_in, api.access_token_ttl).map_err(failed)?,
+        token_type: "bearer",
+        expires_in: api.access_token_ttl.as_secs(),
+        refresh_token: api.keys.refresh_token(signed_in).map_err(failed)?,
+    };
+    let secret = HeaderValue::from_static("no-store");
+    Ok(([(header::CACHE_CONTROL, secret)], Body(body)).into_response())
+}
