@@ -112,15 +112,6 @@ impl From<client::Error> for Failure {
     }
 }
 
-/// An error of a request that is sent without the client.
-impl From<reqwest::Error> for Failure {
-    fn from(error: reqwest::Error) -> Self {
-        let reached = !(error.is_connect() || error.is_timeout());
-        let error = anyhow::Error::from(error);
-        if reached { error.into() } else { Self::not_reachable(error) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use anyhow::{Context, anyhow};

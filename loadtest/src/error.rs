@@ -3,7 +3,6 @@
 use eventsourcing::Position;
 use eventstore::Unavailable;
 use mqtt::{ConnectionError, OptionsError};
-use reqwest::StatusCode;
 
 use super::settings::InvalidSetting;
 
@@ -15,7 +14,7 @@ pub enum Error {
     Settings(Vec<InvalidSetting>),
     /// A request to the HTTP API failed.
     #[error("request to the HTTP API failed")]
-    Api(#[from] RequestError),
+    Api(#[from] client::Error),
     /// The broker's options are invalid.
     #[error("invalid options of the broker")]
     Options(#[from] OptionsError),
@@ -39,23 +38,4 @@ pub enum Error {
     /// A defect of the load test.
     #[error("a sender panicked")]
     Panicked(#[from] tokio::task::JoinError),
-}
-
-/// Why a request to the HTTP API failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    /// There was no complete response.
-    #[error("no response from the HTTP API")]
-    Http(#[from] reqwest::Error),
-    /// The response is an error.
-    #[error("the HTTP API answered {status}: {detail}")]
-    Status {
-        /// Its status.
-        status: StatusCode,
-        /// The problem's `detail`.
-        detail: String,
-    },
-    /// The response lacks what its endpoint returns.
-    #[error("the response to {0} is not what the API documents")]
-    Unexpected(&'static str),
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::controls::Controls;
-use super::error::{Error, RequestError};
+use super::error::Error;
 use super::plan::Plan;
 use super::queue::{Queue, Sent};
 use super::reading;
@@ -31,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) async fn run(plan: Arc<Plan>, api: Api, controls: Controls) -> Result<Vec<Sent>, Error> {
     let url = format!("{}/api/v1/telemetry", api.url.trim_end_matches('/'));
     let http = reqwest::Client::builder().timeout(TIMEOUT).tcp_nodelay(true).build();
-    let http = http.map_err(RequestError::from)?;
+    let http = http.map_err(client::Error::InvalidRequest)?;
     let start = controls.stats.start();
     let tasks = TaskTracker::new();
     let running = (0..plan.users).map(|user| {

@@ -31,7 +31,7 @@ mod stored;
 mod report;
 mod run;
 
-pub use error::{Error, RequestError};
+pub use error::Error;
 pub use ledger::Sums;
 pub use probe::INTERVAL as PROBE_INTERVAL;
 pub use progress::Progress;

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use client::Client;
 use hdrhistogram::Histogram;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;

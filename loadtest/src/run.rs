@@ -28,7 +28,7 @@ pub async fn run(
 ) -> Result<Report, Error> {
     let plan = Arc::new(settings.plan()?);
     let Settings { mode, patience, api, broker, store, .. } = settings;
-    let client = Client::new(api.clone())?;
+    let client = Client::new(&api)?;
     client.devices(None, 1).await?; // The API is reachable and accepts the token.
     let before = store.head().await?;
     let stats = Arc::new(Stats::new());

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::api::Client;
-use super::error::RequestError;
 use super::plan::Plan;
 use super::settings::MAX_DEVICES_PER_USER;
 
@@ -17,14 +16,12 @@ pub(crate) async fn of_user(
     client: &Client,
     plan: &Plan,
     user: u32,
-) -> Result<Vec<u32>, RequestError> {
+) -> Result<Vec<u32>, client::Error> {
     // The list, because a device without readings is not an error there.
     let known = client.devices(Some(&plan.user_id(user)), MAX_DEVICES_PER_USER).await?;
     let count = |device| {
         let id = plan.device_id(device);
-        let found = known.iter().find(|known| known["device_id"] == id.as_str());
-        let readings = found.and_then(|known| known["readings"].as_u64());
-        u32::try_from(readings.unwrap_or_default()).unwrap_or(u32::MAX)
+        known.iter().find(|known| known.device_id == id).map_or(0, |known| known.readings)
     };
     Ok(plan.devices_of(user).map(count).collect())
 }
@@ -55,7 +52,7 @@ pub(crate) async fn wait(client: &Client, plan: &Plan, expected: &[u64], patienc
 }
 
 /// The number of visible readings of all users.
-pub(crate) async fn count(client: &Client, plan: &Plan) -> Result<u64, RequestError> {
+pub(crate) async fn count(client: &Client, plan: &Plan) -> Result<u64, client::Error> {
     let mut total = 0;
     for user in 0..plan.users {
         total += sum(&of_user(client, plan, user).await?);

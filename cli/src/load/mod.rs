@@ -4,9 +4,7 @@ use anyhow::anyhow;
 use clap::ValueEnum;
 use eventstore::{EventStore, Unavailable};
 use gateway::config::{Broker, Database, Server, Span};
-use loadtest::{
-    Api, Error, InvalidSetting, MAX_DEVICES_PER_USER, MAX_RATE, RequestError, Settings,
-};
+use loadtest::{Api, Error, InvalidSetting, MAX_DEVICES_PER_USER, MAX_RATE, Settings};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -140,7 +138,7 @@ fn failure(error: Error) -> Failure {
     match error {
         Error::Settings(invalid) => Failure::usage(invalid.iter().map(usage).collect()),
         Error::Broker(_) => Failure::not_reachable(error),
-        Error::Api(RequestError::Http(error)) => error.into(),
+        Error::Api(error) => error.into(),
         Error::Log(Unavailable(error)) => error.into(),
         error => anyhow::Error::from(error).into(),
     }
