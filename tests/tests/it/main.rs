@@ -9,6 +9,7 @@ mod alerts;
 mod time_travel;
 mod waiting;
 mod restore;
+mod schema;
 mod runbooks;
 mod mqtt_security;
 mod mqtt_versions;
