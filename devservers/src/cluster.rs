@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
-/// A cluster with this name is complete. `initdb` works under the other name, so that a killed `initdb`
-/// leaves no incomplete data directory.
+/// A cluster with this name is complete. `initdb` works under the other name, so that a killed
+/// `initdb` leaves no incomplete data directory.
 const CLUSTER: &str = "cluster";
 const UNFINISHED: &str = "cluster.unfinished";
 
@@ -26,8 +26,8 @@ const INITDB_PATIENCE: Duration = Duration::from_mins(2);
 /// For the children of a killed `initdb` to end.
 const LINGER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Sorts names by code point, with a Unicode-aware `lower`, the same on every machine. macOS does not
-/// have this locale.
+/// Sorts names by code point, with a Unicode-aware `lower`, the same on every machine. macOS does
+/// not have this locale.
 const LOCALE: &str = if cfg!(target_os = "macos") { "C" } else { "C.UTF-8" };
 
 const PACKAGES: Packages = Packages {
@@ -92,8 +92,8 @@ async fn remove(unfinished: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes a `postmaster.pid` whose process id was reused. Postgres itself detects a stale file unless
-/// the process that now has the id belongs to the same user; then it would refuse to start.
+/// Removes a `postmaster.pid` whose process id was reused. Postgres itself detects a stale file
+/// unless the process that now has the id belongs to the same user; then it would refuse to start.
 pub(super) fn remove_reused_pid_file(home: &Home) {
     let file = path(home).join("postmaster.pid");
     if let Some(pid) = read_pid(&file)
@@ -108,7 +108,8 @@ pub(super) fn remove_reused_pid_file(home: &Home) {
 pub(super) struct Binaries(PathBuf);
 
 impl Binaries {
-    /// Finds the programs: the given directory, or the first whose major version has written the data.
+    /// Finds the programs: the given directory, or the first whose major version has written the
+    /// data.
     pub(super) async fn find(given: Option<&Path>, home: &Home) -> Result<Self, Error> {
         let cluster = path(home);
         let written = fs::read_to_string(cluster.join("PG_VERSION")).ok();

@@ -1,5 +1,5 @@
-//! Errors of private servers. Each message names a remedy, because its reader has often just cloned the
-//! repository.
+//! Errors of private servers. Each message names a remedy, because its reader has often just cloned
+//! the repository.
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,5 @@
-//! The directory of one server: locked by one process at a time, and accessible to the user that the
-//! server runs as.
+//! The directory of one server: locked by one process at a time, and accessible to the user that
+//! the server runs as.
 
 use super::account::Account;
 use super::error::Error;
@@ -14,15 +14,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Marks a directory as one of Tributary's, and is locked while a server uses it. The kernel releases
-/// the lock when the process ends, in any way.
+/// Marks a directory as one of Tributary's, and is locked while a server uses it. The kernel
+/// releases the lock when the process ends, in any way.
 const LOCK: &str = "tributary.lock";
 
 /// A child forked by a process that is killed holds the lock until it executes its program.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The directory for data if the server's user cannot enter the requested directory, such as a checkout
-/// in the home directory of root.
+/// The directory for data if the server's user cannot enter the requested directory, such as a
+/// checkout in the home directory of root.
 const REFUGE: &str = "/var/lib/tributary";
 
 /// Ports below the ephemeral range. While a server with an ephemeral port is down, a client that
@@ -37,8 +37,8 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Locks the directory for `program`, and creates it if it does not exist. As root, the server runs
-    /// as the first of `accounts` that exists; if none is given, as this process.
+    /// Locks the directory for `program`, and creates it if it does not exist. As root, the server
+    /// runs as the first of `accounts` that exists; if none is given, as this process.
     pub(super) async fn claim(
         program: &'static str,
         directory: &Path,

@@ -1,8 +1,8 @@
-//! Private servers for `tributary dev`, tests and benchmarks: Postgres, nats-server and Mosquitto from
-//! the installed programs, on loopback, with all files in one directory.
+//! Private servers for `tributary dev`, tests and benchmarks: Postgres, nats-server and Mosquitto
+//! from the installed programs, on loopback, with all files in one directory.
 //!
-//! Runs in different directories share nothing and can run at the same time; a directory is used by one
-//! run at a time. The servers end with the process that started them, in whatever way it ends.
+//! Runs in different directories share nothing and can run at the same time; a directory is used by
+//! one run at a time. The servers end with the process that started them, in whatever way it ends.
 
 mod account;
 mod cluster;

@@ -1,5 +1,5 @@
-//! The log of a server: both its output streams, which also contain messages from before it has read
-//! its configuration.
+//! The log of a server: both its output streams, which also contain messages from before it has
+//! read its configuration.
 
 use super::error::{Error, Excerpt};
 use super::home::Home;

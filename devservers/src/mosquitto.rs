@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const NAME: &str = "Mosquitto";
-/// Started by root, Mosquitto changes its user itself, which clears the parent-death signal; it would
-/// not end with this process.
+/// Started by root, Mosquitto changes its user itself, which clears the parent-death signal; it
+/// would not end with this process.
 const ACCOUNTS: [&str; 2] = ["mosquitto", "nobody"];
 const CONFIG: &str = "mosquitto.conf";
 const PID: &str = "mosquitto.pid";
@@ -47,7 +47,8 @@ pub struct Options {
     pub password_file: Option<PathBuf>,
     /// Access list of topics. As root, the user `mosquitto` must be able to read it.
     pub acl_file: Option<PathBuf>,
-    /// Further lines of its configuration. They apply to its listener, up to another `listener` line.
+    /// Further lines of its configuration. They apply to its listener, up to another `listener`
+    /// line.
     pub more: String,
 }
 

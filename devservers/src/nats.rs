@@ -77,8 +77,8 @@ impl Nats {
         self.server.stop().await;
     }
 
-    /// By SIGKILL. What the kernel has of its files survives; what a power failure would take, up to
-    /// two minutes of acknowledged messages, cannot be shown this way: see `wipe_jetstream`.
+    /// By SIGKILL. What the kernel has of its files survives; what a power failure would take, up
+    /// to two minutes of acknowledged messages, cannot be shown this way: see `wipe_jetstream`.
     pub async fn kill(&mut self) {
         self.server.kill().await;
     }

@@ -23,11 +23,12 @@ const DUPLICATE: [&str; 2] = ["42P04", "23505"];
 pub struct Options {
     /// By default the port of the last run if it is free, otherwise a free port.
     pub port: Option<u16>,
-    /// The directory with `postgres` and `initdb`. By default that on the search path, otherwise the
-    /// newest version.
+    /// The directory with `postgres` and `initdb`. By default that on the search path, otherwise
+    /// the newest version.
     pub binaries: Option<PathBuf>,
     pub shared_buffers_mib: u32,
-    /// Whether to use fsync. Without it, a commit survives a crash of Postgres, but not of the machine.
+    /// Whether to use fsync. Without it, a commit survives a crash of Postgres, but not of the
+    /// machine.
     pub durable: bool,
 }
 
@@ -104,8 +105,8 @@ impl Postgres {
         self.server.stop().await;
     }
 
-    /// Crashes it: no checkpoint, closed connections, recovery from the WAL at the next start. Uses an
-    /// immediate shutdown, because SIGKILL would leave child processes and shared memory behind.
+    /// Crashes it: no checkpoint, closed connections, recovery from the WAL at the next start. Uses
+    /// an immediate shutdown, because SIGKILL would leave child processes and shared memory behind.
     pub async fn kill(&mut self) {
         self.server.kill().await;
     }

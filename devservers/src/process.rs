@@ -1,10 +1,10 @@
 //! Child processes that end with this process.
 //!
 //! The kernel sends a child the signal set with `PR_SET_PDEATHSIG` when the *thread* that forked it
-//! ends, also by `kill -9`. Therefore one thread that lives as long as the process forks every child,
-//! never a worker of a runtime. `setpriv` sets the signal after the change of user, which would clear
-//! it, and then executes the server, so that its process id is the server's. Without such a `setpriv`
-//! (macOS, busybox), the next start ends servers that are still running.
+//! ends, also by `kill -9`. Therefore one thread that lives as long as the process forks every
+//! child, never a worker of a runtime. `setpriv` sets the signal after the change of user, which
+//! would clear it, and then executes the server, so that its process id is the server's. Without
+//! such a `setpriv` (macOS, busybox), the next start ends servers that are still running.
 
 use super::account::Account;
 use super::error::Error;
@@ -27,8 +27,8 @@ pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// For a process to end after the signal that `Drop` sends. `Drop` blocks, so it is short.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A child whose parent died before the signal was set gets none, so the child checks that its parent
-/// is still the process that forked it.
+/// A child whose parent died before the signal was set gets none, so the child checks that its
+/// parent is still the process that forked it.
 const UNLESS_ORPHANED: &str = "[ \"$PPID\" = \"$0\" ] && exec \"$@\"";
 
 /// A command with its account, its log and its crash signal.
@@ -69,7 +69,8 @@ impl Process {
             .envs([("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")])
             // The server's user may not be able to enter the working directory.
             .current_dir("/")
-            // Ctrl-C in the terminal does not reach the servers: this process stops first, then they.
+            // Ctrl-C in the terminal does not reach the servers: this process stops first, then
+            // they.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(spawn_error)?)

@@ -17,8 +17,8 @@ const ELSEWHERE: [&str; 6] = [
     "/snap/bin",
 ];
 
-/// Directories of major versions of Postgres: parent, and prefix and suffix around the version. Debian,
-/// PGDG on Fedora, Alpine, Homebrew.
+/// Directories of major versions of Postgres: parent, and prefix and suffix around the version.
+/// Debian, PGDG on Fedora, Alpine, Homebrew.
 const VERSIONED: [(&str, &str, &str); 5] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
@@ -71,7 +71,8 @@ fn versioned_directories() -> Vec<PathBuf> {
     found.into_iter().map(|(_, directory)| directory).collect()
 }
 
-/// Whether the file is the server and not a shell script around it, which would not forward signals.
+/// Whether the file is the server and not a shell script around it, which would not forward
+/// signals.
 fn is_program(path: &Path) -> bool {
     let mut start = [0; 2];
     let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));

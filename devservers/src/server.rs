@@ -10,8 +10,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Attempts to start. A server that ends at once may have lost its port to another program between the
-/// check and its bind, or its predecessor may still be ending.
+/// Attempts to start. A server that ends at once may have lost its port to another program between
+/// the check and its bind, or its predecessor may still be ending.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
 /// Timeout of one readiness probe.
@@ -32,8 +32,8 @@ pub(super) trait Program: Send + Sync {
     /// The file that the server writes its process id to.
     fn pid_file(&self, home: &Home) -> PathBuf;
 
-    /// Writes the configuration. Returns the program and its arguments, which name a file in `home` so
-    /// that the process can be identified.
+    /// Writes the configuration. Returns the program and its arguments, which name a file in `home`
+    /// so that the process can be identified.
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error>;
 
     /// Whether the server accepts clients.

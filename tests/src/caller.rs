@@ -31,7 +31,8 @@ impl Caller {
         self.request(Method::POST, path).json(body)
     }
 
-    /// Sends a command that must succeed. Returns the response once the read model shows its effect.
+    /// Sends a command that must succeed. Returns the response once the read model shows its
+    /// effect.
     pub async fn command(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         successful(self.request(method, path).header("Prefer", "wait=20").json(body)).await
     }

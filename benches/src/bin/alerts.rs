@@ -1,6 +1,6 @@
-//! The cost of alert evaluation per reading, for a million readings of 90 devices with 20 rules; and a
-//! proof that it is a fold: batches of random size with random restarts yield the same bytes as one
-//! pass.
+//! The cost of alert evaluation per reading, for a million readings of 90 devices with 20 rules;
+//! and a proof that it is a fold: batches of random size with random restarts yield the same bytes
+//! as one pass.
 
 #![allow(clippy::print_stdout, reason = "it prints figures")]
 
@@ -117,8 +117,8 @@ fn one_pass(rules: &[Arc<[EffectiveRule]>], readings: &[Input]) -> Vec<Outcome> 
     outcomes
 }
 
-/// Evaluates in batches. After some it saves the state, after others it restores the saved state, as
-/// after a crash. Counts an event once, by its id.
+/// Evaluates in batches. After some it saves the state, after others it restores the saved state,
+/// as after a crash. Counts an event once, by its id.
 fn interrupted(
     rules: &[Arc<[EffectiveRule]>],
     readings: &[Input],

@@ -1,5 +1,5 @@
-//! Appends per second with increasing numbers of callers, compared with one session's COPY of the same
-//! rows in the same run. The table is new and has no statistics.
+//! Appends per second with increasing numbers of callers, compared with one session's COPY of the
+//! same rows in the same run. The table is new and has no statistics.
 //!
 //! Each caller appends to its own stream with an exact expected version.
 

@@ -1,5 +1,6 @@
-//! Latency from the response of an append to the head of a feed, in the process that committed it and in
-//! another, which receives it through the relay and JetStream; and events per second of the relay.
+//! Latency from the response of an append to the head of a feed, in the process that committed it
+//! and in another, which receives it through the relay and JetStream; and events per second of the
+//! relay.
 
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints figures")]
 

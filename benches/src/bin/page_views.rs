@@ -1,8 +1,9 @@
-//! Page views over HTTP through the whole system: throughput, latency of a batch and lag of the read
-//! model, whose counts are compared with what was sent.
+//! Page views over HTTP through the whole system: throughput, latency of a batch and lag of the
+//! read model, whose counts are compared with what was sent.
 //!
-//! Open loop: each batch has a due time, independent of earlier responses, and its latency counts from
-//! that time. Servers, roles and the generator share one machine; roles and generator one process.
+//! Open loop: each batch has a due time, independent of earlier responses, and its latency counts
+//! from that time. Servers, roles and the generator share one machine; roles and generator one
+//! process.
 #![expect(clippy::print_stdout, reason = "the figures are the program's result")]
 #![expect(clippy::cast_precision_loss, reason = "counts are small")]
 

@@ -1,5 +1,5 @@
-//! Throughput of rebuilds: telemetry and works from one log of a million events, compared with COPY of
-//! that log to a client in the same run, and with the rate that Marten publishes.
+//! Throughput of rebuilds: telemetry and works from one log of a million events, compared with COPY
+//! of that log to a client in the same run, and with the rate that Marten publishes.
 
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints figures")]
 

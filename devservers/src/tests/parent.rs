@@ -1,5 +1,5 @@
-//! The servers live as long as the process that started them: not longer, also if it is killed, and not
-//! only as long as one of its threads.
+//! The servers live as long as the process that started them: not longer, also if it is killed, and
+//! not only as long as one of its threads.
 
 use super::{Scratch, start_all};
 use crate::orphan::serves;

@@ -157,7 +157,8 @@ async fn a_relay_resumes_where_the_previous_one_stopped() {
     reaches(relay.position(), last).await;
     holds_everything(&bus, last).await;
     let messages = everything(&bus, last).await;
-    // Events of two contexts alternate, so the previous event of the context is two positions before.
+    // Events of two contexts alternate, so the previous event of the context is two positions
+    // before.
     for message in &messages[2..] {
         let headers = message.headers.as_ref().unwrap();
         let number = |name| header(headers, name).parse::<i64>().unwrap();
@@ -245,8 +246,8 @@ async fn a_relay_waits_for_a_nats_that_starts_late() {
     holds_everything(&bus, last).await;
 }
 
-/// Applies `disaster` to the stream of a relay, idle and under load, and expects the relay to refill
-/// it.
+/// Applies `disaster` to the stream of a relay, idle and under load, and expects the relay to
+/// refill it.
 async fn refilled_after_loss<F, Fut>(disaster: F)
 where
     F: Fn(Nats, Bus) -> Fut,

@@ -31,7 +31,8 @@ async fn no_more_than_the_receive_maximum_is_ever_in_flight() {
     let lock = system.lock_head().await;
     system.publish(TELEMETRY, 1, readings(0..50)).await;
     bridge.until(|counters| counters.received == 10).await;
-    // Receive Maximum does not limit QoS 0: once this message has arrived, the broker has sent all it may.
+    // Receive Maximum does not limit QoS 0: once this message has arrived, the broker has sent all
+    // it may.
     system.publish(TELEMETRY, 0, readings(100..101)).await;
     let counters = bridge.until(|counters| counters.qos0 == 1).await;
     assert_eq!((counters.received, counters.in_flight), (11, 11));

@@ -18,7 +18,8 @@ async fn readings_of_every_quality_of_service_are_stored_in_order() {
     let stored: Vec<_> = system.events().await;
     let sequence: Vec<_> = stored.iter().map(|(_, data)| data["sequence_id"].as_i64()).collect();
     assert_eq!(sequence, [0, 1, 2, 10, 11, 12, 20, 21, 22].map(Some));
-    // QoS 0 has no acknowledgement. The broker delivers QoS 2 as QoS 1, which the bridge subscribed with.
+    // QoS 0 has no acknowledgement. The broker delivers QoS 2 as QoS 1, which the bridge subscribed
+    // with.
     system.proxy.until(|proxy| proxy.acknowledged(1).len() == 6).await;
 }
 

@@ -39,8 +39,8 @@ async fn every_command_of_the_page_works() -> Result<()> {
     Ok(())
 }
 
-/// Runs its configuration and the script that creates the accounts without containers, with paths of
-/// this machine.
+/// Runs its configuration and the script that creates the accounts without containers, with paths
+/// of this machine.
 #[tokio::test]
 async fn the_broker_of_compose_admits_clients_with_an_account() -> Result<()> {
     let system = System::start().await?;

@@ -11,7 +11,8 @@ const POISON: &str = r#"{"worker": 7}"#;
 const CLAIMED: &str = r#"{"worker":"w","attempt":1,"lease_until":"2036-01-01T00:00:30Z"}"#;
 const STARTED: &str = r#"{"attempt":1}"#;
 
-/// Inserts an event directly into the table, without its link of the hash chain. Returns its position.
+/// Inserts an event directly into the table, without its link of the hash chain. Returns its
+/// position.
 pub(crate) async fn inject(
     system: &System,
     stream: &str,

@@ -70,8 +70,8 @@ async fn a_poison_event_parks_its_stream_and_no_other() -> Result<()> {
     Ok(())
 }
 
-/// The database of a process that an event has killed repeatedly: the starts at one position, and the
-/// attempts that were counted before they were made.
+/// The database of a process that an event has killed repeatedly: the starts at one position, and
+/// the attempts that were counted before they were made.
 #[tokio::test]
 async fn an_event_that_kills_the_process_is_parked_after_its_attempts() -> Result<()> {
     let system = System::start().await?;

@@ -334,8 +334,8 @@ async fn shown(system: &System) -> Result<BTreeMap<String, String>> {
     Ok(rows.into_iter().collect())
 }
 
-/// The next migration rebuilds a read model from before presence decisions, with the rows of the live
-/// one.
+/// The next migration rebuilds a read model from before presence decisions, with the rows of the
+/// live one.
 #[tokio::test]
 async fn a_read_model_of_an_older_version_is_rebuilt() -> Result<()> {
     let system = System::start().await?;

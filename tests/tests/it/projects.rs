@@ -21,7 +21,8 @@ pub(crate) async fn person(system: &System, role: &str) -> Result<Person> {
 }
 
 impl Person {
-    /// Sends a command that must succeed. Returns the response once the read model shows its effect.
+    /// Sends a command that must succeed. Returns the response once the read model shows its
+    /// effect.
     pub(crate) async fn tell(&self, method: Method, path: &str, body: Value) -> Result<Value> {
         self.caller.command(method, path, &body).await
     }

@@ -107,8 +107,8 @@ async fn a_replay_is_resumed_limited_and_counted() -> Result<()> {
     Ok(())
 }
 
-/// Spreads the events evenly over a day. The clock of the log cannot be set, so this rewrites the times
-/// and the hash chain.
+/// Spreads the events evenly over a day. The clock of the log cannot be set, so this rewrites the
+/// times and the hash chain.
 async fn over_a_day(system: &System) -> Result<()> {
     let shutdown = CancellationToken::new();
     let store = EventStore::open(system.admin.clone(), &TaskTracker::new(), shutdown.clone());

@@ -141,7 +141,8 @@ async fn survives_faults(language: &str) -> Result<()> {
     let all = wanted(&system, 60).await?;
     ensure!(before + 10 < all.len(), "it was not killed in the middle: {before} lines");
 
-    // The stream loses a message that the example has not received, and not the last of its context.
+    // The stream loses a message that the example has not received, and not the last of its
+    // context.
     let client = async_nats::connect(system.nats.url()).await?;
     let jetstream = async_nats::jetstream::new(client);
     let mut stream = jetstream.get_stream("EVENTS").await?;

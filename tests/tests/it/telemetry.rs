@@ -124,8 +124,8 @@ async fn a_batch_over_http_returns_a_result_per_reading() -> Result<()> {
     Ok(())
 }
 
-/// Readings of other weeks, late ones and those out of order are stored in the partition of their week,
-/// which TimescaleDB creates or, without it, the projection.
+/// Readings of other weeks, late ones and those out of order are stored in the partition of their
+/// week, which TimescaleDB creates or, without it, the projection.
 #[tokio::test]
 async fn readings_are_partitioned_by_week() -> Result<()> {
     let system = System::start().await?;

@@ -20,7 +20,8 @@ use crate::orders::{cart, customer, product, until};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// Starts a collector. Returns its address, the received spans, and its task, which ends when dropped.
+/// Starts a collector. Returns its address, the received spans, and its task, which ends when
+/// dropped.
 async fn collector() -> Result<(String, watch::Receiver<Vec<Span>>, JoinSet<()>)> {
     let (sender, spans) = watch::channel(Vec::new());
     let take = async move |body: Bytes| {

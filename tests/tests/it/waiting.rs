@@ -83,7 +83,8 @@ async fn no_query_returns_data_older_than_its_minimum_position() -> Result<()> {
             "{path}"
         );
     }
-    // Waiting queries are answered once a projector runs, also if their projection ignores the event.
+    // Waiting queries are answered once a projector runs, also if their projection ignores the
+    // event.
     let asked = QUERIES.iter().map(|(_, path)| ask(path, "20"));
     let asked = futures::future::join_all(asked);
     let (_process, answers) = tokio::join!(system.serve(&["projector"]), asked);
