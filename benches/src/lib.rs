@@ -1,1 +1,1 @@
-//! Measurements: each prints its figures beside those of what it is compared to, from one run.
+//! Benchmarks. Each prints its results together with a baseline measured in the same run.

@@ -1,5 +1,5 @@
-//! The user a server runs as when we are root: Postgres refuses to be root, and Mosquitto would
-//! drop root by itself, which clears the parent-death signal we depend on.
+//! The user that a server runs as when this process runs as root: Postgres refuses to run as root,
+//! and Mosquitto would change its user itself, which clears the parent-death signal.
 
 use super::error::Error;
 use std::ffi::OsStr;
@@ -15,10 +15,11 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// The account for a server whose files are in `directory`; none unless we are root.
+    /// Chooses the account for a server whose files are in `directory`; none unless this process
+    /// runs as root.
     ///
-    /// Whoever owns the directory already goes on owning it, so that a project started once as an
-    /// ordinary user and once as root keeps its data. Otherwise the first of `names` that exists.
+    /// The owner of the directory, unless that is root, so that a project started as an ordinary
+    /// user and then as root keeps its data. Otherwise the first of `names` that exists.
     pub(super) async fn choose(
         program: &'static str,
         directory: &Path,
@@ -27,7 +28,7 @@ impl Account {
         if id("-u", None).await? != Some(0) {
             return Ok(None);
         }
-        let owner = directory.metadata().map_err(Error::file("look at", directory))?;
+        let owner = directory.metadata().map_err(Error::file("inspect", directory))?;
         if owner.uid() != 0 {
             return Ok(Some(Self { uid: owner.uid(), gid: owner.gid() }));
         }
@@ -41,8 +42,8 @@ impl Account {
         Err(Error::NoAccount { program, names })
     }
 
-    /// Whether this user can pass through everything above `directory`. Asked of the kernel, as
-    /// that user, because mode bits are not the whole truth (ACLs, mounts).
+    /// Whether this user can enter `directory`. Runs `cd` as that user, because mode bits do not
+    /// show ACLs and mounts.
     pub(super) async fn can_enter(self, directory: &Path) -> Result<bool, Error> {
         let status = Command::new("sh")
             .args([OsStr::new("-c"), OsStr::new("cd \"$0\" 2>&-"), directory.as_os_str()])
@@ -59,7 +60,8 @@ impl Account {
     }
 }
 
-/// A number from `id`, which also knows users that are not in /etc/passwd; none if no such user.
+/// Returns a number printed by `id`, which also knows users that are not in /etc/passwd; none if
+/// there is no such user.
 async fn id(which: &str, name: Option<&str>) -> Result<Option<u32>, Error> {
     let output = Command::new("id").arg(which).args(name).output();
     let output = output.await.map_err(spawn_error("id"))?;

@@ -1,4 +1,4 @@
-//! The data directory of Postgres ("cluster") and the programs that fit it.
+//! The data directory of Postgres ("cluster") and the programs of its version.
 
 use super::error::{Error, Packages};
 use super::home::Home;
@@ -15,19 +15,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
-/// A cluster under this name is complete; one that `initdb` still works on has the other name, so
-/// that being killed in the middle leaves nothing that looks like data.
+/// A cluster with this name is complete. `initdb` works under the other name, so that a killed
+/// `initdb` leaves no incomplete data directory.
 const CLUSTER: &str = "cluster";
 const UNFINISHED: &str = "cluster.unfinished";
 
-/// `initdb` writes 40 MB and has it synced; seconds even on a slow disk.
+/// `initdb` writes and syncs 40 MB.
 const INITDB_PATIENCE: Duration = Duration::from_mins(2);
 
-/// For what a killed `initdb` left running.
+/// For the children of a killed `initdb` to end.
 const LINGER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Names sort by code point and `lower` knows Unicode, the same on every machine. macOS has no such
-/// locale.
+/// Sorts names by code point, with a Unicode-aware `lower`, the same on every machine. macOS does
+/// not have this locale.
 const LOCALE: &str = if cfg!(target_os = "macos") { "C" } else { "C.UTF-8" };
 
 const PACKAGES: Packages = Packages {
@@ -76,8 +76,8 @@ pub(super) async fn ensure(home: &Home, binaries: &Binaries, durable: bool) -> R
     Ok(())
 }
 
-/// A child of the `initdb` that was killed may write on for a moment, and make a directory not empty
-/// again while we empty it.
+/// Removes an incomplete cluster. A child of the killed `initdb` may still write for a moment, so a
+/// directory may not be empty when it is removed.
 async fn remove(unfinished: &Path) -> Result<(), Error> {
     let deadline = Instant::now() + LINGER_PATIENCE;
     loop {
@@ -92,9 +92,9 @@ async fn remove(unfinished: &Path) -> Result<(), Error> {
     }
 }
 
-/// Postgres sees for itself that a `postmaster.pid` is stale, unless a process of the same user has
-/// the number by now: then it refuses to start, for as long as that one lives.
-pub(super) fn forget_recycled_pid(home: &Home) {
+/// Removes a `postmaster.pid` whose process id was reused. Postgres itself detects a stale file
+/// unless the process that now has the id belongs to the same user; then it would refuse to start.
+pub(super) fn remove_reused_pid_file(home: &Home) {
     let file = path(home).join("postmaster.pid");
     if let Some(pid) = read_pid(&file)
         && !serves(pid, home.path())
@@ -108,7 +108,8 @@ pub(super) fn forget_recycled_pid(home: &Home) {
 pub(super) struct Binaries(PathBuf);
 
 impl Binaries {
-    /// The given directory; else one that fits the data, which only its own major version can read.
+    /// Finds the programs: the given directory, or the first whose major version has written the
+    /// data.
     pub(super) async fn find(given: Option<&Path>, home: &Home) -> Result<Self, Error> {
         let cluster = path(home);
         let written = fs::read_to_string(cluster.join("PG_VERSION")).ok();
@@ -136,7 +137,7 @@ impl Binaries {
         self.0.join(name)
     }
 
-    /// `15`, out of `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
+    /// Returns the major version: `15` for `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
     async fn version(&self) -> Result<Option<String>, Error> {
         let program = self.program("postgres");
         let output = Command::new(&program).arg("--version").output().await;
@@ -147,8 +148,8 @@ impl Binaries {
         Ok(version.and_then(|version| version.split(['.', 'r', 'b']).next()).map(str::to_owned))
     }
 
-    /// Telemetry tables become hypertables where the extension is installed.
-    pub(super) async fn have_timescale(&self) -> bool {
+    /// Whether `TimescaleDB` is installed, which makes hypertables of telemetry tables.
+    pub(super) async fn has_timescale(&self) -> bool {
         let libraries = Command::new(self.program("pg_config")).arg("--pkglibdir").output().await;
         let Ok(libraries) = libraries else {
             return false;

@@ -1,5 +1,5 @@
-//! Why a private server could not be started. Each message says what to do about it, because the
-//! reader has usually just cloned the repository.
+//! Errors of private servers. Each message names a remedy, because its reader has often just cloned
+//! the repository.
 
 use std::fmt;
 use std::io;
@@ -13,13 +13,13 @@ pub enum Error {
     Missing { program: &'static str, packages: &'static Packages },
 
     #[error(
-        "{} is in use by process {holder}. Stop that one first, or choose another directory",
+        "{} is in use by process {holder}. Stop that process, or choose another directory",
         directory.display()
     )]
     InUse { directory: PathBuf, holder: String },
 
     #[error(
-        "{} holds files that are not ours, and we would overwrite some. Choose an empty directory",
+        "{} contains files that Tributary did not write. Choose an empty directory",
         directory.display()
     )]
     Foreign { directory: PathBuf },
@@ -40,7 +40,7 @@ pub enum Error {
 
     #[error(
         "{} was written by PostgreSQL {written}, which is not installed. \
-         Install that version, or remove the directory to begin with empty data",
+         Install that version, or remove the directory to start without data",
         cluster.display()
     )]
     OtherVersion { cluster: PathBuf, written: String },
@@ -68,17 +68,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err`: what was being done to which path.
+    /// Creates an error for `map_err` from an action and its path.
     pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 }
 
-/// The package that carries a program, by system.
+/// The package of a program, by operating system.
 #[derive(Debug)]
 pub struct Packages {
     pub debian: &'static str,
-    /// Not every program is packaged there.
+    /// Fedora does not package every program.
     pub fedora: Option<&'static str>,
     pub alpine: &'static str,
     pub macos: &'static str,
@@ -97,7 +97,7 @@ impl fmt::Display for Packages {
     }
 }
 
-/// The last lines a server wrote, for whoever reads the error in a CI log.
+/// The last lines of a server's log, quoted in an error.
 #[derive(Debug)]
 pub struct Excerpt {
     pub path: PathBuf,
@@ -107,7 +107,7 @@ pub struct Excerpt {
 impl fmt::Display for Excerpt {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.lines.trim_end() {
-            "" => write!(out, "It wrote nothing to {}", self.path.display()),
+            "" => write!(out, "{} is empty", self.path.display()),
             lines => write!(out, "The end of {}:\n{lines}", self.path.display()),
         }
     }

@@ -1,5 +1,5 @@
-//! The directory of one server: claimed by one process at a time, and within reach of the user the
-//! server runs as.
+//! The directory of one server: locked by one process at a time, and accessible to the user that
+//! the server runs as.
 
 use super::account::Account;
 use super::error::Error;
@@ -14,19 +14,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Marks a directory as ours, and is locked while a server of ours uses it. The kernel lets go of
-/// the lock however we end.
+/// Marks a directory as one of Tributary's, and is locked while a server uses it. The kernel
+/// releases the lock when the process ends, in any way.
 const LOCK: &str = "tributary.lock";
 
-/// A child that its parent forked as it was killed holds the lock until it executes its program.
+/// A child forked by a process that is killed holds the lock until it executes its program.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where the data goes when the server's user cannot reach the directory asked for: root's home is
-/// closed to everyone else, and that is where a container checks projects out.
+/// The directory for data if the server's user cannot enter the requested directory, such as a
+/// checkout in the home directory of root.
 const REFUGE: &str = "/var/lib/tributary";
 
-/// Ports that no system hands out by itself. On an ephemeral one, a client that reconnects while the
-/// server is down can be given the server's port as its own, connect to itself, and keep it.
+/// Ports below the ephemeral range. While a server with an ephemeral port is down, a client that
+/// reconnects may get that port as its local port, connect to itself, and keep the port.
 const PORTS: Range<u16> = 15_000..32_000;
 const PORT_TRIES: usize = 200;
 
@@ -37,14 +37,14 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Takes the directory for `program`, creating it if need be. As root the server is to run as
-    /// the first of `accounts` that exists; with none named, as we do.
+    /// Locks the directory for `program`, and creates it if it does not exist. As root, the server
+    /// runs as the first of `accounts` that exists; if none is given, as this process.
     pub(super) async fn claim(
         program: &'static str,
         directory: &Path,
         accounts: &'static [&'static str],
     ) -> Result<Self, Error> {
-        // A link that we left may point to a refuge that was cleared since.
+        // A link of an earlier run may point to a refuge that was removed.
         let target = fs::read_link(directory).unwrap_or_else(|_| directory.to_owned());
         fs::create_dir_all(&target).map_err(Error::file("create", &target))?;
         let mut path = directory.canonicalize().map_err(Error::file("find", directory))?;
@@ -81,27 +81,24 @@ impl Home {
     pub(super) fn write(&self, name: &str, content: &str) -> Result<PathBuf, Error> {
         let path = self.file(name);
         fs::write(&path, content).map_err(Error::file("write", &path))?;
-        // Whatever our umask, the server's user must be able to read it.
+        // The server's user must be able to read it, whatever the umask.
         let readable = Permissions::from_mode(0o644);
         fs::set_permissions(&path, readable).map_err(Error::file("make readable", &path))?;
         Ok(path)
     }
 
-    /// The port asked for; else the one of the last run, so that addresses stay valid between runs,
-    /// unless it is taken or, at a second try, in doubt; else any free one.
+    /// Returns the requested port. Otherwise the port of the last run, so that addresses stay valid
+    /// between runs; if that is taken, or on a second attempt, a random free port.
     pub(super) fn port(&self, wanted: Option<u16>, first_try: bool) -> Result<u16, Error> {
         if let Some(port) = wanted {
             return if is_free(port) { Ok(port) } else { Err(Error::PortTaken { port }) };
         }
         let last = fs::read_to_string(self.file("port")).ok();
         let last = last.and_then(|port| port.trim().parse().ok()).filter(|_| first_try);
-        let random = std::iter::repeat_with(|| rand::random_range(PORTS)).take(PORT_TRIES);
-        if let Some(port) = last.into_iter().chain(random).find(|&port| is_free(port)) {
-            return Ok(port);
+        match last {
+            Some(port) if is_free(port) => Ok(port),
+            _ => random_port(),
         }
-        let any =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-        any.map(|address| address.port()).map_err(|source| Error::NoPort { source })
     }
 
     pub(super) fn remember_port(&self, port: u16) -> Result<(), Error> {
@@ -109,13 +106,23 @@ impl Home {
     }
 }
 
+/// Returns a free port of `PORTS`; if none is found, any free port.
+pub(super) fn random_port() -> Result<u16, Error> {
+    let mut random = std::iter::repeat_with(|| rand::random_range(PORTS)).take(PORT_TRIES);
+    if let Some(port) = random.find(|&port| is_free(port)) {
+        return Ok(port);
+    }
+    let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+    any.map(|address| address.port()).map_err(|source| Error::NoPort { source })
+}
+
 fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Moves to a directory that every user can reach, and leaves a link to it.
+/// Creates a directory that every user can enter, and replaces `path` by a link to it.
 fn take_refuge(program: &'static str, path: &Path) -> Result<PathBuf, Error> {
-    // Only an empty directory is given up: it fails if data is in it.
+    // Fails if the directory contains data.
     fs::remove_dir(path).map_err(|source| Error::OutOfReach {
         program,
         directory: path.to_owned(),
@@ -131,7 +138,7 @@ fn take_refuge(program: &'static str, path: &Path) -> Result<PathBuf, Error> {
     }
     symlink(&refuge, path).map_err(Error::file("link", path))?;
     tracing::warn!(
-        "{program} cannot run as root, and its user cannot enter {}: its data is in {}",
+        "{program} cannot run as root and its user cannot enter {}, so the data is in {}",
         path.display(),
         refuge.display()
     );

@@ -1,8 +1,8 @@
-//! Private servers for `tributary dev` and for tests: a real Postgres, nats-server and Mosquitto,
-//! from the programs this machine has, on loopback, with all they write in one directory.
+//! Private servers for `tributary dev`, tests and benchmarks: Postgres, nats-server and Mosquitto
+//! from the installed programs, on loopback, with all files in one directory.
 //!
-//! Nothing here is shared between two directories, so any number of runs go on side by side; one
-//! directory serves one run at a time. The servers end with us, however we end.
+//! Runs in different directories share nothing and can run at the same time; a directory is used by
+//! one run at a time. The servers end with the process that started them, in whatever way it ends.
 
 mod account;
 mod cluster;
@@ -18,6 +18,7 @@ mod signal;
 pub mod mosquitto;
 pub mod nats;
 pub mod postgres;
+pub mod testing;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ pub use postgres::Postgres;
 
 use std::path::Path;
 
-/// The three that Tributary needs; ended when dropped.
+/// The three servers that Tributary needs; killed when dropped.
 pub struct Servers {
     pub postgres: Postgres,
     pub nats: Nats,
@@ -44,7 +45,7 @@ pub struct Options {
 }
 
 impl Servers {
-    /// Starts all three at once, each in its own directory under `directory`.
+    /// Starts all three concurrently, each in its own directory under `directory`.
     pub async fn start(directory: &Path) -> Result<Self, Error> {
         Self::start_with(directory, Options::default()).await
     }
@@ -61,7 +62,7 @@ impl Servers {
     }
 
     pub async fn stop(self) {
-        let Self { postgres, nats, mosquitto } = self;
+        let Self { mut postgres, mut nats, mut mosquitto } = self;
         tokio::join!(postgres.stop(), nats.stop(), mosquitto.stop());
     }
 }

@@ -1,5 +1,5 @@
-//! The log of a server: both its output streams, which also catch what it says before it has read
-//! its configuration, and why it could not be run at all.
+//! The log of a server: both its output streams, which also contain messages from before it has
+//! read its configuration.
 
 use super::error::{Error, Excerpt};
 use super::home::Home;
@@ -7,16 +7,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-/// Beyond this the log of earlier runs is put aside when a server starts.
+/// A log larger than this is renamed when a server starts, in bytes.
 const LIMIT: u64 = 16 << 20;
-/// Lines and bytes that an error quotes.
+/// Limits of the excerpt in an error.
 const EXCERPT_LINES: usize = 12;
 const EXCERPT_BYTES: u64 = 4 << 10;
 
 pub(super) struct Log {
     path: PathBuf,
     pub file: File,
-    /// Where this run begins in the file.
+    /// Offset of this run in the file.
     start: u64,
 }
 
@@ -24,15 +24,15 @@ impl Log {
     pub(super) fn open(home: &Home) -> Result<Self, Error> {
         let path = home.file("log");
         if path.metadata().is_ok_and(|log| log.len() > LIMIT) {
-            fs::rename(&path, home.file("log.old")).map_err(Error::file("put aside", &path))?;
+            fs::rename(&path, home.file("log.old")).map_err(Error::file("rename", &path))?;
         }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(Error::file("open", &path))?;
-        let start = file.metadata().map_err(Error::file("look at", &path))?.len();
+        let start = file.metadata().map_err(Error::file("inspect", &path))?.len();
         Ok(Self { path, file, start })
     }
 
-    /// The last lines of this run.
+    /// Returns the last lines of this run.
     pub(super) fn excerpt(&self) -> Excerpt {
         let text = self.tail().unwrap_or_else(|error| error.to_string().into_bytes());
         let text = String::from_utf8_lossy(&text);

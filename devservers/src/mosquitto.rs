@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const NAME: &str = "Mosquitto";
-/// Started by root it would become `mosquitto` by itself, and outlive us: a change of user clears
-/// the parent-death signal.
+/// Started by root, Mosquitto changes its user itself, which clears the parent-death signal; it
+/// would not end with this process.
 const ACCOUNTS: [&str; 2] = ["mosquitto", "nobody"];
 const CONFIG: &str = "mosquitto.conf";
 const PID: &str = "mosquitto.pid";
@@ -37,17 +37,18 @@ const PACKAGES: Packages = Packages {
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// None: the port of the last run if it is free, else any free port.
+    /// By default the port of the last run if it is free, otherwise a free port.
     pub port: Option<u16>,
-    /// None: the one on the search path.
+    /// Path of the program. By default found on the search path.
     pub binary: Option<PathBuf>,
-    /// Whether clients may come without a name and password.
+    /// Whether clients may connect without user name and password.
     pub anonymous: bool,
     /// As `mosquitto_passwd` writes it. As root, the user `mosquitto` must be able to read it.
     pub password_file: Option<PathBuf>,
-    /// Who may use which topics. As root, the user `mosquitto` must be able to read it.
+    /// Access list of topics. As root, the user `mosquitto` must be able to read it.
     pub acl_file: Option<PathBuf>,
-    /// More lines of its configuration. They belong to its listener, up to another `listener`.
+    /// Further lines of its configuration. They apply to its listener, up to another `listener`
+    /// line.
     pub more: String,
 }
 
@@ -64,7 +65,7 @@ impl Default for Options {
     }
 }
 
-/// A running Mosquitto; ended when dropped.
+/// A running Mosquitto; killed when dropped.
 pub struct Mosquitto {
     server: Server<Settings>,
 }
@@ -92,21 +93,24 @@ impl Mosquitto {
         self.server.pid()
     }
 
-    /// Where its data and its log are; not where it was asked to be if its user cannot go there.
+    /// The directory of its data and log, which is another than requested if its user cannot enter
+    /// that one.
     pub fn directory(&self) -> &Path {
         self.server.home().path()
     }
 
-    pub async fn stop(mut self) {
+    /// Shuts it down. [`restart`](Self::restart) starts it again.
+    pub async fn stop(&mut self) {
         self.server.stop().await;
     }
 
-    /// By SIGKILL: it forgets sessions, and messages that nobody had taken, since it last saved.
+    /// Kills it with SIGKILL: changes of sessions and queues since the last autosave are lost.
     pub async fn kill(&mut self) {
         self.server.kill().await;
     }
 
-    /// Same port, same data; also after [`Mosquitto::kill`].
+    /// Restarts it with the same port and data; also starts it after [`stop`](Self::stop) or
+    /// [`kill`](Self::kill).
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.server.restart().await
     }
@@ -163,5 +167,5 @@ impl Program for Settings {
     }
 }
 
-/// What does not depend on the place: the file that operators use too.
+/// The settings that operators use, too.
 const SETTINGS: &str = include_str!("../../deploy/mosquitto/tributary.conf");

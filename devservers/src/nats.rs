@@ -17,7 +17,7 @@ const NAME: &str = "nats-server";
 const CONFIG: &str = "nats-server.conf";
 const STORE: &str = "jetstream";
 const PID: &str = "nats-server.pid";
-/// What a server says first; its clients wait for it too.
+/// The start of the server's first message, which clients wait for.
 const GREETING: &[u8] = b"INFO {";
 
 const PACKAGES: Packages = Packages {
@@ -30,17 +30,17 @@ const PACKAGES: Packages = Packages {
 
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// None: the port of the last run if it is free, else any free port.
+    /// By default the port of the last run if it is free, otherwise a free port.
     pub port: Option<u16>,
-    /// None: the one on the search path.
+    /// Path of the program. By default found on the search path.
     pub binary: Option<PathBuf>,
-    /// Where to serve the monitoring pages over HTTP. None: nowhere.
+    /// Port of the monitoring pages. By default they are not served.
     pub monitor: Option<u16>,
-    /// Where to listen for MQTT, of which it knows 3.1.1 only. None: nowhere.
+    /// Port of the MQTT listener, which supports 3.1.1 only. By default there is none.
     pub mqtt: Option<u16>,
 }
 
-/// A running nats-server; ended when dropped.
+/// A running nats-server; killed when dropped.
 pub struct Nats {
     server: Server<Settings>,
 }
@@ -72,22 +72,24 @@ impl Nats {
         self.server.home().path()
     }
 
-    pub async fn stop(mut self) {
+    /// Shuts it down. [`restart`](Self::restart) starts it again.
+    pub async fn stop(&mut self) {
         self.server.stop().await;
     }
 
-    /// By SIGKILL. What the kernel has of its files survives; what a power failure would take, up to
-    /// two minutes of acknowledged messages, cannot be shown this way: see `wipe_jetstream`.
+    /// By SIGKILL. What the kernel has of its files survives; what a power failure would take, up
+    /// to two minutes of acknowledged messages, cannot be shown this way: see `wipe_jetstream`.
     pub async fn kill(&mut self) {
         self.server.kill().await;
     }
 
-    /// Same port, same data; also after [`Nats::kill`].
+    /// Restarts it with the same port and data; also starts it after [`stop`](Self::stop) or
+    /// [`kill`](Self::kill).
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.server.restart().await
     }
 
-    /// Restarts it with no stream left: the bus has lost everything and must be refilled.
+    /// Kills it and restarts it without any stream, as after the loss of its disk.
     pub async fn wipe_jetstream(&mut self) -> Result<(), Error> {
         self.server.kill().await;
         let store = self.server.home().file(STORE);
@@ -116,10 +118,10 @@ impl Program for Settings {
         home.file(PID)
     }
 
-    /// Only what 2.9 (Debian 12) knows: an unknown setting stops the server.
+    /// Uses only settings of 2.9 (Debian 12): an unknown setting is an error.
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
         let monitor = self.monitor.map(|port| format!("http: \"127.0.0.1:{port}\"\n"));
-        // Its MQTT sessions are filed under the server's name.
+        // MQTT sessions are stored under the server's name.
         let mqtt = self.mqtt.map(|port| {
             format!("server_name: tributary\nmqtt {{ listen: \"127.0.0.1:{port}\" }}\n")
         });
@@ -151,7 +153,7 @@ impl Program for Settings {
     }
 }
 
-/// A string of the configuration language, where a backslash escapes.
+/// Quotes a string of the configuration language, in which a backslash escapes.
 fn quoted(path: &Path) -> String {
     format!("{:?}", path.display().to_string())
 }

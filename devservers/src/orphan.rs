@@ -1,4 +1,4 @@
-//! Servers that outlived the run that started them, which can happen where there is no `setpriv`.
+//! Servers that outlived the process that started them, which happens where there is no `setpriv`.
 
 use super::process::{GLANCE, KILL_PATIENCE};
 use super::signal::Signal;
@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Ends the server of a run that did not: the process in `pid_file`, if its command line shows that
-/// it serves `home`. Process ids are reused, so the file alone proves nothing.
+/// Ends the server of an earlier run: the process in `pid_file`, if its command line names `home`.
+/// Process ids are reused, so the file alone proves nothing.
 pub(super) async fn end(pid_file: &Path, home: &Path, stop: Signal, patience: Duration) {
     let Some(pid) = read_pid(pid_file).filter(|&pid| serves(pid, home)) else {
         return;
     };
-    tracing::warn!(pid, home = %home.display(), "ending a server that an earlier run left behind");
+    tracing::warn!(pid, home = %home.display(), "ending server of an earlier run");
     for (signal, patience) in [(stop, patience), (Signal::Kill, KILL_PATIENCE)] {
         signal.send(pid);
         let deadline = Instant::now() + patience;
@@ -30,7 +30,7 @@ pub(super) fn read_pid(file: &Path) -> Option<u32> {
     fs::read_to_string(file).ok()?.lines().next()?.trim().parse().ok()
 }
 
-/// Whether the process lives and its command line names a file in `home`.
+/// Whether the process exists and its command line names a file in `home`.
 pub(super) fn serves(pid: u32, home: &Path) -> bool {
     let command_line = if Path::new("/proc/self/cmdline").exists() {
         fs::read(format!("/proc/{pid}/cmdline")).ok()

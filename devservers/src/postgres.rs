@@ -1,5 +1,4 @@
-//! A private Postgres: durable as in production, reachable on loopback only, trusting whoever is on
-//! this machine.
+//! A private Postgres: durable as in production, on loopback only, without passwords.
 
 use super::cluster::{self, Binaries};
 use super::error::Error;
@@ -17,17 +16,19 @@ const NAME: &str = "Postgres";
 pub(super) const ADMIN: &str = "postgres";
 /// Postgres refuses to run as root.
 const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
-/// SQLSTATE of a database that exists, and of losing the race to create it.
+/// SQLSTATEs of a database that exists or is created concurrently.
 const DUPLICATE: [&str; 2] = ["42P04", "23505"];
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// None: the port of the last run if it is free, else any free port.
+    /// By default the port of the last run if it is free, otherwise a free port.
     pub port: Option<u16>,
-    /// The directory with `postgres` and `initdb`. None: the one on the search path, else the newest.
+    /// The directory with `postgres` and `initdb`. By default that on the search path, otherwise
+    /// the newest version.
     pub binaries: Option<PathBuf>,
     pub shared_buffers_mib: u32,
-    /// Off only for tests: a commit then survives the end of Postgres, but not of the machine.
+    /// Whether to use fsync. Without it, a commit survives a crash of Postgres, but not of the
+    /// machine.
     pub durable: bool,
 }
 
@@ -37,24 +38,24 @@ impl Default for Options {
     }
 }
 
-/// A running Postgres; ended when dropped.
+/// A running Postgres; killed when dropped.
 pub struct Postgres {
     server: Server<Settings>,
 }
 
 impl Postgres {
-    /// Starts on the data in `directory`; creates the data when there is none.
+    /// Starts on the data in `directory`; creates the data if there is none.
     pub async fn start(directory: &Path, options: Options) -> Result<Self, Error> {
         let home = Home::claim(NAME, directory, &ACCOUNTS).await?;
         let binaries = Binaries::find(options.binaries.as_deref(), &home).await?;
         cluster::ensure(&home, &binaries, options.durable).await?;
         let wanted = options.port;
-        let timescale = binaries.have_timescale().await;
+        let timescale = binaries.has_timescale().await;
         let settings = Settings { binaries, timescale, options };
         Ok(Self { server: Server::start(settings, home, wanted).await? })
     }
 
-    /// As the superuser, to the database `postgres`.
+    /// Returns the URL of the database `postgres` for the superuser.
     pub fn admin_url(&self) -> String {
         self.url(ADMIN, ADMIN)
     }
@@ -63,7 +64,7 @@ impl Postgres {
         url(self.port(), database, role)
     }
 
-    /// Creates the database unless it exists.
+    /// Creates the database if it does not exist.
     pub async fn create_database(&self, name: &str) -> Result<(), Error> {
         match sqlx::Postgres::create_database(&self.url(name, ADMIN)).await {
             Err(sqlx::Error::Database(error))
@@ -75,6 +76,16 @@ impl Postgres {
         }
     }
 
+    /// Returns the path of a program of the server's version, such as `pg_dump`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.server.program().binaries.program(name)
+    }
+
+    /// Whether `TimescaleDB` is installed, in which case some tables become hypertables.
+    pub fn has_timescale(&self) -> bool {
+        self.server.program().timescale
+    }
+
     pub fn port(&self) -> u16 {
         self.server.port()
     }
@@ -83,23 +94,25 @@ impl Postgres {
         self.server.pid()
     }
 
-    /// Where its data and its log are; not where it was asked to be if its user cannot go there.
+    /// The directory of its data and log, which is another than requested if its user cannot enter
+    /// that one.
     pub fn directory(&self) -> &Path {
         self.server.home().path()
     }
 
-    pub async fn stop(mut self) {
+    /// Shuts it down. [`restart`](Self::restart) starts it again.
+    pub async fn stop(&mut self) {
         self.server.stop().await;
     }
 
-    /// Crashes it: no checkpoint, connections cut, recovery from the log at the next start. By an
-    /// immediate shutdown, not SIGKILL, which would do the same but leave its children behind for a
-    /// moment and its shared memory for ever.
+    /// Crashes it: no checkpoint, closed connections, recovery from the WAL at the next start. Uses
+    /// an immediate shutdown, because SIGKILL would leave child processes and shared memory behind.
     pub async fn kill(&mut self) {
         self.server.kill().await;
     }
 
-    /// Same port, same data; also after [`Postgres::kill`].
+    /// Restarts it with the same port and data; also starts it after [`stop`](Self::stop) or
+    /// [`kill`](Self::kill).
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.server.restart().await
     }
@@ -126,7 +139,7 @@ impl Program for Settings {
     }
 
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
-        cluster::forget_recycled_pid(home);
+        cluster::remove_reused_pid_file(home);
         let Options { shared_buffers_mib, durable, .. } = self.options;
         let fsync = if durable { "on" } else { "off" };
         let timescale = if self.timescale {

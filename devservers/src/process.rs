@@ -1,10 +1,10 @@
-//! Child processes that cannot outlive us.
+//! Child processes that end with this process.
 //!
-//! The kernel sends a child the signal asked for with `PR_SET_PDEATHSIG` when the *thread* that
-//! forked it ends, be it by our `kill -9`. So every child is forked by one thread that ends with
-//! the process, never by a worker of some runtime. `setpriv` makes the call after our change of
-//! user, which would clear it, and then becomes the server, so that its process id is the server's.
-//! Where there is no such `setpriv` (macOS, busybox) the next start ends what was left behind.
+//! The kernel sends a child the signal set with `PR_SET_PDEATHSIG` when the *thread* that forked it
+//! ends, also by `kill -9`. Therefore one thread that lives as long as the process forks every
+//! child, never a worker of a runtime. `setpriv` sets the signal after the change of user, which
+//! would clear it, and then executes the server, so that its process id is the server's. Without
+//! such a `setpriv` (macOS, busybox), the next start ends servers that are still running.
 
 use super::account::Account;
 use super::error::Error;
@@ -20,29 +20,29 @@ use std::sync::{LazyLock, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, oneshot};
 
-/// How often a child or a server is looked at while we wait for it.
+/// Interval at which a child or a server is polled.
 pub(super) const GLANCE: Duration = Duration::from_millis(10);
-/// For the end of a process that was sent SIGKILL, which only the disk can delay.
+/// For a process to end after SIGKILL, which only the disk can delay.
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
-/// For a process to end by the signal that its `Drop` sends; blocking, so short.
+/// For a process to end after the signal that `Drop` sends. `Drop` blocks, so it is short.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// No signal comes to a child whose parent died before it asked for one, so it then looks whether
-/// the parent is still the one that forked it.
+/// A child whose parent died before the signal was set gets none, so the child checks that its
+/// parent is still the process that forked it.
 const UNLESS_ORPHANED: &str = "[ \"$PPID\" = \"$0\" ] && exec \"$@\"";
 
-/// A command and the circumstances it runs in.
+/// A command with its account, its log and its crash signal.
 pub(super) struct Launch<'a> {
     pub program: PathBuf,
     pub arguments: Vec<OsString>,
     pub account: Option<Account>,
-    /// What the kernel sends the child when we die, and what `Drop` sends.
+    /// The signal that the kernel sends when this process dies, and that `Drop` sends.
     pub crash: Signal,
     /// Both output streams are appended here.
     pub log: &'a File,
 }
 
-/// A child of ours; ended when dropped.
+/// A child process; ended when dropped.
 pub(super) struct Process {
     child: Child,
     crash: Signal,
@@ -64,12 +64,13 @@ impl Process {
         };
         command
             .args(arguments)
-            // The user's PGPORT or LC_ALL must not steer a private server, nor our secrets reach it.
+            // Neither the user's PGPORT or LC_ALL nor secrets may reach a private server.
             .env_clear()
             .envs([("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")])
-            // Wherever we are, the server's user may not be allowed to be.
+            // The server's user may not be able to enter the working directory.
             .current_dir("/")
-            // Out of reach of the terminal's Ctrl-C: we stop first, then we stop the servers.
+            // Ctrl-C in the terminal does not reach the servers: this process stops first, then
+            // they.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(spawn_error)?)
@@ -99,14 +100,14 @@ impl Process {
         }
     }
 
-    /// Sends the signal; kills what has not ended within `patience`.
+    /// Sends the signal; sends SIGKILL if the process has not ended within `patience`.
     pub(super) async fn end(&mut self, signal: Signal, patience: Duration) {
         if self.ended().is_some() {
             return;
         }
         signal.send(self.id());
         if self.wait(patience).await.is_none() {
-            tracing::warn!(pid = self.id(), "a server did not stop when asked: killing it");
+            tracing::warn!(pid = self.id(), "server did not stop in time, killing it");
             Signal::Kill.send(self.id());
             self.wait(KILL_PATIENCE).await;
         }
@@ -127,21 +128,21 @@ impl Drop for Process {
             )]
             std::thread::sleep(GLANCE);
         }
-        // It has ended by now, or it is stopped in its tracks and only SIGKILL reaches it.
+        // It has ended by now, or it is stopped, and only SIGKILL ends it.
         if self.ended().is_none() && self.child.kill().is_ok() && self.child.wait().is_err() {
-            tracing::warn!(pid = self.id(), "cannot wait for a killed server");
+            tracing::warn!(pid = self.id(), "cannot wait for killed server");
         }
     }
 }
 
 type Request = (Command, oneshot::Sender<io::Result<Child>>);
 
-/// The thread that forks, for as long as the process lives: the sender is never dropped.
+/// The thread that forks. It lives as long as the process, because the sender is never dropped.
 static SPAWNER: LazyLock<mpsc::SyncSender<Request>> = LazyLock::new(|| {
     let (requests, queue) = mpsc::sync_channel::<Request>(16);
     std::thread::spawn(move || {
         for (mut command, reply) in queue {
-            // Nobody else could end the child of a caller that has gone away.
+            // The caller was cancelled, so nothing else would end the child.
             if let Err(Ok(mut child)) = reply.send(command.spawn()) {
                 child.kill().and_then(|()| child.wait()).ok();
             }
@@ -156,7 +157,7 @@ async fn spawn(command: Command) -> io::Result<Child> {
     child.await.map_err(io::Error::other)?
 }
 
-/// The `setpriv` of util-linux that knows parent-death signals, looked for once.
+/// Finds a `setpriv` that supports parent-death signals, that of util-linux. The result is cached.
 async fn setpriv() -> Option<&'static PathBuf> {
     static SETPRIV: OnceCell<Option<PathBuf>> = OnceCell::const_new();
     let look = async || {

@@ -1,5 +1,5 @@
-//! Where the servers' programs are. The search path comes first; then the places where packages
-//! put servers that an ordinary user's path does not name.
+//! Finds the programs of the servers: first on the search path, then in the directories of packages
+//! that the search path of an ordinary user does not contain.
 
 use super::error::{Error, Packages};
 use std::fs;
@@ -17,8 +17,8 @@ const ELSEWHERE: [&str; 6] = [
     "/snap/bin",
 ];
 
-/// Where several major versions of Postgres stand side by side: (parent, prefix, suffix) of the
-/// directory named after the version. Debian, PGDG on Fedora, Alpine, Homebrew.
+/// Directories of major versions of Postgres: parent, and prefix and suffix around the version.
+/// Debian, PGDG on Fedora, Alpine, Homebrew.
 const VERSIONED: [(&str, &str, &str); 5] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
@@ -41,9 +41,9 @@ pub(super) async fn find(
         .ok_or(Error::Missing { program, packages })
 }
 
-/// Every directory that holds a whole Postgres server, the preferred one first.
+/// Returns every directory with a complete Postgres server, the preferred one first.
 pub(super) async fn postgres_directories() -> Vec<PathBuf> {
-    // The path may name a link to the real place, and `initdb` looks for its files beside itself.
+    // The search path may contain a link, and `initdb` finds its files relative to the real path.
     let on_path = on_path("postgres").await.and_then(|path| path.canonicalize().ok());
     let on_path = on_path.and_then(|path| path.parent().map(Path::to_owned));
     let elsewhere = ELSEWHERE.iter().map(PathBuf::from);
@@ -55,7 +55,7 @@ pub(super) async fn postgres_directories() -> Vec<PathBuf> {
     directories
 }
 
-/// The newest first.
+/// Returns directories with a version in their name, the newest first.
 fn versioned_directories() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for (parent, prefix, suffix) in VERSIONED {
@@ -71,15 +71,15 @@ fn versioned_directories() -> Vec<PathBuf> {
     found.into_iter().map(|(_, directory)| directory).collect()
 }
 
-/// A shell script in front of the server would keep our signals, and the one that the kernel sends
-/// when we die, from reaching it.
+/// Whether the file is the server and not a shell script around it, which would not forward
+/// signals.
 fn is_program(path: &Path) -> bool {
     let mut start = [0; 2];
     let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && &start != b"#!"
 }
 
-/// Asked of the shell: only the configuration module reads the environment.
+/// Finds a program through the shell, because only the configuration module reads the environment.
 pub(super) async fn on_path(program: &str) -> Option<PathBuf> {
     let found =
         Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().await.ok()?;

@@ -1,4 +1,4 @@
-//! The life of a private server, written once for the three: start, stop, kill, restart.
+//! Start, stop, kill and restart of a private server, common to all three.
 
 use super::error::Error;
 use super::home::Home;
@@ -10,40 +10,40 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// A server that ends at once may have lost its port to another program between our look and its
-/// bind, or met the remains of its predecessor that are still ending: it is tried again.
+/// Attempts to start. A server that ends at once may have lost its port to another program between
+/// the check and its bind, or its predecessor may still be ending.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
-/// For one connection of the readiness probe.
+/// Timeout of one readiness probe.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
-/// For an orderly end: Postgres writes a checkpoint, Mosquitto its database.
+/// For a shutdown: Postgres writes a checkpoint, Mosquitto its database.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What differs between the servers.
+/// The differences between the servers.
 pub(super) trait Program: Send + Sync {
     const NAME: &'static str;
-    /// Asks for an orderly end.
+    /// Requests a shutdown.
     const STOP: Signal;
-    /// Makes it crash, as a test or our own death does.
+    /// Crashes the server, for tests and when this process dies.
     const CRASH: Signal;
-    /// From the start to the first answer, recovery after a crash included.
+    /// Longest time from the start to readiness, including recovery after a crash.
     const START_PATIENCE: Duration;
 
-    /// The file in which the server itself writes its process id.
+    /// The file that the server writes its process id to.
     fn pid_file(&self, home: &Home) -> PathBuf;
 
-    /// Writes the configuration; returns the program and its arguments, which name a file in `home`
-    /// so that the process can be recognised.
+    /// Writes the configuration. Returns the program and its arguments, which name a file in `home`
+    /// so that the process can be identified.
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error>;
 
-    /// Whether it serves clients now.
+    /// Whether the server accepts clients.
     fn answers(&self, port: u16) -> impl Future<Output = bool> + Send;
 }
 
 pub(super) struct Server<P> {
     program: P,
     port: u16,
-    // Dropped before the home, so that the directory is not free before its server is gone.
+    // Dropped before `home`, so that the directory stays locked until the server has ended.
     process: Process,
     home: Home,
 }
@@ -67,6 +67,10 @@ impl<P: Program> Server<P> {
         }
     }
 
+    pub(super) fn program(&self) -> &P {
+        &self.program
+    }
+
     pub(super) fn home(&self) -> &Home {
         &self.home
     }
@@ -87,7 +91,7 @@ impl<P: Program> Server<P> {
         self.process.end(P::CRASH, STOP_PATIENCE).await;
     }
 
-    /// Starts it again on the same port and data, whether it runs or not.
+    /// Stops it if it runs, and starts it with the same port and data.
     pub(super) async fn restart(&mut self) -> Result<(), Error> {
         self.stop().await;
         let mut tries = 1;
@@ -102,7 +106,7 @@ impl<P: Program> Server<P> {
     }
 }
 
-/// Starts the process and waits until it answers.
+/// Starts the process and waits until it accepts clients.
 async fn launch<P: Program>(program: &P, home: &Home, port: u16) -> Result<Process, Error> {
     let started = Instant::now();
     let (path, arguments) = program.configure(home, port)?;
@@ -117,7 +121,7 @@ async fn launch<P: Program>(program: &P, home: &Home, port: u16) -> Result<Proce
     let mut process = Process::launch(launch).await?;
     loop {
         let answer = tokio::time::timeout(PROBE_PATIENCE, program.answers(port)).await;
-        // Looked at after the probe: another program may have answered on a port that ours lost.
+        // Checked after the probe: another program may have answered on the port.
         if let Some(status) = process.ended() {
             return Err(Error::Ended { program: P::NAME, status, log: log.excerpt() });
         }

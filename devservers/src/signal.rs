@@ -1,4 +1,4 @@
-//! Signals to other processes, ours and those an earlier run left behind.
+//! Signals to child processes and to servers of earlier runs.
 
 use std::process::Command;
 
@@ -20,8 +20,8 @@ impl Signal {
         }
     }
 
-    /// Through the shell, whose `kill` is built in: without `unsafe`, std can only kill. Takes a
-    /// millisecond or two, so it does not need to be async.
+    /// Sends the signal through the `kill` of the shell, because std without `unsafe` can only send
+    /// SIGKILL. Takes 1 to 2 ms, so it is not async.
     pub(super) fn send(self, pid: u32) {
         let pid = pid.to_string();
         let script = "kill -s \"$0\" \"$1\" 2>&-";

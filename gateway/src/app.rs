@@ -151,6 +151,8 @@ async fn listen(
     let bind = config.http.address();
     let listener = TcpListener::bind(bind).await;
     let listener = listener.with_context(|| format!("cannot listen on {bind}; check --port"))?;
-    *address = Some(listener.local_addr()?);
+    let bound = listener.local_addr()?;
+    tracing::info!(address = %bound, "HTTP server listening");
+    *address = Some(bound);
     Ok((listener, keys))
 }

@@ -1,16 +1,23 @@
-//! The whole system for one test: a database of its own on a real Postgres, a NATS server and a
-//! Mosquitto of its own, and the executable in as many processes as the test wants. Tests wait on
-//! positions and on what processes say, never on time.
+//! The whole system for integration tests: a database of its own on a real Postgres, a NATS server
+//! and a Mosquitto of its own, and the executable in as many processes as a test starts. Tests wait
+//! for positions, states and log lines, never for a time.
 
-#![allow(clippy::print_stderr, reason = "what processes say helps when a test fails")]
-#![allow(clippy::disallowed_methods, reason = "there is no role whose tracker would wait")]
+#![allow(clippy::print_stderr, reason = "the log of a process helps when a test fails")]
+#![allow(clippy::disallowed_methods, reason = "tests have no role whose tasks shutdown waits for")]
 
+mod caller;
+mod end_check;
 mod load;
+mod metrics;
+mod mqtt;
 mod process;
-mod publish;
 mod system;
+mod wait;
 
+pub use caller::Caller;
 pub use load::Load;
+pub use metrics::BridgeCounters;
+pub use mqtt::Subscriber;
 pub use process::{Process, tributary};
-pub use publish::Listener;
-pub use system::{Bridge, Caller, DEADLINE, Options, System, asked_for, eventually, free_port};
+pub use system::{Options, System};
+pub use wait::{DEADLINE, eventually, from_environment};

@@ -1,4 +1,4 @@
-//! `tributary load`, running beside a test.
+//! `tributary load`, running while a test does something else.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 
 use crate::System;
 
-/// A load that goes on until it is ended.
+/// A running load test.
 #[derive(Debug)]
 pub struct Load {
     child: Child,
@@ -21,7 +21,7 @@ impl System {
             .args(["load", "--json"])
             .args(arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env("TRIBUTARY_URL", &self.url)
+            .env("TRIBUTARY_URL", self.url())
             .env("TRIBUTARY_TOKEN", &self.token)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -32,19 +32,19 @@ impl System {
 }
 
 impl Load {
-    /// Waits for its end; returns its exit code, its report if it came to one, and what it said.
+    /// Waits until it ends. Returns its exit code, its report (null if there is none) and stderr.
     pub async fn outcome(self) -> Result<(Option<i32>, Value, String)> {
         let output = self.child.wait_with_output().await?;
         let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
         Ok((output.status.code(), report, String::from_utf8(output.stderr)?))
     }
 
-    /// Ends it as Ctrl-C does: nothing more is due, and what was is accounted for.
-    pub async fn end(self) -> Result<Value> {
-        let pid = self.child.id().context("it has ended already")?.to_string();
+    /// Interrupts it as Ctrl-C does: it sends nothing more and accounts for what it sent.
+    pub async fn interrupt(self) -> Result<Value> {
+        let pid = self.child.id().context("the load test has already ended")?.to_string();
         Command::new("kill").args(["-INT", &pid]).status().await?;
-        let (code, report, said) = self.outcome().await?;
-        ensure!(code == Some(0), "{said}{report:#}");
+        let (code, report, stderr) = self.outcome().await?;
+        ensure!(code == Some(0), "{stderr}{report:#}");
         Ok(report)
     }
 }

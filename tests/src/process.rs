@@ -1,4 +1,4 @@
-//! The executable as a child process, killed when the test lets go of it.
+//! The executable as a child process, killed when it is dropped.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -23,11 +23,11 @@ pub fn tributary() -> PathBuf {
 pub struct Process {
     child: Child,
     /// Everything it has written to stderr.
-    said: watch::Receiver<String>,
+    log: watch::Receiver<String>,
 }
 
 impl Process {
-    /// Starts `tributary ARGUMENTS` with these variables and no others of ours.
+    /// Starts `tributary ARGUMENTS` with `environment` added to the environment of the test.
     pub fn start(arguments: &[&str], environment: &[(String, String)]) -> Result<Self> {
         let mut child = Command::new(tributary())
             .args(arguments)
@@ -39,62 +39,72 @@ impl Process {
             .spawn()
             .with_context(|| format!("{} is not built", tributary().display()))?;
         let stderr = child.stderr.take().context("stderr is piped")?;
-        let (sender, said) = watch::channel(String::new());
+        let (sender, log) = watch::channel(String::new());
         let name = arguments.join(" ");
         tokio::task::spawn(async move {
             let mut lines = BufReader::new(stderr).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 eprintln!("[{name}] {line}");
-                sender.send_modify(|said| {
-                    said.push_str(&line);
-                    said.push('\n');
+                sender.send_modify(|log| {
+                    log.push_str(&line);
+                    log.push('\n');
                 });
             }
         });
-        Ok(Self { child, said })
+        Ok(Self { child, log })
     }
 
-    /// Waits until it has said something that holds `text`.
-    pub async fn says(&mut self, text: &str) -> Result<()> {
-        let heard = self.said.wait_for(|said| said.contains(text));
-        tokio::time::timeout(crate::DEADLINE, heard)
+    /// Waits until its log contains `text`.
+    pub async fn logs(&mut self, text: &str) -> Result<()> {
+        let logged = self.log.wait_for(|log| log.contains(text));
+        tokio::time::timeout(crate::DEADLINE, logged)
             .await
-            .with_context(|| format!("it does not say {text:?}"))?
-            .with_context(|| format!("it ended without saying {text:?}"))?;
+            .with_context(|| format!("the process has not logged {text:?}"))?
+            .with_context(|| format!("the process ended without logging {text:?}"))?;
         Ok(())
+    }
+
+    /// Waits until it serves HTTP. Returns the port, which it logs.
+    pub async fn http_port(&mut self) -> Result<u16> {
+        const LINE: &str = "HTTP server listening address=";
+        self.logs(LINE).await?;
+        let log = self.log.borrow();
+        let address = log.split_once(LINE).and_then(|(_, rest)| rest.split_whitespace().next());
+        let port = address.and_then(|address| address.rsplit_once(':')?.1.parse().ok());
+        port.with_context(|| format!("no port in {address:?}"))
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap_or_default()
     }
 
-    /// `kill -9`: it gets no chance to say goodbye.
+    /// Sends SIGKILL, as `kill -9` does, and waits for the end.
     pub async fn kill(mut self) -> Result<()> {
         self.kill_now().await
     }
 
     pub(crate) async fn kill_now(&mut self) -> Result<()> {
-        self.child.kill().await.context("it could be killed")
+        self.child.kill().await.context("the process cannot be killed")
     }
 
-    /// Its exit code, once it ends by itself.
-    pub async fn ended(&mut self) -> Result<Option<i32>> {
+    /// Waits until it exits. Returns its exit code.
+    pub async fn exit_code(&mut self) -> Result<Option<i32>> {
         Ok(self.child.wait().await?.code())
     }
 
-    /// SIGTERM; returns its exit code.
+    /// Sends SIGTERM and waits for the end. Returns its exit code.
     pub async fn terminate(mut self) -> Result<Option<i32>> {
         let pid = self.pid().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().await?;
-        let ended = tokio::time::timeout(crate::DEADLINE, self.child.wait()).await;
-        Ok(ended.context("it ends after SIGTERM")??.code())
+        let exit = tokio::time::timeout(crate::DEADLINE, self.child.wait()).await;
+        Ok(exit.context("the process has not ended after SIGTERM")??.code())
     }
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: u64 = line.context("VmRSS is there")?.trim().trim_end_matches(" kB").parse()?;
+        let kib: u64 = line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?;
         Ok(kib * 1024)
     }
 }

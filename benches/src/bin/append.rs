@@ -1,7 +1,7 @@
-//! Appends per second at growing numbers of callers, beside COPY of the same rows into the same
-//! table by one session, in the same run. The table is young: nobody has analysed it.
+//! Appends per second with increasing numbers of callers, compared with one session's COPY of the
+//! same rows in the same run. The table is new and has no statistics.
 //!
-//! Every caller has a stream of its own and states the exact version it expects.
+//! Each caller appends to its own stream with an exact expected version.
 
 #![allow(clippy::print_stdout, reason = "it prints figures")]
 #![allow(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
@@ -25,14 +25,13 @@ use uuid::Uuid;
 
 #[derive(Parser)]
 struct Options {
-    /// A superuser's address of a Postgres that may be filled and emptied; a private one if left
-    /// out.
+    /// Superuser's URL of a Postgres in which to create databases; by default a private Postgres.
     #[arg(long)]
     database_url: Option<String>,
-    /// Numbers of callers, one after the other.
+    /// Numbers of concurrent callers, measured one after the other.
     #[arg(long, value_delimiter = ',', default_value = "1,32,256,1000")]
     callers: Vec<usize>,
-    /// How long each number of callers appends, in seconds.
+    /// Duration of each measurement, in seconds.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
 }
@@ -46,7 +45,7 @@ async fn main() -> Result<()> {
         None => Some(Postgres::start(&folder, postgres::Options::default()).await?),
     };
     let url = options.database_url.or_else(|| private.as_ref().map(Postgres::admin_url));
-    let admin: PgConnectOptions = url.context("one of the two is there")?.parse()?;
+    let admin: PgConnectOptions = url.context("a URL is given or Postgres is private")?.parse()?;
     println!("callers  appends/s   p50 ms   p99 ms   COPY rows/s   ratio");
     for callers in &options.callers {
         let name = format!("bench_append_{}", Uuid::now_v7().simple());
@@ -63,14 +62,14 @@ async fn main() -> Result<()> {
         let (p50, p99, ratio) = (millis(0.5), millis(0.99), rate / copied);
         println!("{callers:>7}  {rate:>9.0}  {p50:>7.2}  {p99:>7.2}  {copied:>12.0}  {ratio:>6.2}");
     }
-    if let Some(private) = private {
+    if let Some(mut private) = private {
         private.stop().await;
         std::fs::remove_dir_all(folder)?;
     }
     Ok(())
 }
 
-/// Appends per second, and how long each took in microseconds.
+/// Returns appends per second, and their latencies in microseconds.
 async fn append(
     database: &PgConnectOptions,
     callers: usize,
@@ -99,7 +98,7 @@ async fn append(
 }
 
 async fn call(store: EventStore, caller: usize, until: Instant) -> Result<Vec<u32>> {
-    let mut latency = Vec::new(); // In microseconds; a histogram each would fill the caches.
+    let mut latency = Vec::new(); // In microseconds. A histogram per caller would not fit into the caches.
     let stream = StreamId::new("device", format_args!("user_{}~dev_{caller}", caller % 30));
     let mut version = Version::NONE;
     while Instant::now() < until {
@@ -125,7 +124,7 @@ async fn call(store: EventStore, caller: usize, until: Instant) -> Result<Vec<u3
     Ok(latency)
 }
 
-/// Rows per second of one COPY of the whole log into a table made like it.
+/// Returns rows per second of one COPY of the whole log into a table like it.
 async fn copy(connection: &mut PgConnection) -> Result<f64> {
     let mut rows = Vec::new();
     let mut out = connection.copy_out_raw("copy log.event to stdout (format binary)").await?;
@@ -140,7 +139,7 @@ async fn copy(connection: &mut PgConnection) -> Result<f64> {
     for chunk in rows.chunks(1 << 20) {
         copy.send(chunk).await?;
     }
-    let count = copy.finish().await.context("the rows go in as they came out")?;
+    let count = copy.finish().await.context("COPY of the rows failed")?;
     Ok(count as f64 / begun.elapsed().as_secs_f64())
 }
 

@@ -1,6 +1,6 @@
-//! How long an event takes from the append's answer to the head of a feed: that of the process
-//! that committed it, and that of another, which has it over the relay and JetStream; and how many
-//! events a second the relay publishes.
+//! Latency from the response of an append to the head of a feed, in the process that committed it
+//! and in another, which receives it through the relay and JetStream; and events per second of the
+//! relay.
 
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints figures")]
 
@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// Events appended one by one for the times.
+/// Events appended one by one for the latencies.
 const TIMED: usize = 1_000;
-/// Events appended before the relay starts, for its rate.
+/// Events appended before the relay starts, for its throughput.
 const BACKLOG: usize = 200_000;
 
 #[tokio::main]

@@ -1,9 +1,9 @@
-//! How many page views a second the whole system takes over HTTP, how long a batch of them takes to
-//! be answered, and how far the read model is behind meanwhile; then whether it adds up.
+//! Page views over HTTP through the whole system: throughput, latency of a batch and lag of the
+//! read model, whose counts are compared with what was sent.
 //!
-//! Open loop: a batch is due at its time whether or not the ones before it were answered, and its
-//! latency counts from then. Servers, roles and the generator share one machine, and all but the
-//! servers one process.
+//! Open loop: each batch has a due time, independent of earlier responses, and its latency counts
+//! from that time. Servers, roles and the generator share one machine; roles and generator one
+//! process.
 #![expect(clippy::print_stdout, reason = "the figures are the program's result")]
 #![expect(clippy::cast_precision_loss, reason = "counts are small")]
 
@@ -29,24 +29,24 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
-/// Different pages; one page of the list shows a few minutes of all of them.
+/// Number of pages. One page of the list holds a few minutes of all of them.
 const PAGES: u64 = 50;
-/// Between two looks at how far the read model is.
+/// Interval between two samples of the lag.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long the last answers, and then the read model, may take.
+/// Longest wait for the last responses, and then for the read model.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 #[derive(Parser)]
 struct Arguments {
-    /// Page views a second.
+    /// Page views per second.
     #[arg(long, default_value_t = 5_000)]
     rate: u64,
-    /// Page views in a request.
+    /// Page views per request.
     #[arg(long, default_value_t = 100)]
     batch: u64,
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-    /// Different sessions; each comes back in later batches.
+    /// Number of sessions. Each occurs in many batches.
     #[arg(long, default_value_t = 20_000)]
     sessions: u64,
 }
@@ -64,7 +64,7 @@ async fn main() -> Result<()> {
     measured
 }
 
-/// Everything there is, on servers of its own; and a token for it.
+/// Starts all roles on private servers. Returns them and a token.
 async fn start(servers: &Servers, folder: &Path) -> Result<(App, String)> {
     servers.postgres.create_database("bench").await?;
     let owner: PgConnectOptions = servers.postgres.url("bench", "postgres").parse()?;
@@ -90,7 +90,7 @@ async fn measure(arguments: &Arguments, app: &App, token: &str) -> Result<()> {
     let tasks = TaskTracker::new();
     let start = Instant::now();
     let sending = (0..requests).map(|request| {
-        // In whole microseconds from the start, so that rounding does not add up.
+        // Computed from the start, so that rounding errors do not accumulate.
         let due = Duration::from_micros(request * arguments.batch * 1_000_000 / arguments.rate);
         let body = batch(arguments, request);
         let post = http.post(&url).json(&body);
@@ -105,7 +105,7 @@ async fn measure(arguments: &Arguments, app: &App, token: &str) -> Result<()> {
     let (answered, most_behind) = watched(app, answered).await?;
     let took = start.elapsed();
     let mut latency = Histogram::<u64>::new(3)?;
-    for answer in answered.context("answers are missing")?? {
+    for answer in answered.context("responses are missing")?? {
         latency.record(u64::try_from(answer?.as_micros())?)?;
     }
     let shown = Instant::now();
@@ -141,7 +141,7 @@ async fn measure(arguments: &Arguments, app: &App, token: &str) -> Result<()> {
     .await
 }
 
-/// Page and session of a view. Neighbours differ in both; pages and sessions come back all the time.
+/// Returns page and session of a view. Consecutive views differ in both.
 fn who_and_where(arguments: &Arguments, view: u64) -> (u64, u64) {
     (view % PAGES, view * 7_919 / 3 % arguments.sessions)
 }
@@ -160,7 +160,7 @@ fn batch(arguments: &Arguments, request: u64) -> Value {
     views.collect()
 }
 
-/// Events the read model has not seen yet.
+/// Returns the number of events that the read model has not applied yet.
 async fn behind(app: &App) -> Result<i64> {
     let store: &EventStore = &app.parts().store;
     let head: i64 =
@@ -170,7 +170,7 @@ async fn behind(app: &App) -> Result<i64> {
     Ok((head - here.0).max(0))
 }
 
-/// Does `work`; the most that the read model was behind meanwhile.
+/// Runs `work`. Returns its output and the largest lag of the read model meanwhile.
 async fn watched<T>(app: &App, work: impl Future<Output = T>) -> Result<(T, i64)> {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -183,7 +183,7 @@ async fn watched<T>(app: &App, work: impl Future<Output = T>) -> Result<(T, i64)
     }
 }
 
-/// Whether the read model says exactly what was sent.
+/// Checks that the read model has exactly the views that were sent.
 async fn adds_up(
     arguments: &Arguments,
     sent: u64,
@@ -203,7 +203,7 @@ async fn adds_up(
     ensure!(whole.len() == expected.len(), "{} pages, not {}", whole.len(), expected.len());
     for row in &whole {
         let path = row["path"].as_str().unwrap_or_default();
-        let (views, sessions) = expected.get(path).context("a page nobody looked at")?;
+        let (views, sessions) = expected.get(path).context("a page without views")?;
         let is = (number(row, "views"), number(row, "unique_sessions"));
         ensure!(is == (*views, sessions.len() as u64), "{row}: not {views}, {}", sessions.len());
     }

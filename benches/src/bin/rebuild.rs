@@ -1,5 +1,5 @@
-//! How fast models are made anew: telemetry and works from one log of a million events, beside
-//! COPY of that log to nowhere in the same run, and beside the rate Marten publishes.
+//! Throughput of rebuilds: telemetry and works from one log of a million events, compared with COPY
+//! of that log to a client in the same run, and with the rate that Marten publishes.
 
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints figures")]
 
@@ -26,13 +26,13 @@ use uuid::Uuid;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// Events a second that Marten's makers publish for its rebuilds.
+/// Events per second that Marten's documentation states for its rebuilds.
 const MARTEN: f64 = 8_685.0;
-/// Readings of one device in one request.
+/// Readings of one device per append.
 const READINGS: usize = 50;
-/// Requests under way while the log is filled.
+/// Concurrent appends while the log is filled.
 const CALLERS: usize = 32;
-/// What happens to a work: this many events.
+/// Events per work.
 const WORK: usize = 4;
 
 #[derive(Parser)]
@@ -40,10 +40,10 @@ struct Options {
     /// Events in the log.
     #[arg(long, default_value_t = 1_000_000)]
     events: usize,
-    /// Every so many events one is of a work; the others are readings.
+    /// One of this many events is of a work; the others are readings.
     #[arg(long, default_value_t = 4)]
     works_every: usize,
-    /// Rebuild both at once, too.
+    /// Also rebuild both concurrently.
     #[arg(long)]
     together: bool,
 }
@@ -52,7 +52,7 @@ struct Options {
 async fn main() -> Result<()> {
     let options = Options::parse();
     let folder = std::env::temp_dir().join(format!("tributary-bench-{}", std::process::id()));
-    let server = Postgres::start(&folder, postgres::Options::default()).await?;
+    let mut server = Postgres::start(&folder, postgres::Options::default()).await?;
     server.create_database("bench").await?;
     let admin: PgConnectOptions = server.url("bench", "postgres").parse()?;
     let mut owner = admin.connect().await?;
@@ -70,8 +70,8 @@ async fn main() -> Result<()> {
 
     let copied = copy(&mut owner).await?;
     println!("COPY        {copied:>9.0} events/s");
-    // From here on the peak is that of rebuilding.
-    std::fs::write("/proc/self/clear_refs", "5").context("the peak can be forgotten")?;
+    // Resets the peak, which from here on is that of the rebuilds.
+    std::fs::write("/proc/self/clear_refs", "5").context("cannot reset the peak")?;
     for name in ["telemetry", "works"] {
         say(&rebuild(&store, name).await?, copied);
     }
@@ -108,7 +108,7 @@ async fn rebuild(store: &EventStore, name: &str) -> Result<Rebuilt> {
     Ok(done)
 }
 
-/// Events a second of the whole log to a client that throws it away.
+/// Returns events per second of a COPY of the whole log to a client that discards it.
 async fn copy(owner: &mut PgConnection) -> Result<f64> {
     let events: i64 =
         sqlx::query_scalar("select count(*) from log.event").fetch_one(&mut *owner).await?;
@@ -140,7 +140,7 @@ async fn fill(store: &EventStore, options: &Options) -> Result<()> {
         (stream, events.collect::<Vec<_>>())
     });
     let works = (0..works).map(|_| {
-        let told = [
+        let lifecycle = [
             ("work_demanded", r#"{"work_code":"api-bjq8euwsEA","add_up_to":4}"#),
             (
                 "work_claimed",
@@ -149,10 +149,10 @@ async fn fill(store: &EventStore, options: &Options) -> Result<()> {
             ("work_started", r#"{"attempt":1}"#),
             ("work_completed", r#"{"attempt":1,"result":10}"#),
         ];
-        let events = told.map(|(event_type, data)| event(event_type, data.into())).into();
+        let events = lifecycle.map(|(event_type, data)| event(event_type, data.into())).into();
         (StreamId::new("work", Uuid::now_v7()), events)
     });
-    // Turn and turn about, as they would come.
+    // Readings and works alternate, as in operation.
     let share = (works.len() / requests.max(1)).max(1);
     let mut works = works;
     let requests = readings.flat_map(|reading| {
@@ -175,5 +175,5 @@ fn event(event_type: &str, data: String) -> NewEvent {
 fn peak() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    Ok(line.context("VmHWM is there")?.trim().trim_end_matches(" kB").parse()?)
+    Ok(line.context("no VmHWM")?.trim().trim_end_matches(" kB").parse()?)
 }

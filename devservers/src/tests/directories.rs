@@ -1,4 +1,4 @@
-//! Directories and ports: one run at a time, ours alone, reachable by the server's user.
+//! Directories and ports: used by one run at a time, and accessible to the server's user.
 
 use super::{Scratch, fast};
 use crate::{Error, Nats, Postgres, nats};
@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 #[tokio::test]
-async fn a_second_run_is_told_who_holds_the_directory() {
+async fn a_second_run_gets_the_process_id_of_the_first() {
     let scratch = Scratch::new();
     let _nats = Nats::start(scratch.path(), nats::Options::default()).await.unwrap();
     let error = Nats::start(scratch.path(), nats::Options::default()).await.err().unwrap();
@@ -17,7 +17,7 @@ async fn a_second_run_is_told_who_holds_the_directory() {
 }
 
 #[tokio::test]
-async fn a_directory_of_somebody_else_is_left_alone() {
+async fn a_directory_with_foreign_files_is_refused() {
     let scratch = Scratch::new();
     fs::create_dir(scratch.path().join("cluster.unfinished")).unwrap();
     let error = Postgres::start(scratch.path(), fast()).await.err().unwrap();
@@ -26,11 +26,12 @@ async fn a_directory_of_somebody_else_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_port_asked_for_must_be_free_and_a_remembered_one_need_not_be() {
+async fn a_given_port_must_be_free_and_a_remembered_one_need_not_be() {
     let scratch = Scratch::new();
-    let nats = Nats::start(scratch.path(), nats::Options::default()).await.unwrap();
+    let mut nats = Nats::start(scratch.path(), nats::Options::default()).await.unwrap();
     let port = nats.port();
     nats.stop().await;
+    drop(nats);
     let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
 
     let wanted = nats::Options { port: Some(port), ..nats::Options::default() };
@@ -63,12 +64,13 @@ async fn root_keeps_the_data_within_reach_of_the_server() {
     fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
     let asked = closed.join("postgres");
 
-    let postgres = Postgres::start(&asked, fast()).await.unwrap();
+    let mut postgres = Postgres::start(&asked, fast()).await.unwrap();
     postgres.create_database("kept").await.unwrap();
     let refuge = postgres.directory().to_owned();
     assert!(refuge.starts_with("/var/lib/tributary"), "{}", refuge.display());
     assert_eq!(fs::read_link(&asked).unwrap(), refuge);
     postgres.stop().await;
+    drop(postgres);
 
     let again = Postgres::start(&asked, fast()).await.unwrap();
     assert_eq!(again.directory(), refuge);

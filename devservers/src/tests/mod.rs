@@ -1,4 +1,4 @@
-//! The servers are started, connected to, crashed and left behind for real.
+//! Tests that start, crash and abandon real servers.
 
 mod directories;
 mod mosquitto;
@@ -10,7 +10,7 @@ use super::{Options, Servers, postgres as pg};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// A directory of its own, removed with all that the servers wrote.
+/// A new directory, removed with its content when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -31,7 +31,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Without fsync: these tests end processes, not the machine.
+/// Options without fsync: these tests end processes, not the machine.
 fn fast() -> pg::Options {
     pg::Options { durable: false, shared_buffers_mib: 16, ..pg::Options::default() }
 }
@@ -46,7 +46,7 @@ fn assert_send<T: Send>(value: T) -> T {
 }
 
 #[tokio::test]
-async fn two_runs_live_side_by_side() {
+async fn two_runs_work_at_the_same_time() {
     let (one, other) = (Scratch::new(), Scratch::new());
     let (one, other) = tokio::join!(start_all(one.path()), start_all(other.path()));
     assert_ne!(one.postgres.port(), other.postgres.port());

@@ -1,4 +1,4 @@
-//! Mosquitto: what it keeps for absent subscribers outlives an orderly restart.
+//! Mosquitto keeps retained messages over a restart and refuses anonymous clients if configured.
 
 use super::Scratch;
 use crate::mosquitto::{Mosquitto, Options};
@@ -42,7 +42,7 @@ async fn messages_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn strangers_are_turned_away_when_asked_for() {
+async fn anonymous_clients_are_refused_if_configured() {
     let scratch = Scratch::new();
     let options = Options { anonymous: false, ..Options::default() };
     let mosquitto = Mosquitto::start(scratch.path(), options).await.unwrap();

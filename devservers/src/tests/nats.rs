@@ -1,9 +1,11 @@
-//! nats-server: streams outlive restarts, unless they are wiped; orphans are ended.
+//! nats-server keeps its streams over restarts unless they are wiped; a server of an earlier run is
+//! ended.
 
 use super::Scratch;
 use crate::nats::{Nats, Options};
 use crate::orphan::read_pid;
 use crate::process::GLANCE;
+use crate::testing;
 use async_nats::jetstream::{self, stream};
 use std::process::Stdio;
 use tokio::process::Command;
@@ -45,9 +47,10 @@ async fn streams_survive_a_restart_and_a_crash_but_not_a_wipe() {
 #[tokio::test]
 async fn a_server_left_behind_is_ended() {
     let scratch = Scratch::new();
-    let nats = Nats::start(scratch.path(), Options::default()).await.unwrap();
+    let mut nats = Nats::start(scratch.path(), Options::default()).await.unwrap();
     let port = nats.port();
     nats.stop().await;
+    drop(nats);
 
     let config = scratch.path().join("nats-server.conf");
     let mut orphan = Command::new("nats-server");
@@ -64,9 +67,9 @@ async fn a_server_left_behind_is_ended() {
 }
 
 #[tokio::test]
-async fn the_monitoring_port_opens_only_when_asked_for() {
+async fn the_monitoring_port_opens_only_if_configured() {
     let scratch = Scratch::new();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = testing::free_port().unwrap();
     let options = Options { monitor: Some(free), ..Options::default() };
     let _nats = Nats::start(scratch.path(), options).await.unwrap();
     let health = reqwest::get(format!("http://127.0.0.1:{free}/healthz")).await.unwrap();

@@ -1,5 +1,5 @@
-//! The servers live exactly as long as the process that started them: not longer, even when it is
-//! killed; and not only as long as one of its threads.
+//! The servers live as long as the process that started them: not longer, also if it is killed, and
+//! not only as long as one of its threads.
 
 use super::{Scratch, start_all};
 use crate::orphan::serves;
@@ -9,18 +9,18 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Written by the parent when its servers run: their process ids.
+/// The file to which the parent writes the process ids of its servers.
 const PIDS: &str = "pids";
 /// Marks the working directory of a parent that a test has started.
 const MARK: &str = "to-be-killed";
 
-/// Not a test: what `killing_the_parent_kills_the_servers` starts and kills.
+/// Not a test: the process that `killing_the_parent_kills_the_servers` starts and kills.
 #[tokio::test]
 #[ignore = "run by another test, which kills it"]
 async fn waits_to_be_killed() {
     let directory = std::env::current_dir().unwrap();
     if !directory.join(MARK).exists() {
-        return; // Somebody runs all ignored tests.
+        return; // All ignored tests are run.
     }
     let servers = start_all(&directory).await;
     let pids = [servers.postgres.pid(), servers.nats.pid(), servers.mosquitto.pid()];
@@ -32,7 +32,7 @@ async fn waits_to_be_killed() {
 fn start_parent(directory: &Path) -> Child {
     fs::write(directory.join(MARK), "").unwrap();
     Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "servers::tests::parent::waits_to_be_killed"])
+        .args(["--ignored", "--exact", "tests::parent::waits_to_be_killed"])
         .current_dir(directory)
         .stdout(Stdio::null())
         .spawn()
@@ -57,13 +57,13 @@ async fn killing_the_parent_kills_the_servers() {
     assert_eq!(pids.len(), 3);
     assert!(pids.iter().all(|&pid| serves(pid, scratch.path())));
 
-    parent.kill().unwrap(); // SIGKILL: it has no chance to do anything.
+    parent.kill().unwrap(); // By SIGKILL.
     parent.wait().unwrap();
     eventually("the servers end", || !pids.iter().any(|&pid| serves(pid, scratch.path()))).await;
     start_all(scratch.path()).await.stop().await;
 }
 
-/// Whatever moment it is killed at, the next run starts.
+/// The next run starts, whenever the parent is killed.
 #[tokio::test]
 async fn a_parent_killed_while_it_starts_does_not_stop_the_next_run() {
     for delay in [20, 40, 60, 80, 150, 300, 600, 1200] {

@@ -1,4 +1,4 @@
-//! Postgres: its data outlives stops, crashes, stale files and interrupted beginnings.
+//! Postgres keeps its data over restarts, crashes, stale files and an interrupted `initdb`.
 
 use super::{Scratch, fast};
 use crate::postgres::{Options, Postgres};
@@ -39,12 +39,13 @@ async fn data_survives_a_restart_a_crash_and_a_new_run() {
     assert_ne!(postgres.pid(), pid);
 
     postgres.stop().await;
+    drop(postgres);
     let postgres = Postgres::start(scratch.path(), fast()).await.unwrap();
     assert_eq!(rows(&postgres).await, 1);
 }
 
 #[tokio::test]
-async fn it_is_durable_and_local_unless_told_otherwise() {
+async fn postgres_is_durable_and_local_by_default() {
     let scratch = Scratch::new();
     let postgres = Postgres::start(scratch.path(), Options::default()).await.unwrap();
     let mut connection = PgConnection::connect(&postgres.admin_url()).await.unwrap();
@@ -75,7 +76,7 @@ async fn creating_a_database_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_pid_file_whose_number_was_reused_is_forgotten() {
+async fn a_pid_file_with_a_reused_process_id_is_removed() {
     let scratch = Scratch::new();
     let mut postgres = Postgres::start(scratch.path(), fast()).await.unwrap();
     store_a_row(&postgres).await;

@@ -1,4 +1,4 @@
-//! The contract of append, line by line.
+//! What append guarantees.
 
 use std::pin::Pin;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::world::{Log, event, event_with, exact, fact, part, position, soon, stream};
+use crate::world::{Log, event, event_with, exact, fact, part, position, stream, within_deadline};
 
 type Outcome = Result<Appended, AppendError>;
 
@@ -27,8 +27,8 @@ fn is_conflict(outcome: &Outcome, version: i64) -> bool {
     matches!(outcome, Err(AppendError::Conflict { actual, .. }) if *actual == Version(version))
 }
 
-/// Has `requests` judged in one batch: while the head is locked by somebody else, the appender
-/// waits with a first request, and all of these gather behind it.
+/// Appends `requests` in one batch: while another session locks the head, the appender waits with a
+/// first request, and these gather behind it.
 async fn in_one_batch(log: &Log, store: &EventStore, requests: Vec<Append>) -> Vec<Outcome> {
     let mut holder = log.connect().await;
     sqlx::raw_sql("begin; select from log.head for update").execute(&mut holder).await.unwrap();
@@ -37,14 +37,14 @@ async fn in_one_batch(log: &Log, store: &EventStore, requests: Vec<Append>) -> V
         vec![Box::pin(store.append(first))];
     assert!(futures::poll!(&mut pending[0]).is_pending());
     let mut observer = log.connect().await;
-    soon("the appender waits", waits_for_a_lock(&mut observer)).await;
+    within_deadline("the appender waits", waits_for_a_lock(&mut observer)).await;
     for request in requests {
         let mut outcome: Pin<Box<dyn Future<Output = Outcome>>> = Box::pin(store.append(request));
         assert!(futures::poll!(&mut outcome).is_pending());
         pending.push(outcome);
     }
     sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
-    let mut outcomes = soon("the batch", join_all(pending)).await;
+    let mut outcomes = within_deadline("the batch", join_all(pending)).await;
     outcomes.split_off(1)
 }
 
@@ -112,7 +112,7 @@ async fn every_expected_version_is_enforced_between_requests_of_one_batch() {
     assert!(is_conflict(&outcomes[8], 2));
     let events = log.verified().await;
     let batch: Vec<_> = events[1..].iter().map(|event| event.recorded_at).collect();
-    assert_eq!(batch, [batch[0]; 5], "they were one batch");
+    assert_eq!(batch, [batch[0]; 5], "not one batch");
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn several_streams_are_written_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_only_checked_counts() {
+async fn a_stream_without_events_is_checked() {
     let log = Log::new().await;
     let process = log.open();
     let store = &process.store;
@@ -211,7 +211,7 @@ async fn a_refused_request_fails_alone_and_takes_no_position() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_refused() {
+async fn an_event_that_cannot_be_stored_is_refused() {
     let log = Log::new().await;
     let process = log.open();
     let store = &process.store;
@@ -236,7 +236,7 @@ fn command(key: &str, body: &str, response: &str) -> Append {
     fact(stream("command")).receipt(Some(receipt(key, body, response)))
 }
 
-/// The answer a request was given again, with the position its command had made.
+/// Returns the stored response of a repeated request, and the position of its event.
 fn replayed(outcome: &Outcome) -> (&str, Position) {
     match outcome {
         Ok(Appended::Replayed(receipt)) => (&*receipt.response, receipt.position),
@@ -245,7 +245,7 @@ fn replayed(outcome: &Outcome) -> (&str, Position) {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_answers_once() {
+async fn a_repeated_idempotency_key_returns_the_stored_response() {
     let log = Log::new().await;
     let process = log.open();
     let first = position(&process.store.append(command("key", "body", r#"{"n": 1}"#)).await);
@@ -264,7 +264,7 @@ async fn an_idempotency_key_answers_once() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_used_twice_at_once_wins_once() {
+async fn of_concurrent_requests_with_one_idempotency_key_one_is_appended() {
     let log = Log::new().await;
     let process = log.open();
     let outcomes = in_one_batch(
@@ -303,13 +303,13 @@ async fn an_idempotency_key_used_twice_at_once_wins_once() {
 }
 
 #[tokio::test]
-async fn an_event_seen_before_is_a_duplicate() {
+async fn an_event_with_a_known_id_is_a_duplicate() {
     let log = Log::new().await;
     let process = log.open();
     let request = Append::to(stream("one"), NO_STREAM, vec![event()]);
     let first = position(&process.store.append(request.clone()).await);
     let duplicate = Appended::Duplicate { position: first };
-    // Rather than a conflict: it is how a caller asks again that has heard no answer.
+    // A duplicate, not a conflict: a caller without a response repeats its request.
     assert_eq!(process.store.append(request.clone()).await.unwrap(), duplicate);
     let elsewhere = Append {
         streams: vec![StreamAppend { stream: stream("two"), ..request.streams[0].clone() }],
@@ -325,7 +325,7 @@ async fn an_event_seen_before_is_a_duplicate() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_neither_tears_nor_blocks() {
+async fn a_cancelled_append_is_written_whole_and_blocks_nothing() {
     let log = Log::new().await;
     let process = log.open();
     let mut holder = log.connect().await;
@@ -341,14 +341,14 @@ async fn a_caller_that_goes_away_neither_tears_nor_blocks() {
     }
     sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
     let after = process.store.append(fact(stream("e"))).await;
-    assert_eq!(position(&after), Position(8), "taken is written, whole");
+    assert_eq!(position(&after), Position(8), "a request that was accepted is written whole");
     let again = process.store.append(gone).await.unwrap();
     assert!(matches!(again, Appended::Duplicate { .. }));
     log.verified().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_processes_append_at_once() {
+async fn two_processes_append_concurrently() {
     const WRITERS: usize = 16;
     const EACH: usize = 60;
     let log = Log::new().await;
@@ -358,7 +358,7 @@ async fn two_processes_append_at_once() {
     let writers = (0..WRITERS).map(|writer| {
         let store = processes[writer % 2].store.clone();
         tokio::spawn(async move {
-            // All of them count the same four streams upwards, and must agree.
+            // All writers increment the versions of the same four streams.
             let counted = stream(&format!("counter {}", writer % 4));
             let (mut version, mut written) = (0, 0);
             while written < EACH {
@@ -375,19 +375,19 @@ async fn two_processes_append_at_once() {
             }
         })
     });
-    for writer in soon("the writers", join_all(writers)).await {
+    for writer in within_deadline("the writers", join_all(writers)).await {
         writer.unwrap();
     }
     done.cancel();
-    let looked = reader.await.unwrap();
-    assert!(looked > 10, "the reader looked {looked} times");
+    let reads = reader.await.unwrap();
+    assert!(reads > 10, "the reader read {reads} times");
     assert_eq!(log.verified().await.len(), WRITERS * EACH);
 }
 
-/// Whoever has seen a position has seen every one below it.
+/// Checks that a reader that has seen a position has seen every one below it. Returns its reads.
 async fn read_without_gaps(log: Log, done: tokio_util::sync::CancellationToken) -> usize {
     let mut connection = log.connect().await;
-    let (mut looked, mut seen) = (0, 0);
+    let (mut reads, mut seen) = (0, 0);
     while !done.is_cancelled() {
         let (count, last): (i64, i64) =
             sqlx::query_as("select count(*), coalesce(max(position), 0) from log.event")
@@ -395,9 +395,9 @@ async fn read_without_gaps(log: Log, done: tokio_util::sync::CancellationToken) 
                 .await
                 .unwrap();
         assert_eq!(count, last, "a gap");
-        assert!(last >= seen, "what was there is gone");
+        assert!(last >= seen, "the head went back");
         seen = last;
-        looked += 1;
+        reads += 1;
     }
-    looked
+    reads
 }

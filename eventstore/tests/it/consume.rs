@@ -11,7 +11,7 @@ use eventstore::{EventStore, Filter, RawEvent};
 use sqlx::PgConnection;
 use tokio::sync::watch;
 
-use crate::world::{Log, fact, position, reaches, soon, stream};
+use crate::world::{Log, fact, position, reaches, stream, within_deadline};
 
 /// Positions that a consumer treats in one way.
 type Positions = Arc<Mutex<BTreeSet<i64>>>;
@@ -101,12 +101,12 @@ async fn a_failed_event_parks_its_stream_until_a_retry_succeeds() {
             tokio::task::yield_now().await;
         }
     };
-    soon("the stream is freed", freed).await;
+    within_deadline("the stream is freed", freed).await;
     assert_eq!(*notes.handled.lock().unwrap(), [2, 4, 1, 3], "in order");
     let last = position(&process.store.append(fact(stream("a"))).await);
     reaches(notes.checkpoint.subscribe(), last).await;
     process.stop().await;
-    soon("the consumer ends", running).await.unwrap();
+    within_deadline("the consumer ends", running).await.unwrap();
 }
 
 /// The third panic of the event has been counted by the process before.
@@ -137,5 +137,5 @@ async fn a_consumer_that_panics_is_restarted_and_parks_the_event() {
     let row = parked::get(process.store.pool(), Notes::NAME, "account-b").await.unwrap().unwrap();
     assert_eq!((row.position, &*row.error), (Position(2), "killed the process"));
     process.stop().await;
-    soon("the consumer ends", running).await.unwrap();
+    within_deadline("the consumer ends", running).await.unwrap();
 }

@@ -1,20 +1,20 @@
-//! What is left when Postgres is killed: everything that was acknowledged.
+//! Acknowledged events survive a crash of Postgres.
 
 use std::sync::Arc;
 
+use devservers::testing;
 use eventsourcing::Position;
 use eventstore::{Append, AppendError, Appended, ExpectedVersion, Filter};
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::Postgres;
-use crate::world::{Log, collect, event, fact, position, soon, stream};
+use crate::world::{Log, collect, event, fact, position, stream, within_deadline};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn acknowledged_events_outlive_postgres() {
-    let mut postgres = Postgres::start().await;
-    let log = Log::make(&postgres, "log").await;
+async fn acknowledged_events_survive_a_crash_of_postgres() {
+    let mut postgres = testing::start_postgres().await.unwrap();
+    let log = Log::create(&postgres, "log").await;
     let process = log.open();
     let feed = process.feed(None);
     let mut subscription = feed.subscribe(Position::START, Filter::default());
@@ -44,9 +44,9 @@ async fn acknowledged_events_outlive_postgres() {
             })
         })
         .collect();
-    soon("appends", acknowledged.acquire_many(500)).await.unwrap().forget();
-    postgres.kill();
-    let refused = soon("the loss is noticed", async {
+    within_deadline("appends", acknowledged.acquire_many(500)).await.unwrap().forget();
+    postgres.kill().await;
+    let refused = within_deadline("appends fail", async {
         loop {
             match process.store.append(fact(stream("probe"))).await {
                 Err(AppendError::Unavailable(_)) => break true,
@@ -57,9 +57,9 @@ async fn acknowledged_events_outlive_postgres() {
     });
     assert!(refused.await);
     stop.cancel();
-    let outcomes = soon("the writers", join_all(writers)).await;
-    postgres.resume().await;
-    soon("the store recovers", async {
+    let outcomes = within_deadline("the writers", join_all(writers)).await;
+    postgres.restart().await.unwrap();
+    within_deadline("the store recovers", async {
         while process.store.append(fact(stream("probe"))).await.is_err() {}
     })
     .await;
@@ -71,7 +71,7 @@ async fn acknowledged_events_outlive_postgres() {
             let found = &events[usize::try_from(position.0 - 1).unwrap()];
             assert_eq!(found.id, id, "acknowledged at {position}");
         }
-        // Asking again is safe, whether or not it was written.
+        // Repeating a request is safe, whether or not the first one was committed.
         for request in unknown.into_iter().take(3) {
             let again = process.store.append(request.clone()).await.unwrap();
             assert!(!matches!(again, Appended::Replayed(_)));

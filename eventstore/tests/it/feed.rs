@@ -1,14 +1,16 @@
-//! The feed and its subscriptions: every event once and in order, from wherever it comes.
+//! The feed and its subscriptions deliver every event once and in order from both sources.
 
 use async_nats::jetstream::stream::Stream;
+use devservers::Nats;
 use eventsourcing::{Position, StreamId};
 use eventstore::{
     Append, Bus, ExpectedVersion, Feed, Filter, RING_BYTES, STREAM, Source, announcer,
 };
 
 use crate::relay::restore;
-use crate::servers::Nats;
-use crate::world::{Log, Process, collect, event_with, fact, position, reaches, soon, stream};
+use crate::world::{
+    Log, Process, collect, event_with, fact, position, reaches, start_nats, stream, within_deadline,
+};
 
 /// A relay and a writer in one process, a feed in another, as in a deployment.
 struct Scene {
@@ -21,7 +23,7 @@ struct Scene {
 }
 
 async fn scene() -> Scene {
-    let (log, nats) = (Log::new().await, Nats::start().await);
+    let (log, nats) = (Log::new().await, start_nats().await);
     let bus = Bus::connect(&nats.url()).await.unwrap();
     let (writer, reader) = (log.open(), log.open());
     let relay = writer.relay(&bus);
@@ -36,7 +38,7 @@ async fn scene() -> Scene {
 async fn comes_from(feed: &Feed, source: Source) {
     let mut watched = feed.source();
     let changed = watched.wait_for(|is| *is == source);
-    soon(&format!("{source:?}"), changed).await.unwrap();
+    within_deadline(&format!("{source:?}"), changed).await.unwrap();
 }
 
 async fn stream_of(bus: &Bus) -> Stream {
@@ -44,7 +46,7 @@ async fn stream_of(bus: &Bus) -> Stream {
 }
 
 #[tokio::test]
-async fn without_a_bus_the_log_itself_is_followed() {
+async fn without_a_bus_the_feed_reads_the_log() {
     let log = Log::new().await;
     let (here, there) = (log.open(), log.open());
     let before = there.append(10).await;
@@ -58,22 +60,22 @@ async fn without_a_bus_the_log_itself_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_feed_hands_over_while_appends_run() {
+async fn the_feed_switches_sources_while_appends_run() {
     let mut scene = scene().await;
     let writer = scene.log.open();
     let appending = tokio::spawn(async move { writer.append(3000).await });
     let mut subscriptions = Vec::new();
     for start in 1..=6 {
-        // From the beginning, from the middle, from the newest.
+        // Subscriptions from the beginning, from the middle and from the head.
         reaches(scene.feed.head(), Position(start * 300)).await;
         for after in [0, start * 100, start * 300] {
             let after = Position(after);
             subscriptions.push((after, scene.feed.subscribe(after, Filter::default())));
         }
         match start {
-            2 | 4 => scene.nats.kill(),
-            3 => scene.nats.resume().await,
-            5 => scene.nats.resume_empty().await,
+            2 | 4 => scene.nats.kill().await,
+            3 => scene.nats.restart().await.unwrap(),
+            5 => scene.nats.wipe_jetstream().await.unwrap(),
             _ => {}
         }
     }
@@ -86,14 +88,14 @@ async fn the_feed_hands_over_while_appends_run() {
 }
 
 #[tokio::test]
-async fn subscriptions_go_on_without_nats_and_come_back_to_it() {
+async fn subscriptions_continue_without_nats_and_return_to_it() {
     let mut scene = scene().await;
     let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
-    scene.nats.kill();
+    scene.nats.kill().await;
     comes_from(&scene.feed, Source::Postgres).await;
     let last = scene.writer.append(30).await;
     assert!(collect(&mut subscription, last).await.into_iter().eq(21..=last.0));
-    scene.nats.resume_empty().await;
+    scene.nats.wipe_jetstream().await.unwrap();
     comes_from(&scene.feed, Source::JetStream).await;
     let more = scene.writer.append(30).await;
     assert!(collect(&mut subscription, more).await.into_iter().eq(last.0 + 1..=more.0));
@@ -101,7 +103,7 @@ async fn subscriptions_go_on_without_nats_and_come_back_to_it() {
 }
 
 #[tokio::test]
-async fn a_dead_relay_stops_nobody() {
+async fn subscriptions_continue_without_a_relay() {
     let Scene { log, nats: _nats, writer, reader: _reader, feed, bus } = scene().await;
     writer.stop().await;
     let writer = log.open();
@@ -122,16 +124,16 @@ async fn a_gap_in_the_stream_is_repaired() {
     let stream = stream_of(&scene.bus).await;
     let appending = async { scene.writer.append(300).await };
     let deleting = async {
-        // Now before the feed has it, now after: it must not matter.
+        // Messages are deleted before or after the feed has received them.
         for sequence in (25..=300).step_by(5) {
             let deleted = async { while stream.delete_message(sequence).await.is_err() {} };
-            soon("the message", deleted).await;
+            within_deadline("the message", deleted).await;
         }
     };
     let (last, ()) = tokio::join!(appending, deleting);
     assert!(collect(&mut subscription, last).await.into_iter().eq(21..=last.0));
 
-    // And once for sure: the feed is told of 10 later than it knows.
+    // A message that is 10 positions ahead of the feed makes a certain gap.
     scene.writer.stop().await;
     let writer = scene.log.open();
     comes_from(&scene.feed, Source::JetStream).await;
@@ -153,7 +155,7 @@ async fn a_gap_in_the_stream_is_repaired() {
 async fn an_event_too_large_for_a_message_arrives_whole() {
     let scene = scene().await;
     let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
-    let text = "x".repeat(2_000_000);
+    let text = "x".repeat(3_000_000);
     let large = event_with(&format!(r#"{{"text": "{text}"}}"#));
     for events in [vec![event_with("1")], vec![large.clone()], vec![event_with("3")]] {
         let request = Append::to(stream("large"), ExpectedVersion::Any, events);
@@ -161,11 +163,11 @@ async fn an_event_too_large_for_a_message_arrives_whole() {
     }
     let mut delivered = Vec::new();
     while subscription.position() < Position(23) {
-        delivered.extend(soon("a batch", subscription.next(10)).await.unwrap().events);
+        delivered.extend(within_deadline("a batch", subscription.next(10)).await.unwrap().events);
     }
     let data: Vec<&str> = delivered.iter().map(|event| &*event.data).collect();
     assert_eq!(data, ["1", &*large.encoded.data, "3"]);
-    let carried = soon("the message", async {
+    let carried = within_deadline("the message", async {
         loop {
             if let Ok(message) = stream_of(&scene.bus).await.get_raw_message(22).await {
                 return message;
@@ -184,7 +186,7 @@ async fn both_sources_deliver_the_same() {
     let last = scene.writer.append(20).await;
     let mut delivered = Vec::new();
     while subscription.position() < last {
-        delivered.extend(soon("a batch", subscription.next(10)).await.unwrap().events);
+        delivered.extend(within_deadline("a batch", subscription.next(10)).await.unwrap().events);
     }
     assert_eq!(*scene.feed.source().borrow(), Source::JetStream);
     let now = scene.log.verified().await;
@@ -192,7 +194,7 @@ async fn both_sources_deliver_the_same() {
 }
 
 #[tokio::test]
-async fn a_filtered_subscription_moves_on_what_it_does_not_want() {
+async fn a_filtered_subscription_advances_over_other_events() {
     let scene = scene().await;
     for feed in [scene.feed.clone(), scene.reader.feed(None)] {
         reaches(feed.head(), Position(20)).await;
@@ -200,10 +202,10 @@ async fn a_filtered_subscription_moves_on_what_it_does_not_want() {
         let filter = Filter::categories(&["note"]);
         let mut live = feed.subscribe(head, filter.clone());
         let foreign = scene.writer.store.append(fact(stream("1"))).await;
-        let batch = soon("a batch", live.next(10)).await.unwrap();
+        let batch = within_deadline("a batch", live.next(10)).await.unwrap();
         assert_eq!((batch.events.len(), batch.through), (0, position(&foreign)));
         let wanted = scene.writer.store.append(fact(StreamId::new("note", 1))).await;
-        let batch = soon("a batch", live.next(10)).await.unwrap();
+        let batch = within_deadline("a batch", live.next(10)).await.unwrap();
         assert_eq!((batch.events.len(), batch.through), (1, position(&wanted)));
 
         let mut behind = feed.subscribe(Position::START, filter);
@@ -215,7 +217,7 @@ async fn a_filtered_subscription_moves_on_what_it_does_not_want() {
 }
 
 #[tokio::test]
-async fn a_batch_holds_no_more_than_asked() {
+async fn a_batch_has_at_most_the_requested_events() {
     let log = Log::new().await;
     let process = log.open();
     let feed = process.feed(None);
@@ -223,20 +225,20 @@ async fn a_batch_holds_no_more_than_asked() {
     reaches(feed.head(), last).await;
     let mut subscription = feed.subscribe(Position::START, Filter::default());
     for through in [10, 20, 25] {
-        let batch = soon("a batch", subscription.next(10)).await.unwrap();
+        let batch = within_deadline("a batch", subscription.next(10)).await.unwrap();
         assert_eq!(batch.through, Position(through));
         assert_eq!(subscription.position(), Position(through));
     }
-    // Nothing more: waiting can be given up, and nothing is lost.
+    // There is nothing more. A cancelled wait loses nothing.
     for _ in 0..3 {
         assert!(futures::poll!(Box::pin(subscription.next(10))).is_pending());
     }
     let next = process.append(1).await;
-    assert_eq!(soon("a batch", subscription.next(10)).await.unwrap().through, next);
+    assert_eq!(within_deadline("a batch", subscription.next(10)).await.unwrap().through, next);
 }
 
 #[tokio::test]
-async fn what_the_ring_has_dropped_is_read_from_the_log() {
+async fn events_that_left_the_ring_buffer_are_read_from_the_log() {
     let log = Log::new().await;
     let process = log.open();
     let feed = process.feed(None);
@@ -252,13 +254,13 @@ async fn what_the_ring_has_dropped_is_read_from_the_log() {
 }
 
 #[tokio::test]
-async fn a_restored_log_is_followed_from_its_end() {
+async fn a_restored_log_is_followed_from_its_head() {
     let scene = scene().await;
     reaches(scene.feed.head(), scene.writer.append(20).await).await;
     restore(&scene.log, 30).await;
     let mut head = scene.feed.head();
     let lower = head.wait_for(|head| *head == Position(30));
-    soon("the feed starts again", lower).await.unwrap();
+    within_deadline("the feed starts again", lower).await.unwrap();
     let mut subscription = scene.feed.subscribe(Position(30), Filter::default());
     let last = scene.writer.append(20).await;
     assert_eq!(last, Position(50));
@@ -290,29 +292,29 @@ async fn one_stream_can_be_followed() {
 }
 
 #[tokio::test]
-async fn a_false_announcement_harms_nobody() {
+async fn a_false_announcement_has_no_effect() {
     let scene = scene().await;
     let mut heads = scene.bus.heads().await.unwrap();
     scene.bus.announce(Position(1_000_000_000)).await.unwrap();
-    let heard = soon("the announcement", heads.next()).await;
-    assert_eq!(heard, Some(Position(1_000_000_000)));
+    let announced = within_deadline("the announcement", heads.next()).await;
+    assert_eq!(announced, Some(Position(1_000_000_000)));
     let mut subscription = scene.feed.subscribe(Position(20), Filter::default());
     let last = scene.writer.append(30).await;
     assert!(collect(&mut subscription, last).await.into_iter().eq(21..=last.0));
     assert_eq!(*scene.feed.head().borrow(), last);
     comes_from(&scene.feed, Source::JetStream).await;
-    // The writer's own announcements are heard too.
-    while soon("an announcement", heads.next()).await != Some(last) {}
+    // The writer's own announcements are received, too.
+    while within_deadline("an announcement", heads.next()).await != Some(last) {}
 }
 
 #[tokio::test]
-async fn who_is_not_concerned_hears_of_it_now_and_then() {
+async fn a_filtered_subscription_reports_progress_at_intervals() {
     let log = Log::new().await;
     let process = log.open();
     let feed = process.feed(None);
     let mut subscription = feed.subscribe(Position::START, Filter::categories(&["elsewhere"]));
     let begun = tokio::time::Instant::now();
-    let (mut told, mut last) = (0_u32, Position::START);
+    let (mut batches, mut last) = (0_u32, Position::START);
     for _ in 0..200 {
         last = process.append(1).await;
         reaches(feed.head(), last).await;
@@ -320,15 +322,15 @@ async fn who_is_not_concerned_hears_of_it_now_and_then() {
             biased;
             batch = subscription.next(10) => {
                 assert!(batch.unwrap().events.is_empty());
-                told += 1;
+                batches += 1;
             }
             () = tokio::task::yield_now() => {}
         }
     }
     while subscription.position() < last {
         assert!(subscription.next(10).await.unwrap().events.is_empty());
-        told += 1;
+        batches += 1;
     }
     let most = 3 + u32::try_from(begun.elapsed().as_millis()).unwrap() / 100;
-    assert!((1..=most).contains(&told), "{told} times, at most {most}");
+    assert!((1..=most).contains(&batches), "{batches} batches, at most {most}");
 }

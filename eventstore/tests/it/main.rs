@@ -1,4 +1,4 @@
-//! The event store on real servers: the contract of append, and the bus.
+//! The event store on real servers: append, crash, feed, relay and leases.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,6 @@
     reason = "helpers of tests are tests"
 )]
 
-mod servers;
 mod world;
 
 mod append;

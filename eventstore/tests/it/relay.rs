@@ -1,20 +1,22 @@
-//! The relay: every event in the stream once and in order, whatever happens to the stream.
+//! The relay publishes every event once and in order, whatever happens to the stream.
 
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
+use devservers::Nats;
 use eventsourcing::{Metadata, Position};
 use eventstore::{Append, Bus, BusOptions, ExpectedVersion, STREAM, StreamAppend};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::Nats;
-use crate::world::{Log, Process, event, event_with, fact, position, reaches, soon, stream};
+use crate::world::{
+    Log, Process, event, event_with, fact, position, reaches, start_nats, stream, within_deadline,
+};
 
 async fn stream_of(bus: &Bus) -> Stream {
-    soon("the stream", async {
+    within_deadline("the stream", async {
         loop {
             if let Ok(stream) = bus.jetstream().get_stream(STREAM).await {
                 return stream;
@@ -28,7 +30,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).map_or("", |value| value.as_str())
 }
 
-/// The messages a consumer from the beginning gets, until the one that carries `last`.
+/// Returns the messages of the stream from its beginning up to that of position `last`.
 async fn everything(bus: &Bus, last: Position) -> Vec<async_nats::Message> {
     let stream = stream_of(bus).await;
     let consumer = stream.create_consumer(pull::OrderedConfig {
@@ -38,7 +40,8 @@ async fn everything(bus: &Bus, last: Position) -> Vec<async_nats::Message> {
     let mut delivered = consumer.await.unwrap().messages().await.unwrap();
     let mut messages = Vec::new();
     loop {
-        let message = soon("a message", delivered.next()).await.unwrap().unwrap().message;
+        let message =
+            within_deadline("a message", delivered.next()).await.unwrap().unwrap().message;
         let carried = message.headers.as_ref();
         let end = carried
             .is_some_and(|headers| header(headers, "Tributary-Position") == last.to_string());
@@ -59,7 +62,7 @@ fn positions(messages: &[async_nats::Message]) -> Vec<i64> {
         .collect()
 }
 
-/// The stream holds the whole log, each event once and in order, and nothing else.
+/// Checks that the stream holds each event of the log once and in order, and nothing else.
 async fn holds_everything(bus: &Bus, last: Position) {
     let messages = everything(bus, last).await;
     assert!(positions(&messages).into_iter().eq(1..=last.0), "{:?}", positions(&messages));
@@ -68,8 +71,8 @@ async fn holds_everything(bus: &Bus, last: Position) {
 }
 
 #[tokio::test]
-async fn a_message_says_all_there_is_to_say() {
-    let (log, nats) = (Log::new().await, Nats::start().await);
+async fn a_message_carries_the_whole_event() {
+    let (log, nats) = (Log::new().await, start_nats().await);
     let process = log.open();
     let bus = Bus::connect(&nats.url()).await.unwrap();
     let relay = process.relay(&bus);
@@ -116,8 +119,8 @@ async fn a_message_says_all_there_is_to_say() {
 }
 
 #[tokio::test]
-async fn the_stream_is_configured_as_asked() {
-    let nats = Nats::start().await;
+async fn the_stream_has_the_configured_limits() {
+    let nats = start_nats().await;
     let options = BusOptions {
         max_bytes: Some(10_000_000),
         max_age: Some(Duration::from_hours(1)),
@@ -126,7 +129,7 @@ async fn the_stream_is_configured_as_asked() {
     let limited = Bus::open(&nats.url(), options).await.unwrap();
     let config = limited.ensure_stream().await.unwrap().config;
     assert_eq!((config.max_bytes, config.max_age), (10_000_000, Duration::from_hours(1)));
-    // Who asks for nothing changes nothing; who asks for something else gets it.
+    // Without limits the stream is unchanged; other limits are applied.
     let plain = Bus::connect(&nats.url()).await.unwrap();
     assert_eq!(plain.ensure_stream().await.unwrap().config.max_bytes, 10_000_000);
     let options = BusOptions { max_bytes: Some(20_000_000), ..BusOptions::default() };
@@ -135,15 +138,15 @@ async fn the_stream_is_configured_as_asked() {
 }
 
 #[tokio::test]
-async fn a_relay_goes_on_where_the_last_one_stopped() {
-    let (log, nats) = (Log::new().await, Nats::start().await);
+async fn a_relay_resumes_where_the_previous_one_stopped() {
+    let (log, nats) = (Log::new().await, start_nats().await);
     let writer = log.open();
     for round in 1..=5 {
         let process = log.open();
         let bus = Bus::connect(&nats.url()).await.unwrap();
         let relay = process.relay(&bus);
         let last = writer.append(100).await;
-        // Stopped in the middle, or near the end.
+        // The relay is stopped before it has published everything.
         reaches(relay.position(), Position(last.0 - 10 * round)).await;
         process.stop().await;
     }
@@ -154,7 +157,8 @@ async fn a_relay_goes_on_where_the_last_one_stopped() {
     reaches(relay.position(), last).await;
     holds_everything(&bus, last).await;
     let messages = everything(&bus, last).await;
-    // Two contexts take turns, so each event's previous one is two positions before it.
+    // Events of two contexts alternate, so the previous event of the context is two positions
+    // before.
     for message in &messages[2..] {
         let headers = message.headers.as_ref().unwrap();
         let number = |name| header(headers, name).parse::<i64>().unwrap();
@@ -163,8 +167,8 @@ async fn a_relay_goes_on_where_the_last_one_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_several_relays_one_works() {
-    let (log, nats) = (Log::new().await, Nats::start().await);
+async fn of_several_relays_one_publishes() {
+    let (log, nats) = (Log::new().await, start_nats().await);
     let writer = log.open();
     let mut relays = Vec::new();
     for _ in 0..3 {
@@ -180,7 +184,7 @@ async fn of_several_relays_one_works() {
     }
     let bus = relays[0].1.clone();
     holds_everything(&bus, last).await;
-    // One after the other goes; what is left takes over.
+    // Each time a relay stops, another takes over.
     while let Some((process, _, _)) = relays.pop() {
         if relays.is_empty() {
             break;
@@ -192,8 +196,8 @@ async fn of_several_relays_one_works() {
     }
 }
 
-/// Appends until it is told to stop; says how far it came.
-fn keep_appending(log: &Log) -> (CancellationToken, tokio::task::JoinHandle<Position>) {
+/// Appends until the token is cancelled. Returns the last position.
+fn append_until_stopped(log: &Log) -> (CancellationToken, tokio::task::JoinHandle<Position>) {
     let stop = CancellationToken::new();
     let (process, stopped) = (log.open(), stop.clone());
     let appending = tokio::spawn(async move {
@@ -207,21 +211,21 @@ fn keep_appending(log: &Log) -> (CancellationToken, tokio::task::JoinHandle<Posi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nats_comes_and_goes() {
-    let (log, mut nats) = (Log::new().await, Nats::start().await);
+async fn appends_continue_and_the_relay_resumes_after_restarts_of_nats() {
+    let (log, mut nats) = (Log::new().await, start_nats().await);
     let process = log.open();
     let bus = Bus::connect(&nats.url()).await.unwrap();
     let relay = process.relay(&bus);
-    let (stop, appending) = keep_appending(&log);
+    let (stop, appending) = append_until_stopped(&log);
     for round in 1..=3 {
         reaches(relay.position(), Position(round * 200)).await;
-        nats.kill();
+        nats.kill().await;
         let head = process.store.head().await.unwrap();
-        soon("appends go on", async {
+        within_deadline("appends go on", async {
             while process.store.head().await.unwrap().0 < head.0 + 50 {}
         })
         .await;
-        nats.resume().await;
+        nats.restart().await.unwrap();
     }
     stop.cancel();
     let last = appending.await.unwrap();
@@ -230,49 +234,49 @@ async fn nats_comes_and_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_relay_waits_for_nats_to_appear() {
-    let (log, mut nats) = (Log::new().await, Nats::start().await);
-    nats.kill();
+async fn a_relay_waits_for_a_nats_that_starts_late() {
+    let (log, mut nats) = (Log::new().await, start_nats().await);
+    nats.kill().await;
     let process = log.open();
     let bus = Bus::connect(&nats.url()).await.unwrap();
     let relay = process.relay(&bus);
     let last = process.append(10).await;
-    nats.resume_empty().await;
+    nats.wipe_jetstream().await.unwrap();
     reaches(relay.position(), last).await;
     holds_everything(&bus, last).await;
 }
 
-/// Lets a relay work, has something done to the stream, idle and under load, and expects the whole
-/// log in it again.
-async fn refilled_after<F, Fut>(disaster: F)
+/// Applies `disaster` to the stream of a relay, idle and under load, and expects the relay to
+/// refill it.
+async fn refilled_after_loss<F, Fut>(disaster: F)
 where
     F: Fn(Nats, Bus) -> Fut,
     Fut: Future<Output = Nats>,
 {
-    let (log, mut nats) = (Log::new().await, Nats::start().await);
+    let (log, mut nats) = (Log::new().await, start_nats().await);
     let process = log.open();
     let bus = Bus::connect(&nats.url()).await.unwrap();
     let relay = process.relay(&bus);
     let last = process.append(300).await;
     reaches(relay.position(), last).await;
     nats = disaster(nats, bus.clone()).await;
-    soon("the relay notices", whole(&bus, last)).await;
+    within_deadline("the relay notices", is_complete(&bus, last)).await;
     holds_everything(&bus, last).await;
 
-    let (stop, appending) = keep_appending(&log);
+    let (stop, appending) = append_until_stopped(&log);
     reaches(relay.position(), Position(last.0 + 100)).await;
     nats = disaster(nats, bus.clone()).await;
     let head = process.store.head().await.unwrap();
     reaches(relay.position(), Position(head.0 + 100)).await;
     stop.cancel();
     let last = appending.await.unwrap();
-    soon("the relay notices", whole(&bus, last)).await;
+    within_deadline("the relay notices", is_complete(&bus, last)).await;
     holds_everything(&bus, last).await;
     drop(nats);
 }
 
 /// Waits until the stream has as many messages as the log has events.
-async fn whole(bus: &Bus, last: Position) {
+async fn is_complete(bus: &Bus, last: Position) {
     let expected = u64::try_from(last.0).unwrap();
     loop {
         if let Ok(stream) = bus.jetstream().get_stream(STREAM).await
@@ -285,9 +289,8 @@ async fn whole(bus: &Bus, last: Position) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_wiped_server_is_refilled() {
-    refilled_after(|mut nats, _bus| async move {
-        nats.kill();
-        nats.resume_empty().await;
+    refilled_after_loss(|mut nats, _bus| async move {
+        nats.wipe_jetstream().await.unwrap();
         nats
     })
     .await;
@@ -295,7 +298,7 @@ async fn a_wiped_server_is_refilled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_purged_stream_is_refilled() {
-    refilled_after(|nats, bus| async move {
+    refilled_after_loss(|nats, bus| async move {
         stream_of(&bus).await.purge().await.unwrap();
         nats
     })
@@ -303,8 +306,8 @@ async fn a_purged_stream_is_refilled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_deleted_stream_is_made_again() {
-    refilled_after(|nats, bus| async move {
+async fn a_deleted_stream_is_created_again() {
+    refilled_after_loss(|nats, bus| async move {
         bus.jetstream().delete_stream(STREAM).await.unwrap();
         nats
     })
@@ -312,8 +315,8 @@ async fn a_deleted_stream_is_made_again() {
 }
 
 #[tokio::test]
-async fn messages_of_others_are_passed_over() {
-    let (log, nats) = (Log::new().await, Nats::start().await);
+async fn foreign_messages_are_skipped() {
+    let (log, nats) = (Log::new().await, start_nats().await);
     let process = log.open();
     let bus = Bus::connect(&nats.url()).await.unwrap();
     let relay = process.relay(&bus);
@@ -332,23 +335,23 @@ async fn messages_of_others_are_passed_over() {
     assert!(carried.into_iter().eq(1..=last.0));
 }
 
-/// Their messages take the places of ours: none that follows may slip into one that fits it.
+/// Foreign messages take sequence numbers that the relay expects for its own; the order must hold.
 #[tokio::test]
-async fn messages_of_others_let_none_of_ours_overtake() {
-    let (log, nats) = (Log::new().await, Nats::start().await);
+async fn foreign_messages_do_not_change_the_order_of_events() {
+    let (log, nats) = (Log::new().await, start_nats().await);
     let process = log.open();
     let bus = Bus::connect(&nats.url()).await.unwrap();
     let relay = process.relay(&bus);
     let mut last = process.append(10).await;
-    for strangers in [1, 3, 7] {
+    for foreign_messages in [1, 3, 7] {
         reaches(relay.position(), last).await;
-        for _ in 0..strangers {
+        for _ in 0..foreign_messages {
             let foreign = bus.jetstream().publish("events.foreign.a.b.c", "{}".into()).await;
             foreign.unwrap().await.unwrap();
         }
-        // Committed together, and so under way together.
+        // Committed together, so that the relay has all of them in flight.
         let part = StreamAppend {
-            stream: eventsourcing::StreamId::new("account", strangers),
+            stream: eventsourcing::StreamId::new("account", foreign_messages),
             expected: ExpectedVersion::Any,
             events: (0..20).map(|_| event()).collect(),
         };
@@ -365,13 +368,13 @@ async fn messages_of_others_let_none_of_ours_overtake() {
 
 #[tokio::test]
 async fn a_restored_log_replaces_the_stream() {
-    let (log, nats) = (Log::new().await, Nats::start().await);
+    let (log, nats) = (Log::new().await, start_nats().await);
     let bus = Bus::connect(&nats.url()).await.unwrap();
     let process = log.open();
     let relay = process.relay(&bus);
     reaches(relay.position(), process.append(20).await).await;
     process.stop().await;
-    // From a backup taken at position 15; then others happened.
+    // From a backup taken at position 15; other events follow.
     restore(&log, 15).await;
     let process = log.open();
     let last = process.append(10).await;
@@ -385,7 +388,7 @@ async fn a_restored_log_replaces_the_stream() {
     }
 }
 
-/// Brings the log back to what it was at `position`, as a backup would.
+/// Truncates the log to `position`, as restoring a backup does.
 pub(crate) async fn restore(log: &Log, position: i64) {
     let sql = format!(
         "begin;
@@ -400,7 +403,7 @@ pub(crate) async fn restore(log: &Log, position: i64) {
 
 #[tokio::test]
 async fn a_limited_stream_still_names_the_previous_event() {
-    let (log, nats) = (Log::new().await, Nats::start().await);
+    let (log, nats) = (Log::new().await, start_nats().await);
     let options = BusOptions { max_bytes: Some(20_000), ..BusOptions::default() };
     let bus = Bus::open(&nats.url(), options).await.unwrap();
     let process = log.open();
@@ -425,5 +428,5 @@ async fn a_limited_stream_still_names_the_previous_event() {
     assert_eq!(header(&message.headers, "Tributary-Position"), last.to_string());
     assert_eq!(header(&message.headers, "Tributary-Previous"), "1");
     let state = stream_of(&bus).await.get_info().await.unwrap().state;
-    assert!(state.messages < 100, "the stream has forgotten");
+    assert!(state.messages < 100, "the stream has dropped messages");
 }

@@ -1,71 +1,72 @@
-//! What the tests are made of: a log of their own, processes that share it, and what they ask.
+//! A log per test, processes that use it, and helpers to append and to wait.
 
 use std::time::Duration;
 
+use devservers::{Nats, Postgres, testing};
 use eventsourcing::event::Encoded;
 use eventsourcing::{Position, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, Bus, EventStore, ExpectedVersion, Feed, Filter, NewEvent,
     RawEvent, Relay, StreamAppend, Subscription,
 };
-use sqlx::{Connection, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::servers::Postgres;
+/// Longest wait for an expected event.
+const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Longest wait for anything that has to happen.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Waits for what has to happen.
-pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
-    let happened = tokio::time::timeout(PATIENCE, happens).await;
-    happened.unwrap_or_else(|_elapsed| panic!("waited too long: {what}"))
+/// Waits for `future`; panics after `DEADLINE`.
+pub(crate) async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let output = tokio::time::timeout(DEADLINE, future).await;
+    output.unwrap_or_else(|_elapsed| panic!("{what}: not within {DEADLINE:?}"))
 }
 
-/// The server most tests share, with a database each.
-async fn shared() -> &'static Postgres {
-    static SHARED: OnceCell<Postgres> = OnceCell::const_new();
-    SHARED
-        .get_or_init(|| async {
-            let postgres = Postgres::start().await;
-            Log::make(&postgres, "template").await;
-            postgres
-        })
-        .await
+pub(crate) async fn start_nats() -> Nats {
+    testing::start_nats().await.unwrap()
 }
 
-/// A log.
+async fn execute(postgres: &Postgres, sql: &str) {
+    let mut connection = PgConnection::connect(&postgres.admin_url()).await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+}
+
+/// A database that holds a log.
 #[derive(Clone)]
 pub(crate) struct Log {
-    options: sqlx::postgres::PgConnectOptions,
+    options: PgConnectOptions,
 }
 
 impl Log {
-    /// A new one on the shared server.
+    /// Creates an empty log on the shared server, as a copy of a migrated database.
     pub(crate) async fn new() -> Self {
-        let postgres = shared().await;
+        static TEMPLATE: OnceCell<()> = OnceCell::const_new();
+        let postgres = testing::shared_postgres().await.unwrap();
+        TEMPLATE.get_or_init(|| async { drop(Self::create(postgres, "template").await) }).await;
         let name = format!("log_{}", Uuid::now_v7().simple());
-        let mut connection = postgres.connect("postgres").await.unwrap();
-        let sql = format!("create database {name} template template");
-        sqlx::raw_sql(&sql).execute(&mut connection).await.unwrap();
-        Self { options: postgres.options(&name) }
+        execute(postgres, &format!("create database {name} template template")).await;
+        Self::on(postgres, &name)
     }
 
-    /// A new one on a server of the test's own.
-    pub(crate) async fn make(postgres: &Postgres, name: &str) -> Self {
-        let mut connection = postgres.connect("postgres").await.unwrap();
-        let sql = format!("create database {name}");
-        sqlx::raw_sql(&sql).execute(&mut connection).await.unwrap();
-        let mut connection = postgres.connect(name).await.unwrap();
+    /// Creates an empty log on a server of the test's own.
+    pub(crate) async fn create(postgres: &Postgres, name: &str) -> Self {
+        execute(postgres, &format!("create database {name}")).await;
+        let log = Self::on(postgres, name);
+        let mut connection = log.connect().await;
         eventstore::migrate(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        Self { options: postgres.options(name) }
+        log
     }
 
-    /// A process that uses it.
+    fn on(postgres: &Postgres, database: &str) -> Self {
+        let options: PgConnectOptions = postgres.url(database, "postgres").parse().unwrap();
+        Self { options: options.disable_statement_logging() }
+    }
+
+    /// Opens the log as a process does.
     pub(crate) fn open(&self) -> Process {
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
@@ -73,12 +74,12 @@ impl Log {
         Process { store: EventStore::open(pool, &tasks, shutdown.clone()), tasks, shutdown }
     }
 
-    /// A connection of the administrator's.
+    /// Connects as the superuser.
     pub(crate) async fn connect(&self) -> PgConnection {
         PgConnection::connect_with(&self.options).await.unwrap()
     }
 
-    /// Everything in it, checked: no gap, and every link of the chain right.
+    /// Returns all events, after checking that positions have no gap and the hash chain is intact.
     pub(crate) async fn verified(&self) -> Vec<RawEvent> {
         let process = self.open();
         let mut connection = self.connect().await;
@@ -110,7 +111,7 @@ impl Log {
     }
 }
 
-/// One process of the system: what it does stops when it is dropped.
+/// One process of the system; its tasks stop when it is dropped.
 pub(crate) struct Process {
     pub(crate) store: EventStore,
     pub(crate) tasks: TaskTracker,
@@ -128,11 +129,11 @@ impl Process {
         Feed::start(&self.store, bus.cloned(), &self.tasks, shutdown)
     }
 
-    /// Ends it in good order.
+    /// Shuts down and waits for all tasks.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.tasks.close();
-        soon("the process ends", self.tasks.wait()).await;
+        within_deadline("the process ends", self.tasks.wait()).await;
     }
 
     /// Appends `count` events, alternating between contexts.
@@ -176,7 +177,7 @@ pub(crate) fn event_with(data: &str) -> NewEvent {
     }
 }
 
-/// A request that is always accepted.
+/// A request without an expected version, which is always accepted.
 pub(crate) fn fact(stream: StreamId) -> Append {
     Append::to(stream, ExpectedVersion::Any, vec![event()])
 }
@@ -189,25 +190,25 @@ pub(crate) fn exact(version: i64) -> ExpectedVersion {
     ExpectedVersion::Exact(Version(version))
 }
 
-/// Where an accepted request was written.
+/// Returns the position of an accepted request; panics otherwise.
 pub(crate) fn position(outcome: &Result<Appended, AppendError>) -> Position {
     match outcome {
         Ok(Appended::New { position, .. }) => *position,
-        other => panic!("not written: {other:?}"),
+        other => panic!("not appended: {other:?}"),
     }
 }
 
-/// Waits until what is watched has come to `position`.
+/// Waits until the watched position is at least `position`.
 pub(crate) async fn reaches(mut watched: watch::Receiver<Position>, position: Position) {
     let reached = watched.wait_for(|at| *at >= position);
-    soon(&format!("position {position}"), reached).await.unwrap();
+    within_deadline(&format!("position {position}"), reached).await.unwrap();
 }
 
-/// Everything a subscription delivers, until it is through with `position`.
+/// Returns the positions that a subscription delivers until it has passed `position`.
 pub(crate) async fn collect(subscription: &mut Subscription, position: Position) -> Vec<i64> {
     let mut positions = Vec::new();
     while subscription.position() < position {
-        match soon("a batch", subscription.next(100)).await {
+        match within_deadline("a batch", subscription.next(100)).await {
             Ok(batch) => positions.extend(batch.events.iter().map(|event| event.position.0)),
             Err(_) => tokio::task::yield_now().await,
         }

@@ -1,53 +1,57 @@
-//! Brokers that go, come back, refuse, or are somebody else.
+//! Brokers that restart, start late, refuse the connection or have another certificate.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use devservers::{mosquitto, testing};
 use gateway::bridge::{Error, State};
 use mqtt::{Options, OptionsError};
 
-use crate::servers::{Directory, Mosquitto, run};
 use crate::system::{System, TELEMETRY, readings};
 
 #[tokio::test]
-async fn a_broker_that_restarts_is_found_again_with_the_session_of_before() {
+async fn a_bridge_resumes_its_session_after_a_restart_of_the_broker() {
     let mut system = System::start().await;
     let mut bridge = system.bridge().await;
-    let stall = system.stall().await;
+    let lock = system.lock_head().await;
     system.publish(TELEMETRY, 1, readings(0..5)).await;
-    bridge.until(|books| books.received == 5).await;
-    system.mosquitto.stop();
-    bridge.until(|books| books.state == State::Unreachable).await;
-    system.mosquitto.start_again();
-    bridge.until(|books| books.connects == 2 && books.received == 10).await;
-    stall.end().await;
+    bridge.until(|counters| counters.received == 5).await;
+    system.mosquitto.stop().await;
+    bridge.until(|counters| counters.state == State::Unreachable).await;
+    system.mosquitto.restart().await.unwrap();
+    bridge.until(|counters| counters.connects == 2 && counters.received == 10).await;
+    lock.release().await;
     system.publish(TELEMETRY, 1, readings(5..10)).await;
-    let books = bridge.until(|books| books.received == 15 && books.in_flight == 0).await;
-    assert_eq!((books.appended, books.duplicate, books.state), (10, 5, State::Connected));
+    let counters =
+        bridge.until(|counters| counters.received == 15 && counters.in_flight == 0).await;
+    assert_eq!((counters.appended, counters.duplicate, counters.state), (10, 5, State::Connected));
 }
 
 #[tokio::test]
-async fn a_bridge_that_comes_back_gets_what_was_sent_meanwhile() {
+async fn a_restarted_bridge_receives_messages_published_meanwhile() {
     let system = System::start().await;
     system.bridge().await.stop().await.unwrap();
     system.publish(TELEMETRY, 1, readings(0..100)).await;
-    // It may also listen to more than it did before.
+    // Its subscriptions may have grown.
     let mut options = system.options();
     options.topic_filters.push("elsewhere/#".into());
     let mut bridge = system.bridge_with(options);
-    bridge.until(|books| books.appended == 100).await;
+    bridge.until(|counters| counters.appended == 100).await;
     system.publish("elsewhere/x", 1, ["hello".to_owned()]).await;
-    bridge.until(|books| books.rejected == 1).await;
+    bridge.until(|counters| counters.rejected == 1).await;
 }
 
 #[tokio::test]
-async fn a_broker_that_is_not_there_yet_is_waited_for() {
+async fn a_bridge_waits_for_a_broker_that_starts_late() {
     let mut system = System::start().await;
-    system.mosquitto.stop();
+    system.mosquitto.stop().await;
     let mut bridge = system.bridge_with(system.options());
-    bridge.until(|books| books.state == State::Unreachable).await;
-    system.mosquitto.start_again();
-    bridge.until(|books| books.state == State::Connected).await;
+    bridge.until(|counters| counters.state == State::Unreachable).await;
+    system.mosquitto.restart().await.unwrap();
+    bridge.until(|counters| counters.state == State::Connected).await;
 }
 
 #[tokio::test]
@@ -56,16 +60,20 @@ async fn wrong_credentials_are_counted_and_logged_without_the_password() {
     let _logging = tracing::subscriber::set_default(
         tracing_subscriber::fmt().with_writer(Log(Arc::clone(&logged))).finish(),
     );
-    let directory = Directory::new();
-    let passwords = directory.path().join("passwords");
+    let passwords = testing::directory("passwords").unwrap().join("passwords");
     run(Command::new("mosquitto_passwd")
         .args(["-b", "-c"])
         .arg(&passwords)
         .args(["right", "right"]));
-    let settings = format!("allow_anonymous false\npassword_file {}", passwords.display());
-    let system = System::start_with(Mosquitto::start_with(directory, &settings)).await;
+    make_readable(&passwords);
+    let options = mosquitto::Options {
+        anonymous: false,
+        password_file: Some(passwords),
+        ..mosquitto::Options::default()
+    };
+    let system = System::start_with(options).await;
     let address = |user, password| {
-        let port = system.mosquitto.port;
+        let port = system.mosquitto.port();
         gateway::bridge::listen(
             Options::new(format!("mqtt://{user}:{password}@127.0.0.1:{port}"), "bridge"),
             &[],
@@ -74,21 +82,21 @@ async fn wrong_credentials_are_counted_and_logged_without_the_password() {
     };
 
     let mut bridge = system.bridge_with(address("wrong", "hunter2"));
-    let books = bridge.until(|books| books.state == State::Refused).await;
-    assert_eq!((books.refused, books.connects), (1, 0));
+    let counters = bridge.until(|counters| counters.state == State::Refused).await;
+    assert_eq!((counters.refused, counters.connects), (1, 0));
     bridge.stop().await.unwrap();
     let log = String::from_utf8(logged.lock().unwrap().clone()).unwrap();
     assert!(log.contains("NotAuthorized") && log.contains("wrong@127.0.0.1"), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
 
     let mut bridge = system.bridge_with(address("right", "right"));
-    bridge.until(|books| books.state == State::Connected).await;
+    bridge.until(|counters| counters.state == State::Connected).await;
 }
 
 #[tokio::test]
-async fn a_broker_behind_tls_is_trusted_by_its_certificate() {
-    let directory = Directory::new();
-    let at = |name: &str| directory.path().join(name).display().to_string();
+async fn a_tls_broker_is_authenticated_by_its_certificate() {
+    let directory = testing::directory("certificates").unwrap();
+    let at = |name: &str| directory.join(name).display().to_string();
     for name in ["broker", "other"] {
         run(Command::new("openssl").args([
             "req",
@@ -113,25 +121,28 @@ async fn a_broker_behind_tls_is_trusted_by_its_certificate() {
         ]));
     }
     let ours = at("broker.pem");
-    let (certificate, key, other) = (ours.clone(), at("broker.key"), at("other.pem"));
-    let settings = format!("allow_anonymous true\ncertfile {certificate}\nkeyfile {key}");
-    let system = System::start_with(Mosquitto::start_with(directory, &settings)).await;
+    let (key, other) = (at("broker.key"), at("other.pem"));
+    make_readable(Path::new(&key));
+    let port = testing::free_port().unwrap();
+    let more = format!("listener {port} 127.0.0.1\ncertfile {ours}\nkeyfile {key}\n");
+    let options = mosquitto::Options { more, ..mosquitto::Options::default() };
+    let system = System::start_with(options).await;
     let mut options = gateway::bridge::listen(
-        Options::new(format!("mqtts://localhost:{}", system.mosquitto.port), "bridge"),
+        Options::new(format!("mqtts://localhost:{port}"), "bridge"),
         &[],
         None,
     );
 
     options.ca_file = Some(other.into());
     let mut bridge = system.bridge_with(options.clone());
-    bridge.until(|books| books.state == State::Refused).await;
+    bridge.until(|counters| counters.state == State::Refused).await;
     let trouble = bridge.accounting.trouble().unwrap();
     assert!(trouble.contains("certificate"), "{trouble}");
     bridge.stop().await.unwrap();
 
     options.ca_file = Some(ours.into());
     let mut bridge = system.bridge_with(options.clone());
-    bridge.until(|books| books.state == State::Connected).await;
+    bridge.until(|counters| counters.state == State::Connected).await;
     bridge.stop().await.unwrap();
 
     options.ca_file = Some("/nonexistent".into());
@@ -139,6 +150,18 @@ async fn a_broker_behind_tls_is_trusted_by_its_certificate() {
     assert!(matches!(refused, Err(Error::Options(OptionsError::Tls(_)))));
 }
 
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+}
+
+/// Lets Mosquitto read the file: started by root, it runs as another user.
+fn make_readable(file: &Path) {
+    fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
+}
+
+/// The log lines of one test.
 #[derive(Clone)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! The bridge against the real Mosquitto and the real Postgres.
+//! The MQTT bridge with a real Mosquitto and a real Postgres.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -6,11 +6,10 @@
     clippy::match_wild_err_arm,
     clippy::format_collect,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, and nothing here is for others"
+    reason = "tests fail by panicking, and export nothing"
 )]
 
 mod proxy;
-mod servers;
 mod system;
 
 mod acknowledging;

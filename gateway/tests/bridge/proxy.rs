@@ -1,4 +1,4 @@
-//! Stands between bridge and broker: sees every packet on the wire, and can cut the line.
+//! A TCP proxy between bridge and broker that records packets and can close all connections.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// A packet that matters here, in the order of the wire in its direction.
+/// A recorded packet. Packets of one direction are in the order of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     /// From the broker, with its packet id.
@@ -22,7 +22,7 @@ pub enum Seen {
 
 pub struct Proxy {
     pub port: u16,
-    /// With the number of the connection it came by, from 1.
+    /// Packets with the number of their connection, from 1.
     seen: watch::Receiver<Vec<(usize, Seen)>>,
     line: Arc<Mutex<CancellationToken>>,
     _accepting: AbortOnDropHandle<()>,
@@ -40,7 +40,7 @@ impl Proxy {
             async move {
                 for connection in 1.. {
                     let (bridge, _) = listener.accept().await.unwrap();
-                    // Refused like the broker itself, when it is not there.
+                    // While the broker is stopped, connections are closed at once.
                     let Ok(broker) = TcpStream::connect(("127.0.0.1", broker)).await else {
                         continue;
                     };
@@ -61,13 +61,13 @@ impl Proxy {
         Self { port, seen, line, _accepting: AbortOnDropHandle::new(accepting) }
     }
 
-    /// Breaks every connection there is; new ones are let through.
+    /// Closes every open connection. New connections are accepted.
     pub fn cut(&self) {
         let mut line = self.line.lock().unwrap();
         std::mem::take(&mut *line).cancel();
     }
 
-    /// What was seen on one connection so far.
+    /// Returns the packets recorded on one connection.
     pub fn seen(&self, connection: usize) -> Vec<Seen> {
         let seen = self.seen.borrow();
         let here = seen.iter().filter(|(number, _)| *number == connection);
@@ -90,11 +90,11 @@ impl Proxy {
         })
     }
 
-    /// Waits for what was seen on the wire to be so.
-    pub async fn until(&self, mut so: impl FnMut(&Self) -> bool) {
+    /// Waits until the recorded packets meet `condition`.
+    pub async fn until(&self, mut condition: impl FnMut(&Self) -> bool) {
         let mut changes = self.seen.clone();
         changes.mark_changed();
-        while !so(self) {
+        while !condition(self) {
             changes.changed().await.unwrap();
         }
     }

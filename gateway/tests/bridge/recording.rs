@@ -1,6 +1,7 @@
-//! What a message becomes.
+//! The events that messages become.
 
-use crate::servers::Directory;
+use devservers::{mosquitto, testing};
+
 use crate::system::{STATUS, System, TELEMETRY, readings};
 
 #[tokio::test]
@@ -10,14 +11,15 @@ async fn readings_of_every_quality_of_service_are_stored_in_order() {
     for qos in [0, 1, 2] {
         let first = i64::from(qos) * 10;
         system.publish(TELEMETRY, qos, readings(first..first + 3)).await;
-        bridge.until(|books| books.appended == u64::from(qos + 1) * 3).await;
+        bridge.until(|counters| counters.appended == u64::from(qos + 1) * 3).await;
     }
-    let books = bridge.accounting.snapshot();
-    assert_eq!((books.received, books.qos0, books.in_flight), (9, 3, 0));
+    let counters = bridge.accounting.snapshot();
+    assert_eq!((counters.received, counters.qos0, counters.in_flight), (9, 3, 0));
     let stored: Vec<_> = system.events().await;
     let sequence: Vec<_> = stored.iter().map(|(_, data)| data["sequence_id"].as_i64()).collect();
     assert_eq!(sequence, [0, 1, 2, 10, 11, 12, 20, 21, 22].map(Some));
-    // Nobody waits for an acknowledgement of QoS 0; QoS 2 was brought down to 1 by the broker.
+    // QoS 0 has no acknowledgement. The broker delivers QoS 2 as QoS 1, which the bridge subscribed
+    // with.
     system.proxy.until(|proxy| proxy.acknowledged(1).len() == 6).await;
 }
 
@@ -27,26 +29,27 @@ async fn the_same_reading_twice_is_stored_once() {
     let mut bridge = system.bridge().await;
     system.publish(TELEMETRY, 1, readings(0..5)).await;
     system.publish(TELEMETRY, 1, readings(0..6)).await;
-    let books = bridge.until(|books| books.received == 11 && books.in_flight == 0).await;
-    assert_eq!((books.appended, books.duplicate), (6, 5));
+    let counters =
+        bridge.until(|counters| counters.received == 11 && counters.in_flight == 0).await;
+    assert_eq!((counters.appended, counters.duplicate), (6, 5));
     assert_eq!(system.events().await.len(), 6);
 }
 
 #[tokio::test]
-async fn births_and_wills_are_presence() {
+async fn births_and_wills_become_connection_events() {
     let system = System::start().await;
     let mut bridge = system.bridge().await;
-    let said =
+    let statuses =
         [true, true, false].map(|online| format!(r#"{{"online": {online}, "session_seq": 7}}"#));
-    system.publish(STATUS, 1, said).await;
-    let books = bridge.until(|books| books.received == 3 && books.in_flight == 0).await;
-    assert_eq!((books.appended, books.duplicate), (2, 1));
+    system.publish(STATUS, 1, statuses).await;
+    let counters = bridge.until(|counters| counters.received == 3 && counters.in_flight == 0).await;
+    assert_eq!((counters.appended, counters.duplicate), (2, 1));
     let types: Vec<_> = system.events().await.into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(types, ["device_connected", "device_disconnected"]);
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_is_kept_with_the_reason_and_acknowledged() {
+async fn an_invalid_message_is_recorded_with_the_reason_and_acknowledged() {
     let system = System::start().await;
     let mut bridge = system.bridge().await;
     for (topic, payload) in [
@@ -57,8 +60,8 @@ async fn what_cannot_be_understood_is_kept_with_the_reason_and_acknowledged() {
     ] {
         system.publish(topic, 1, [payload.to_owned()]).await;
     }
-    let books = bridge.until(|books| books.received == 4 && books.in_flight == 0).await;
-    assert_eq!(books.rejected, 4);
+    let counters = bridge.until(|counters| counters.received == 4 && counters.in_flight == 0).await;
+    assert_eq!(counters.rejected, 4);
     system.proxy.until(|proxy| proxy.acknowledged(1).len() == 4).await;
     let events = system.events().await;
     for ((kind, data), reason) in
@@ -71,31 +74,34 @@ async fn what_cannot_be_understood_is_kept_with_the_reason_and_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_topic_nobody_knows_is_refused_visibly() {
+async fn a_message_on_an_unknown_topic_is_recorded_as_rejected() {
     let system = System::start().await;
     let mut options = system.options();
     options.topic_filters.push("elsewhere/#".into());
     let mut bridge = system.bridge_with(options);
-    bridge.until(|books| books.connects == 1).await;
+    bridge.until(|counters| counters.connects == 1).await;
     system.publish("elsewhere/x", 1, ["hello".to_owned()]).await;
-    bridge.until(|books| books.rejected == 1).await;
+    bridge.until(|counters| counters.rejected == 1).await;
     let (_, data) = &system.events().await[0];
     assert_eq!((&data["topic"], &data["payload"]), (&"elsewhere/x".into(), &"hello".into()));
 }
 
 #[tokio::test]
-async fn large_messages_are_refused_and_do_not_stop_the_next() {
-    let system = System::start().await;
+async fn large_messages_are_rejected_and_do_not_stop_the_next() {
+    // Overrides the 4 MiB of the settings that operators use.
+    let more = "max_packet_size 20000000\n".to_owned();
+    let options = mosquitto::Options { more, ..mosquitto::Options::default() };
+    let system = System::start_with(options).await;
     let mut bridge = system.bridge().await;
-    let directory = Directory::new();
-    // More than a reading may have; more than a packet may have; and a good one behind them.
+    let file = testing::directory("large").unwrap().join("message");
+    // One is larger than a reading may be, the other than a packet may be. A valid one follows.
     for megabytes in [2, 9] {
-        let file = directory.write("large", &"x".repeat(megabytes << 20));
+        std::fs::write(&file, "x".repeat(megabytes << 20)).unwrap();
         system.publish_file(TELEMETRY, &file).await;
     }
     system.publish(TELEMETRY, 1, readings(0..1)).await;
-    let books = bridge.until(|books| books.received == 3 && books.in_flight == 0).await;
-    assert_eq!((books.rejected, books.appended, books.connects), (2, 1, 1));
+    let counters = bridge.until(|counters| counters.received == 3 && counters.in_flight == 0).await;
+    assert_eq!((counters.rejected, counters.appended, counters.connects), (2, 1, 1));
     let events = system.events().await;
     assert_eq!(events[0].1["size"], 2 << 20);
     assert_eq!(events[1].1["size"], 9 << 20);

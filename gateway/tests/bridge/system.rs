@@ -1,9 +1,10 @@
-//! What a test needs: a log, a broker, a line between them, and a bridge on it.
+//! A log, a broker, a proxy in front of the broker, and a bridge that connects through the proxy.
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use devservers::{Mosquitto, Postgres, mosquitto, testing};
 use eventstore::EventStore;
 use gateway::bridge::{Accounting, Bridge, Error, Snapshot};
 use mqtt::Options;
@@ -14,15 +15,15 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use uuid::Uuid;
 
 use crate::proxy::Proxy;
-use crate::servers::{Mosquitto, Postgres};
 
-/// Longer than anything takes here; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Longest wait for an expected state.
+const DEADLINE: Duration = Duration::from_mins(1);
 
 pub struct System {
-    pub postgres: Postgres,
+    database_url: String,
     pub mosquitto: Mosquitto,
     pub proxy: Proxy,
     pub store: EventStore,
@@ -30,22 +31,31 @@ pub struct System {
 
 impl System {
     pub async fn start() -> Self {
-        Self::start_with(Mosquitto::start()).await
+        Self::start_with(mosquitto::Options::default()).await
     }
 
-    pub async fn start_with(mosquitto: Mosquitto) -> Self {
+    pub async fn start_with(options: mosquitto::Options) -> Self {
+        Self::start_on(testing::shared_postgres().await.unwrap(), options).await
+    }
+
+    /// Starts on a new database of `postgres`.
+    pub async fn start_on(postgres: &Postgres, options: mosquitto::Options) -> Self {
         tracing_subscriber::fmt().with_test_writer().try_init().ok();
-        let postgres = Postgres::start();
-        let mut connection = PgConnection::connect(&postgres.url()).await.unwrap();
+        let directory = testing::directory("mosquitto").unwrap();
+        let mosquitto = Mosquitto::start(&directory, options).await.unwrap();
+        let database = format!("bridge_{}", Uuid::now_v7().simple());
+        postgres.create_database(&database).await.unwrap();
+        let database_url = postgres.url(&database, "postgres");
+        let mut connection = PgConnection::connect(&database_url).await.unwrap();
         eventstore::migrate(&mut connection).await.unwrap();
-        let options: PgConnectOptions = postgres.url().parse().unwrap();
+        let options: PgConnectOptions = database_url.parse().unwrap();
         let pool = eventstore::pool(options, 4);
         let store = EventStore::open(pool, &TaskTracker::new(), CancellationToken::new());
-        let proxy = Proxy::start(mosquitto.port).await;
-        Self { postgres, mosquitto, proxy, store }
+        let proxy = Proxy::start(mosquitto.port()).await;
+        Self { database_url, mosquitto, proxy, store }
     }
 
-    /// Where the bridge is to connect: through the proxy.
+    /// Options of a bridge that connects through the proxy.
     pub fn options(&self) -> Options {
         gateway::bridge::listen(
             Options::new(format!("mqtt://127.0.0.1:{}", self.proxy.port), "bridge"),
@@ -54,10 +64,10 @@ impl System {
         )
     }
 
-    /// A bridge that is connected and subscribed.
+    /// Starts a bridge, and waits until it is connected and subscribed.
     pub async fn bridge(&self) -> Running {
         let mut running = self.bridge_with(self.options());
-        running.until(|books| books.connects == 1).await;
+        running.until(|counters| counters.connects == 1).await;
         running
     }
 
@@ -73,10 +83,10 @@ impl System {
         }
     }
 
-    /// Publishes each line as a message, as a device would, and waits for the broker's PUBACKs.
+    /// Publishes each line as a message, and waits for the broker's PUBACKs.
     pub async fn publish(&self, topic: &str, qos: u8, lines: impl IntoIterator<Item = String>) {
         let lines: String = lines.into_iter().map(|line| line + "\n").collect();
-        let mut command = mosquitto_pub(self.mosquitto.port, topic, qos);
+        let mut command = mosquitto_pub(self.mosquitto.port(), topic, qos);
         command.arg("-l").stdin(Stdio::piped());
         let mut publisher = command.spawn().unwrap();
         let mut stdin = publisher.stdin.take().unwrap();
@@ -86,11 +96,11 @@ impl System {
     }
 
     pub async fn publish_file(&self, topic: &str, path: &std::path::Path) {
-        let mut command = mosquitto_pub(self.mosquitto.port, topic, 1);
+        let mut command = mosquitto_pub(self.mosquitto.port(), topic, 1);
         success(command.arg("-f").arg(path).output().await.unwrap());
     }
 
-    /// Type and data of every event, in the order of the log.
+    /// Returns type and data of every event, in the order of the log.
     pub async fn events(&self) -> Vec<(String, serde_json::Value)> {
         let rows: Vec<(String, serde_json::Value)> =
             sqlx::query_as("select event_type, data from log.event order by position")
@@ -100,21 +110,21 @@ impl System {
         rows
     }
 
-    /// Keeps everybody from appending until it is dropped or rolled back.
-    pub async fn stall(&self) -> Stall {
-        let mut connection = PgConnection::connect(&self.postgres.url()).await.unwrap();
+    /// Locks the head of the log: no append commits until the lock is released or dropped.
+    pub async fn lock_head(&self) -> HeadLock {
+        let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
         sqlx::raw_sql("begin; select from log.head for update")
             .execute(&mut connection)
             .await
             .unwrap();
-        Stall(connection)
+        HeadLock(connection)
     }
 }
 
-pub struct Stall(PgConnection);
+pub struct HeadLock(PgConnection);
 
-impl Stall {
-    pub async fn end(mut self) {
+impl HeadLock {
+    pub async fn release(mut self) {
         sqlx::raw_sql("rollback").execute(&mut self.0).await.unwrap();
     }
 }
@@ -126,23 +136,23 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits for the books to be so; at every step they balance.
-    pub async fn until(&mut self, mut so: impl FnMut(&Snapshot) -> bool) -> Snapshot {
+    /// Waits until the counters meet `condition`; checks at every change that they balance.
+    pub async fn until(&mut self, mut condition: impl FnMut(&Snapshot) -> bool) -> Snapshot {
         let mut watch = self.accounting.watch();
-        let reached = watch.wait_for(|books| {
-            let settled = books.appended + books.duplicate + books.rejected;
-            assert_eq!(books.received, settled + books.in_flight, "{books:?}");
-            so(books)
+        let reached = watch.wait_for(|counters| {
+            let settled = counters.appended + counters.duplicate + counters.rejected;
+            assert_eq!(counters.received, settled + counters.in_flight, "{counters:?}");
+            condition(counters)
         });
-        let reached = timeout(PATIENCE, reached).await.map(|books| *books.unwrap());
+        let reached = timeout(DEADLINE, reached).await.map(|counters| *counters.unwrap());
         reached.unwrap_or_else(|_elapsed| {
-            panic!("it never came to that: {:?}", self.accounting.snapshot())
+            panic!("condition not met within {DEADLINE:?}: {:?}", self.accounting.snapshot())
         })
     }
 
     pub async fn stop(self) -> Result<(), Error> {
         self.shutdown.cancel();
-        timeout(PATIENCE, self.task).await.unwrap().unwrap()
+        timeout(DEADLINE, self.task).await.unwrap().unwrap()
     }
 }
 

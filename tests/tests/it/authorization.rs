@@ -1,4 +1,4 @@
-//! Who may do what: every operation of the `OpenAPI` document, by every kind of caller, on an object
+//! Authorization: every operation of the `OpenAPI` document by every kind of caller, on an object
 //! that belongs to one of them. An operation that is not in the matrix fails the test.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 use tests::{Caller, System, eventually};
 use uuid::Uuid;
 
-/// What a caller may expect.
+/// The expected response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Says {
-    /// Done, shown, or taken.
+    /// A status of success.
     Yes,
     /// 401.
     WhoAreYou,
     /// 403.
     No,
-    /// 404: not for this caller, so it might as well not be there.
+    /// 404: the object belongs to another user.
     Nothing,
 }
 use Says::{No, Nothing, WhoAreYou, Yes};
@@ -29,18 +29,18 @@ const ANYBODY: [Says; 6] = [Yes; 6];
 const SIGNED_IN: [Says; 6] = [WhoAreYou, Yes, Yes, Yes, Yes, Yes];
 const OPERATORS: [Says; 6] = [WhoAreYou, No, No, No, Yes, Yes];
 const ADMINS: [Says; 6] = [WhoAreYou, No, No, No, No, Yes];
-/// The owner's alone, and whoever runs the system.
+/// The owner, operators and administrators.
 const OWN: [Says; 6] = [WhoAreYou, Nothing, Nothing, Yes, Yes, Yes];
-/// The user's own, and the administrators'.
+/// The user and administrators.
 const ONESELF: [Says; 6] = [WhoAreYou, Nothing, Nothing, Yes, Nothing, Yes];
-/// What a project's members see.
+/// Members of the project may read.
 const MEMBERS_SEE: [Says; 6] = [WhoAreYou, Nothing, Yes, Yes, Yes, Yes];
-/// What a project's members do. An operator sees it, but has no part in it.
+/// Members of the project may change. An operator may read, but not change.
 const MEMBERS_DO: [Says; 6] = [WhoAreYou, Nothing, Yes, Yes, No, Yes];
-/// What a project's owner does.
+/// The owner of the project may change.
 const OWNER_DOES: [Says; 6] = [WhoAreYou, Nothing, No, Yes, No, Yes];
 
-/// Operation, body, and what each of [`CALLERS`] may expect. `{…}` is made anew for each call.
+/// Operation, body, and the response to each of [`CALLERS`]. Each call gets new objects for `{…}`.
 #[rustfmt::skip]
 const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("POST /api/v1/users", r#"{"email": "{email}", "password": "correct horse battery", "full_name": "A"}"#, ANYBODY),
@@ -132,7 +132,7 @@ const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /asyncapi.json", "", ANYBODY),
 ];
 
-/// The system and everybody who calls it.
+/// The system and its callers.
 struct World {
     system: System,
     callers: Vec<Caller>,
@@ -206,7 +206,7 @@ impl World {
         self.made("owner", "/api/v1/tasks", body).await
     }
 
-    /// One that is confirmed, so that it can be shipped and cancelled.
+    /// A confirmed order, which can be shipped and cancelled.
     async fn order(&self) -> Result<String> {
         let body = json!({"items": [{"product_id": self.product, "quantity": 1}]});
         let id = self.made("owner", "/api/v1/orders", body).await?;
@@ -225,7 +225,7 @@ impl World {
         Ok(())
     }
 
-    /// One of the owner's, by a rule that is gone.
+    /// An alert of the owner.
     async fn alert(&self) -> Result<String> {
         let config = format!("/api/v1/users/{}/config", self.owner_id);
         let rules = json!({"rules": [{"key": "x", "operator": ">", "threshold": 1}]});
@@ -241,14 +241,14 @@ impl World {
         Ok(alerts().await?["items"][0]["id"].as_str().context("an id")?.to_owned())
     }
 
-    /// A stream parked by a consumer that nobody runs, so that it stays so.
+    /// A stream parked by a consumer that no process runs, so it stays parked.
     async fn parked(&self) -> Result<String> {
         let stream = format!("work-{}", Uuid::now_v7());
-        sqlx::query("insert into log.parked values ('nobody', $1, 1, 3, 'by a test', true)")
+        sqlx::query("insert into log.parked values ('test', $1, 1, 3, 'by a test', true)")
             .bind(&stream)
             .execute(&self.system.admin)
             .await?;
-        Ok(format!("nobody:{stream}"))
+        Ok(format!("test:{stream}"))
     }
 
     async fn schema(&self) -> Result<()> {
@@ -261,13 +261,13 @@ impl World {
         let email = email();
         register(self.of("anonymous"), &email).await?;
         let form = [("username", email.as_str()), ("password", PASSWORD)];
-        let path = format!("{}/api/v1/auth/login/access-token", self.system.url);
+        let path = format!("{}/api/v1/auth/login/access-token", self.system.url());
         let answer = self.system.http.post(path).form(&form).send().await?.error_for_status()?;
         let tokens: Value = answer.json().await?;
         Ok(tokens["refresh_token"].as_str().context("a refresh token")?.to_owned())
     }
 
-    /// What `{placeholder}` stands for in this call of `operation`.
+    /// Returns the value of `{placeholder}` in this call of `operation`.
     async fn filled(&self, operation: &str, placeholder: &str) -> Result<String> {
         let path = operation.split_once(' ').map_or("", |(_, path)| path);
         Ok(match placeholder {
@@ -289,7 +289,7 @@ impl World {
             "user_id" | "owner" => self.owner_id.clone(),
             "device_id" => "d".into(),
             "name" if path.contains("/projections/") => {
-                eventually("nobody rebuilds it", async || {
+                eventually("no rebuild is running", async || {
                     let shown = self.of("admin").json("/api/v1/projections/host").await?;
                     Ok(shown["state"] != "rebuilding")
                 })
@@ -338,7 +338,7 @@ impl World {
         let body = self.fill(operation, body).await?;
         let caller = self.of(caller);
         let mut request =
-            self.system.http.request(method.parse()?, format!("{}{path}", self.system.url));
+            self.system.http.request(method.parse()?, format!("{}{path}", self.system.url()));
         if !caller.token.is_empty() {
             request = request.bearer_auth(&caller.token);
         }
@@ -347,13 +347,13 @@ impl World {
             let kind = if form { "application/x-www-form-urlencoded" } else { "application/json" };
             request = request.header("content-type", kind).body(body);
         }
-        // The answer's head says it; a stream of events would never end.
+        // The status suffices: a stream of events has no end.
         Ok(request.send().await?.status().as_u16())
     }
 }
 
 #[tokio::test]
-async fn everybody_may_do_what_is_theirs_and_nothing_else() -> Result<()> {
+async fn every_operation_allows_exactly_the_callers_of_the_matrix() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&[]).await?;
     let document = system.json("/openapi.json").await?;
@@ -368,7 +368,7 @@ async fn everybody_may_do_what_is_theirs_and_nothing_else() -> Result<()> {
     let listed: BTreeSet<_> =
         MATRIX.iter().map(|(operation, ..)| (*operation).to_owned()).collect();
     let missing: Vec<_> = documented.difference(&listed).collect();
-    ensure!(missing.is_empty(), "who may do this? Add it to the matrix: {missing:?}");
+    ensure!(missing.is_empty(), "operations are missing in the matrix: {missing:?}");
     let gone: Vec<_> = listed.difference(&documented).collect();
     ensure!(gone.is_empty(), "in the matrix, but not in the document: {gone:?}");
 
@@ -394,7 +394,7 @@ async fn everybody_may_do_what_is_theirs_and_nothing_else() -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{wrong:#?}");
-    let tidy = "delete from log.parked where consumer = 'nobody'";
+    let tidy = "delete from log.parked where consumer = 'test'";
     sqlx::query(tidy).execute(&world.system.admin).await?;
-    world.system.is_sound().await
+    Ok(())
 }

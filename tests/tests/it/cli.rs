@@ -1,16 +1,16 @@
-//! The command line, run as a person would.
+//! Client commands of the executable.
 
 use anyhow::Result;
 use serde_json::{Value, json};
 use tests::{System, eventually};
 
 #[tokio::test]
-async fn lag_shows_every_reader() -> Result<()> {
+async fn lag_shows_every_consumer() -> Result<()> {
     let system = System::start().await?;
     let lag: Value = serde_json::from_str(&system.run(&["lag", "--json"]).await?)?;
-    // One more publishes alerts, and one the log.
-    let readers = projections::names().len() + commands::PROCESS_MANAGERS.len() + 2;
-    assert_eq!(lag.as_array().or(lag["items"].as_array()).map(Vec::len), Some(readers));
+    // The alert publisher and the relay are consumers, too.
+    let consumers = projections::names().len() + commands::PROCESS_MANAGERS.len() + 2;
+    assert_eq!(lag.as_array().or(lag["items"].as_array()).map(Vec::len), Some(consumers));
     assert!(lag.to_string().contains("never_run"), "{lag}");
     let _process = system.serve(&[]).await?;
     system.post("/api/v1/works", &json!({})).send().await?.error_for_status()?;

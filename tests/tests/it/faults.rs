@@ -1,5 +1,5 @@
-//! `kill -9` of everything, and servers that stay away, while load runs: nothing acknowledged is
-//! lost, nothing is double.
+//! `kill -9` of every server and process, and servers that are down for a while, under load:
+//! nothing acknowledged is lost, nothing is duplicated.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,27 +7,27 @@ use std::time::Duration;
 use anyhow::Result;
 use devservers::{Mosquitto, mosquitto};
 use serde_json::{Value, json};
-use tests::{Options, Process, System, asked_for, eventually};
+use tests::{Options, Process, System, eventually, from_environment};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::bus::read_from_the_beginning;
 
-/// What a process may grow by while a server is away.
+/// Limit of a process's growth in memory while a server is down, in bytes.
 const MOST_GROWTH: u64 = 64 << 20;
-/// Readings sent at once, and how often: less than the bridge takes when nothing is wrong.
+/// Readings per burst, and the interval of bursts: below the capacity of the bridge.
 const BURST: (i64, Duration) = (100, Duration::from_millis(50));
 
-/// How long a server stays away: `TRIBUTARY_FAULT_SECONDS`, or five.
+/// How long a server stays down: `TRIBUTARY_FAULT_SECONDS`, by default 5.
 fn outage() -> Result<Duration> {
-    Ok(Duration::from_secs(asked_for("TRIBUTARY_FAULT_SECONDS", 5)?))
+    Ok(Duration::from_secs(from_environment("TRIBUTARY_FAULT_SECONDS", 5)?))
 }
 
-/// Demands works over HTTP with a key each until it is told to stop; a demand that got no answer
-/// is repeated with its key. Returns the ids that were acknowledged.
+/// Demands works over HTTP with an idempotency key each until `stop`; repeats a demand without a
+/// response. Returns the ids of acknowledged works.
 async fn demand_until(system: &System, stop: &AtomicBool) -> Result<Vec<String>> {
     let mut acknowledged = Vec::new();
     let mut n = 0;
-    let mut open = false; // Without an answer, a demand may or may not have become a work.
+    let mut open = false; // A demand without a response may or may not have become a work.
     while open || !stop.load(Ordering::Relaxed) {
         open = true;
         let body = json!({"add_up_to": n});
@@ -40,14 +40,14 @@ async fn demand_until(system: &System, stop: &AtomicBool) -> Result<Vec<String>>
                 n += 1;
                 open = false;
             }
-            Ok(answer) => assert_eq!(answer.status(), 503, "either it is taken or it is not"),
-            Err(_) => tokio::task::yield_now().await, // It was killed; it comes back.
+            Ok(answer) => assert_eq!(answer.status(), 503, "neither accepted nor unavailable"),
+            Err(_) => tokio::task::yield_now().await, // The process was killed and is restarted.
         }
     }
     Ok(acknowledged)
 }
 
-/// Publishes readings in bursts until it is told to stop. Returns how many the broker took.
+/// Publishes readings in bursts until `stop`. Returns how many the broker acknowledged.
 async fn publish_until(system: &System, stop: &AtomicBool) -> Result<i64> {
     let mut sent = 0;
     let mut ticks = interval(BURST.1);
@@ -63,19 +63,19 @@ async fn publish_until(system: &System, stop: &AtomicBool) -> Result<i64> {
     Ok(sent)
 }
 
-/// Waits until load has been taken since now.
-async fn goes_on(system: &System) -> Result<()> {
+/// Waits until 100 further events are appended.
+async fn load_continues(system: &System) -> Result<()> {
     let before = system.head().await?;
-    eventually("there is load", async || Ok(system.head().await? > before + 100)).await
+    eventually("events are appended", async || Ok(system.head().await? > before + 100)).await
 }
 
-/// Runs `faults` under load. Then everything that was acknowledged is there, once.
+/// Runs `faults` under load, then checks that everything acknowledged is stored once.
 async fn under_load(system: &System, faults: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
     let stop = AtomicBool::new(false);
     let faults = async {
-        goes_on(system).await?;
+        load_continues(system).await?;
         faults().await?;
-        goes_on(system).await?;
+        load_continues(system).await?;
         stop.store(true, Ordering::Relaxed);
         Ok(())
     };
@@ -102,13 +102,13 @@ async fn under_load(system: &System, faults: impl AsyncFnOnce() -> Result<()>) -
     let completed =
         system.number("select count(*) from log.event where event_type = 'work_completed'").await?;
     assert_eq!(completed, works, "each work is done once");
-    system.is_sound().await
+    Ok(())
 }
 
-/// Its memory is bounded, whatever is away.
+/// Checks that the memory of a process is bounded.
 fn has_not_grown(process: &Process, before: u64) -> Result<()> {
     let grown = process.resident()?.saturating_sub(before);
-    assert!(grown < MOST_GROWTH, "it grew by {grown} bytes");
+    assert!(grown < MOST_GROWTH, "the process grew by {grown} bytes");
     Ok(())
 }
 
@@ -123,7 +123,7 @@ async fn every_role_may_be_killed_under_load() -> Result<()> {
     under_load(&system, async || {
         for _ in 0..2 {
             for (role, process) in &mut processes {
-                goes_on(&system).await?;
+                load_continues(&system).await?;
                 let fresh = system.serve_after_kill(&[role], process).await?;
                 *process = fresh;
             }
@@ -134,13 +134,13 @@ async fn every_role_may_be_killed_under_load() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_process_that_plays_all_roles_may_be_killed_under_load() -> Result<()> {
+async fn a_process_with_all_roles_may_be_killed_under_load() -> Result<()> {
     let system = System::start().await?;
     let mut process = system.serve(&[]).await?;
     under_load(&system, async || {
         for _ in 0..3 {
             process = system.serve_after_kill(&[], &mut process).await?;
-            goes_on(&system).await?;
+            load_continues(&system).await?;
         }
         Ok(())
     })
@@ -149,7 +149,7 @@ async fn a_process_that_plays_all_roles_may_be_killed_under_load() -> Result<()>
 }
 
 #[tokio::test]
-async fn nats_may_be_away_and_come_back_with_nothing() -> Result<()> {
+async fn nats_may_be_down_and_lose_its_streams() -> Result<()> {
     let system = System::start().await?;
     let mut nats = system.another_nats().await?;
     let process = system.serve_with(&[], &[("NATS_URL", &nats.url())]).await?;
@@ -158,8 +158,8 @@ async fn nats_may_be_away_and_come_back_with_nothing() -> Result<()> {
         nats.kill().await;
         let begun = Instant::now();
         while begun.elapsed() < outage()? {
-            // Commands go on, and so do projections.
-            goes_on(&system).await?;
+            // Commands and projections work without NATS.
+            load_continues(&system).await?;
             system.projected(Some(system.head().await?)).await?;
             has_not_grown(&process, resident)?;
         }
@@ -171,18 +171,18 @@ async fn nats_may_be_away_and_come_back_with_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn postgres_may_be_away_for_a_while() -> Result<()> {
+async fn postgres_may_be_down_under_load() -> Result<()> {
     let mut system = System::start_with(Options { own_postgres: true }).await?;
-    let mut postgres = system.postgres.take().expect("this test has its own");
+    let mut postgres = system.postgres.take().expect("asked for in the options");
     let process = system.serve(&[]).await?;
     under_load(&system, async || {
         let resident = process.resident()?;
         postgres.kill().await;
         let begun = Instant::now();
         let before = system.bridge().await?;
-        eventually("every message at hand was tried in vain", async || {
-            let books = system.bridge().await?;
-            Ok(books.in_flight > 0 && books.retries >= before.retries + books.in_flight)
+        eventually("every message in flight was retried", async || {
+            let counters = system.bridge().await?;
+            Ok(counters.in_flight > 0 && counters.retries >= before.retries + counters.in_flight)
         })
         .await?;
         let settled = system.bridge().await?.settled();
@@ -191,24 +191,25 @@ async fn postgres_may_be_away_for_a_while() -> Result<()> {
             assert_eq!(answer.status(), 503);
             assert!(answer.headers().contains_key("retry-after"));
             assert_eq!(system.get("/readyz").send().await?.status(), 503);
-            let books = system.bridge().await?;
-            assert_eq!(books.settled(), settled, "nothing is acknowledged meanwhile");
-            assert_eq!(books.received, settled + books.in_flight);
+            let counters = system.bridge().await?;
+            assert_eq!(counters.settled(), settled, "nothing is acknowledged meanwhile");
+            assert_eq!(counters.received, settled + counters.in_flight);
             has_not_grown(&process, resident)?;
         }
         postgres.restart().await?;
         Ok(())
     })
     .await?;
-    let books = system.bridge().await?;
-    assert_eq!((books.received, books.in_flight), (books.settled(), 0));
+    let counters = system.bridge().await?;
+    assert_eq!((counters.received, counters.in_flight), (counters.settled(), 0));
     let answer = system.post("/api/v1/works", &json!({})).send().await?;
     assert_eq!(answer.status(), 202);
+    system.postgres = Some(postgres);
     Ok(())
 }
 
 #[tokio::test]
-async fn sigterm_finishes_what_was_taken() -> Result<()> {
+async fn sigterm_finishes_received_messages() -> Result<()> {
     let system = System::start().await?;
     let process = system.serve(&[]).await?;
     let lines: String = (0..5_000).map(|n| format!("{{\"sequence_id\":{n}}}\n")).collect();
@@ -221,12 +222,11 @@ async fn sigterm_finishes_what_was_taken() -> Result<()> {
     .await?;
     system.caught_up().await?;
     assert_eq!(system.number("select count(*) from telemetry.reading").await?, 5_000);
-    system.is_sound().await
+    Ok(())
 }
 
-/// Waits until a reading that was made after this call is visible, and less than half a second old:
-/// then nothing waits in the broker, which hands on in order. An earlier reading would not show
-/// that: it may have come before what was killed last.
+/// Waits until a reading made after this call is visible and less than half a second old. Then no
+/// message waits in the broker, which delivers in order.
 async fn keeps_up(system: &System) -> Result<()> {
     let now = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
     let newest = "select coalesce(extract(epoch from max(time)) * 1000, 0)::bigint
@@ -239,13 +239,13 @@ async fn keeps_up(system: &System) -> Result<()> {
     .await
 }
 
-/// Every server and role on the way of a reading, one after the other, while `tributary load` counts
-/// each message. The broker has its own part in it: what it had acknowledged when it died is only
-/// safe because it was in the bridge's hands, or its socket, by then.
+/// Kills every server and role on the way of a reading, one after the other, while `tributary load`
+/// counts each message. A message that the broker had acknowledged when it was killed survives
+/// because the bridge, or its socket, already had it.
 #[tokio::test]
-async fn the_ledger_of_a_load_balances_whatever_is_killed() -> Result<()> {
+async fn a_load_test_accounts_for_every_message_whatever_is_killed() -> Result<()> {
     let mut system = System::start_with(Options { own_postgres: true }).await?;
-    let mut postgres = system.postgres.take().expect("this test has its own");
+    let mut postgres = system.postgres.take().expect("asked for in the options");
     let folder = system.folder.join("killed-mosquitto");
     let mut broker = Mosquitto::start(&folder, mosquitto::Options::default()).await?;
     let url = broker.url();
@@ -272,7 +272,7 @@ async fn the_ledger_of_a_load_balances_whatever_is_killed() -> Result<()> {
         postgres.restart().await?;
     }
     keeps_up(&system).await?;
-    let report = load.end().await?;
+    let report = load.interrupt().await?;
     println!("{report:#}");
     for name in ["lost", "duplicated", "unacknowledged", "unknown"] {
         assert_eq!(report[name], 0, "{name} in {report:#}");
@@ -280,6 +280,10 @@ async fn the_ledger_of_a_load_balances_whatever_is_killed() -> Result<()> {
     for name in ["sent", "acknowledged", "stored", "visible"] {
         assert_eq!(report[name], report["due"], "{name} in {report:#}");
     }
-    assert!(report["troubles"].as_object().is_some_and(|it| !it.is_empty()), "nothing was felt");
-    system.is_sound().await
+    assert!(
+        report["troubles"].as_object().is_some_and(|it| !it.is_empty()),
+        "no fault was noticed"
+    );
+    system.postgres = Some(postgres);
+    Ok(())
 }

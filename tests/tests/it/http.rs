@@ -1,4 +1,4 @@
-//! HTTP as its documents promise it.
+//! What the HTTP API guarantees for all operations: problems, pages, the feed, its documents.
 
 use anyhow::Result;
 use futures::StreamExt;
@@ -10,7 +10,7 @@ use tests::{DEADLINE, System};
 async fn every_refusal_is_a_problem() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http", "projector"]).await?;
-    let url = |path: &str| format!("{}{path}", system.url);
+    let url = |path: &str| format!("{}{path}", system.url());
     let works = url("/api/v1/works");
     let requests = [
         (401, system.http.get(&works)),
@@ -73,7 +73,7 @@ async fn lists_are_read_page_by_page() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_feed_goes_on_where_it_was_left() -> Result<()> {
+async fn the_feed_resumes_after_a_position() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http"]).await?;
     let demand = async || -> Result<()> {
@@ -109,7 +109,7 @@ async fn the_feed_goes_on_where_it_was_left() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_documents_are_there() -> Result<()> {
+async fn the_api_documents_are_served() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&[]).await?;
     let document = system.json("/openapi.json").await?;
@@ -119,7 +119,7 @@ async fn the_documents_are_there() -> Result<()> {
     }
     let printed: Value = serde_json::from_str(&system.run(&["openapi"]).await?)?;
     assert_eq!(printed["paths"], document["paths"], "the command prints the same document");
-    let docs = system.http.get(format!("{}/docs/", system.url)).send().await?;
+    let docs = system.http.get(format!("{}/docs/", system.url())).send().await?;
     assert!(docs.text().await?.contains("swagger"));
     let ready = system.json("/readyz").await?;
     assert!(ready.is_object(), "{ready}");

@@ -1,4 +1,4 @@
-//! The system as its users meet it: real Postgres, real NATS, real Mosquitto, the real executable.
+//! Integration tests with a real Postgres, NATS and Mosquitto and the executable.
 
 #![allow(clippy::format_collect, clippy::panic, reason = "these are tests")]
 
@@ -6,9 +6,10 @@ mod projects;
 mod tasks;
 mod telemetry;
 mod alerts;
-mod past;
+mod time_travel;
 mod waiting;
 mod restore;
+mod schema;
 mod runbooks;
 mod mqtt_security;
 mod mqtt_versions;
@@ -29,9 +30,9 @@ mod bus;
 mod subscribers;
 mod asyncapi;
 mod http;
-mod poison;
+mod parking;
 mod parked;
-mod poisoned_orders;
+mod parked_orders;
 mod retries;
 mod tail;
 mod traces;
@@ -41,7 +42,7 @@ mod faults;
 mod load;
 mod cli;
 mod lag;
-mod pasted;
+mod readme_commands;
 mod authorization;
 mod architecture;
 mod pinned;

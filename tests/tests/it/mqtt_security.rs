@@ -1,23 +1,24 @@
-//! The broker as operators run it: accounts, the shipped access list, and a bridge that it refuses.
+//! A broker with accounts and the shipped access list, and a bridge that it refuses.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use devservers::testing::free_port;
 use devservers::{Mosquitto, mosquitto};
 use serde_json::Value;
-use tests::{Process, System, eventually, free_port};
+use tests::{Process, System, eventually};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-/// The two devices of one user, that user, and somebody else's device.
+/// Two devices of one user, that user, and a device of another user.
 const KITCHEN: &str = "users/ada/devices/kitchen";
 const ATTIC: &str = "users/ada/devices/attic";
 const ADA: &str = "users/ada";
 const STRANGER: &str = "users/eve/devices/kitchen";
 const HOST: &str = "hosts/web-1";
-/// Our own programs.
+/// Tributary's own programs.
 const BRIDGE: &str = "tributary";
 const AGENT: &str = "agent";
 
@@ -25,7 +26,7 @@ const AGENT: &str = "agent";
 struct Broker {
     mosquitto: Mosquitto,
     passwords: PathBuf,
-    /// Port for our own programs; the other is for devices.
+    /// Port of the listener for Tributary's own programs; the other is for devices.
     inner: u16,
 }
 
@@ -49,7 +50,7 @@ impl Broker {
         Ok(Self { mosquitto, passwords, inner })
     }
 
-    /// Where devices connect, or our own programs.
+    /// Returns the port that `account` connects to.
     fn port(&self, account: &str) -> u16 {
         if [BRIDGE, AGENT].contains(&account) { self.inner } else { self.mosquitto.port() }
     }
@@ -61,14 +62,14 @@ impl Broker {
         command
     }
 
-    /// Whether `account` may publish there: the broker takes it without complaint.
-    async fn takes(&self, version: &str, account: &str, topic: &str, text: &str) -> Result<bool> {
+    /// Whether `account` may publish to `topic`: the broker reports no error.
+    async fn accepts(&self, version: &str, account: &str, topic: &str, text: &str) -> Result<bool> {
         let mut command = self.client("mosquitto_pub", version, account);
         let output = command.args(["-t", topic, "-m", text]).output().await?;
         Ok(output.status.success() && output.stderr.is_empty())
     }
 
-    /// What a bridge is told.
+    /// Returns environment variables of a bridge; writes its URL to `url`.
     fn bridge<'a>(&self, url: &'a mut String, password: &'a str) -> [(&'a str, &'a str); 4] {
         *url = format!("mqtt://127.0.0.1:{}", self.inner);
         [
@@ -80,14 +81,14 @@ impl Broker {
     }
 }
 
-/// Gives every account this password, as docs/mqtt.md says to.
+/// Gives every account this password, as docs/mqtt.md describes.
 async fn set_passwords(file: &Path, password: &str) -> Result<()> {
     let accounts = [KITCHEN, ATTIC, ADA, STRANGER, HOST, BRIDGE, AGENT];
     let lines: String = accounts.iter().map(|account| format!("{account}:{password}\n")).collect();
     std::fs::write(file, lines)?;
     let made = Command::new("mosquitto_passwd").arg("-U").arg(file).output().await?;
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    // Started by root, Mosquitto is another user.
+    // Started by root, Mosquitto runs as another user.
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))?;
     Ok(())
 }
@@ -102,7 +103,7 @@ async fn an_account_publishes_on_its_own_topics_and_on_no_others() -> Result<()>
     let broker = Broker::start(&system.folder).await?;
     let url = &mut String::new();
     let _process = system.serve_with(&[], &broker.bridge(url, "right")).await?;
-    eventually("the bridge listens", async || Ok(reason(&system).await?.is_none())).await?;
+    eventually("the bridge is connected", async || Ok(reason(&system).await?.is_none())).await?;
 
     let topic = |owner: &str, kind: &str| format!("{owner}/{kind}");
     let topics: Vec<String> = [KITCHEN, ATTIC, STRANGER]
@@ -128,99 +129,97 @@ async fn an_account_publishes_on_its_own_topics_and_on_no_others() -> Result<()>
         for topic in &topics {
             for version in ["mqttv5", "mqttv311"] {
                 sequence += 1;
-                let taken = broker.takes(version, account, topic, &reading(sequence)).await?;
-                // Who speaks 3.1.1 is not told: the message is acknowledged and dropped.
-                let told = may(account, topic) || version == "mqttv311";
-                assert_eq!(taken, told, "{account} to {topic}, {version}");
+                let taken = broker.accepts(version, account, topic, &reading(sequence)).await?;
+                // MQTT 3.1.1 has no error: the message is acknowledged and dropped.
+                let accepted = may(account, topic) || version == "mqttv311";
+                assert_eq!(taken, accepted, "{account} to {topic}, {version}");
                 if may(account, topic) && topic.ends_with("/telemetry") {
                     expected.push((sequence, account.to_owned()));
                 }
             }
         }
     }
-    // There are no more than these, because a last one comes behind them all.
+    // Once the last reading is stored, all before it are.
     let topic = format!("{KITCHEN}/telemetry");
-    assert!(broker.takes("mqttv5", KITCHEN, &topic, &reading(0)).await?);
+    assert!(broker.accepts("mqttv5", KITCHEN, &topic, &reading(0)).await?);
     let recorded = "select (data::jsonb ->> 'sequence_id')::bigint,
                       'users/' || (data::jsonb ->> 'user_id') || '/devices/' || (data::jsonb ->> 'device_id')
                     from log.event where event_type = 'reading_recorded' order by 1";
-    eventually("the last reading is there", async || {
+    eventually("the last reading is stored", async || {
         let sql = "select count(*) from log.event where event_type = 'reading_recorded'
                    and data::jsonb ->> 'sequence_id' = '0'";
         Ok(system.number(sql).await? == 1)
     })
     .await?;
     let recorded: Vec<(i64, String)> = sqlx::query_as(recorded).fetch_all(&system.admin).await?;
-    assert_eq!(recorded[1..], expected, "in both versions, what may be, and nothing else");
-    system.caught_up().await?;
-    system.is_sound().await
+    assert_eq!(recorded[1..], expected, "in both versions, what is allowed, and nothing else");
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_device_hears_its_own_alerts_and_its_user_all_of_them() -> Result<()> {
+async fn a_device_receives_its_own_alerts_and_its_user_all_of_them() -> Result<()> {
     let system = System::start().await?;
     let broker = Broker::start(&system.folder).await?;
-    let mut heard = Vec::new();
-    // Nobody is refused a subscription; what one may not read is not delivered.
+    let mut subscribers = Vec::new();
+    // Every subscription is accepted; messages that the account may not read are not delivered.
     for account in [KITCHEN, ATTIC, STRANGER, ADA] {
         let mut command = Command::new("stdbuf");
         let listen = broker.client("mosquitto_sub", "mqttv5", account);
         command.arg("-oL").arg("mosquitto_sub").args(listen.as_std().get_args());
-        command.args(["-d", "-F", "heard %p", "-t", "users/+/devices/+/alerts"]);
+        command.args(["-d", "-F", "payload %p", "-t", "users/+/devices/+/alerts"]);
         let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let mut lines = BufReader::new(process.stdout.take().context("piped")?).lines();
         while !lines.next_line().await?.context("it listens")?.starts_with("Subscribed") {}
-        heard.push((account, process, lines));
+        subscribers.push((account, process, lines));
     }
     for device in [KITCHEN, ATTIC, STRANGER] {
-        assert!(broker.takes("mqttv5", BRIDGE, &format!("{device}/alerts"), device).await?);
+        assert!(broker.accepts("mqttv5", BRIDGE, &format!("{device}/alerts"), device).await?);
     }
-    for (account, _process, mut lines) in heard {
+    for (account, _process, mut lines) in subscribers {
         let expected = if account == ADA { vec![KITCHEN, ATTIC] } else { vec![account] };
         for device in expected {
             let line = loop {
                 let line = lines.next_line().await?.context("it goes on")?;
-                if let Some(heard) = line.strip_prefix("heard ") {
-                    break heard.to_owned();
+                if let Some(payload) = line.strip_prefix("payload ") {
+                    break payload.to_owned();
                 }
             };
-            assert_eq!(line, device, "the next that {account} hears");
+            assert_eq!(line, device, "the next message to {account}");
         }
     }
     Ok(())
 }
 
-/// With its client id, one takes a session and what waits in it: from the bridge, everything that
-/// devices were told is taken. The devices' listener gives each its own name as its client id.
+/// A client with the bridge's client id would take over its session and the messages in it. The
+/// listener for devices therefore uses the user name as client id.
 #[tokio::test]
 async fn no_device_takes_the_session_of_the_bridge() -> Result<()> {
     let system = System::start().await?;
     let broker = Broker::start(&system.folder).await?;
     let url = &mut String::new();
-    let told = broker.bridge(url, "right");
-    let process = system.serve_with(&[], &told).await?;
-    eventually("the bridge listens", async || Ok(reason(&system).await?.is_none())).await?;
+    let variables = broker.bridge(url, "right");
+    let process = system.serve_with(&[], &variables).await?;
+    eventually("the bridge is connected", async || Ok(reason(&system).await?.is_none())).await?;
     process.kill().await?;
 
     let topic = format!("{KITCHEN}/telemetry");
     for sequence in 0..10 {
-        assert!(broker.takes("mqttv5", KITCHEN, &topic, &reading(sequence)).await?);
+        assert!(broker.accepts("mqttv5", KITCHEN, &topic, &reading(sequence)).await?);
     }
     let mut thief = broker.client("mosquitto_pub", "mqttv5", STRANGER);
     thief.args(["-i", "tributary", "-t", "users/eve/devices/kitchen/telemetry"]);
     let output = thief.args(["-m", &reading(10)]).output().await?;
     ensure!(output.status.success() && output.stderr.is_empty(), "it connects all the same");
 
-    let _process = system.serve_with(&[], &told).await?;
-    eventually("all eleven are there", async || {
+    let _process = system.serve_with(&[], &variables).await?;
+    eventually("all eleven are stored", async || {
         Ok(system.number("select count(*) from log.event").await? == 11)
     })
     .await?;
-    system.caught_up().await?;
-    system.is_sound().await
+    Ok(())
 }
 
-/// What `/readyz` says is wrong with the broker, if anything.
+/// Returns the reason that `/readyz` gives for an unavailable broker.
 async fn reason(system: &System) -> Result<Option<String>> {
     let ready = system.json("/readyz").await?;
     let dependencies = ready["dependencies"].as_array().context("a list")?;
@@ -230,7 +229,7 @@ async fn reason(system: &System) -> Result<Option<String>> {
     Ok(mqtt["reason"].as_str().map(str::to_owned))
 }
 
-/// How often the bridge was refused, by reason.
+/// Returns how often the bridge was refused for `reason`.
 async fn refused(system: &System, reason: &str) -> Result<u64> {
     let text = system.get("/metrics").send().await?.text().await?;
     let line = format!("tributary_bridge_refused_total{{bridge=\"mqtt\",reason=\"{reason}\"}} ");
@@ -239,26 +238,26 @@ async fn refused(system: &System, reason: &str) -> Result<u64> {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_refused_counted_and_told_until_it_is_right() -> Result<()> {
+async fn a_wrong_password_is_counted_and_shown_until_it_is_corrected() -> Result<()> {
     let system = System::start().await?;
     let broker = Broker::start(&system.folder).await?;
     let url = &mut String::new();
     let mut process = system.serve_with(&[], &broker.bridge(url, "hunter2")).await?;
-    process.says("the broker refused the connection: NotAuthorized").await?;
+    process.logs("the broker refused the connection: NotAuthorized").await?;
     assert_eq!(refused(&system, "credentials").await?, 1);
     assert_eq!(refused(&system, "tls").await?, 0);
-    let told = reason(&system).await?.context("it says why")?;
-    assert_eq!(told, "the broker refused the connection: NotAuthorized");
-    // Everything else goes on.
+    let shown = reason(&system).await?.context("no reason")?;
+    assert_eq!(shown, "the broker refused the connection: NotAuthorized");
+    // Everything else works.
     system.post("/api/v1/works", &serde_json::json!({})).send().await?.error_for_status()?;
 
     set_passwords(&broker.passwords, "hunter2").await?;
     let mut reload = Command::new("kill");
     let reload = reload.args(["-HUP", &broker.mosquitto.pid().to_string()]);
     ensure!(reload.status().await?.success(), "Mosquitto reads its accounts again");
-    eventually("the bridge is let in", async || Ok(reason(&system).await?.is_none())).await?;
-    // It waits for five seconds at first, and then longer.
-    assert!(refused(&system, "credentials").await? <= 3, "it does not ask often");
+    eventually("the bridge is connected", async || Ok(reason(&system).await?.is_none())).await?;
+    // The bridge retries after 5 s at first, and then later.
+    assert!(refused(&system, "credentials").await? <= 3, "the bridge retries too often");
     let metrics = system.get("/metrics").send().await?.text().await?;
     assert!(!metrics.contains("hunter2"));
     assert!(metrics.contains("tributary_bridge_connected{bridge=\"mqtt\"} 1"));
@@ -271,7 +270,7 @@ async fn outside_dev_a_bridge_without_an_account_does_not_start() -> Result<()> 
     let mut environment = system.environment.clone();
     environment.push(("MQTT_ALLOW_ANONYMOUS".into(), String::new()));
     let mut process = Process::start(&["serve", "mqtt"], &environment)?;
-    process.says("the bridge has no --mqtt-username and --mqtt-password").await?;
+    process.logs("the bridge has no --mqtt-username and --mqtt-password").await?;
     for (name, value, part) in [
         ("MQTT_FILTER", "users/#", "--mqtt-filter: `users/#` is not within"),
         ("MQTT_SHARE", "a/b", "--mqtt-share"),
@@ -279,7 +278,7 @@ async fn outside_dev_a_bridge_without_an_account_does_not_start() -> Result<()> 
     ] {
         let mut environment = system.environment.clone();
         environment.push((name.into(), value.into()));
-        Process::start(&["serve", "mqtt"], &environment)?.says(part).await?;
+        Process::start(&["serve", "mqtt"], &environment)?.logs(part).await?;
     }
     Ok(())
 }

@@ -119,7 +119,7 @@ async fn names_in_a_running_system() -> Result<()> {
 
 /// Each metric with the names of its labels.
 async fn metrics(system: &System) -> Result<BTreeSet<String>> {
-    let text = system.http.get(format!("{}/metrics", system.url)).send().await?.text().await?;
+    let text = system.http.get(format!("{}/metrics", system.url())).send().await?.text().await?;
     let metrics = text.lines().filter(|line| line.starts_with("tributary_")).map(|line| {
         let (series, _) = line.rsplit_once(' ').context("a value")?;
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));

@@ -1,4 +1,4 @@
-//! Models made anew: gone on with, compared, repaired.
+//! Rebuilds of read models: resumed, verified, and used for repair.
 
 #![allow(clippy::print_stderr, reason = "what the command says helps when a test fails")]
 
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// `tributary ARGUMENTS`: its exit code and what it printed.
+/// Runs `tributary ARGUMENTS`. Returns its exit code and the JSON of its stdout.
 pub(crate) async fn run(system: &System, arguments: &[&str]) -> Result<(Option<i32>, Value)> {
     let output = tokio::process::Command::new(tributary())
         .args(arguments)
@@ -27,7 +27,7 @@ pub(crate) async fn run(system: &System, arguments: &[&str]) -> Result<(Option<i
     Ok((output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default()))
 }
 
-/// Demands `count` works behind the API's back, faster than it could.
+/// Appends `count` works directly to the log, faster than over HTTP.
 async fn demand(system: &System, count: usize) -> Result<()> {
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
@@ -53,13 +53,13 @@ async fn demand(system: &System, count: usize) -> Result<()> {
 }
 
 #[tokio::test]
-async fn one_that_was_killed_goes_on_where_it_was() -> Result<()> {
+async fn a_killed_rebuild_resumes() -> Result<()> {
     let system = System::start().await?;
     demand(&system, 60_000).await?;
     let killed = Process::start(&["rebuild", "works"], &system.environment)?;
     let reached = "select coalesce((select position from log.checkpoint
                                     where consumer = 'works__rebuild'), 0)";
-    eventually("it has begun", async || Ok(system.number(reached).await? > 0)).await?;
+    eventually("the rebuild has started", async || Ok(system.number(reached).await? > 0)).await?;
     killed.kill().await?;
     let (code, ended) = run(&system, &["rebuild", "works", "--json"]).await?;
     ensure!(code == Some(0), "{code:?}: {ended:#}");
@@ -71,11 +71,11 @@ async fn one_that_was_killed_goes_on_where_it_was() -> Result<()> {
     system.post("/api/v1/works", &json!({})).send().await?.error_for_status()?;
     system.caught_up().await?;
     assert_eq!(system.number("select count(*) from works.work").await?, 60_001);
-    system.is_sound().await
+    Ok(())
 }
 
 #[tokio::test]
-async fn it_may_be_killed_at_any_moment() -> Result<()> {
+async fn a_rebuild_may_be_killed_at_any_moment() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http", "projector"]).await?;
     demand(&system, 5_000).await?;
@@ -83,13 +83,12 @@ async fn it_may_be_killed_at_any_moment() -> Result<()> {
     let schema = "select 'works'::regnamespace::oid::bigint";
     let first = system.number(schema).await?;
     let mut replaced = 0;
-    // Ever later: while it begins, fills, makes indexes, compares, takes the model's place, drops
-    // the old one; until it has come to its end for the third time.
+    // Kills the rebuild later and later, in every phase, until three have been completed.
     let mut patience = Duration::from_millis(50);
     while replaced < 3 {
         let before = system.number(schema).await?;
         let mut rebuild = Process::start(&["rebuild", "works", "--verify"], &system.environment)?;
-        let ended = timeout(patience, rebuild.ended()).await;
+        let ended = timeout(patience, rebuild.exit_code()).await;
         if ended.is_ok() {
             replaced += 1;
         } else {
@@ -110,8 +109,8 @@ async fn it_may_be_killed_at_any_moment() -> Result<()> {
     let (code, ended) = run(&system, &["rebuild", "works", "--verify", "--json"]).await?;
     assert_eq!(code, Some(0), "{ended:#}");
     let left = "select count(*) from pg_namespace where nspname like '%\\_\\_%'";
-    assert_eq!(system.number(left).await?, 0, "nothing is left behind");
-    system.is_sound().await
+    assert_eq!(system.number(left).await?, 0, "no shadow schema is left");
+    Ok(())
 }
 
 #[tokio::test]
@@ -129,8 +128,8 @@ async fn a_row_that_was_altered_is_found_and_repaired() -> Result<()> {
     assert_eq!(difference["table"], "work");
     assert_eq!((&difference["only_live"], &difference["only_rebuilt"]), (&json!(1), &json!(1)));
     ensure!(difference["live_examples"][0].as_str().is_some_and(|row| row.contains("api-many")));
-    assert_eq!(system.number(altered).await?, 1, "it is left as it is");
-    // Somebody who reads for long neither holds this up nor loses what is being read.
+    assert_eq!(system.number(altered).await?, 1, "the live row is unchanged");
+    // A long-running reader neither delays the rebuild nor loses its table.
     let mut reading = system.admin.begin().await?;
     sqlx::query("lock table works.work in access share mode").execute(&mut *reading).await?;
     let (code, ended) = run(&system, &["rebuild", "works", "--json"]).await?;
@@ -139,7 +138,7 @@ async fn a_row_that_was_altered_is_found_and_repaired() -> Result<()> {
     sqlx::query("select count(*) from works__old.work").execute(&mut *reading).await?;
     reading.rollback().await?;
 
-    // A model of another version is made anew by a migration, beside the one that serves.
+    // A migration rebuilds a model of another version in a shadow schema.
     let outdate = "comment on schema works is 'version 0'";
     sqlx::query(outdate).execute(&system.admin).await?;
     sqlx::query("delete from works.work").execute(&system.admin).await?;
@@ -151,15 +150,15 @@ async fn a_row_that_was_altered_is_found_and_repaired() -> Result<()> {
             .await?;
     assert_eq!(says, "version 1");
     let left = "select count(*) from pg_namespace where nspname like '%\\_\\_%'";
-    assert_eq!(system.number(left).await?, 0, "nothing is left behind");
+    assert_eq!(system.number(left).await?, 0, "no shadow schema is left");
     system.post("/api/v1/works", &json!({})).send().await?.error_for_status()?;
     system.caught_up().await?;
     assert_eq!(system.number("select count(*) from works.work").await?, 51);
-    system.is_sound().await
+    Ok(())
 }
 
-/// Appends an event of a work that may be one nobody can read.
-async fn tell(system: &System, id: &str, event_type: &str, data: &str) -> Result<()> {
+/// Appends an event of a work, which need not be decodable.
+async fn append(system: &System, id: &str, event_type: &str, data: &str) -> Result<()> {
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
     let encoded =
@@ -170,17 +169,17 @@ async fn tell(system: &System, id: &str, event_type: &str, data: &str) -> Result
     Ok(())
 }
 
-/// A work that the projection has parked at its second event. Returns its id.
+/// Creates a work that the projection parks at its second event. Returns its id.
 pub(crate) async fn parked_work(system: &System) -> Result<String> {
     let works = system.caller(system.token.clone());
     let work = works.command(Method::POST, "/api/v1/works", &json!({})).await?;
     let id = work["id"].as_str().context("an id")?;
-    tell(system, id, "work_claimed", r#"{"worker": 7}"#).await?;
+    append(system, id, "work_claimed", r#"{"worker": 7}"#).await?;
     system.caught_up().await?;
     Ok(id.to_owned())
 }
 
-/// Makes that event what a build that can read it would see.
+/// Makes that event decodable, as for a fixed version.
 pub(crate) async fn mend(system: &System) -> Result<()> {
     let mend = r#"update log.event set data = '{"worker": "w", "attempt": 1, "lease_until": "2026-01-01T00:00:30Z"}'
                   where event_type = 'work_claimed'"#;
@@ -189,8 +188,9 @@ pub(crate) async fn mend(system: &System) -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_was_parked_is_tried_again() -> Result<()> {
+async fn a_rebuild_retries_parked_streams() -> Result<()> {
     let system = System::start().await?;
+    system.skip_end_check(); // An event is altered.
     let _process = system.serve(&["http", "projector"]).await?;
     let works = system.caller(system.token.clone());
     let id = parked_work(&system).await?;
@@ -198,7 +198,7 @@ async fn what_was_parked_is_tried_again() -> Result<()> {
     assert_eq!(system.number(parked).await?, 1);
     let (code, ended) = run(&system, &["rebuild", "works", "--verify", "--json"]).await?;
     assert_eq!((code, &ended[0]["parked"]), (Some(0), &json!(1)), "{ended:#}");
-    assert_eq!(system.number(parked).await?, 1, "it cannot be read by the new model either");
+    assert_eq!(system.number(parked).await?, 1, "the rebuilt model cannot decode it either");
     assert_eq!(system.number("select count(*) from log.parked").await?, 1);
 
     mend(&system).await?;
@@ -206,15 +206,15 @@ async fn what_was_parked_is_tried_again() -> Result<()> {
     assert_eq!((code, &ended[0]["parked"]), (Some(0), &json!(0)), "{ended:#}");
     assert_eq!(system.number(parked).await?, 0);
     assert_eq!(works.json(&format!("/api/v1/works/{id}")).await?["status"], "claimed");
-    // The live runner knows at once that the stream need not wait any longer.
-    tell(&system, &id, "work_started", r#"{"attempt": 1}"#).await?;
+    // The running projection applies the next event of the stream at once.
+    append(&system, &id, "work_started", r#"{"attempt": 1}"#).await?;
     system.caught_up().await?;
     assert_eq!(works.json(&format!("/api/v1/works/{id}")).await?["status"], "started");
     Ok(())
 }
 
 #[tokio::test]
-async fn it_can_be_asked_for_over_http() -> Result<()> {
+async fn a_rebuild_is_started_over_http() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http", "projector"]).await?;
     demand(&system, 100).await?;
@@ -237,10 +237,10 @@ async fn it_can_be_asked_for_over_http() -> Result<()> {
     let begun = system.post(path, &Value::Null).send().await?;
     assert_eq!(begun.status(), 202);
     let location = begun.headers()["location"].to_str()?.to_owned();
-    eventually("the model is another", async || Ok(system.number(oid).await? != before)).await?;
+    eventually("the schemas are swapped", async || Ok(system.number(oid).await? != before)).await?;
     eventually("it is done", async || Ok(system.json(&location).await?["state"] == "live")).await?;
     assert_eq!(system.number("select count(*) from works.work").await?, 100);
     let unknown = system.post("/api/v1/projections/nothing/rebuild", &Value::Null).send().await?;
     assert_eq!(unknown.status(), 404);
-    system.is_sound().await
+    Ok(())
 }

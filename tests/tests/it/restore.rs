@@ -1,4 +1,4 @@
-//! The runbook of `docs/operations.md`: a backup, a new cluster, everything else gone.
+//! Backup and restore of `docs/operations.md`, into a new cluster with a new NATS and Mosquitto.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tests::{Options, System, eventually, tributary};
 
 use crate::bus::read_from_the_beginning;
-use crate::pasted::{blocks, paste};
+use crate::readme_commands::{blocks, paste};
 
-/// Every table of every read model: how many rows, and what they come to.
+/// Returns the number of rows and a checksum of every table of every read model.
 async fn models(pool: &PgPool) -> Result<BTreeMap<String, (i64, Option<i64>)>> {
     let schemas = projections::names();
     let tables: Vec<String> = sqlx::query_scalar(
@@ -43,7 +43,7 @@ async fn traffic(system: &System, from: i64) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_backup_is_restored_into_a_new_cluster_and_everything_goes_on() -> Result<()> {
+async fn a_backup_is_restored_into_a_new_cluster() -> Result<()> {
     let page = blocks("docs/operations.md")?;
     let block = |begins: &str| {
         let found = page.iter().find(|block| block.starts_with(begins)).cloned();
@@ -58,7 +58,7 @@ async fn a_backup_is_restored_into_a_new_cluster_and_everything_goes_on() -> Res
     paste(&before.folder, &before.environment, &backup).await?;
     let (expected, head) = (models(&before.admin).await?, before.head().await?);
     assert!(expected.values().any(|(rows, _)| *rows >= 30), "{expected:?}");
-    drop(process);
+    process.kill().await?;
 
     let after = System::start_with(Options { own_postgres: true }).await?;
     let postgres = after.postgres.as_ref().context("its own")?;
@@ -89,5 +89,5 @@ async fn a_backup_is_restored_into_a_new_cluster_and_everything_goes_on() -> Res
     assert_eq!(epoch.as_str(), "2");
     traffic(&after, 30).await?;
     read_from_the_beginning(&after.nats, after.head().await?).await?;
-    after.is_sound().await
+    Ok(())
 }

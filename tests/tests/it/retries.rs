@@ -1,9 +1,9 @@
-//! Another try at what is parked: by process managers, by two processes at once; and what was passed
-//! over, after the model is made anew.
+//! Retries of parked streams by process managers and by two processes at once, and skipped events
+//! after a rebuild.
 
 use anyhow::{Context, Result, ensure};
 use eventsourcing::{Position, StreamId};
-use eventstore::parked::{self as shelf, Retry};
+use eventstore::parked::{self as parked_streams, Retry};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{System, eventually};
@@ -11,11 +11,11 @@ use tests::{System, eventually};
 use crate::orders::{customer, place, product, until};
 use crate::parked::{inject, parked, repair};
 
-/// An event of an order that no build of ours can read, and what it should have been.
+/// Data of an order event that cannot be decoded, and its repaired data.
 const POISON: &str = r#"{"reason": 7}"#;
 const CANCELLED: &str = r#"{"reason": {"code": "requested"}}"#;
 
-/// What happened to alerts of a device, and because of which position.
+/// Returns the alert events of a device, each with the position of its reading.
 async fn alerts_of(system: &System, device: &str) -> Result<Vec<(String, i64)>> {
     let page = system.json("/api/v1/events?context=alerts&limit=500").await?;
     let items = page["items"].as_array().context("a list")?.iter();
@@ -29,8 +29,9 @@ async fn alerts_of(system: &System, device: &str) -> Result<Vec<(String, i64)>> 
 }
 
 #[tokio::test]
-async fn a_device_is_watched_again_from_where_it_stopped() -> Result<()> {
+async fn the_alert_evaluator_resumes_a_parked_device() -> Result<()> {
     let system = System::start().await?;
+    system.skip_end_check(); // Injected events are not in the hash chain.
     let _process = system.serve(&["http", "projector", "worker"]).await?;
     let operator = system.caller(system.token.clone());
     let rules = json!({"rules": [{"key": "temperature", "operator": ">", "threshold": 50}]});
@@ -56,13 +57,13 @@ async fn a_device_is_watched_again_from_where_it_stopped() -> Result<()> {
     let key = format!("alert_watch:{stream}");
     let shown = system.json(&format!("/api/v1/parked/{key}")).await?;
     assert_eq!((&shown["position"], &shown["event"]["position"]), (&json!(bad), &json!(bad)));
-    eventually("another device is watched", async || {
+    eventually("another device is evaluated", async || {
         Ok(!alerts_of(&system, "well").await?.is_empty())
     })
     .await?;
-    assert_eq!(alerts_of(&system, "sick").await?, [], "it waits, with all that came after");
+    assert_eq!(alerts_of(&system, "sick").await?, [], "later readings wait, too");
 
-    // Nothing was fixed.
+    // A retry without a fix.
     let retry = format!("/api/v1/parked/{key}/retry");
     let outcome = operator.command(Method::POST, &retry, &json!({})).await?;
     assert_eq!(outcome["outcome"], "parked", "{outcome}");
@@ -73,8 +74,8 @@ async fn a_device_is_watched_again_from_where_it_stopped() -> Result<()> {
     fixed["temperature"] = json!(55.0);
     fixed["sequence_id"] = json!(4);
     repair(&system, bad, &fixed.to_string()).await?;
-    let said = system.run(&["parked", "retry", &key]).await?;
-    assert!(said.contains("resumed"), "{said}");
+    let output = system.run(&["parked", "retry", &key]).await?;
+    assert!(output.contains("resumed"), "{output}");
     let alerts = alerts_of(&system, "sick").await?;
     let first = alerts.first().context("an alert")?;
     let last = alerts.last().context("an alert")?;
@@ -83,13 +84,13 @@ async fn a_device_is_watched_again_from_where_it_stopped() -> Result<()> {
     let ended = alerts.iter().filter(|(what, _)| what != "alert_updated").count();
     assert_eq!(ended, 2, "once: {alerts:?}");
     ensure!(alerts.is_sorted_by_key(|(_, because)| *because), "in order: {alerts:?}");
-    parked(&system, 1).await?; // The read model still waits; it was not asked.
-    let said = system.run(&["parked", "retry", "--all"]).await?;
-    assert!(said.contains("resumed"), "{said}");
+    parked(&system, 1).await?; // The read model was not retried.
+    let output = system.run(&["parked", "retry", "--all"]).await?;
+    assert!(output.contains("resumed"), "{output}");
 
-    // And it is watched.
+    // Later readings are evaluated.
     post("sick", 5, 80.0).await?;
-    eventually("it is watched", async || {
+    eventually("the device is evaluated", async || {
         Ok(alerts_of(&system, "sick").await?.len() == alerts.len() + 1)
     })
     .await?;
@@ -97,7 +98,7 @@ async fn a_device_is_watched_again_from_where_it_stopped() -> Result<()> {
     Ok(())
 }
 
-/// Writes down what two runners do to the same orders, and gives them time to meet.
+/// Records what two processes do to the same orders, and delays them so that they run concurrently.
 const WITNESS: &str = "
     create table public.applied (order_id uuid, position bigint);
     create table public.begun (stream_id text);
@@ -116,9 +117,10 @@ const WITNESS: &str = "
       execute function public.see_begun()";
 
 #[tokio::test]
-async fn of_two_processes_that_try_again_one_does() -> Result<()> {
+async fn of_two_processes_one_performs_a_retry() -> Result<()> {
     const ORDERS: usize = 6;
     let system = System::start().await?;
+    system.skip_end_check(); // Injected events are not in the hash chain.
     let _http = system.serve(&["http"]).await?;
     let _first = system.serve(&["projector", "worker"]).await?;
     let _second = system.serve(&["projector", "worker"]).await?;
@@ -140,7 +142,7 @@ async fn of_two_processes_that_try_again_one_does() -> Result<()> {
         repair(&system, *bad, CANCELLED).await?;
     }
 
-    // Neither goes on before both want to.
+    // Both wait for this lock before either continues.
     let mut held = system.admin.begin().await?;
     let hold =
         "select from log.checkpoint where consumer in ('order_list', 'fulfilment') for update";
@@ -161,7 +163,7 @@ async fn of_two_processes_that_try_again_one_does() -> Result<()> {
 
     let met = "select count(*) from (
                  select from public.begun group by stream_id having count(*) > 1) as twice";
-    ensure!(system.number(met).await? > 0, "they have not met: this shows nothing");
+    ensure!(system.number(met).await? > 0, "the processes did not run concurrently");
     let twice = "select count(*) from (
                    select from public.applied group by order_id, position having count(*) > 1) as t";
     assert_eq!(system.number(twice).await?, 0, "applied twice");
@@ -189,15 +191,16 @@ async fn of_two_processes_that_try_again_one_does() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_was_passed_over_stays_so_when_the_model_is_made_anew() -> Result<()> {
+async fn a_skipped_event_stays_skipped_after_a_rebuild() -> Result<()> {
     let system = System::start().await?;
+    system.skip_end_check(); // Injected events are not in the hash chain.
     let _process = system.serve(&["http", "projector"]).await?;
     let operator = system.caller(system.token.clone());
     let hat = product(&operator, "HAT", "9.90", 1).await?;
     let customer = customer(&system).await?;
     let order = place(&customer, &[(&hat, 1)]).await?;
     let stream = format!("order-{}", order.rsplit('/').next().unwrap_or_default());
-    // One that cannot be read, and one that can: it is passed over all the same.
+    // The skipped event becomes decodable and stays skipped.
     let bad = inject(&system, &stream, "order_cancelled", POISON).await?;
     inject(&system, &stream, "order_confirmed", "{}").await?;
     parked(&system, 1).await?;
@@ -215,33 +218,37 @@ async fn what_was_passed_over_stays_so_when_the_model_is_made_anew() -> Result<(
     let before = system.json("/api/v1/skipped").await?;
     let rebuild = ["rebuild", "order_list", "--json"];
     for _ in 0..2 {
-        let said = system.run(&[&rebuild[..], &["--verify"]].concat()).await?;
-        let ended: Value = serde_json::from_str(&said)?;
+        let output = system.run(&[&rebuild[..], &["--verify"]].concat()).await?;
+        let ended: Value = serde_json::from_str(&output)?;
         assert_eq!((&ended[0]["replaced"], &ended[0]["parked"]), (&json!(true), &json!(0)));
         assert_eq!(ended[0]["differences"], json!([]));
-        assert_eq!(history().await?, ["placed", "confirmed"], "it is passed over still");
+        assert_eq!(history().await?, ["placed", "confirmed"], "the event stays skipped");
     }
-    assert_eq!(system.json("/api/v1/skipped").await?["items"], before["items"], "as is the reason");
+    assert_eq!(
+        system.json("/api/v1/skipped").await?["items"],
+        before["items"],
+        "the reason is unchanged"
+    );
     assert_eq!(before["items"][0]["reason"], "never was");
-    // The runner goes on behind it.
+    // The running projection applies later events.
     inject(&system, &stream, "order_shipped", "{}").await?;
     system.caught_up().await?;
     assert_eq!(history().await?, ["placed", "confirmed", "shipped"]);
 
-    // Had nobody decided so, the model would be another one.
+    // Without the decision to skip, a rebuild applies the event.
     sqlx::query("delete from log.skipped").execute(&system.admin).await?;
     system.run(&rebuild).await?;
     assert_eq!(history().await?, ["placed", "cancelled", "confirmed", "shipped"]);
     Ok(())
 }
 
-/// Streams of a consumer that are parked and wanted again.
-async fn wanted(system: &System, streams: &[(&StreamId, i64)]) -> Result<()> {
+/// Inserts parked streams of a consumer with requested retries.
+async fn insert_requested(system: &System, streams: &[(&StreamId, i64)]) -> Result<()> {
     for (stream, position) in streams {
         sqlx::query(
             "insert into log.parked
                (consumer, stream_id, position, attempts, error, parked, retry_requested_at)
-             values ('somebody', $1, $2, 3, 'by a test', true, now())",
+             values ('test', $1, $2, 3, 'by a test', true, now())",
         )
         .bind(stream.as_str())
         .bind(position)
@@ -252,53 +259,61 @@ async fn wanted(system: &System, streams: &[(&StreamId, i64)]) -> Result<()> {
 }
 
 #[tokio::test]
-async fn one_that_kills_the_process_takes_no_other_with_it() -> Result<()> {
+async fn a_retry_that_kills_the_process_does_not_block_others() -> Result<()> {
     let system = System::start().await?;
+    system.skip_end_check(); // Streams stay parked.
     let (deadly, harmless) = (StreamId::new("work", "a"), StreamId::new("work", "b"));
-    wanted(&system, &[(&deadly, 7), (&harmless, 8)]).await?;
+    insert_requested(&system, &[(&deadly, 7), (&harmless, 8)]).await?;
     let mut deaths = 0;
     loop {
-        let streams = shelf::requested(&system.admin, "somebody").await?;
+        let streams = parked_streams::requested(&system.admin, "test").await?;
         if !streams.contains(&deadly) {
-            assert_eq!(streams, std::slice::from_ref(&harmless), "the other one is wanted still");
+            assert_eq!(
+                streams,
+                std::slice::from_ref(&harmless),
+                "the other retry is still requested"
+            );
             break;
         }
-        // The first in line, and the process is gone.
+        // The process is killed during the first retry.
         assert_eq!(streams[0], deadly);
-        if shelf::begin(&system.admin, "somebody", &deadly).await?.is_some() {
+        if parked_streams::begin(&system.admin, "test", &deadly).await?.is_some() {
             deaths += 1;
         }
-        ensure!(deaths < 20, "it is tried for ever");
+        ensure!(deaths < 20, "the retry never ends");
     }
     assert_eq!(deaths, 5);
-    let said = "select count(*) from log.parked where error = 'killed the process'";
-    assert_eq!(system.number(said).await?, 1);
-    let begun = shelf::begin(&system.admin, "somebody", &harmless).await?;
+    let output = "select count(*) from log.parked where error = 'killed the process'";
+    assert_eq!(system.number(output).await?, 1);
+    let begun = parked_streams::begin(&system.admin, "test", &harmless).await?;
     assert_eq!(begun, Some(Retry { stream: harmless, position: Position(8) }));
     Ok(())
 }
 
 #[tokio::test]
-async fn an_older_build_does_not_set_back_what_a_newer_one_has_applied() -> Result<()> {
+async fn an_older_retry_does_not_undo_the_progress_of_a_newer_one() -> Result<()> {
     let system = System::start().await?;
+    system.skip_end_check(); // Streams stay parked.
     let stream = StreamId::new("work", "a");
-    wanted(&system, &[(&stream, 7)]).await?;
-    let begin = async || shelf::begin(&system.admin, "somebody", &stream).await;
+    insert_requested(&system, &[(&stream, 7)]).await?;
+    let begin = async || parked_streams::begin(&system.admin, "test", &stream).await;
     let (newer, older) = (begin().await?.context("it is wanted")?, begin().await?);
     let older = older.context("it is wanted by both")?;
     let mut connection = system.admin.acquire().await?;
-    shelf::progress(&mut connection, "somebody", &newer, Position(500)).await?;
+    parked_streams::progress(&mut connection, "test", &newer, Position(500)).await?;
     let error = "cannot be read";
-    shelf::park_again(&mut connection, "somebody", &older, Position(7), error).await?;
-    let row = shelf::get(&system.admin, "somebody", stream.as_str()).await?.context("the row")?;
+    parked_streams::park_again(&mut connection, "test", &older, Position(7), error).await?;
+    let row =
+        parked_streams::get(&system.admin, "test", stream.as_str()).await?.context("the row")?;
     assert_eq!((row.position, row.retrying), (Position(500), true), "{row:?}");
 
-    // The one that got on may park it where it is, and counts once though both say so.
+    // Parking again at the newer position counts one attempt.
     let newer = Retry { position: Position(500), ..newer };
     for _ in 0..2 {
-        shelf::park_again(&mut connection, "somebody", &newer, Position(500), error).await?;
+        parked_streams::park_again(&mut connection, "test", &newer, Position(500), error).await?;
     }
-    let row = shelf::get(&system.admin, "somebody", stream.as_str()).await?.context("the row")?;
+    let row =
+        parked_streams::get(&system.admin, "test", stream.as_str()).await?.context("the row")?;
     assert_eq!((row.position, row.attempts, row.retrying), (Position(500), 1, false), "{row:?}");
     Ok(())
 }

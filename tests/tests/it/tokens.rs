@@ -1,4 +1,4 @@
-//! Tokens that are almost right, over real HTTP: every one of them is refused with a problem.
+//! Forged and altered tokens over HTTP: each is refused with a problem.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -8,14 +8,14 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tests::System;
 
-/// Somebody's id: no user has it, which is not what a token is asked for.
+/// A user id that no user has; tokens are checked without a user.
 const SUBJECT: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// The key of a system, and what tokens are forged with.
+/// The signing key of a system, to forge tokens with.
 struct Forge {
     pem: Vec<u8>,
     kid: String,
-    /// The public key, as anybody can fetch it.
+    /// The public key as served.
     public: Value,
 }
 
@@ -23,7 +23,7 @@ impl Forge {
     async fn of(system: &System) -> Result<Self> {
         let file = system.environment.iter().find(|(name, _)| name == "TRIBUTARY_SIGNING_KEY_FILE");
         let pem = std::fs::read(&file.context("the key's file is known")?.1)?;
-        let url = format!("{}/.well-known/jwks.json", system.url);
+        let url = format!("{}/.well-known/jwks.json", system.url());
         let set: Value = system.http.get(url).send().await?.error_for_status()?.json().await?;
         let public = set["keys"][0].clone();
         let kid = public["kid"].as_str().context("the key has a name")?.to_owned();
@@ -38,17 +38,17 @@ impl Forge {
         Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::EdDSA) }
     }
 
-    /// Signed as ours are.
+    /// Signs claims with the system's key.
     fn signed(&self, claims: &Value) -> Result<String> {
         Ok(jsonwebtoken::encode(&self.header(), claims, &self.key()?)?)
     }
 
-    /// Signed by us under another header.
+    /// Signs with the system's key under another header.
     fn under(&self, header: Header) -> Result<String> {
         Ok(jsonwebtoken::encode(&header, &claims(), &self.key()?)?)
     }
 
-    /// Signed with a secret that anybody knows.
+    /// Signs with a known secret.
     fn hmac(&self, secret: &[u8]) -> Result<String> {
         let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::HS256) };
         Ok(jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret))?)
@@ -90,7 +90,7 @@ fn public_pem(x: &str) -> Result<String> {
     Ok(format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n"))
 }
 
-/// Another Ed25519 key, and a file of its own for it.
+/// Creates another Ed25519 key in a file of its own.
 fn another_key(system: &System) -> Result<(EncodingKey, Value)> {
     let file = system.folder.join("another.pem");
     gateway::tokens::make_key(&file)?;
@@ -99,7 +99,7 @@ fn another_key(system: &System) -> Result<(EncodingKey, Value)> {
     Ok((key, public))
 }
 
-/// Every way we know of in which a token can be almost right.
+/// Returns tokens that are valid but for one property.
 fn corpus(system: &System, forge: &Forge) -> Result<Vec<(&'static str, String)>> {
     let good = forge.signed(&claims())?;
     let (body, signature) = good.rsplit_once('.').context("a token has parts")?;
@@ -165,7 +165,7 @@ fn corpus(system: &System, forge: &Forge) -> Result<Vec<(&'static str, String)>>
     ])
 }
 
-/// A refusal as the contract has it.
+/// Checks that a refusal is a problem with its headers.
 async fn refused(name: &str, request: reqwest::RequestBuilder) -> Result<()> {
     let answer = request.send().await?;
     let (status, headers) = (answer.status(), answer.headers().clone());
@@ -178,11 +178,11 @@ async fn refused(name: &str, request: reqwest::RequestBuilder) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_token_that_is_almost_right_is_refused() -> Result<()> {
+async fn a_forged_or_altered_token_is_refused() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http"]).await?;
     let forge = Forge::of(&system).await?;
-    let url = format!("{}/api/v1/works", system.url);
+    let url = format!("{}/api/v1/works", system.url());
     let get = || system.http.get(&url);
     let good = forge.signed(&claims())?;
     for scheme in ["Bearer", "bearer", "BEARER"] {
@@ -194,7 +194,7 @@ async fn a_token_that_is_almost_right_is_refused() -> Result<()> {
     assert!(corpus.len() >= 20);
     for (name, token) in &corpus {
         refused(name, get().header("Authorization", format!("Bearer {token}"))).await?;
-        // And again: that it was seen before does not make it better.
+        // A second attempt is refused, too.
         refused(name, get().header("Authorization", format!("Bearer {token}"))).await?;
     }
     for (name, value) in [
@@ -213,14 +213,14 @@ async fn a_token_that_is_almost_right_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn no_other_token_goes_on_with_a_session() -> Result<()> {
+async fn only_a_refresh_token_continues_a_session() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http"]).await?;
     let forge = Forge::of(&system).await?;
-    let url = format!("{}/api/v1/auth/refresh", system.url);
+    let url = format!("{}/api/v1/auth/refresh", system.url());
     let send = |token: &str| system.http.post(&url).json(&json!({"refresh_token": token}));
     let mut corpus = corpus(&system, &forge)?;
-    // Longer than the document allows: refused before it is looked at.
+    // A token that is too long is refused before it is parsed.
     corpus.retain(|(_, token)| token.len() <= 4096);
     for (name, token) in &corpus {
         refused(name, send(token)).await?;
@@ -233,11 +233,11 @@ async fn no_other_token_goes_on_with_a_session() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_refresh_token_that_is_almost_right_is_refused() -> Result<()> {
+async fn an_altered_refresh_token_is_refused() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http"]).await?;
     let forge = Forge::of(&system).await?;
-    let url = |path: &str| format!("{}/api/v1/{path}", system.url);
+    let url = |path: &str| format!("{}/api/v1/{path}", system.url());
     let user = json!({"email": "a@example.org", "password": "long enough", "full_name": "Ada"});
     system.http.post(url("users")).json(&user).send().await?.error_for_status()?;
     let form = [("username", "a@example.org"), ("password", "long enough")];
@@ -263,7 +263,7 @@ async fn a_refresh_token_that_is_almost_right_is_refused() -> Result<()> {
         ("expired", with("exp", json!(now()))?),
         ("exp as text", with("exp", json!((now() + 600).to_string()))?),
         ("holds later", with("nbf", json!(now() + 600))?),
-        ("somebody else's", with("sub", json!(SUBJECT))?),
+        ("another user's", with("sub", json!(SUBJECT))?),
         ("another session", with("sid", json!(SUBJECT))?),
         ("a generation to come", with("generation", json!(1))?),
         ("no generation", with("generation", Value::Null)?),
@@ -272,13 +272,13 @@ async fn a_refresh_token_that_is_almost_right_is_refused() -> Result<()> {
     ] {
         refused(name, send(&token)).await?;
     }
-    // None of that ended the session, and what was forged differs from this in one thing only.
+    // No forged token ended the session: the genuine one works.
     assert_eq!(send(&forge.signed(&claims)?).send().await?.status(), 200);
     Ok(())
 }
 
 #[tokio::test]
-async fn the_public_key_is_public_and_the_private_one_is_not() -> Result<()> {
+async fn only_the_public_key_is_served() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http"]).await?;
     let Forge { public, .. } = Forge::of(&system).await?;
@@ -291,6 +291,6 @@ async fn the_public_key_is_public_and_the_private_one_is_not() -> Result<()> {
     let mut validation = jsonwebtoken::Validation::new(Algorithm::EdDSA);
     validation.set_audience(&["tributary"]);
     let token = jsonwebtoken::decode::<Value>(&system.token, &checking, &validation)?;
-    assert_eq!(token.header.kid, key.common.key_id, "whoever checks finds the key by its name");
+    assert_eq!(token.header.kid, key.common.key_id, "the token names its key");
     Ok(())
 }

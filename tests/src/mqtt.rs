@@ -1,5 +1,4 @@
-//! Devices, as far as a test needs them: `mosquitto_pub` at service level 1; and `mosquitto_sub`,
-//! which hears what is published.
+//! MQTT clients of tests: `mosquitto_pub` and `mosquitto_sub`, with MQTT 5 at QoS 1.
 
 use std::process::Stdio;
 
@@ -19,47 +18,45 @@ impl System {
         command
     }
 
-    /// Publishes each line as a message of its own; returns when the broker has them all.
+    /// Publishes each line as a message. Returns once the broker has acknowledged all of them.
     pub async fn publish_lines(&self, topic: &str, lines: &str) -> Result<()> {
         let mut command = self.mosquitto_pub(topic);
         feed(command.arg("-l"), lines.as_bytes()).await
     }
 
-    /// Publishes one message.
+    /// Publishes one message. Returns once the broker has acknowledged it.
     pub async fn publish(&self, topic: &str, payload: &[u8]) -> Result<()> {
         let mut command = self.mosquitto_pub(topic);
         feed(command.arg("-s"), payload).await
     }
-}
 
-/// Hears what is published, from its start on.
-#[derive(Debug)]
-pub struct Listener {
-    lines: Lines<BufReader<ChildStdout>>,
-    _process: Child,
-}
-
-impl System {
-    /// Listens to `filter`, at service level 1; returns when the broker knows of it.
-    pub async fn listen(&self, filter: &str) -> Result<Listener> {
+    /// Subscribes to `filter`. Returns once the broker has confirmed the subscription.
+    pub async fn subscribe(&self, filter: &str) -> Result<Subscriber> {
         let mut command = Command::new("stdbuf");
         command.args(["-oL", "mosquitto_sub", "-V", "mqttv5", "-d", "-F", "%t %p", "-q", "1"]);
         command.args(["-h", "127.0.0.1", "-p", &self.mosquitto.port().to_string(), "-t", filter]);
         let mut process = command.kill_on_drop(true).stdout(Stdio::piped()).spawn()?;
         let stdout = process.stdout.take().context("stdout is piped")?;
         let lines = BufReader::new(stdout).lines();
-        let mut listener = Listener { lines, _process: process };
-        while !listener.line().await?.starts_with("Subscribed") {}
-        Ok(listener)
+        let mut subscriber = Subscriber { lines, _process: process };
+        while !subscriber.line().await?.starts_with("Subscribed") {}
+        Ok(subscriber)
     }
 }
 
-impl Listener {
-    /// The next message, as its topic and its payload, a space between them.
+/// A subscriber that receives the messages published since its start.
+#[derive(Debug)]
+pub struct Subscriber {
+    lines: Lines<BufReader<ChildStdout>>,
+    _process: Child,
+}
+
+impl Subscriber {
+    /// Waits for the next message. Returns its topic and its payload with a space between them.
     pub async fn next(&mut self) -> Result<String> {
         loop {
             let line = self.line().await?;
-            // What mosquitto_sub says of itself begins otherwise.
+            // mosquitto_sub also prints the packets that it sends and receives.
             if !line.starts_with("Client ") && !line.starts_with("Subscribed") {
                 return Ok(line);
             }
@@ -68,7 +65,7 @@ impl Listener {
 
     async fn line(&mut self) -> Result<String> {
         let line = timeout(crate::DEADLINE, self.lines.next_line()).await;
-        line.context("nothing is heard")??.context("mosquitto_sub ended")
+        line.context("no message was received")??.context("mosquitto_sub ended")
     }
 }
 

@@ -1,5 +1,4 @@
-//! What our pages say to try, pasted into a shell beside a fresh `tributary dev`: the README, and
-//! the map from the seeds to ours.
+//! Runs the commands of README.md and docs/seeds.md in a shell next to a fresh `tributary dev`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tests::{eventually, tributary};
 use tokio::process::{Child, Command};
 
-/// The shell blocks of a page.
+/// Returns the shell blocks of a page.
 pub(crate) fn blocks(page: &str) -> Result<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
     let text = std::fs::read_to_string(path)?;
@@ -16,7 +15,7 @@ pub(crate) fn blocks(page: &str) -> Result<Vec<String>> {
     Ok(blocks.map(str::to_owned).collect())
 }
 
-/// `tributary dev` in a folder of its own, where the executable is where pages say it is.
+/// `tributary dev` in a folder of its own that has the executable at the documented path.
 struct Dev {
     folder: PathBuf,
     process: Child,
@@ -51,8 +50,8 @@ impl Dev {
     }
 }
 
-/// What `script` prints, in a shell that stops at the first failure, and ends what it started.
-/// Aliases hold, as in one that a person types into.
+/// Runs `script` in a shell that stops at the first failure, knows aliases, and ends its background
+/// jobs. Returns its stdout.
 pub(crate) async fn paste(
     folder: &Path,
     environment: &[(String, String)],
@@ -74,8 +73,8 @@ pub(crate) async fn paste(
     Ok(stdout.into_owned())
 }
 
-/// Runs the blocks one after the other in one shell; what stands behind `# →` must be in what the
-/// commands of its block print.
+/// Runs the blocks one after the other in one shell. Text after `# →` must be in the output of its
+/// block.
 pub(crate) async fn run_blocks(
     folder: &Path,
     environment: &[(String, String)],
@@ -97,13 +96,13 @@ pub(crate) async fn run_blocks(
 }
 
 #[tokio::test]
-async fn what_the_readme_says_to_try_works() -> Result<()> {
+async fn the_commands_of_the_readme_work() -> Result<()> {
     let dev = Dev::start("readme").await?;
     let block = blocks("README.md")?
         .into_iter()
         .find(|block| block.starts_with("set -a; . .tributary/dev.env"))
         .context("the README has a block to paste")?;
-    // These are ended, as the block says.
+    // `timeout` ends these commands.
     let stdout = dev.paste(&block.replace("\ntimeout 3 curl", "\n! timeout 3 curl")).await?;
     for expected in [
         r#""sequence_id":1,"temperature":21.5"#,
@@ -119,7 +118,7 @@ async fn what_the_readme_says_to_try_works() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_map_of_the_seeds_runs_from_top_to_bottom() -> Result<()> {
+async fn the_commands_of_the_seeds_page_work() -> Result<()> {
     let dev = Dev::start("seeds").await?;
     let blocks = blocks("docs/seeds.md")?;
     ensure!(blocks.len() > 10, "{} blocks", blocks.len());
