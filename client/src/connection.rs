@@ -3,18 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::Method;
 use url::Url;
 
-use super::{Error, Request};
+use super::Error;
 
 /// A client of one server, as one caller. Cloning is cheap; clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) http: reqwest::Client,
     /// Without a trailing slash.
-    base: String,
-    token: Option<String>,
+    pub(crate) base: String,
+    pub(crate) token: Option<String>,
     pub(crate) retries: u32,
     pub(crate) timeout: Duration,
 }
@@ -55,42 +54,6 @@ impl Client {
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
-    }
-
-    /// Starts a query. `path` begins with `/`, may contain a query string, and is sent as it is;
-    /// encode user-chosen ids with [`segment`](crate::segment).
-    pub fn get(&self, path: &str) -> Request<'_> {
-        self.request(Method::GET, path)
-    }
-
-    /// Starts a command that creates or acts.
-    pub fn post(&self, path: &str) -> Request<'_> {
-        self.request(Method::POST, path)
-    }
-
-    /// Starts a command that replaces.
-    pub fn put(&self, path: &str) -> Request<'_> {
-        self.request(Method::PUT, path)
-    }
-
-    /// Starts a command that changes some members.
-    pub fn patch(&self, path: &str) -> Request<'_> {
-        self.request(Method::PATCH, path)
-    }
-
-    /// Starts a command that deletes.
-    pub fn delete(&self, path: &str) -> Request<'_> {
-        self.request(Method::DELETE, path)
-    }
-
-    fn request(&self, method: Method, path: &str) -> Request<'_> {
-        let changes = method != Method::GET;
-        let builder = self.http.request(method, format!("{}{path}", self.base));
-        let builder = match &self.token {
-            Some(token) => builder.bearer_auth(token),
-            None => builder,
-        };
-        Request::new(self, builder, changes)
     }
 
     /// The server as it may be shown: without a user and password in its URL.

@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::Client;
-
 /// Why a request has no successful response. The causes are in the source chain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -47,8 +45,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn sending(client: &Client, error: reqwest::Error) -> Self {
-        let (server, source) = (client.server(), error.without_url());
+    pub(crate) fn sending(server: String, error: reqwest::Error) -> Self {
+        let source = error.without_url();
         if source.is_connect() || source.is_timeout() {
             Self::NotReachable { server, source }
         } else {

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::response::{self, Response};
+use super::response::{self, Received, Response};
 use super::{Client, Error};
 
 /// Wait before the first retry; doubles with each further one.
@@ -26,11 +26,42 @@ pub struct Request<'a> {
     repeatable: bool,
 }
 
-/// A response that has arrived completely.
-pub(crate) struct Received {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+impl Client {
+    /// Starts a query. `path` begins with `/`, may contain a query string, and is sent as it is;
+    /// encode user-chosen ids with [`segment`](crate::segment).
+    pub fn get(&self, path: &str) -> Request<'_> {
+        self.request(Method::GET, path)
+    }
+
+    /// Starts a command that creates or acts.
+    pub fn post(&self, path: &str) -> Request<'_> {
+        self.request(Method::POST, path)
+    }
+
+    /// Starts a command that replaces.
+    pub fn put(&self, path: &str) -> Request<'_> {
+        self.request(Method::PUT, path)
+    }
+
+    /// Starts a command that changes some members.
+    pub fn patch(&self, path: &str) -> Request<'_> {
+        self.request(Method::PATCH, path)
+    }
+
+    /// Starts a command that deletes.
+    pub fn delete(&self, path: &str) -> Request<'_> {
+        self.request(Method::DELETE, path)
+    }
+
+    fn request(&self, method: Method, path: &str) -> Request<'_> {
+        let changes = method != Method::GET;
+        let builder = self.http.request(method, format!("{}{path}", self.base));
+        let builder = match &self.token {
+            Some(token) => builder.bearer_auth(token),
+            None => builder,
+        };
+        Request::new(self, builder, changes)
+    }
 }
 
 impl<'a> Request<'a> {
@@ -150,7 +181,7 @@ async fn attempt_until(
     deadline: Instant,
 ) -> Result<Received, Error> {
     *request.timeout_mut() = Some(deadline.saturating_duration_since(Instant::now()));
-    let failed = |error| Error::sending(client, error);
+    let failed = |error| Error::sending(client.server(), error);
     let response = client.http.execute(request).await.map_err(failed)?;
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.bytes().await.map_err(failed)?.into();

@@ -1,10 +1,18 @@
 //! [`Response`]: the body, and what the headers add to it.
 
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, Problem};
-use super::request::Received;
+
+/// A response that has arrived completely.
+pub(crate) struct Received {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
 
 /// A successful response.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::handler::{Done, Envelope, Error, Handler, LoadError};
+use crate::error::{Error, LoadError};
+use crate::handler::{Done, Envelope, Handler};
 
 /// Most faults reported for one document or schema.
 pub const MAX_FAULTS: usize = 50;

@@ -7,7 +7,7 @@
 
 use eventsourcing::{Decider, Kind, Position, Reject, Version};
 
-use crate::handler::Error;
+use crate::error::Error;
 
 /// Decisions per command, at most: each one but the last met a conflict or an outdated state.
 pub(crate) const MAX_DECISIONS: usize = 16;

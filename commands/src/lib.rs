@@ -1,5 +1,6 @@
 //! The write side: load, fold, decide, append. It does not read read models.
 
+mod error;
 mod execution;
 mod handler;
 mod process;
@@ -12,8 +13,9 @@ pub mod works;
 #[cfg(test)]
 mod pinned;
 
+pub use error::{Error, LoadError};
 pub use execution::Loaded;
-pub use handler::{Done, Envelope, Error, Handler, LoadError};
+pub use handler::{Done, Envelope, Handler};
 
 use eventstore::EventStore;
 

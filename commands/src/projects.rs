@@ -12,7 +12,8 @@ use eventstore::{EventStore, ExpectedVersion, StreamAppend};
 use tokio::sync::RwLock;
 use uuid::Uuid;
 
-use crate::handler::{Done, Envelope, Error, Handler};
+use crate::error::Error;
+use crate::handler::{Done, Envelope, Handler};
 
 /// Most decisions per command on a task: each one but the last met a change of its project.
 const MAX_ATTEMPTS: usize = 16;

@@ -10,7 +10,8 @@ use eventstore::EventStore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::handler::{Done, Envelope, Error, Handler};
+use crate::error::Error;
+use crate::handler::{Done, Envelope, Handler};
 
 /// Options of a worker.
 #[derive(Debug, Clone)]

@@ -4,7 +4,6 @@ use super::error::{Error, Packages};
 use super::home::Home;
 use super::log::Log;
 use super::orphan::{read_pid, serves};
-use super::postgres::ADMIN;
 use super::process::{GLANCE, Launch, Process};
 use super::programs;
 use super::signal::Signal;
@@ -14,6 +13,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
+
+/// The superuser that `initdb` creates.
+pub(super) const ADMIN: &str = "postgres";
 
 /// A cluster with this name is complete. `initdb` works under the other name, so that a killed
 /// `initdb` leaves no incomplete data directory.

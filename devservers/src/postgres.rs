@@ -1,6 +1,6 @@
 //! A private Postgres: durable as in production, on loopback only, without passwords.
 
-use super::cluster::{self, Binaries};
+use super::cluster::{self, ADMIN, Binaries};
 use super::error::Error;
 use super::home::Home;
 use super::server::{Program, Server};
@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const NAME: &str = "Postgres";
-/// The superuser that `initdb` creates.
-pub(super) const ADMIN: &str = "postgres";
 /// Postgres refuses to run as root.
 const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 /// SQLSTATEs of a database that exists or is created concurrently.

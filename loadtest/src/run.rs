@@ -26,7 +26,7 @@ pub async fn run(
     stop: CancellationToken,
     report_progress: impl Fn(Progress),
 ) -> Result<Report, Error> {
-    let plan = Arc::new(settings.plan()?);
+    let plan = Arc::new(settings.plan().map_err(Error::Settings)?);
     let Settings { mode, patience, api, broker, store, .. } = settings;
     let client = Client::new(&api)?;
     client.devices(None, 1).await?; // The API is reachable and accepts the token.

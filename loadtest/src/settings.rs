@@ -8,7 +8,6 @@ use eventstore::EventStore;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::error::Error;
 use super::plan::{self, Plan};
 
 /// Most messages of a run: the ledger has two bits for each.
@@ -111,7 +110,7 @@ pub enum InvalidSetting {
 
 impl Settings {
     /// The plan, or every invalid setting.
-    pub(crate) fn plan(&self) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self) -> Result<Plan, Vec<InvalidSetting>> {
         let plan = Plan {
             run: self.run.clone().unwrap_or_else(plan::random_run),
             boot: Uuid::now_v7(),
@@ -136,6 +135,6 @@ impl Settings {
         ];
         let invalid: Vec<_> =
             checks.into_iter().filter_map(|(wrong, which)| wrong.then_some(which)).collect();
-        if invalid.is_empty() { Ok(plan) } else { Err(Error::Settings(invalid)) }
+        if invalid.is_empty() { Ok(plan) } else { Err(invalid) }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::options::{Options, OptionsError};
+use super::error::OptionsError;
 
 /// Where the broker is, and the account. `Display` omits the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,8 +18,13 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    pub(crate) fn parse(options: &Options) -> Result<Self, OptionsError> {
-        let url = Url::parse(&options.url).map_err(|_may_hold_a_password| OptionsError::Address)?;
+    /// Parses `url`. A user name or password given here replaces the one in the URL.
+    pub(crate) fn parse(
+        url: &str,
+        username: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Self, OptionsError> {
+        let url = Url::parse(url).map_err(|_may_hold_a_password| OptionsError::Address)?;
         let (tls, default_port) = match url.scheme() {
             "mqtt" | "tcp" => (false, 1883),
             "mqtts" | "ssl" => (true, 8883),
@@ -31,12 +36,12 @@ impl Broker {
             host: host.ok_or(OptionsError::Address)?.trim_matches(['[', ']']).to_owned(),
             port: url.port().unwrap_or(default_port),
             tls,
-            username: match &options.username {
-                Some(username) => Some(username.clone()),
+            username: match username {
+                Some(username) => Some(username.to_owned()),
                 None => decoded(url.username())?,
             },
-            password: match &options.password {
-                Some(password) => Some(password.clone()),
+            password: match password {
+                Some(password) => Some(password.to_owned()),
                 None => decoded(url.password().unwrap_or_default())?,
             },
         })
@@ -61,7 +66,7 @@ impl fmt::Display for Broker {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::options::Options;
 
     #[test]
     fn an_address_holds_host_port_and_account() {

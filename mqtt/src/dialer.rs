@@ -8,8 +8,8 @@ use super::address::Broker;
 use super::backoff::Backoff;
 use super::client::Client;
 use super::connect::{self, Connection};
-use super::error::ConnectionError;
-use super::options::{Options, OptionsError};
+use super::error::{ConnectionError, OptionsError};
+use super::options::Options;
 use super::tls;
 use super::version::Version;
 

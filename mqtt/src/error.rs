@@ -1,4 +1,4 @@
-//! Why a connection failed.
+//! Why a connection cannot be attempted, or failed.
 
 use std::io;
 
@@ -6,7 +6,28 @@ use rumqttc::mqttbytes;
 use rumqttc::{ConnectReturnCode, DisconnectReasonCode, PubAckReason};
 
 use super::refusal::Refusal;
+use super::tls::TlsError;
 use super::version::Version;
+
+/// Why no connection can be attempted with these options. Retries do not help.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// Not shown: it may hold a password.
+    #[error("the broker's address is not of the form mqtt[s]://[user:password@]host[:port]")]
+    Address,
+    /// The client id is empty or too long.
+    #[error("the MQTT client id must be 1 to 65535 bytes long")]
+    ClientId,
+    /// A window of no messages.
+    #[error("the receive maximum and the publish window must be 1 or more")]
+    Window,
+    /// A topic filter that MQTT does not allow.
+    #[error("`{0}` is not a valid MQTT topic filter")]
+    TopicFilter(String),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+}
 
 /// Why a connection could not be made, or ended. `Display` includes the cause. All variants are
 /// worth a retry with backoff; see [`Dialer::wait`](super::Dialer::wait).

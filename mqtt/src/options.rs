@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Broker;
-use super::tls::TlsError;
+use super::error::OptionsError;
 use super::version::Version;
 
 /// The options of a client's connections.
@@ -80,6 +80,10 @@ impl Options {
         }
     }
 
+    fn broker(&self) -> Result<Broker, OptionsError> {
+        Broker::parse(&self.url, self.username.as_deref(), self.password.as_deref())
+    }
+
     pub(crate) fn check(&self) -> Result<Broker, OptionsError> {
         if self.client_id.is_empty() || self.client_id.len() > usize::from(u16::MAX) {
             return Err(OptionsError::ClientId);
@@ -91,7 +95,7 @@ impl Options {
         if let Some(filter) = self.topic_filters.iter().find(invalid) {
             return Err(OptionsError::TopicFilter(filter.clone()));
         }
-        Broker::parse(self)
+        self.broker()
     }
 }
 
@@ -99,7 +103,7 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("broker", &Broker::parse(self).map(|broker| broker.to_string()))
+            .field("broker", &self.broker().map(|broker| broker.to_string()))
             .field("client_id", &self.client_id)
             .field("receive_maximum", &self.receive_maximum)
             .field("publish_window", &self.publish_window)
@@ -113,26 +117,6 @@ impl fmt::Debug for Options {
             .field("max_packet_bytes", &self.max_packet_bytes)
             .finish_non_exhaustive()
     }
-}
-
-/// Why no connection can be attempted with these options. Retries do not help.
-#[derive(Debug, thiserror::Error)]
-pub enum OptionsError {
-    /// Not shown: it may hold a password.
-    #[error("the broker's address is not of the form mqtt[s]://[user:password@]host[:port]")]
-    Address,
-    /// The client id is empty or too long.
-    #[error("the MQTT client id must be 1 to 65535 bytes long")]
-    ClientId,
-    /// A window of no messages.
-    #[error("the receive maximum and the publish window must be 1 or more")]
-    Window,
-    /// A topic filter that MQTT does not allow.
-    #[error("`{0}` is not a valid MQTT topic filter")]
-    TopicFilter(String),
-    /// TLS cannot be set up.
-    #[error("cannot set up TLS")]
-    Tls(#[from] TlsError),
 }
 
 #[cfg(test)]

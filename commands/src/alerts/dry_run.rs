@@ -9,7 +9,7 @@ use domain::alerts::{
 use eventsourcing::{StreamId, Version};
 use eventstore::EventStore;
 
-use crate::handler::LoadError;
+use crate::error::LoadError;
 
 /// Most events per read.
 const PAGE: usize = 2_000;

@@ -7,7 +7,7 @@ use domain::alerts::{Config, EffectiveRule, RulesEvent, Scope, rules_stream};
 use eventsourcing::{Position, StreamId};
 use eventstore::{EventStore, RawEvent};
 
-use crate::handler::LoadError;
+use crate::error::LoadError;
 
 /// Most scopes in memory, with or without rules. Beyond that all are dropped and loaded again.
 const MAX_USERS: usize = 100_000;

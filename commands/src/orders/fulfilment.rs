@@ -8,7 +8,8 @@ use eventstore::{EventStore, Feed};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::handler::{Envelope, Error, Handler};
+use crate::error::Error;
+use crate::handler::{Envelope, Handler};
 use crate::process::{self, Process, ReactError, following, unless_refused};
 
 /// The process manager of orders.

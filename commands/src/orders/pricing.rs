@@ -9,7 +9,8 @@ use eventstore::{ExpectedVersion, NewEvent, StreamAppend};
 use uuid::Uuid;
 
 use crate::Handlers;
-use crate::handler::{Done, Envelope, Error, LoadError};
+use crate::error::{Error, LoadError};
+use crate::handler::{Done, Envelope};
 
 /// Adds a product. Its SKU is claimed in the same append, so of two products with one SKU one is
 /// rejected.

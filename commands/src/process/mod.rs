@@ -19,7 +19,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use crate::handler::{Envelope, Error, LoadError};
+use crate::error::{Error, LoadError};
+use crate::handler::Envelope;
 
 /// Keys of a batch that are handled at the same time; events of one key are handled in order.
 const CONCURRENCY: usize = 64;

@@ -5,6 +5,7 @@
 //! that the project has not changed.
 
 mod rejection;
+mod status;
 mod text;
 
 pub mod project;
@@ -12,7 +13,8 @@ pub mod task;
 
 pub use project::Project;
 pub use rejection::Rejection;
-pub use task::{Status, Task};
+pub use status::Status;
+pub use task::Task;
 pub use text::{Change, Description, InvalidText, Name, Text};
 
 use eventsourcing::Context;
@@ -27,6 +29,9 @@ pub const CONTEXT: Context = Context {
     events: &[project::TYPES, task::TYPES],
     deciders: &[AnyDecider::of::<Project>(), AnyDecider::of::<Task>()],
 };
+
+/// Maximum number of members of a project, not counting its owner.
+pub const MAX_MEMBERS: usize = 1_000;
 
 union! {
     /// Events of projects and tasks.

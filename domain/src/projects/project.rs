@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Change, Description, Name, Rejection};
+use super::{Change, Description, MAX_MEMBERS, Name, Rejection};
 use crate::{Actor, Role};
 use eventsourcing::StreamId;
 use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
@@ -26,9 +26,6 @@ pub(super) const TYPES: &[(&str, i16)] = &[
     ("member_added", 1),
     ("member_removed", 1),
 ];
-
-/// Maximum number of members of a project, not counting its owner.
-pub const MAX_MEMBERS: usize = 1_000;
 
 /// Returns the stream of a project.
 pub fn stream(id: Uuid) -> StreamId {

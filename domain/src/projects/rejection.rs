@@ -1,8 +1,8 @@
 //! Rejections of commands on projects and tasks. Both share one enum, because a command on a task can
 //! be refused by its project.
 
-use super::project::MAX_MEMBERS;
-use super::task::Status;
+use super::MAX_MEMBERS;
+use super::status::Status;
 use eventsourcing::rejection::{Kind, Reject};
 
 /// Why a command is refused.

@@ -7,8 +7,6 @@
 //! ```
 //! A task cannot go from `ToDo` to `Done` directly, nor back.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::project::{Access, Project};
+use super::status::Status;
 use super::{Change, Description, Name, Rejection};
 use crate::Actor;
 use eventsourcing::StreamId;
@@ -33,67 +32,6 @@ pub(super) const TYPES: &[(&str, i16)] = &[
 pub fn stream(id: Uuid) -> StreamId {
     StreamId::new(Task::CATEGORY, id)
 }
-
-/// The status of a task.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String")] // A derived enum would report `null` as invalid JSON.
-pub enum Status {
-    /// Not started.
-    #[default]
-    ToDo,
-    /// Being worked on.
-    InProgress,
-    /// Finished.
-    Done,
-}
-
-impl Status {
-    /// All statuses.
-    pub const ALL: [Self; 3] = [Self::ToDo, Self::InProgress, Self::Done];
-
-    /// Returns the stable name, as stored and shown by the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ToDo => "ToDo",
-            Self::InProgress => "InProgress",
-            Self::Done => "Done",
-        }
-    }
-
-    fn moves_to(self, to: Self) -> bool {
-        match self {
-            Self::ToDo | Self::Done => to == Self::InProgress,
-            Self::InProgress => to != Self::InProgress,
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Status {
-    type Err = UnknownStatus;
-
-    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(UnknownStatus)
-    }
-}
-
-impl TryFrom<String> for Status {
-    type Error = UnknownStatus;
-
-    fn try_from(text: String) -> Result<Self, UnknownStatus> {
-        text.parse()
-    }
-}
-
-/// The text is not a status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a status is ToDo, InProgress or Done")]
-pub struct UnknownStatus;
 
 /// Events of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

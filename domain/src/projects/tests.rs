@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::project::{self, MAX_MEMBERS};
 use super::*;
+use super::{MAX_MEMBERS, project};
 use crate::{Actor, Role};
 use eventsourcing::Reject;
 use eventsourcing::given::given;

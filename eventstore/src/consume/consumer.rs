@@ -7,8 +7,9 @@ use std::time::Duration;
 use eventsourcing::{Position, StreamId, Version};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
+use super::failed::Failed;
 use super::parked::{MAX_ATTEMPTS, Parked};
-use crate::{AppendError, ErrorChain, EventStore, Filter, Page, RawEvent, Unavailable};
+use crate::{AppendError, EventStore, Filter, Page, RawEvent, Unavailable};
 
 /// Events of a parked stream read at once.
 const RETRY_EVENTS: usize = 500;
@@ -124,26 +125,6 @@ impl Session {
             Self::Pool(pool) => pool.begin().await,
             Self::Own(connection) => connection.begin().await,
         }
-    }
-}
-
-/// An event that cannot be handled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
-    /// What waits behind the event.
-    pub key: StreamId,
-    /// Position of the event.
-    pub position: Position,
-    /// Why, with all causes, for the operator.
-    pub error: String,
-}
-
-impl Failed {
-    /// An event that cannot be decoded. The one place that decides what becomes of it: today it is
-    /// treated like any other failure, also if a newer build wrote the event and can decode it.
-    pub fn undecodable(event: &RawEvent, error: &dyn std::error::Error) -> Self {
-        let error = format!("cannot decode event {}: {}", event.position, ErrorChain(error));
-        Self { key: event.stream.clone(), position: event.position, error }
     }
 }
 

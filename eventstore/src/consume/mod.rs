@@ -11,6 +11,7 @@
 mod backoff;
 pub(crate) mod checkpoint;
 mod consumer;
+mod failed;
 pub(crate) mod head_announcer;
 pub(crate) mod lease;
 pub mod parked;
@@ -20,6 +21,7 @@ mod runner;
 pub mod snapshot;
 mod supervisor;
 
-pub use consumer::{ConsumeError, Consumer, Failed, Session, StreamReader};
+pub use consumer::{ConsumeError, Consumer, Session, StreamReader};
+pub use failed::Failed;
 pub use runner::Runner;
 pub use supervisor::run;

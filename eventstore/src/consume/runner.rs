@@ -12,7 +12,8 @@ use tokio::time::sleep;
 
 use super::backoff::{Verdict, halves, is_suspicious, verdict};
 use super::checkpoint::Checkpoint;
-use super::consumer::{ConsumeError, Consumer, Failed, Session};
+use super::consumer::{ConsumeError, Consumer, Session};
+use super::failed::Failed;
 use super::parked::{self, KILLED, Parked};
 use crate::{EventStore, RawEvent};
 

@@ -14,9 +14,6 @@ use rollup::Rollups;
 
 pub use query::{Stats, StatsCursor, StatsFilter, stats};
 
-/// Widths of the stored buckets, in seconds.
-const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
-
 /// The read model of page views.
 #[derive(Debug)]
 pub struct PageViews;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgPool};
 use utoipa::ToSchema;
 
-use super::WIDTHS;
+use super::rollup::WIDTHS;
 use super::rollup::key_of;
 
 /// The views of a page, in one bucket or in the whole range.

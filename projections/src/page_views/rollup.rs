@@ -7,8 +7,10 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::WIDTHS;
 use crate::columns::Columns;
+
+/// Widths of the stored buckets, in seconds.
+pub(super) const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
 
 /// Returns the key of a path or a session: 128 bits of the SHA-256 of its text.
 pub(super) fn key_of(text: &str) -> Uuid {

@@ -4,7 +4,6 @@
 
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::shadow_schema;
 use crate::projection::Projection;
 
 /// Memory in which Postgres sorts while it creates an index.
@@ -13,7 +12,10 @@ const SORT_MEMORY: &str = "set local maintenance_work_mem = '128MB'";
 /// Drops the indexes of empty tables that writes do not need, and notes how to create them: those
 /// that are not unique, because writes find rows by their keys, and the keys in
 /// [`Projection::FILLED_WITHOUT`].
-pub(super) async fn defer<P: Projection>(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn defer<P: Projection>(
+    connection: &mut PgConnection,
+    schema: &str,
+) -> Result<(), sqlx::Error> {
     let indexes: Vec<(String, String, String)> = sqlx::query_as(
         "with own as (select to_regnamespace($1)::oid as id)
          select c.relname::text, format('drop index %s', c.oid::regclass), pg_get_indexdef(c.oid)
@@ -29,7 +31,7 @@ pub(super) async fn defer<P: Projection>(connection: &mut PgConnection) -> Resul
          where k.conname = any($2)
          order by 1",
     )
-    .bind(shadow_schema::name::<P>())
+    .bind(schema)
     .bind(P::FILLED_WITHOUT)
     .fetch_all(&mut *connection)
     .await?;
@@ -52,12 +54,13 @@ pub(super) async fn defer<P: Projection>(connection: &mut PgConnection) -> Resul
 }
 
 /// Creates the deferred indexes, if there are any: all of them or none.
-pub(super) async fn create_deferred<P: Projection>(
+pub(super) async fn create_deferred(
     control: &mut PgConnection,
+    schema: &str,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = control.begin().await?;
     // Until the commit.
-    let search_path = format!("set local search_path = {}", shadow_schema::name::<P>());
+    let search_path = format!("set local search_path = {schema}");
     transaction.execute(search_path.as_str()).await?;
     let there: bool = sqlx::query_scalar("select to_regclass('put_off') is not null")
         .fetch_one(&mut *transaction)

@@ -230,7 +230,7 @@ async fn run<P: Projection>(
 
     catch_up(control, store, &mut runner, purpose, step).await?;
     step.send_modify(|step| step.phase = Phase::Indexing);
-    indexes::create_deferred::<P>(control).await?;
+    indexes::create_deferred(control, &shadow_schema::name::<P>()).await?;
     step.send_modify(|step| step.phase = Phase::Filling);
     catch_up(control, store, &mut runner, purpose, step).await?;
     let mut differences = Vec::new();

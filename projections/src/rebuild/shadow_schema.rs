@@ -53,7 +53,7 @@ pub(super) async fn begin<'p, P: Projection>(
         // Until the commit.
         transaction.execute(format!("set local search_path = {name}").as_str()).await?;
         schema::create::<P>(&mut transaction, &name, &comment).await?;
-        indexes::defer::<P>(&mut transaction).await?;
+        indexes::defer::<P>(&mut transaction, &name).await?;
         sqlx::query("insert into log.checkpoint (consumer, position) values ($1, 0)")
             .bind(&name)
             .execute(&mut *transaction)

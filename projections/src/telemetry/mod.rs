@@ -2,6 +2,7 @@
 //! and day.
 
 mod device;
+mod names;
 mod presence;
 mod query;
 mod readings;
@@ -21,7 +22,8 @@ use presence::Settings;
 use readings::Readings;
 use rollup::Rollups;
 
-pub use presence::{DueDecision, ReasonName, due_decisions, presence_setting};
+pub use names::ReasonName;
+pub use presence::{DueDecision, due_decisions, presence_setting};
 pub use query::{
     Bucket, Device, DeviceCursor, Range, ReadingRow, buckets, device, devices, readings,
 };

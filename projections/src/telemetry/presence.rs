@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::telemetry::presence::{
-    self, Decision, Presence, Session, Status, StatusReason, WILL_GRACE,
-};
+use domain::telemetry::presence::{self, Decision, Presence, Session, Status, WILL_GRACE};
 use domain::telemetry::{Connection, DeviceId, DeviceRef, UserId};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
-use super::DeviceCursor;
-use crate::by_name::{ByName, Named};
+use super::names::ReasonName;
+use super::query::DeviceCursor;
+use crate::by_name::ByName;
 use crate::columns::Columns;
 
 /// A device that sent a reading while offline stays due until this long after it may be called
@@ -99,18 +98,6 @@ fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
     };
     let read: Option<i64> = row.try_get("read_position")?;
     Ok(Presence { session, status, last_reading: read.map(Position) })
-}
-
-/// Why a device is online or offline, in a row.
-pub type ReasonName = ByName<StatusReason>;
-
-impl Named for StatusReason {
-    const SCHEMA: &'static str = "PresenceReason";
-    const ALL: &'static [Self] = &Self::ALL;
-
-    fn name(self) -> &'static str {
-        self.as_str()
-    }
 }
 
 /// A decision that is due according to the read model. The log refuses it if the device's stream has

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use utoipa::ToSchema;
 
-use super::presence::ReasonName;
+use super::names::ReasonName;
 use super::rollup::WIDTHS;
 
 /// A device, its last reading and its presence.

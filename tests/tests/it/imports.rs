@@ -96,8 +96,10 @@ impl Crate {
         self.modules.iter().map(|(module, text)| (module.clone(), taken(module, text))).collect()
     }
 
-    fn file(&self, module: &[String]) -> String {
-        format!("{}/src/{}", self.name, module.join("/"))
+    /// The files of a circle, for a message.
+    fn files(&self, circle: &[&Module]) -> String {
+        let file = |module: &&Module| format!("{}/src/{}", self.name, module.join("/"));
+        circle.iter().map(file).collect::<Vec<_>>().join(" -> ")
     }
 }
 
@@ -208,31 +210,32 @@ fn cycle<'a>(edges: &'a BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<&'a Mo
 
 #[test]
 fn no_two_files_import_each_other() {
-    for name in CRATES {
-        let of = Crate::load(name);
-        if let Some(cycle) = cycle(&of.edges()) {
-            let files: Vec<_> = cycle.iter().map(|module| of.file(module)).collect();
-            panic!("these files import each other in a circle: {}", files.join(" -> "));
-        }
-    }
+    let circles: Vec<_> = CRATES
+        .into_iter()
+        .filter_map(|name| {
+            let of = Crate::load(name);
+            cycle(&of.edges()).map(|cycle| of.files(&cycle))
+        })
+        .collect();
+    assert!(circles.is_empty(), "files import each other in a circle:\n{}", circles.join("\n"));
 }
 
 #[test]
 fn no_two_folders_import_each_other() {
-    for name in CRATES {
-        let of = Crate::load(name);
+    let mut circles = Vec::new();
+    for of in CRATES.map(Crate::load) {
         let edges = of.edges();
-        let folders: BTreeSet<Module> = of
+        let folders: BTreeSet<&[String]> = of
             .modules
             .keys()
-            .filter(|module| !module.is_empty())
-            .map(|module| module[..module.len() - 1].to_vec())
+            .filter_map(|module| module.split_last())
+            .map(|(_, folder)| folder)
             .collect();
         for folder in folders {
             // Each entry of the folder stands for everything under it.
             let entry = |module: &Module| {
-                (module.starts_with(&folder) && module.len() > folder.len())
-                    .then(|| module[..=folder.len()].to_vec())
+                let inside = module.starts_with(folder) && module.len() > folder.len();
+                inside.then(|| module[..=folder.len()].to_vec())
             };
             let mut siblings: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
             for (module, targets) in &edges {
@@ -240,12 +243,10 @@ fn no_two_folders_import_each_other() {
                 let targets = targets.iter().filter_map(entry).filter(|target| *target != from);
                 siblings.entry(from.clone()).or_default().extend(targets);
             }
-            if let Some(cycle) = cycle(&siblings) {
-                let names: Vec<_> = cycle.iter().map(|module| of.file(module)).collect();
-                panic!("these import each other in a circle: {}", names.join(" -> "));
-            }
+            circles.extend(cycle(&siblings).map(|cycle| of.files(&cycle)));
         }
     }
+    assert!(circles.is_empty(), "folders import each other in a circle:\n{}", circles.join("\n"));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rulebook::Rulebook;
 use super::watch_cache::{Following, PAGE, SNAPSHOTS, WatchCache, halves, restore};
-use crate::handler::LoadError;
+use crate::error::LoadError;
 
 /// Stream category of devices, whose readings are evaluated.
 const DEVICE: &str = "device";

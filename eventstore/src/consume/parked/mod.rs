@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use eventsourcing::{Position, StreamId};
 use sqlx::{PgConnection, PgPool, Row as _};
 
-use super::consumer::Failed;
+use super::failed::Failed;
 
 /// Failed attempts at one event before its stream is parked.
 pub(super) const MAX_ATTEMPTS: i32 = 3;

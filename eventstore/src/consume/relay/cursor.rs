@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use eventsourcing::Position;
 use uuid::Uuid;
 
-use super::{ContextOf, Interrupted};
+use super::context_of::ContextOf;
+use super::interrupted::Interrupted;
+use crate::bus::Bus;
 use crate::bus::message::PublishContext;
-use crate::bus::{Bus, BusError};
 use crate::read::stream_tail::{StreamTail, last_position};
 use crate::{EventStore, RawEvent, Unavailable};
 
@@ -158,10 +159,4 @@ async fn last_of_context(
     .fetch_optional(store.pool())
     .await?;
     Ok(last.map_or(Position::START, Position))
-}
-
-impl From<BusError> for Interrupted {
-    fn from(error: BusError) -> Self {
-        Self::Bus(error)
-    }
 }

@@ -5,15 +5,18 @@
 //! it: the server refuses a second relay, a gap or a late retry, which would break the order. A relay
 //! that finds another one publishing stands by.
 
+mod context_of;
+mod interrupted;
 mod cursor;
 mod window;
+
+pub use context_of::ContextOf;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
 use std::time::Duration;
 
-use async_nats::jetstream;
 use eventsourcing::Position;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -30,7 +33,7 @@ use crate::read::head_watch::{self, HeadEstimate};
 use crate::read::stream_tail::StreamTail;
 use crate::{EventStore, Page, RawEvent, Unavailable};
 use cursor::Cursor;
-
+use interrupted::Interrupted;
 use window::{WINDOW, Window};
 
 /// How long an acknowledgement may take before the messages in flight count as lost.
@@ -41,9 +44,6 @@ const CHECK: Duration = Duration::from_secs(2);
 const STANDBY: Duration = Duration::from_millis(500);
 /// First and longest wait after a failure; each wait is twice the one before.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
-/// Returns the context of a stream category; the event store itself knows none.
-pub type ContextOf = fn(&str) -> &'static str;
 
 /// A running relay.
 #[derive(Debug, Clone)]
@@ -88,33 +88,6 @@ impl Relay {
     pub fn position(&self) -> watch::Receiver<Position> {
         self.position.clone()
     }
-}
-
-/// Why publishing stopped.
-#[derive(Debug, thiserror::Error)]
-enum Interrupted {
-    #[error("the connection to NATS was lost")]
-    Away,
-    #[error("another relay publishes")]
-    Rival,
-    #[error("the server deduplicated a new message")]
-    Remembered,
-    #[error("no acknowledgement came for 5 s")]
-    Stalled,
-    #[error("an acknowledgement does not belong to the message sent")]
-    OutOfOrder,
-    #[error("an acknowledgement cannot be decoded")]
-    Unreadable(#[source] serde_json::Error),
-    #[error("the server refused a message")]
-    Refused(#[source] jetstream::Error),
-    #[error("the stream has changed: {0}")]
-    Disturbed(&'static str),
-    #[error("the log ends before the last published event: it was restored")]
-    Rewound,
-    #[error("the bus failed")]
-    Bus(#[source] BusError),
-    #[error(transparent)]
-    Log(#[from] Unavailable),
 }
 
 struct Publisher {

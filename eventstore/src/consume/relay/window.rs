@@ -10,7 +10,7 @@ use async_nats::{Client, StatusCode, Subscriber};
 use eventsourcing::Position;
 use futures::{FutureExt, StreamExt};
 
-use super::Interrupted;
+use super::interrupted::Interrupted;
 use crate::bus::message::Outgoing;
 use crate::bus::{Bus, BusError};
 
