@@ -76,6 +76,7 @@ impl System {
             ("NATS_URL", nats.url()),
             ("MQTT_URL", mosquitto.url()),
             ("MQTT_ALLOW_ANONYMOUS", "true".into()),
+            ("PORT", "0".into()),
             ("TRIBUTARY_SIGNING_KEY_FILE", key.display().to_string()),
             ("WORKER_LEASE", "3s".into()),
             ("WORKER_TIME_LIMIT", "2s".into()),
