@@ -17,10 +17,7 @@ run: install ## Run every role with private servers and demo data on http://loca
 	cargo run --profile $(PROFILE) --bin tributary -- dev
 
 test: install ## Run every test, on private servers that the tests start themselves
-	cargo build --workspace --bins --examples # The integration tests start these.
-	cargo test --workspace --exclude tests --lib --bins --tests
-	cargo test --package tests --test add_a_context
-	cargo test --package tests --test it
+	.ci/test
 
 lint: ## Check format, Clippy, documentation and dependencies
 	cargo fmt --all --check
@@ -28,9 +25,9 @@ lint: ## Check format, Clippy, documentation and dependencies
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	.ci/deny
 
-check: lint ## Run the pre-commit checks: lint, unit tests, architecture tests; starts no server
-	cargo test --workspace --exclude devservers --lib --quiet
-	cargo test --package tests --test it --quiet architecture::
+check: lint ## Run the pre-commit checks: lint, unit tests, architecture tests
+	cargo test --workspace --lib --bins --quiet
+	cargo test --workspace --test it --quiet architecture:: imports::
 
 fmt: ## Format the code
 	cargo fmt --all
@@ -44,7 +41,7 @@ conformance: install ## Run Schemathesis against the API and its OpenAPI documen
 
 faults: install ## Kill servers, roles and a rebuild of 1,000,000 events, for longer than `make test`
 	cargo build --workspace --bins
-	TRIBUTARY_FAULT_SECONDS=60 cargo test --package tests --test it faults::
+	TRIBUTARY_FAULT_SECONDS=60 cargo test --workspace --test it faults::
 	cargo build --release --bins
 	TRIBUTARY_REBUILD_EVENTS=1000000 cargo test --release --package tests --test it rebuild_readers::
 
