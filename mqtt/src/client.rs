@@ -1,4 +1,4 @@
-//! The client: one connection, driven by whoever owns it.
+//! The client: one connection, driven by its owner.
 
 use bytes::Bytes;
 use rumqttc::{Packet, PubAckReason, Publish, QoS};

@@ -55,6 +55,18 @@ pub trait Consumer: Send {
         Cow::Borrowed(&event.stream)
     }
 
+    /// Connects to what the consumer publishes to. Called at each start, with the lease held and before
+    /// the start is counted, so that a consumer that waits here shows no heartbeat.
+    fn connect(&mut self) -> impl Future<Output = Result<(), ConsumeError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Runs while the consumer waits for events, and is cancelled when some arrive: keeps a connection
+    /// alive. Returns only with an error.
+    fn idle(&mut self) -> impl Future<Output = Result<(), ConsumeError>> + Send {
+        std::future::pending()
+    }
+
     /// Prepares for handling the events after `position`. Called at each start, also after a panic:
     /// forgets whatever was in memory. Returns where transactions run.
     fn open(

@@ -211,9 +211,9 @@ impl<'c, C: Consumer> Runner<'c, C> {
     }
 
     /// Commits what the consumer has handled and moves its checkpoint to `through`; `recorded_at` is
-    /// the time of the last event up to there. The checkpoint comes first: whoever has its row
-    /// locked, another runner or a rebuild that is about to replace this model, is waited for before
-    /// anything is written.
+    /// the time of the last event up to there. The checkpoint comes first: if another runner, or a
+    /// rebuild that is about to replace this read model, has its row locked, this transaction waits
+    /// before it writes anything.
     pub async fn commit(
         &mut self,
         recorded_at: Option<DateTime<Utc>>,

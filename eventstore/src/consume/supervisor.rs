@@ -87,6 +87,10 @@ async fn follow<C: Consumer>(
     while !holds_lease::<C>(store, owner).await? {
         sleep(C::HEARTBEAT).await;
     }
+    consumer.connect().await?;
+    if !holds_lease::<C>(store, owner).await? {
+        return Err(ConsumeError::Fenced);
+    }
     let mut runner = Runner::start(consumer, store).await?;
     let mut subscription = feed.subscribe(runner.position(), runner.consumer.filter());
     let mut heartbeat = interval_at(Instant::now() + C::HEARTBEAT, C::HEARTBEAT);
@@ -102,6 +106,10 @@ async fn follow<C: Consumer>(
                 continue;
             }
             batch = subscription.next(C::BATCH_EVENTS) => batch?,
+            idle = runner.consumer.idle() => {
+                idle?;
+                continue;
+            }
         };
         let begun = Instant::now();
         runner.apply(&batch.events, batch.through).await?;

@@ -23,7 +23,7 @@ mod alert_publisher;
 pub(crate) use alert_publisher::Publisher;
 
 /// Name of the consumer that publishes alerts.
-pub(crate) const ALERTS_OUT: &str = Publisher::NAME;
+pub(crate) const ALERTS_OUT: &str = <Publisher as eventstore::consume::Consumer>::NAME;
 
 pub use accounting::{Accounting, Snapshot, State};
 pub use bridge::{Bridge, HELD_BYTES};

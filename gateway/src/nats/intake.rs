@@ -253,7 +253,7 @@ mod tests {
         );
         let client = async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
-            .connect("127.0.0.1:1") // Nobody is there, and nobody is needed.
+            .connect("127.0.0.1:1") // No server is needed.
             .await
             .unwrap();
         let message = |headers: Option<HeaderMap>| Message {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use eventstore::consume;
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, Publisher, listen};
@@ -17,10 +19,10 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
         parts.bridge.context("the role mqtt was started without the bridge's counters")?;
     let exported = Arc::clone(&accounting);
     crate::metrics::collect(move || exported.export());
-    let publisher = Publisher::new(parts.store.clone(), parts.feed.clone());
+    let mut publisher = Publisher::new(options.clone()).await?;
     tokio::try_join!(
-        Bridge::run(options.clone(), parts.store, accounting, shutdown.clone()),
-        publisher.run(options, &shutdown),
+        Bridge::run(options, parts.store.clone(), accounting, shutdown.clone()),
+        consume::run(&mut publisher, &parts.store, &parts.feed, &shutdown).map(Ok),
     )?;
     Ok(())
 }

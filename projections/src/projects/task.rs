@@ -139,7 +139,7 @@ pub struct Row {
     /// Null if there is none.
     pub description: Option<String>,
     /// A member of the project at the time of the assignment, who keeps the task when removed from
-    /// the project; null if nobody is assigned.
+    /// the project; null if the task is unassigned.
     pub assignee_id: Option<Uuid>,
     /// Progress of the task.
     pub status: StatusName,
@@ -163,7 +163,7 @@ pub struct New {
     pub title: String,
     /// `None` if there is none.
     pub description: Option<String>,
-    /// `None` if nobody is assigned.
+    /// `None` if the task is unassigned.
     pub assignee_id: Option<Uuid>,
     /// `None` if the task has no due time.
     pub due_at: Option<DateTime<Utc>>,

@@ -82,8 +82,8 @@ impl DeviceChange {
         for change in std::mem::take(&mut self.changes) {
             change.apply(&mut known.presence);
         }
-        let told = known.presence.status.filter(|told| Some(told) != before.as_ref())?;
-        Some((told, known))
+        let status = known.presence.status.filter(|status| Some(status) != before.as_ref())?;
+        Some((status, known))
     }
 }
 
@@ -98,8 +98,8 @@ pub(super) async fn write(
     fn last<'r, T>((device, _): &'r Row, value: impl Fn(&'r Reading) -> T) -> Option<T> {
         device.last.as_ref().map(|(_, reading)| value(reading))
     }
-    fn told<T>((_, presence): &Row, value: impl Fn(Status) -> T) -> Option<T> {
-        presence.as_ref().map(|(told, _)| value(*told))
+    fn status<T>((_, presence): &Row, value: impl Fn(Status) -> T) -> Option<T> {
+        presence.as_ref().map(|(status, _)| value(*status))
     }
     fn session((_, presence): &Row) -> Option<&Session> {
         presence.as_ref().and_then(|(_, known)| known.presence.session.as_ref())
@@ -130,11 +130,11 @@ pub(super) async fn write(
         .cast("extra_data", "jsonb", |row| last(row, extra_json).flatten())
         .column("read_position", |(device, _)| device.read.map(|(position, _)| position.0))
         .column("read_at", |(device, _)| device.read.map(|(_, at)| at))
-        .column("online", |row| told(row, |told| told.reason.is_online()))
-        .column("reason", |row| told(row, |told| told.reason.name()))
-        .column("online_since", |row| told(row, |told| told.since))
-        .column("told_position", |row| told(row, |told| told.position.0))
-        .column("told_at", |row| told(row, |told| told.at))
+        .column("online", |row| status(row, |status| status.reason.is_online()))
+        .column("reason", |row| status(row, |status| status.reason.name()))
+        .column("online_since", |row| status(row, |status| status.since))
+        .column("told_position", |row| status(row, |status| status.position.0))
+        .column("told_at", |row| status(row, |status| status.at))
         .column("session_seq", |row| session(row).map(|session| session.seq))
         .column("session_boot_id", |row| session(row).map(|session| session.boot_id.as_str()))
         .column("session_ended", |row| session(row).map(|session| session.ended))
@@ -218,9 +218,9 @@ mod tests {
         let events = [connected("device_connected"), reading(50, 1)];
         let changes = fold::<Telemetry>(events.map(|event| (stream(), event)));
         let mut device = changes.devices.into_iter().next().unwrap();
-        let (told, known) = device.presence(None).unwrap();
+        let (status, known) = device.presence(None).unwrap();
         assert_eq!(
-            (told.reason, told.position, told.at),
+            (status.reason, status.position, status.at),
             (StatusReason::Birth, Position(1), at(1))
         );
         assert!(known.presence.session.is_some());
