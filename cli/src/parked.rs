@@ -74,13 +74,12 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Retry(args) => {
             let client = connect(&args.server)?;
-            let keys = match args.key {
-                Some(key) => vec![key],
-                None => {
-                    let parked = all(&client, PATH).await?;
-                    let keys = parked.iter().filter_map(|row| row["key"].as_str());
-                    keys.map(str::to_owned).collect()
-                }
+            let keys = if let Some(key) = args.key {
+                vec![key]
+            } else {
+                let parked = all(&client, PATH).await?;
+                let keys = parked.iter().filter_map(|row| row["key"].as_str());
+                keys.map(str::to_owned).collect()
             };
             let mut left = 0;
             for key in &keys {

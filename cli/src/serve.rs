@@ -28,9 +28,6 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     let signals = Signals::register()?;
     let app = App::start(args.config, &roles).await?;
-    if let Some(address) = app.address() {
-        tracing::info!(%address, "HTTP server listening");
-    }
     run_until_signal(app, signals).await
 }
 

@@ -1,5 +1,7 @@
 //! The client against a server of this test, which answers what each test prescribes.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests are tests")]
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 

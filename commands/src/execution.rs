@@ -196,7 +196,7 @@ mod tests {
 
     fn claim() -> Command {
         let retry = RetryPolicy { max_attempts: 99, backoff: Duration::ZERO };
-        let lease = Duration::from_secs(60);
+        let lease = Duration::from_mins(1);
         Command::Claim { worker: "this".into(), now: at(1), lease, retry }
     }
 

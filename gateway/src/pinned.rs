@@ -133,28 +133,30 @@ fn status() -> projections::Status {
 #[test]
 fn metrics_of_consumers() {
     let text = lag_metrics::render(&[status()]);
-    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("# HELP")).collect();
+    let mut lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+    lines.retain(|line| !line.starts_with("# HELP"));
+    lines.sort_unstable();
     assert_eq!(
         lines,
         [
-            "# TYPE tributary_projection_position gauge",
-            r#"tributary_projection_position{projection="works"} 42"#,
             "# TYPE tributary_projection_events_behind gauge",
-            r#"tributary_projection_events_behind{projection="works"} 1"#,
-            "# TYPE tributary_projection_seconds_behind gauge",
-            r#"tributary_projection_seconds_behind{projection="works"} 2.5"#,
             "# TYPE tributary_projection_events_per_second gauge",
-            r#"tributary_projection_events_per_second{projection="works"} 3.5"#,
             "# TYPE tributary_projection_heartbeat_age_seconds gauge",
-            r#"tributary_projection_heartbeat_age_seconds{projection="works"} 4.5"#,
             "# TYPE tributary_projection_parked gauge",
-            r#"tributary_projection_parked{projection="works"} 5"#,
+            "# TYPE tributary_projection_position gauge",
+            "# TYPE tributary_projection_seconds_behind gauge",
             "# TYPE tributary_projection_state gauge",
-            r#"tributary_projection_state{projection="works",state="live"} 0"#,
+            r#"tributary_projection_events_behind{projection="works"} 1"#,
+            r#"tributary_projection_events_per_second{projection="works"} 3.5"#,
+            r#"tributary_projection_heartbeat_age_seconds{projection="works"} 4.5"#,
+            r#"tributary_projection_parked{projection="works"} 5"#,
+            r#"tributary_projection_position{projection="works"} 42"#,
+            r#"tributary_projection_seconds_behind{projection="works"} 2.5"#,
             r#"tributary_projection_state{projection="works",state="catching_up"} 1"#,
+            r#"tributary_projection_state{projection="works",state="live"} 0"#,
+            r#"tributary_projection_state{projection="works",state="never_run"} 0"#,
             r#"tributary_projection_state{projection="works",state="rebuilding"} 0"#,
             r#"tributary_projection_state{projection="works",state="stalled"} 0"#,
-            r#"tributary_projection_state{projection="works",state="never_run"} 0"#,
         ]
     );
 }

@@ -151,7 +151,7 @@ impl User {
             }
             Ok(_) => {
                 self.unacknowledged(items, "a response without a verdict for each reading".into())
-                    .await
+                    .await;
             }
             Err(error) => self.unacknowledged(items, error).await,
         }

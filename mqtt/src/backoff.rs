@@ -18,7 +18,7 @@ impl Backoff {
     }
 
     /// The next delay: between half and all of a time that doubles with each call.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_delay(&mut self) -> Duration {
         let delay = self.next.mul_f64(rand::random_range(0.5..=1.0));
         self.next = (self.next * 2).min(self.max);
         delay
@@ -38,10 +38,10 @@ mod tests {
     fn delays_grow_to_a_limit_and_start_over_after_a_reset() {
         let (first, max) = (Duration::from_millis(100), Duration::from_secs(1));
         let mut backoff = Backoff::new(first, max);
-        let delays: Vec<_> = (0..8).map(|_| backoff.next()).collect();
+        let delays: Vec<_> = (0..8).map(|_| backoff.next_delay()).collect();
         assert!(delays[0] >= first / 2 && delays[0] <= first);
         assert!(delays[7] >= max / 2 && delays[7] <= max);
         backoff.reset();
-        assert!(backoff.next() <= first);
+        assert!(backoff.next_delay() <= first);
     }
 }

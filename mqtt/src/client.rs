@@ -111,9 +111,7 @@ impl<T> Client<T> {
     pub async fn disconnect(self) -> Result<(), ConnectionError> {
         let Self { reader, mut writer, .. } = self;
         let closing = reader.stop();
-        timeout(LINGER, writer.disconnect())
-            .await
-            .unwrap_or_else(|_elapsed| Err(ConnectionError::Timeout))?;
+        timeout(LINGER, writer.disconnect()).await.unwrap_or(Err(ConnectionError::Timeout))?;
         closing.wait().await;
         Ok(())
     }

@@ -78,10 +78,10 @@ impl Dialer {
         let (broker, client_id) = (&self.broker, &self.options.client_id);
         if error.is_refusal() {
             tracing::error!(%broker, %client_id, %error, "MQTT broker refused the connection");
-            self.refused.next()
+            self.refused.next_delay()
         } else {
             tracing::warn!(%broker, %client_id, %error, "MQTT connection failed, retrying");
-            self.unreachable.next()
+            self.unreachable.next_delay()
         }
     }
 }

@@ -7,7 +7,7 @@ use eventsourcing::{Position, StreamId, Version};
 use eventstore::RawEvent;
 use uuid::Uuid;
 
-use crate::by_name::Named as _;
+use crate::by_name::Named;
 use crate::projection::{Projection, project};
 use crate::{Phase, State, names, rebuild};
 
@@ -70,34 +70,44 @@ fn writes<P: Projection<Changes: Debug>>(stream: &str, golden: &str, event_type:
 #[test]
 fn words_in_rows() {
     let id = Uuid::from_u128(1);
-    for (event_type, word) in [
-        ("work_claimed", "claimed"),
-        ("work_started", "started"),
-        ("work_completed", "completed"),
-        ("work_failed", "failed"),
-        ("work_given_up", "given_up"),
+    for (event_type, status) in [
+        ("work_claimed", "Claimed"),
+        ("work_started", "Started"),
+        ("work_completed", "Completed"),
+        ("work_failed", "Failed"),
+        ("work_given_up", "GivenUp"),
     ] {
         let golden = format!("works/{event_type}.v1");
         let written = writes::<crate::works::Works>(&format!("work-{id}"), &golden, event_type);
-        assert!(written.contains(&format!("\"{word}\"")), "{word}: {written}");
+        assert!(written.contains(&format!("status: {status},")), "{status}: {written}");
     }
-    for (category, event_type, word) in [
-        ("order", "order_placed", "placed"),
-        ("order", "order_confirmed", "confirmed"),
-        ("order", "order_cancelled", "cancelled"),
-        ("order", "order_cancelled", "out_of_stock"),
-        ("order", "order_shipped", "shipped"),
-        ("stock", "stock_reserved", "stock_reserved"),
-        ("stock", "stock_refused", "stock_refused"),
-        ("stock", "stock_released", "stock_released"),
-        ("stock", "stock_shipped", "stock_shipped"),
+    for (category, event_type, variant) in [
+        ("order", "order_placed", "Placed"),
+        ("order", "order_confirmed", "Confirmed"),
+        ("order", "order_cancelled", "Cancelled"),
+        ("order", "order_cancelled", "OutOfStock"),
+        ("order", "order_shipped", "Shipped"),
+        ("stock", "stock_reserved", "StockReserved"),
+        ("stock", "stock_refused", "StockRefused"),
+        ("stock", "stock_released", "StockReleased"),
+        ("stock", "stock_shipped", "StockShipped"),
     ] {
         let (stream, golden) = (format!("{category}-{id}"), format!("orders/{event_type}.v1"));
         let written = writes::<crate::orders::OrderList>(&stream, &golden, event_type);
-        assert!(written.contains(&format!("\"{word}\"")), "{word}: {written}");
+        assert!(written.contains(variant), "{variant}: {written}");
     }
+    fn names<T: Named>() -> String {
+        T::ALL.iter().map(|value| value.name()).collect::<Vec<_>>().join(" ")
+    }
+    assert_eq!(names::<crate::orders::Status>(), "pending confirmed shipped cancelled");
+    assert_eq!(names::<crate::orders::CancelReason>(), "out_of_stock requested expired");
     assert_eq!(
-        crate::works::Status::ALL.iter().map(|status| status.name()).collect::<Vec<_>>(),
-        ["demanded", "claimed", "started", "completed", "failed", "given_up"]
+        names::<crate::orders::HistoryEvent>(),
+        "placed stock_reserved stock_refused confirmed cancelled stock_released shipped stock_shipped"
+    );
+    assert_eq!(names::<crate::alerts::State>(), "active cleared");
+    assert_eq!(
+        names::<crate::works::Status>(),
+        "demanded claimed started completed failed given_up"
     );
 }

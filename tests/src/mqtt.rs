@@ -1,4 +1,4 @@
-//! MQTT clients of tests: `mosquitto_pub` and `mosquitto_sub`, with MQTT 5 at QoS 1.
+//! MQTT clients of tests: `mosquitto_pub` and `mosquitto_sub`, with MQTT 5 at `QoS` 1.
 
 use std::process::Stdio;
 

@@ -133,7 +133,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_caught_with_its_message() {
-        #[expect(clippy::panic, reason = "what is tested")]
         let panicking = async |number: i32| -> () { panic!("event {number}") };
         let caught = AssertUnwindSafe(panicking(7)).catch_unwind().await;
         assert_eq!(message(&*caught.expect_err("it panics")), "event 7");

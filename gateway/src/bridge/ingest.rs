@@ -134,5 +134,5 @@ async fn record(store: &EventStore, accounting: &Accounting, message: &Message) 
 
 async fn wait(accounting: &Accounting, backoff: &mut Backoff) {
     accounting.retried();
-    tokio::time::sleep(backoff.next()).await;
+    tokio::time::sleep(backoff.next_delay()).await;
 }

@@ -16,7 +16,7 @@ mod presence;
 mod message;
 mod ingest;
 mod session;
-mod bridge;
+mod run;
 mod alert_message;
 mod alert_publisher;
 
@@ -26,6 +26,6 @@ pub(crate) use alert_publisher::Publisher;
 pub(crate) const ALERTS_OUT: &str = <Publisher as eventstore::consume::Consumer>::NAME;
 
 pub use accounting::{Accounting, Snapshot, State};
-pub use bridge::{Bridge, HELD_BYTES};
 pub use error::Error;
+pub use run::{Bridge, HELD_BYTES};
 pub use topics::{FILTERS, listen, narrows};

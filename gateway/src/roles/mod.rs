@@ -32,7 +32,7 @@ pub(crate) async fn run(
             http::run(parts, listener, keys, shutdown).await
         }
         (ProcessRole::Http, None) => anyhow::bail!("the role http has no listener"),
-        (ProcessRole::Mqtt, _) => mqtt::run(parts, shutdown).await,
+        (ProcessRole::Mqtt, _) => Box::pin(mqtt::run(parts, shutdown)).await,
         (ProcessRole::Relay, _) => relay::run(parts, shutdown).await,
         (ProcessRole::Projector, _) => projector::run(parts, shutdown).await,
         (ProcessRole::Worker, _) => Box::pin(worker::run(parts, shutdown)).await,

@@ -147,7 +147,10 @@ impl From<ConsumeError> for RebuildError {
     fn from(error: ConsumeError) -> Self {
         match error {
             ConsumeError::Log(Unavailable(error)) | ConsumeError::Database(error) => error.into(),
-            other => Self::Interrupted(other.to_string()),
+            error @ (ConsumeError::Append(_)
+            | ConsumeError::Fenced
+            | ConsumeError::Panicked(_)
+            | ConsumeError::Failed(_)) => Self::Interrupted(error.to_string()),
         }
     }
 }

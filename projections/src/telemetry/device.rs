@@ -181,8 +181,8 @@ mod tests {
     use crate::testing::{at, fold, golden};
 
     fn stream() -> eventsourcing::StreamId {
-        let user_id = UserId::parse("ada".into()).unwrap();
-        let device_id = DeviceId::parse("attic".into()).unwrap();
+        let user_id = UserId::parse("ada").unwrap();
+        let device_id = DeviceId::parse("attic").unwrap();
         device_stream(DeviceRef { user_id: &user_id, device_id: &device_id })
     }
 

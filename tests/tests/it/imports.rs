@@ -186,7 +186,7 @@ fn expand(tree: &str, before: &[String], exported: bool, found: &mut Vec<Import>
 }
 
 /// A cycle of `edges`, if there is one.
-fn cycle<'a>(edges: &'a BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<&'a Module>> {
+fn cycle(edges: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<&Module>> {
     fn visit<'a>(
         at: &'a Module,
         edges: &'a BTreeMap<Module, BTreeSet<Module>>,

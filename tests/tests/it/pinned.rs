@@ -256,7 +256,7 @@ fn read(path: &Path, text: &mut String) {
         }
         if path.is_dir() {
             read(&path, text);
-        } else if name.ends_with(".rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             text.push_str(&std::fs::read_to_string(&path).unwrap_or_default());
         }
     }
