@@ -3,11 +3,13 @@
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use devservers::{Mosquitto, Nats, Postgres, mosquitto, testing};
 use serde_json::Value;
 use sqlx::PgPool;
+use tokio::time::timeout;
 
 use crate::caller::Caller;
 use crate::end_check::{self, projections_reached};
@@ -16,6 +18,9 @@ use crate::wait::eventually;
 
 /// No server listens on the discard port: the URL of a system that does not serve HTTP yet.
 const DISCARD_PORT: u16 = 9;
+
+/// Longest wait for the subscription of a bridge.
+const SUBSCRIPTION_WAIT: Duration = Duration::from_secs(5);
 
 /// How a system differs from the default.
 #[derive(Debug, Clone, Copy)]
@@ -124,6 +129,12 @@ impl System {
             if more.iter().all(|(name, _)| *name != "PORT") {
                 self.port.store(port, Ordering::Relaxed);
             }
+        }
+        if roles.is_empty() || roles.contains(&"mqtt") {
+            // The broker drops what is published before the bridge's first subscription. In tests of
+            // a broker that is down or refuses the bridge, there is none to wait for.
+            let subscribed = process.logs("MQTT bridge subscribed");
+            drop(timeout(SUBSCRIPTION_WAIT, subscribed).await);
         }
         Ok(process)
     }

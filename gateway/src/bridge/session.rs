@@ -97,6 +97,7 @@ async fn take(reader: &mut Reader, intake: &Intake) -> Result<(), ConnectionErro
         Event::Subscribed(subscribed) => {
             subscribed.require(QoS::AtLeastOnce)?; // QoS 0 would lose messages silently.
             intake.accounting.state(State::Connected);
+            tracing::info!("MQTT bridge subscribed");
             return Ok(());
         }
         Event::Acknowledged { .. } | Event::Writable => {

@@ -31,7 +31,9 @@ async fn every_command_of_the_page_works() -> Result<()> {
         .collect();
     assert_eq!(blocks.len(), 6);
     let mut environment = system.environment.clone();
-    environment.push(("TRIBUTARY_URL".into(), system.url()));
+    let port = free_port()?; // The page starts the server and calls it at a known address.
+    environment.push(("PORT".into(), port.to_string()));
+    environment.push(("TRIBUTARY_URL".into(), format!("http://127.0.0.1:{port}")));
     environment.push(("TRIBUTARY_TOKEN".into(), system.token.clone()));
     run_blocks(&folder, &environment, &blocks).await?;
     let refused = "select count(*) from log.event where data::jsonb ->> 'device_id' = 'attic'";
