@@ -44,8 +44,8 @@ impl<T> Client<T> {
 
     pub(crate) fn new(connection: Connection, options: &Options) -> Self {
         let Connection { frames, write, version, keep_alive, receive_maximum } = connection;
-        // Not the Receive Maximum: Mosquitto 2.0.11 exceeds it until the first PUBACK.
-        let (ack, acks) = mpsc::channel(usize::from(u16::MAX));
+        let limit = options.unacknowledged_limit.unwrap_or(options.receive_maximum);
+        let (ack, acks) = mpsc::channel(usize::from(limit));
         let filters = options.topic_filters.as_slice().into();
         Self {
             reader: Reader::new(frames, filters, ack, keep_alive),
@@ -271,12 +271,15 @@ mod tests {
             broker.send(Packet::Publish(publish)).await;
         }
         let mut acks = Vec::new();
-        // The third exceeds the Receive Maximum, as Mosquitto 2.0.11 may until the first PUBACK. It is
-        // received all the same: acknowledgements of our own messages may be behind it.
-        for _ in 0..3 {
+        for _ in 0..2 {
             let Event::Message(message) = client.next().await.unwrap() else { panic!() };
             acks.extend(message.ack);
         }
+        // The third exceeds the Receive Maximum, and is held back until one is acknowledged.
+        assert!(timeout(Duration::from_millis(50), client.next()).await.is_err());
+        acks.remove(0).send();
+        let Event::Message(third) = client.next().await.unwrap() else { panic!() };
+        acks.extend(third.ack);
         acks.into_iter().for_each(crate::Ack::send);
         let closing = async {
             let mut sent = Vec::new();

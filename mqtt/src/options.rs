@@ -18,6 +18,12 @@ pub struct Options {
     pub client_id: String,
     /// Messages that the broker may have sent and we not yet acknowledged, at least 1.
     pub receive_maximum: u16,
+    /// Received messages that may be unacknowledged before nothing more is read from the socket; `None`
+    /// is [`Options::receive_maximum`]. A client that acknowledges a message only once the broker has
+    /// acknowledged one of its own sets a higher limit: a broker that exceeds the Receive Maximum, as
+    /// Mosquitto 2.0.11 may until the first PUBACK, would send that acknowledgement behind a message
+    /// that is not read.
+    pub unacknowledged_limit: Option<u16>,
     /// Messages that we may have published and the broker not yet acknowledged, at least 1. The
     /// broker's own Receive Maximum applies as well.
     pub publish_window: u16,
@@ -66,6 +72,7 @@ impl Options {
             url: url.into(),
             client_id: client_id.into(),
             receive_maximum: Self::RECEIVE_MAXIMUM,
+            unacknowledged_limit: None,
             publish_window: Self::PUBLISH_WINDOW,
             topic_filters: Vec::new(),
             unsubscribe_filters: Vec::new(),
@@ -106,6 +113,7 @@ impl fmt::Debug for Options {
             .field("broker", &self.broker().map(|broker| broker.to_string()))
             .field("client_id", &self.client_id)
             .field("receive_maximum", &self.receive_maximum)
+            .field("unacknowledged_limit", &self.unacknowledged_limit)
             .field("publish_window", &self.publish_window)
             .field("topic_filters", &self.topic_filters)
             .field("unsubscribe_filters", &self.unsubscribe_filters)

@@ -18,13 +18,16 @@ use super::message::{Ack, Event, Message, Subscribed};
 /// Longest wait for the broker to close the connection after DISCONNECT.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
-/// Receives messages. It waits for the network only, never for the [`Writer`](super::Writer).
+/// Receives messages. It waits for the network, and for acknowledgements when the broker exceeds the
+/// Receive Maximum; never for the [`Writer`](super::Writer).
 #[derive(Debug)]
 pub struct Reader {
     frames: Frames<ReadHalf<BoxedSocket>>,
     filters: Arc<[String]>,
-    /// Has a place for every packet id, so a received message always finds one.
     acks: mpsc::Sender<u16>,
+    /// A message, with the size of its payload, that waits for a place in `acks`. A broker within the
+    /// Receive Maximum finds one free. Mosquitto 2.0.11 is so only until the first PUBACK.
+    waiting: Option<(Publish, usize)>,
     /// Longest time without a packet. The writer pings, so a broker silent for so long is gone.
     max_silence: Duration,
     silent_since: Option<Instant>,
@@ -42,14 +45,23 @@ impl Reader {
     ) -> Self {
         let max_silence = keep_alive.mul_f64(1.5);
         let timer = Box::pin(sleep_until(Instant::now() + max_silence));
-        Self { frames, filters, acks, max_silence, silent_since: None, timer }
+        Self { frames, filters, acks, waiting: None, max_silence, silent_since: None, timer }
     }
 
     /// Waits for the next event, never [`Event::Writable`]. Cancel safe.
     pub async fn next(&mut self) -> Result<Event<u16>, ConnectionError> {
         loop {
+            if self.waiting.is_some() {
+                let place = self.acks.clone().reserve_owned().await.ok();
+                if let Some((publish, size)) = self.waiting.take() {
+                    let packet_id = publish.pkid;
+                    let ack = place.map(|place| Ack { packet_id, place });
+                    return Ok(Event::Message(message(publish, size, ack)));
+                }
+            }
             match self.try_next()? {
                 Some(event) => return Ok(event),
+                None if self.waiting.is_some() => {}
                 None => self.fill().await?,
             }
         }
@@ -57,15 +69,16 @@ impl Reader {
 
     /// The next event, if its packet has been read from the socket already.
     pub fn try_next(&mut self) -> Result<Option<Event<u16>>, ConnectionError> {
+        if self.waiting.is_some() {
+            return Ok(None);
+        }
         while let Some(frame) = self.frames.decode()? {
             let event = match frame {
                 Frame::Packet(Packet::Publish(publish)) => {
                     let size = publish.payload.len();
-                    return self.receive(publish, size).map(Some);
+                    return self.receive(publish, size);
                 }
-                Frame::Truncated { publish, size } => {
-                    return self.receive(publish, size).map(Some);
-                }
+                Frame::Truncated { publish, size } => return self.receive(publish, size),
                 Frame::Packet(Packet::PubAck(ack)) => {
                     Event::Acknowledged { tag: ack.pkid, reason: ack.reason }
                 }
@@ -90,20 +103,26 @@ impl Reader {
         Closing(self.frames)
     }
 
-    fn receive(&self, publish: Publish, size: usize) -> Result<Event<u16>, ConnectionError> {
+    fn receive(
+        &mut self,
+        publish: Publish,
+        size: usize,
+    ) -> Result<Option<Event<u16>>, ConnectionError> {
         let ack = match publish.qos {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce => match self.acks.clone().try_reserve_owned() {
                 Ok(place) => Some(Ack { packet_id: publish.pkid, place }),
-                // More unacknowledged messages than there are packet ids.
-                Err(TrySendError::Full(_)) => return Err(ConnectionError::unexpected_packet()),
+                Err(TrySendError::Full(_)) => {
+                    self.waiting = Some((publish, size));
+                    return Ok(None);
+                }
                 // The writer has ended. The message is good all the same.
                 Err(TrySendError::Closed(_)) => None,
             },
             // We subscribe at QoS 1, which the broker may lower but not raise.
             QoS::ExactlyOnce => return Err(ConnectionError::unexpected_packet()),
         };
-        Ok(Event::Message(message(publish, size, ack)))
+        Ok(Some(Event::Message(message(publish, size, ack))))
     }
 
     async fn fill(&mut self) -> Result<(), ConnectionError> {

@@ -63,6 +63,7 @@ pub(crate) async fn run(
         // The agent does not echo its own messages.
         no_local: true,
         receive_maximum: RECEIVE_MAXIMUM,
+        unacknowledged_limit: Some(u16::MAX), // The echo queue has a limit of its own, in bytes.
         publish_window: PUBLISH_WINDOW,
         // The broker need not queue messages to be echoed.
         session_expiry: Duration::ZERO,
