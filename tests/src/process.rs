@@ -56,11 +56,16 @@ impl Process {
 
     /// Waits until its log contains `text`.
     pub async fn logs(&mut self, text: &str) -> Result<()> {
-        let logged = self.log.wait_for(|log| log.contains(text));
+        self.logs_any(&[text]).await
+    }
+
+    /// Waits until its log contains one of `texts`.
+    pub async fn logs_any(&mut self, texts: &[&str]) -> Result<()> {
+        let logged = self.log.wait_for(|log| texts.iter().any(|text| log.contains(text)));
         tokio::time::timeout(crate::DEADLINE, logged)
             .await
-            .with_context(|| format!("the process has not logged {text:?}"))?
-            .with_context(|| format!("the process ended without logging {text:?}"))?;
+            .with_context(|| format!("the process has not logged {texts:?}"))?
+            .with_context(|| format!("the process ended without logging {texts:?}"))?;
         Ok(())
     }
 

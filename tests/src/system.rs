@@ -19,7 +19,7 @@ use crate::wait::eventually;
 /// No server listens on the discard port: the URL of a system that does not serve HTTP yet.
 const DISCARD_PORT: u16 = 9;
 
-/// Longest wait for the subscription of a bridge.
+/// Longest wait for the first connection of a bridge, which a process that ends early never makes.
 const SUBSCRIPTION_WAIT: Duration = Duration::from_secs(5);
 
 /// How a system differs from the default.
@@ -131,10 +131,13 @@ impl System {
             }
         }
         if roles.is_empty() || roles.contains(&"mqtt") {
-            // The broker drops what is published before the bridge's first subscription. In tests of
-            // a broker that is down or refuses the bridge, there is none to wait for.
-            let subscribed = process.logs("MQTT bridge subscribed");
-            drop(timeout(SUBSCRIPTION_WAIT, subscribed).await);
+            // The broker drops what is published before the bridge's first subscription.
+            let attempted = process.logs_any(&[
+                "MQTT bridge subscribed",
+                "MQTT broker refused the connection",
+                "MQTT connection failed",
+            ]);
+            drop(timeout(SUBSCRIPTION_WAIT, attempted).await);
         }
         Ok(process)
     }
