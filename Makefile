@@ -3,8 +3,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test lint check fmt bench conformance faults doc install
 
-# Cargo profile of `make run`. The debug build takes 1 min 41 s on 2 cores and is shared with
-# `make test`; the release build takes 3 min 29 s. To measure performance: PROFILE=release make run.
+# Cargo profile of `make run`. The debug build is the shorter one. To measure performance:
+# PROFILE=release make run.
 PROFILE ?= dev
 # HTTP port of `make run`: PORT=9000 make run.
 PORT ?= 8080

@@ -28,7 +28,7 @@ fn receipt_and_metadata_of_a_command_that_follows_from_an_event() {
         metadata: Metadata {
             correlation_id: Some(id(5)),
             causation_id: Some(id(6)),
-            actor: Some("somebody".into()),
+            actor: Some("ada".into()),
             traceparent: Some("00-1-2-01".into()),
         },
         event: (),

@@ -140,13 +140,13 @@ fn metadata_of_an_event() {
     let whole = Metadata {
         correlation_id: Some(id(5)),
         causation_id: Some(id(6)),
-        actor: Some("somebody".into()),
+        actor: Some("ada".into()),
         traceparent: Some("00-1-2-01".into()),
     };
     let pinned = concat!(
         r#"{"correlation_id":"00000000-0000-0000-0000-000000000005","#,
         r#""causation_id":"00000000-0000-0000-0000-000000000006","#,
-        r#""actor":"somebody","traceparent":"00-1-2-01"}"#
+        r#""actor":"ada","traceparent":"00-1-2-01"}"#
     );
     assert_pinned([(json_of(&whole), pinned), (json_of(&Metadata::default()), "{}")]);
 }
