@@ -25,9 +25,9 @@ lint: ## Check format, Clippy, documentation and dependencies
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	.ci/deny
 
-check: lint ## Run the pre-commit checks: lint, unit tests, architecture tests
+check: install lint ## Run the pre-commit checks: lint, unit tests, architecture tests
 	cargo test --workspace --lib --bins --quiet
-	cargo test --workspace --test it --quiet architecture:: imports::
+	cargo test --workspace --test it --quiet -- architecture:: imports::
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -1,5 +1,5 @@
 -- The schema after `tributary migrate`.
--- TRIBUTARY_UPDATE=1 cargo test --package tests --test it schema:: rewrites it.
+-- TRIBUTARY_UPDATE=1 cargo test --workspace --test it schema:: rewrites it.
 
 CREATE SCHEMA alerts;
 

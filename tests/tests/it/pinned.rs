@@ -216,6 +216,8 @@ const IN_THE_SOURCE: &[&str] = &[
     "postgres",
     "nats",
     "mqtt",
+    // A metric that appears only after a failure.
+    "tributary_consumer_restarts_total",
     // Topics of `tributary agent`.
     "test/topic",
     "test/topic/echo",

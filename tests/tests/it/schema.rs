@@ -8,7 +8,7 @@ use tests::System;
 use tokio::process::Command;
 
 const FILE: &str = "docs/schema.sql";
-const UPDATE: &str = "TRIBUTARY_UPDATE=1 cargo test --package tests --test it schema:: rewrites it";
+const UPDATE: &str = "TRIBUTARY_UPDATE=1 cargo test --workspace --test it schema:: rewrites it";
 
 #[tokio::test]
 async fn the_schema_is_the_documented_one() -> Result<()> {
