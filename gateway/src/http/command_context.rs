@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, MatchedPath, OriginalUri};
-use axum::http::Uri;
+use axum::Extension;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::response::Response;
 use commands::{Done, Envelope};
@@ -16,6 +16,7 @@ use utoipa::IntoParams;
 use super::api::Api;
 use super::caller::Caller;
 use super::headers;
+use super::idempotency::KeyedRequest;
 use super::problem::Problem;
 use super::receipt::StoredResponse;
 use super::request_trace::RequestTrace;
@@ -26,8 +27,9 @@ use super::request_trace::RequestTrace;
 #[expect(dead_code, reason = "read by `CommandContext`; this is for the document")]
 pub(super) struct CommandHeaders {
     /// Makes the request safe to repeat: a second request with the same key is not executed again
-    /// and returns the first response. 1 to 200 printable ASCII characters without spaces; kept for
-    /// 7 days.
+    /// and returns the first response. It must have the same path, query and body: 422
+    /// `idempotency_key_reused` otherwise. 1 to 200 printable ASCII characters without spaces; kept
+    /// for 7 days.
     #[param(rename = "Idempotency-Key", value_type = String, required = false, max_length = 200, example = "9f1c2b7e")]
     idempotency_key: Option<String>,
     /// `wait=N`: respond once the read model shows the change, after at most N seconds (at most
@@ -46,7 +48,6 @@ pub(super) struct CommandHeaders {
 #[derive(Debug)]
 pub(super) struct CommandContext {
     pub(super) api: Arc<Api>,
-    uri: Uri,
     pub(super) caller: Caller,
     pub(super) trace: RequestTrace,
     /// How long to wait for the read model; none: not at all.
@@ -54,8 +55,8 @@ pub(super) struct CommandContext {
     /// The version that the command is based on.
     pub(super) expected: Option<Version>,
     /// The caller's idempotency key behind method, path template and subject, so that the keys of
-    /// two callers cannot collide.
-    key: Option<String>,
+    /// two callers cannot collide; and the request that it belongs to.
+    key: Option<(String, KeyedRequest)>,
 }
 
 /// The same for routes without a token. Their callers share one space of idempotency keys, so keys
@@ -82,14 +83,21 @@ impl FromRequestParts<Arc<Api>> for OpenCommandContext {
 
 impl CommandContext {
     async fn of(caller: Caller, parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        let Ok(OriginalUri(uri)) = OriginalUri::from_request_parts(parts, api).await;
         let Ok(trace) = RequestTrace::from_request_parts(parts, api).await;
         let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let key = headers::idempotency_key(&parts.headers)?
             .map(|key| format!("{} {template} {} {key}", parts.method, caller.subject));
+        let key = match key {
+            None => None,
+            Some(key) => {
+                let request = Extension::<KeyedRequest>::from_request_parts(parts, api).await;
+                let Extension(request) = request.map_err(|error| Problem::internal(&error))?;
+                Some((key, request))
+            }
+        };
         let wait = headers::preferred_wait(&parts.headers);
         let expected = headers::if_match(&parts.headers)?;
-        Ok(Self { api: Arc::clone(api), uri, caller, trace, wait, expected, key })
+        Ok(Self { api: Arc::clone(api), caller, trace, wait, expected, key })
     }
 
     /// Actor, correlation and trace, for the events.
@@ -97,24 +105,36 @@ impl CommandContext {
         Metadata { actor: Some(self.caller.subject.clone()), ..self.trace.metadata() }
     }
 
-    /// The command's envelope. A repetition must be equal in `request`, and gets `response`.
-    pub(super) fn envelope(
+    /// The command's envelope. A repetition of the whole request gets `response`.
+    pub(super) fn envelope(&self, response: &StoredResponse) -> Result<Envelope, Problem> {
+        self.keyed(response, KeyedRequest::fingerprint)
+    }
+
+    /// The envelope of a command whose body holds a secret. A repetition is compared by method, path,
+    /// query and `content`, the body without its secret; the caller compares the secret.
+    pub(super) fn envelope_without_secret(
         &self,
-        request: &[u8],
+        content: &[u8],
         response: &StoredResponse,
+    ) -> Result<Envelope, Problem> {
+        self.keyed(response, |request| request.fingerprint_of(content))
+    }
+
+    fn keyed(
+        &self,
+        response: &StoredResponse,
+        fingerprint: impl FnOnce(&KeyedRequest) -> [u8; 32],
     ) -> Result<Envelope, Problem> {
         let receipt = match &self.key {
             None => None,
-            Some(key) => Some(NewReceipt::new(key.clone(), request, response.to_json()?)),
+            Some((key, request)) => Some(NewReceipt {
+                key: key.clone(),
+                fingerprint: fingerprint(request),
+                response: Box::<str>::from(response.to_json()?),
+            }),
         };
         let (metadata, expected) = (self.metadata(), self.expected);
         Ok(Envelope { metadata, receipt, expected, ..Envelope::default() })
-    }
-
-    /// What a repetition of the command must be equal in: the path and `body`. The path is part of
-    /// it because idempotency keys are scoped by the template of the path only.
-    pub(super) fn path_and(&self, body: &[u8]) -> Vec<u8> {
-        [self.uri.path().as_bytes(), b"\n", body].concat()
     }
 
     /// Executes a command, waits for `projection` as long as the caller prefers, and responds with
@@ -122,7 +142,6 @@ impl CommandContext {
     pub(super) async fn execute<F, E>(
         &self,
         projection: &'static str,
-        request: &[u8],
         response: StoredResponse,
         execute: impl FnOnce(Envelope) -> F,
     ) -> Result<Response, Problem>
@@ -130,7 +149,7 @@ impl CommandContext {
         F: Future<Output = Result<Done, E>>,
         Problem: From<E>,
     {
-        let done = execute(self.envelope(request, &response)?).await?;
+        let done = execute(self.envelope(&response)?).await?;
         self.respond(projection, response, &done).await
     }
 

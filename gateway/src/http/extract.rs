@@ -11,11 +11,10 @@ use serde_path_to_error::{Path as FieldPath, Segment};
 
 use super::problem::Problem;
 
-/// A JSON body, and its bytes, by which repetitions of a request are compared.
+/// A JSON body.
 #[derive(Debug)]
 pub(super) struct Json<T> {
     pub(super) value: T,
-    pub(super) bytes: Bytes,
 }
 
 /// The bytes of a body whose content type is JSON, not parsed.
@@ -61,7 +60,8 @@ fn unsupported(detail: &str) -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
 }
 
-async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+/// Reads the whole body, up to the limit of the server.
+pub(super) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -77,8 +77,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let RawJson(bytes) = RawJson::from_request(request, state).await?;
-        let value = from_json(&bytes)?;
-        Ok(Self { value, bytes })
+        from_json(&bytes).map(|value| Self { value })
     }
 }
 

@@ -12,6 +12,8 @@ use super::problem::Problem;
 pub(super) const POSITION: &str = "tributary-position";
 /// Request header with the position that a read model must have applied.
 pub(super) const MIN_POSITION: &str = "Tributary-Min-Position";
+/// Request header with the idempotency key of a command.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Longest `Idempotency-Key`, in bytes.
 pub(super) const MAX_KEY_BYTES: usize = 200;
 /// Longest wait, whatever `Prefer: wait` asks for.
@@ -45,7 +47,7 @@ pub(super) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
 
 /// `Idempotency-Key`, if the request has one.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
     let key = value.as_bytes();

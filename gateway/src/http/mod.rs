@@ -9,6 +9,7 @@ pub mod asyncapi;
 
 mod request_trace;
 mod caller;
+mod idempotency;
 mod command_context;
 mod query_context;
 mod headers;
@@ -88,8 +89,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// The server: all routes, the documentation, and the layers around them.
 pub fn router(api: Arc<Api>, limits: Limits) -> Router {
     let authenticate = middleware::from_fn_with_state(Arc::clone(&api), caller::authenticate);
-    let (guarded, _) = guarded().route_layer(authenticate).split_for_parts();
-    let (open, _) = open().split_for_parts();
+    let keyed = middleware::from_fn(idempotency::layer);
+    let guarded = guarded().route_layer(keyed.clone()).route_layer(authenticate);
+    let (guarded, _) = guarded.split_for_parts();
+    let (open, _) = open().route_layer(keyed).split_for_parts();
     Router::new()
         .merge(guarded)
         .merge(open)

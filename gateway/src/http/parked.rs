@@ -280,7 +280,7 @@ async fn skip(
     Operator(caller): Operator,
     Path(key): Path<String>,
     headers: HeaderMap,
-    Json { value: SkipRequest { reason: Text(reason) }, .. }: Json<SkipRequest>,
+    Json { value: SkipRequest { reason: Text(reason) } }: Json<SkipRequest>,
 ) -> Result<Response, Problem> {
     let (consumer, stream) = split(&key)?;
     let skip = parked::Skip { reason: &reason, by: &caller.subject };

@@ -38,7 +38,7 @@ pub(super) struct Demand {
 )]
 async fn demand(
     context: CommandContext,
-    Json { value, bytes }: Json<Demand>,
+    Json { value }: Json<Demand>,
 ) -> Result<Response, Problem> {
     let add_up_to = value.add_up_to.unwrap_or_else(rand::random);
     let row = Row::demanded(Uuid::now_v7(), work_code("api"), add_up_to, Utc::now());
@@ -47,7 +47,7 @@ async fn demand(
     let (stream, command) =
         (stream(row.id), Command::Demand { work_code: row.work_code, add_up_to });
     let create = |envelope| context.api.handlers.works.create(&stream, command, envelope);
-    context.execute(Works::NAME, &bytes, response, create).await
+    context.execute(Works::NAME, response, create).await
 }
 
 /// Which works.

@@ -44,5 +44,6 @@ mod cli;
 mod lag;
 mod readme_commands;
 mod authorization;
+mod idempotency;
 mod architecture;
 mod pinned;

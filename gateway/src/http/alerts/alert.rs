@@ -100,5 +100,5 @@ pub(super) async fn acknowledge(
     let command = Command::Acknowledge { by: context.caller.subject.clone(), at: now() };
     let stream = alert_stream(id);
     let execute = |envelope| context.api.handlers.alerts.execute(&stream, command, envelope);
-    context.execute(Alerts::NAME, id.as_bytes(), response, execute).await
+    context.execute(Alerts::NAME, response, execute).await
 }

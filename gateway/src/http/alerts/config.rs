@@ -197,9 +197,8 @@ async fn set(
 ) -> Result<Response, Problem> {
     let config = parse(bytes)?;
     let stream = rules_stream(&scope);
-    let request = [stream.as_str().as_bytes(), b"\n", bytes].concat();
     let command = Command::Configure { scope, config };
     let execute = |envelope| context.api.handlers.rules.execute(&stream, command, envelope);
     let response = StoredResponse::no_content(location)?;
-    context.execute(Alerts::NAME, &request, response, execute).await
+    context.execute(Alerts::NAME, response, execute).await
 }

@@ -114,7 +114,7 @@ impl AlertChange {
 pub(super) async fn dry_run(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Json { value: request, .. }: Json<DryRunRequest>,
+    Json { value: request }: Json<DryRunRequest>,
 ) -> Result<Response, Problem> {
     let config = request.config()?;
     let user_id = request.user(&caller)?;

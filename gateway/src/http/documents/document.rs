@@ -44,13 +44,11 @@ pub(super) async fn record(
 ) -> Result<Response, Problem> {
     let owner_id = context.caller.user()?.id;
     let data = body::parse(&bytes, MAX_DOCUMENT_BYTES)?;
-    let name = query.schema.as_ref().map_or("", SchemaName::as_str);
-    let request = [name.as_bytes(), b"\n", &bytes].concat();
     let schema = match &query.schema {
         None => None,
         Some(name) => match context.api.handlers.schemas.validate(name, &data).await {
             Ok(schema) => Some(schema),
-            Err(invalid) => return replay_or_refuse(&context, &request, invalid).await,
+            Err(invalid) => return replay_or_refuse(&context, invalid).await,
         },
     };
     let (id, created_at) = (Uuid::now_v7(), now());
@@ -60,18 +58,17 @@ pub(super) async fn record(
     let (stream, command) =
         (document_stream(id), Command::Record { owner_id, created_at, schema, data });
     let create = |envelope| context.api.handlers.documents.create(&stream, command, envelope);
-    context.execute(Documents::NAME, &request, response, create).await
+    context.execute(Documents::NAME, response, create).await
 }
 
 /// Responds to a request that was accepted before with its stored response, even if the document is
 /// not valid against the latest version of the schema; refuses all others.
 async fn replay_or_refuse(
     context: &CommandContext,
-    request: &[u8],
     invalid: SchemaError,
 ) -> Result<Response, Problem> {
     let response = StoredResponse::no_content(String::new())?;
-    if let Some(new) = context.envelope(request, &response)?.receipt
+    if let Some(new) = context.envelope(&response)?.receipt
         && let Some(known) = context.api.store.receipt(&new.key).await?
         && known.fingerprint == new.fingerprint
     {

@@ -46,7 +46,7 @@ pub(super) async fn register(
         let known = context.api.handlers.schemas.version(&name).await?;
         let created_at = now();
         let response = response(&name, &schema, known, created_at)?;
-        let mut envelope = context.envelope(&bytes, &response)?;
+        let mut envelope = context.envelope(&response)?;
         envelope.expected = context.expected.or(Some(known));
         let command = Command::Register { created_at, schema: schema.clone() };
         match context.api.handlers.schemas.register(&name, command, envelope).await {

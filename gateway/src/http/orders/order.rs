@@ -63,7 +63,7 @@ impl Cart {
 )]
 pub(super) async fn place(
     context: CommandContext,
-    Json { value, bytes }: Json<Cart>,
+    Json { value }: Json<Cart>,
 ) -> Result<Response, Problem> {
     let customer = context.caller.user()?;
     let lines = price_items(&context.api.handlers, &value.items()?).await?;
@@ -76,7 +76,7 @@ pub(super) async fn place(
     let stream = order_stream(row.id);
     let create =
         |envelope| context.api.handlers.orders.create(&stream, Command::Place(placed), envelope);
-    context.execute(OrderList::NAME, &bytes, response, create).await
+    context.execute(OrderList::NAME, response, create).await
 }
 
 impl From<PricingError> for Problem {
@@ -186,5 +186,5 @@ async fn execute(
     let response = StoredResponse::no_content(format!("/api/v1/orders/{id}"))?;
     let stream = order_stream(id);
     let execute = |envelope| context.api.handlers.orders.execute(&stream, command, envelope);
-    context.execute(OrderList::NAME, id.as_bytes(), response, execute).await
+    context.execute(OrderList::NAME, response, execute).await
 }

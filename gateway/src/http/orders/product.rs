@@ -42,7 +42,7 @@ pub(super) struct NewProduct {
 pub(super) async fn add(
     _: Operator,
     context: CommandContext,
-    Json { value, bytes }: Json<NewProduct>,
+    Json { value }: Json<NewProduct>,
 ) -> Result<Response, Problem> {
     let NewProduct { sku, name: Text(name), price, currency } = value;
     let row = ProductRow::added(Uuid::now_v7(), &sku, &name, price, currency, Utc::now());
@@ -50,7 +50,7 @@ pub(super) async fn add(
     let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
     let command = Command::Add { sku, name, price, currency };
     let add = |envelope| add_product(&context.api.handlers, row.id, command, envelope);
-    context.execute(StockLevel::NAME, &bytes, response, add).await
+    context.execute(StockLevel::NAME, response, add).await
 }
 
 /// List products, by SKU
@@ -103,13 +103,13 @@ pub(super) async fn change(
     _: Operator,
     context: CommandContext,
     Path(id): Path<Uuid>,
-    Json { value, bytes }: Json<ProductChange>,
+    Json { value }: Json<ProductChange>,
 ) -> Result<Response, Problem> {
     let command = Command::Change { name: value.name.map(|Text(name)| name), price: value.price };
     let response = StoredResponse::no_content(format!("/api/v1/products/{id}"))?;
-    let (request, stream) = ([id.as_bytes(), &bytes[..]].concat(), product_stream(id));
+    let stream = product_stream(id);
     let execute = |envelope| context.api.handlers.products.execute(&stream, command, envelope);
-    context.execute(StockLevel::NAME, &request, response, execute).await
+    context.execute(StockLevel::NAME, response, execute).await
 }
 
 /// A change of the stock of a product.
@@ -153,11 +153,10 @@ pub(super) async fn stock(
     _: Operator,
     context: CommandContext,
     Path(id): Path<Uuid>,
-    Json { value, bytes }: Json<StockMove>,
+    Json { value }: Json<StockMove>,
 ) -> Result<Response, Problem> {
     let command = value.command()?;
     let response = StoredResponse::no_content(format!("/api/v1/products/{id}"))?;
-    let request = [id.as_bytes(), &bytes[..]].concat();
     let execute = |envelope| move_stock(&context.api.handlers, id, command, envelope);
-    context.execute(StockLevel::NAME, &request, response, execute).await
+    context.execute(StockLevel::NAME, response, execute).await
 }

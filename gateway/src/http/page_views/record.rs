@@ -136,7 +136,7 @@ struct Accepted {
 #[utoipa::path(
     post, path = "/api/v1/page-views", tag = tags::PAGE_VIEWS, request_body = SentPageViews,
     params(
-        ("Idempotency-Key" = Option<String>, Header, max_length = 200, description = "Makes the request safe to repeat: a second request with the same key is not executed again and returns the first response. 1 to 200 printable ASCII characters without spaces; kept for 7 days. All callers share one space of keys, so use random ones"),
+        ("Idempotency-Key" = Option<String>, Header, max_length = 200, description = "Makes the request safe to repeat: a second request with the same key is not executed again and returns the first response. It must have the same query and body: 422 `idempotency_key_reused` otherwise. 1 to 200 printable ASCII characters without spaces; kept for 7 days. All callers share one space of keys, so use random ones"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: respond once the read model shows the views, after at most N seconds (at most 20)"),
     ),
     security(()),
@@ -151,7 +151,7 @@ pub(super) async fn record(
     let accepted = Accepted { accepted: views.len() };
     let response =
         StoredResponse::new(StatusCode::ACCEPTED, STATS.into(), Version::NONE, &accepted)?;
-    let envelope = context.envelope(&bytes, &response)?;
+    let envelope = context.envelope(&response)?;
     let events = views.into_iter().map(|view| NewEvent::new(&Event::PageViewed(view)));
     let events = events.collect::<Result<_, _>>().map_err(AppendError::from)?;
     let request = Append::to(stream(now), ExpectedVersion::Any, events)

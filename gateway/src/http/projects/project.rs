@@ -34,7 +34,7 @@ pub(super) struct New {
 )]
 pub(super) async fn create(
     context: CommandContext,
-    Json { value, bytes }: Json<New>,
+    Json { value }: Json<New>,
 ) -> Result<Response, Problem> {
     let by = context.caller.user()?;
     let description = value.description.as_ref().map(Description::as_str);
@@ -44,7 +44,7 @@ pub(super) async fn create(
     let act = Act::Create { name: value.name, description: value.description };
     let create =
         |envelope| context.api.handlers.projects.create(row.id, Command { by, act }, envelope);
-    context.execute(Projects::NAME, &bytes, response, create).await
+    context.execute(Projects::NAME, response, create).await
 }
 
 /// Which projects.
@@ -126,9 +126,9 @@ pub(super) struct Changes {
 pub(super) async fn change(
     context: CommandContext,
     Path(id): Path<Uuid>,
-    Json { value: Changes { name, description }, bytes }: Json<Changes>,
+    Json { value: Changes { name, description } }: Json<Changes>,
 ) -> Result<Response, Problem> {
-    execute(&context, &bytes, id, Act::Change { name, description }).await
+    execute(&context, id, Act::Change { name, description }).await
 }
 
 /// Archive a project
@@ -144,7 +144,7 @@ pub(super) async fn archive(
     context: CommandContext,
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
-    execute(&context, b"", id, Act::Archive).await
+    execute(&context, id, Act::Archive).await
 }
 
 /// Add a member
@@ -160,7 +160,7 @@ pub(super) async fn add_member(
     context: CommandContext,
     Path((id, user_id)): Path<(Uuid, Uuid)>,
 ) -> Result<Response, Problem> {
-    execute(&context, b"", id, Act::AddMember(user_id)).await
+    execute(&context, id, Act::AddMember(user_id)).await
 }
 
 /// Remove a member
@@ -176,17 +176,12 @@ pub(super) async fn remove_member(
     context: CommandContext,
     Path((id, user_id)): Path<(Uuid, Uuid)>,
 ) -> Result<Response, Problem> {
-    execute(&context, b"", id, Act::RemoveMember(user_id)).await
+    execute(&context, id, Act::RemoveMember(user_id)).await
 }
 
-async fn execute(
-    context: &CommandContext,
-    body: &[u8],
-    id: Uuid,
-    act: Act,
-) -> Result<Response, Problem> {
+async fn execute(context: &CommandContext, id: Uuid, act: Act) -> Result<Response, Problem> {
     let command = Command { by: context.caller.user()?, act };
     let response = StoredResponse::no_content(format!("/api/v1/projects/{id}"))?;
     let execute = |envelope| context.api.handlers.projects.execute(id, command, envelope);
-    context.execute(Projects::NAME, &context.path_and(body), response, execute).await
+    context.execute(Projects::NAME, response, execute).await
 }

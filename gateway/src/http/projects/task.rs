@@ -59,7 +59,7 @@ pub(super) struct New {
 )]
 pub(super) async fn create(
     context: CommandContext,
-    Json { value, bytes }: Json<New>,
+    Json { value }: Json<New>,
 ) -> Result<Response, Problem> {
     let by = context.caller.user()?;
     let new = NewRow {
@@ -77,7 +77,7 @@ pub(super) async fn create(
     let new = decider::New { project_id, title, description, assignee_id, due_at };
     let projects = &context.api.handlers.projects;
     let create = |envelope| projects.execute_task(row.id, by, Act::Create(new), envelope);
-    context.execute(Projects::NAME, &bytes, response, create).await
+    context.execute(Projects::NAME, response, create).await
 }
 
 /// Which tasks.
@@ -177,12 +177,12 @@ pub(super) struct Changes {
 pub(super) async fn change(
     context: CommandContext,
     Path(id): Path<Uuid>,
-    Json { value, bytes }: Json<Changes>,
+    Json { value }: Json<Changes>,
 ) -> Result<Response, Problem> {
     let Changes { title, description, assignee_id, status, due_at } = value;
     let due_at = due_at.map(|Due(at)| at);
     let changes = decider::Changes { title, description, assignee_id, status, due_at };
-    execute(&context, &bytes, id, Act::Change(changes)).await
+    execute(&context, id, Act::Change(changes)).await
 }
 
 /// Delete a task
@@ -197,17 +197,12 @@ pub(super) async fn delete(
     context: CommandContext,
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
-    execute(&context, b"", id, Act::Delete).await
+    execute(&context, id, Act::Delete).await
 }
 
-async fn execute(
-    context: &CommandContext,
-    body: &[u8],
-    id: Uuid,
-    act: Act,
-) -> Result<Response, Problem> {
+async fn execute(context: &CommandContext, id: Uuid, act: Act) -> Result<Response, Problem> {
     let by = context.caller.user()?;
     let response = StoredResponse::no_content(format!("/api/v1/tasks/{id}"))?;
     let execute = |envelope| context.api.handlers.projects.execute_task(id, by, act, envelope);
-    context.execute(Projects::NAME, &context.path_and(body), response, execute).await
+    context.execute(Projects::NAME, response, execute).await
 }

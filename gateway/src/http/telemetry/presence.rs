@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for Silence {
 pub(super) async fn configure(
     context: CommandContext,
     Path(user_id): Path<UserId>,
-    Json { value, bytes }: Json<Setting>,
+    Json { value }: Json<Setting>,
 ) -> Result<Response, Problem> {
     if !context.caller.sees(user_id.as_str()) {
         return Err(Problem::not_found("user"));
@@ -92,7 +92,7 @@ pub(super) async fn configure(
     let stream = stream(&user_id);
     let command = Command::Configure { user_id, inactive_after };
     let execute = |envelope| context.api.handlers.presence.execute(&stream, command, envelope);
-    context.execute(Telemetry::NAME, &bytes, response, execute).await
+    context.execute(Telemetry::NAME, response, execute).await
 }
 
 /// Show the presence setting of a user's devices

@@ -55,7 +55,7 @@ struct StoredBody {
 )]
 pub(super) async fn register(
     OpenCommandContext(context): OpenCommandContext,
-    Json { value, .. }: Json<NewUser>,
+    Json { value }: Json<NewUser>,
 ) -> Result<Response, Problem> {
     let NewUser { email, password, full_name } = value;
     let personal = Personal { email, full_name };
@@ -66,8 +66,8 @@ pub(super) async fn register(
     // The receipt's fingerprint is a fast hash: with the password in it, anyone who reads it could
     // guess the password at a billion attempts a second, in spite of the slow hash. A repetition's
     // password is compared by the slow hash instead.
-    let fingerprint = json!([personal.email.as_str(), personal.full_name.as_str()]).to_string();
-    let envelope = context.envelope(fingerprint.as_bytes(), &response)?;
+    let content = json!([personal.email.as_str(), personal.full_name.as_str()]).to_string();
+    let envelope = context.envelope_without_secret(content.as_bytes(), &response)?;
     let (repeated, shown) = (password.clone(), personal.clone());
     let registration = Registration { id, personal, password, role, now };
     let done = context.api.handlers.users.register(registration, envelope).await?;
@@ -157,16 +157,14 @@ pub(super) struct RoleChange {
 pub(super) async fn change_role(
     context: CommandContext,
     Path(id): Path<Uuid>,
-    Json { value, bytes }: Json<RoleChange>,
+    Json { value }: Json<RoleChange>,
 ) -> Result<Response, Problem> {
     let response = StoredResponse::no_content(format!("/api/v1/users/{id}"))?;
-    // With the id: an idempotency key is valid for one user's role.
-    let request = [id.as_bytes(), &*bytes].concat();
     let command = Command::ChangeRole { id, role: value.role, by: context.caller.user()? };
     let stream = stream(id);
     let execute =
         |envelope| context.api.handlers.users.accounts.execute(&stream, command, envelope);
-    context.execute(Users::NAME, &request, response, execute).await
+    context.execute(Users::NAME, response, execute).await
 }
 
 /// A change of the caller's password.
@@ -195,7 +193,7 @@ pub(super) struct PasswordChange {
 )]
 pub(super) async fn change_password(
     context: CommandContext,
-    Json { value, .. }: Json<PasswordChange>,
+    Json { value }: Json<PasswordChange>,
 ) -> Result<Response, Problem> {
     let PasswordChange { current_password, new_password } = value;
     let id = context.caller.user()?.id;

@@ -110,7 +110,7 @@ pub(super) struct Refresh {
 pub(super) async fn refresh(
     State(api): State<Arc<Api>>,
     trace: RequestTrace,
-    Json { value, .. }: Json<Refresh>,
+    Json { value }: Json<Refresh>,
 ) -> Result<Response, Problem> {
     if value.refresh_token.chars().count() > REFRESH_MAX_CHARS {
         let detail = format!("must be at most {REFRESH_MAX_CHARS} characters");
