@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::{self, Context as JetStream, message::PublishMessage};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -17,6 +18,10 @@ use gateway::nats::intake;
 const PATH: &str = "/api/v1/works";
 /// Columns of the table.
 const COLUMNS: [&str; 6] = ["id", "work_code", "add_up_to", "status", "result", "attempts"];
+
+/// Attempts to publish a demand to a stream that does not exist yet, and the pause between two.
+const ATTEMPTS: usize = 25;
+const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -87,12 +92,12 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 
 /// Publishes one demand per interval and prints it once JetStream has acknowledged it.
 async fn produce(args: Produce) -> Result<(), Failure> {
-    let servers: Vec<&str> = args.bus.nats_url.expose().split(',').collect();
-    let client = async_nats::connect(servers).await;
+    let (servers, options) =
+        eventstore::connect_options(&args.bus.url()?).map_err(anyhow::Error::from)?;
+    let client = options.connect(servers).await;
     let client = client.context("cannot reach NATS (check --nats-url)");
     let client = client.map_err(Failure::not_reachable)?;
     let jetstream = jetstream::new(client);
-    intake::ensure_stream(&jetstream).await?;
     let mut signals = Signals::register()?;
     let mut ticks = tokio::time::interval(args.every.0.max(Duration::from_millis(1)));
     let mut sent = 0;
@@ -104,14 +109,30 @@ async fn produce(args: Produce) -> Result<(), Failure> {
         let add_up_to = args.add_up_to.unwrap_or_else(rand::random);
         let body = json!({"add_up_to": add_up_to, "done": false}).to_string();
         let id = Uuid::now_v7().to_string();
-        let message = PublishMessage::build().message_id(&id).payload(body.clone().into());
-        let published = jetstream.send_publish(intake::SUBJECT, message).await;
-        published
-            .context("cannot publish a demand to NATS")?
-            .await
-            .context("JetStream did not acknowledge a demand")?;
+        publish(&jetstream, &id, &body).await.context(
+            "cannot publish a demand to NATS: check that a worker runs, which creates the stream \
+             COMMANDS, and that the account may publish `commands.>`",
+        )?;
         output::line(&format!("{id} {body}"));
         sent += 1;
     }
     Ok(())
+}
+
+/// Publishes one demand and waits for its acknowledgement. Waits for the stream, too, which a worker
+/// creates when it starts.
+async fn publish(jetstream: &JetStream, id: &str, body: &str) -> Result<(), PublishError> {
+    let mut attempts = 1;
+    loop {
+        let message = PublishMessage::build().message_id(id).payload(body.to_owned().into());
+        match jetstream.send_publish(intake::SUBJECT, message).await?.await {
+            Err(error)
+                if error.kind() == PublishErrorKind::StreamNotFound && attempts < ATTEMPTS =>
+            {
+                attempts += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            published => return published.map(drop),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -85,6 +85,31 @@ impl Home {
         let readable = Permissions::from_mode(0o644);
         fs::set_permissions(&path, readable).map_err(Error::file("make readable", &path))?;
         Ok(path)
+    }
+
+    /// Writes a file with mode 0600, for a server that runs as this user.
+    pub(super) fn write_private(&self, name: &str, content: &str) -> Result<PathBuf, Error> {
+        let path = self.file(name);
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(true).write(true).mode(0o600);
+        let mut file = options.open(&path).map_err(Error::file("open", &path))?;
+        // A file of an earlier build may have another mode.
+        file.set_permissions(Permissions::from_mode(0o600))
+            .and_then(|()| file.write_all(content.as_bytes()))
+            .map_err(Error::file("write", &path))?;
+        Ok(path)
+    }
+
+    /// Returns the secret in the file `name`; creates a random one at the first call.
+    pub(super) fn secret(&self, name: &str) -> Result<String, Error> {
+        match fs::read_to_string(self.file(name)) {
+            Ok(secret) if !secret.is_empty() => Ok(secret),
+            _missing => {
+                let secret = format!("{:032x}", rand::random::<u128>());
+                self.write_private(name, &secret)?;
+                Ok(secret)
+            }
+        }
     }
 
     /// Returns the requested port. Otherwise the port of the last run, so that addresses stay valid

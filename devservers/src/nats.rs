@@ -5,7 +5,9 @@ use super::home::Home;
 use super::programs;
 use super::server::{Program, Server};
 use super::signal::Signal;
+use sha2::{Digest, Sha256};
 use std::ffi::OsString;
+use std::fmt::Write;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,9 @@ const NAME: &str = "nats-server";
 const CONFIG: &str = "nats-server.conf";
 const STORE: &str = "jetstream";
 const PID: &str = "nats-server.pid";
+/// Holds a random secret, from which the passwords of the accounts are derived: they stay valid
+/// between runs.
+const SECRET: &str = "secret";
 /// The start of the server's first message, which clients wait for.
 const GREETING: &[u8] = b"INFO {";
 
@@ -28,6 +33,10 @@ const PACKAGES: Packages = Packages {
     elsewhere: "https://github.com/nats-io/nats-server/releases",
 };
 
+/// The accounts of the server. `deploy/nats/tributary.conf` describes what each may do.
+pub const ACCOUNTS: [&str; 7] =
+    ["admin", "tributary", "relay", "worker", "gateway", "subscriber", "producer"];
+
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// By default the port of the last run if it is free, otherwise a free port.
@@ -38,6 +47,9 @@ pub struct Options {
     pub monitor: Option<u16>,
     /// Port of the MQTT listener, which supports 3.1.1 only. By default there is none.
     pub mqtt: Option<u16>,
+    /// Whether a client without a user name is the account `admin`, which may do everything. By
+    /// default such a client is refused.
+    pub anonymous_admin: bool,
 }
 
 /// A running nats-server; killed when dropped.
@@ -52,12 +64,21 @@ impl Nats {
             Some(binary) => binary,
             None => programs::find(NAME, &PACKAGES).await?,
         };
-        let settings = Settings { binary, monitor: options.monitor, mqtt: options.mqtt };
+        let Options { monitor, mqtt, anonymous_admin, .. } = options;
+        let secret = home.secret(SECRET)?;
+        let settings = Settings { binary, monitor, mqtt, anonymous_admin, secret };
         Ok(Self { server: Server::start(settings, home, options.port).await? })
     }
 
+    /// The address without an account.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port())
+    }
+
+    /// The address with the name and the password of one of the [`ACCOUNTS`].
+    pub fn url_as(&self, account: &str) -> String {
+        let password = password(&self.server.program().secret, account);
+        format!("nats://{account}:{password}@127.0.0.1:{}", self.port())
     }
 
     pub fn port(&self) -> u16 {
@@ -106,6 +127,8 @@ struct Settings {
     binary: PathBuf,
     monitor: Option<u16>,
     mqtt: Option<u16>,
+    anonymous_admin: bool,
+    secret: String,
 }
 
 impl Program for Settings {
@@ -125,11 +148,9 @@ impl Program for Settings {
         let mqtt = self.mqtt.map(|port| {
             format!("server_name: tributary\nmqtt {{ listen: \"127.0.0.1:{port}\" }}\n")
         });
-        let settings = format!(
+        let mut settings = format!(
             "# Written by tributary at every start.\n\
              listen: \"127.0.0.1:{port}\"\n\
-             # One event with its headers; the default is half of it.\n\
-             max_payload: 2097152\n\
              pid_file: {pid}\n\
              jetstream {{ store_dir: {store} }}\n\
              {monitor}{mqtt}",
@@ -138,7 +159,15 @@ impl Program for Settings {
             monitor = monitor.unwrap_or_default(),
             mqtt = mqtt.unwrap_or_default(),
         );
-        let file = home.write(CONFIG, &settings)?;
+        for account in ACCOUNTS {
+            let (name, password) = (account.to_uppercase(), password(&self.secret, account));
+            writeln!(settings, "NATS_{name}_PASSWORD: \"{password}\"").ok();
+        }
+        if self.anonymous_admin {
+            settings.push_str("no_auth_user: admin\n");
+        }
+        settings.push_str(SETTINGS);
+        let file = home.write_private(CONFIG, &settings)?;
         Ok((self.binary.clone(), vec!["-c".into(), file.into()]))
     }
 
@@ -151,6 +180,14 @@ impl Program for Settings {
         };
         greet.await.is_ok_and(|greeting| greeting == GREETING)
     }
+}
+
+/// The settings and accounts that operators use, too.
+const SETTINGS: &str = include_str!("../../deploy/nats/tributary.conf");
+
+fn password(secret: &str, account: &str) -> String {
+    let digest = Sha256::digest(format!("{secret} {account}"));
+    digest.iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// Quotes a string of the configuration language, in which a backslash escapes.

@@ -54,10 +54,11 @@ pub async fn start_nats() -> Result<Nats, Error> {
     Nats::start(&directory("nats")?, nats_options()).await
 }
 
-/// The default options; `NATS_SERVER` names the program if not the installed one is to be tested.
+/// The default options, with an administrator who needs no password: the test itself.
+/// `NATS_SERVER` names the program if not the installed one is to be tested.
 pub fn nats_options() -> nats::Options {
     let binary = std::env::var_os("NATS_SERVER").map(PathBuf::from);
-    nats::Options { binary, ..nats::Options::default() }
+    nats::Options { binary, anonymous_admin: true, ..nats::Options::default() }
 }
 
 /// Returns a port that is free now, for a server that cannot report the port it listens on.

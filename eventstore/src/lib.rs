@@ -31,7 +31,7 @@ pub use append::group_commit::{BATCH_BYTES, BATCH_EVENTS};
 pub use append::outcome::{AppendError, Appended};
 pub use append::receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
 pub use append::request::{Append, ExpectedVersion, NewEvent, StreamAppend};
-pub use bus::connection::{Bus, BusOptions, Heads};
+pub use bus::connection::{Bus, BusOptions, Heads, connect_options};
 pub use bus::error::BusError;
 pub use bus::replay::{REPLAY_HEADER, ReplayMessage, replay_message};
 pub use bus::subjects::{HEAD_SUBJECT, STREAM, SUBJECTS};

@@ -50,7 +50,7 @@ impl App {
         let pool = eventstore::pool(options, config.database.database_connections);
         let store = EventStore::open(pool, &log.0, log.1.clone());
         store.delete_expired_receipts(&log.0, log.1.clone());
-        let bus = Bus::connect(config.bus.nats_url.expose()).await?;
+        let bus = Bus::connect(&config.bus.url()?).await?;
         let feed = Feed::start(&store, Some(bus.clone()), &log.0, log.1.clone());
         eventstore::announcer(&store, bus.clone(), &log.0, log.1.clone());
         let progress = Progress::default();

@@ -93,7 +93,7 @@ fn names_in_the_configuration() {
         Config::private("postgres://u@h/d", "nats://h", "mqtt://h", "key".as_ref()).unwrap();
     let shown = json!(config);
     for (group, names) in [
-        ("bus", "nats_url"),
+        ("bus", "nats_password nats_password_file nats_url nats_username"),
         ("database", "database_connections database_url"),
         ("http", "http_body_limit http_timeout listen port"),
         ("orders", "order_ttl"),

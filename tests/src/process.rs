@@ -69,6 +69,11 @@ impl Process {
         Ok(())
     }
 
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        self.log.borrow().clone()
+    }
+
     /// Waits until it serves HTTP. Returns the port, which it logs.
     pub async fn http_port(&mut self) -> Result<u16> {
         const LINE: &str = "HTTP server listening address=";

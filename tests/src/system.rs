@@ -78,7 +78,7 @@ impl System {
         let environment = [
             ("DATABASE_ADMIN_URL", admin_url.clone()),
             ("DATABASE_URL", server.url(&database, "tributary_app")),
-            ("NATS_URL", nats.url()),
+            ("NATS_URL", nats.url_as("tributary")),
             ("MQTT_URL", mosquitto.url()),
             ("MQTT_ALLOW_ANONYMOUS", "true".into()),
             ("PORT", "0".into()),

@@ -35,7 +35,7 @@ async fn main() -> Result<()> {
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let open = || EventStore::open(eventstore::pool(options.clone(), 4), &tasks, shutdown.clone());
     let (here, there) = (open(), open());
-    let bus = Bus::connect(&servers.nats.url()).await?;
+    let bus = Bus::connect(&servers.nats.url_as("tributary")).await?;
 
     for _ in 0..BACKLOG / 1_000 {
         try_join_all((0..1_000).map(|_| append(&here))).await?;

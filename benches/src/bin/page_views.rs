@@ -75,8 +75,12 @@ async fn start(servers: &Servers, folder: &Path) -> Result<(App, String)> {
     projections::create_schemas(&application.parse()?).await?;
     let key = folder.join("signing-key.pem");
     let token = make_key(&key)?.sign("bench", UserRole::Admin, Duration::from_hours(1))?;
-    let config =
-        Config::private(&application, &servers.nats.url(), &servers.mosquitto.url(), &key)?;
+    let config = Config::private(
+        &application,
+        &servers.nats.url_as("tributary"),
+        &servers.mosquitto.url(),
+        &key,
+    )?;
     Ok((App::start(config, &ProcessRole::ALL).await?, token))
 }
 

@@ -7,15 +7,24 @@ use anyhow::Context;
 
 use super::super::output;
 use super::admin::{Administrator, EMAIL};
+use devservers::Nats;
 use gateway::config::{Admin, Config, Server};
 
-/// Writes `dev.env` with mode 0600, because it holds a token and a password.
+/// Accounts of NATS for other programs, and the variables with their URLs.
+const NATS_ACCOUNTS: [(&str, &str); 3] = [
+    ("NATS_SUBSCRIBER_URL", "subscriber"),
+    ("NATS_PRODUCER_URL", "producer"),
+    ("NATS_ADMIN_URL", "admin"),
+];
+
+/// Writes `dev.env` with mode 0600, because it holds a token and passwords.
 pub(super) fn write(
     directory: &Path,
     server: &Server,
     administrator: &Administrator,
     config: &Config,
     admin: &Admin,
+    nats: &Nats,
 ) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
@@ -32,13 +41,16 @@ pub(super) fn write(
         ("MQTT_ALLOW_ANONYMOUS", "true"),
     ];
     let lines = values.map(|(name, value)| format!("{name}='{value}'\n"));
+    let accounts = NATS_ACCOUNTS
+        .map(|(name, account)| format!("{name}='{}'\n", nats.url_as(account)))
+        .concat();
     let key = std::path::absolute(&config.tokens.signing_key_file)?;
     let key = format!("TRIBUTARY_SIGNING_KEY_FILE='{}'\n", key.display());
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options
         .open(&file)
-        .and_then(|mut file| file.write_all((lines.concat() + &key).as_bytes()))
+        .and_then(|mut file| file.write_all((lines.concat() + &accounts + &key).as_bytes()))
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
@@ -54,6 +66,7 @@ Tributary is running.  API {url}api/v1   documentation {url}docs
   Sign in as {EMAIL}; the password is in {env}, with a token valid for 30 days
   Postgres  {}
   NATS      {}
+            for your programs: NATS_SUBSCRIBER_URL and NATS_PRODUCER_URL in {env}
   MQTT      {}
 
 Try next, in another terminal:

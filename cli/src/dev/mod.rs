@@ -89,7 +89,8 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
         url: format!("http://localhost:{}", address.port()).parse().map_err(anyhow::Error::from)?,
         token: token.parse().map_err(anyhow::Error::from)?,
     };
-    banner::write(&directory, &server, &administrator, &started.config, &started.admin)?;
+    let Started { admin, config, .. } = &started;
+    banner::write(&directory, &server, &administrator, config, admin, &servers.nats)?;
     banner::print(&directory, &server, &started.config);
     run_until_signal(app, signals).await
 }
@@ -116,7 +117,7 @@ fn started(servers: &Servers, args: Args) -> anyhow::Result<Started> {
         worker: args.worker,
         ..Config::private(
             &servers.postgres.url(DATABASE, APPLICATION),
-            &servers.nats.url(),
+            &servers.nats.url_as("tributary"),
             &servers.mosquitto.url(),
             &key,
         )?

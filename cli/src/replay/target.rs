@@ -68,7 +68,7 @@ impl Target<'_> {
         Prefix(prefix): &Prefix,
         run: &str,
     ) -> Result<Self, Failure> {
-        let bus = eventstore::Bus::connect(bus.nats_url.expose()).await;
+        let bus = eventstore::Bus::connect(&bus.url()?).await;
         let bus = bus.map_err(anyhow::Error::from)?;
         let mut connected = bus.connected();
         // Marks the connection as seen: any later change of the receiver is a lost connection.

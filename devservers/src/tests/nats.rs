@@ -2,7 +2,7 @@
 //! ended.
 
 use super::Scratch;
-use crate::nats::{Nats, Options};
+use crate::nats::{ACCOUNTS, Nats, Options};
 use crate::orphan::read_pid;
 use crate::process::GLANCE;
 use crate::testing;
@@ -30,7 +30,7 @@ async fn messages(nats: &Nats) -> Option<u64> {
 #[tokio::test]
 async fn streams_survive_a_restart_and_a_crash_but_not_a_wipe() {
     let scratch = Scratch::new();
-    let mut nats = Nats::start(scratch.path(), Options::default()).await.unwrap();
+    let mut nats = Nats::start(scratch.path(), testing::nats_options()).await.unwrap();
     let url = nats.url();
     publish(&nats).await;
     nats.restart().await.unwrap();
@@ -47,7 +47,7 @@ async fn streams_survive_a_restart_and_a_crash_but_not_a_wipe() {
 #[tokio::test]
 async fn a_server_left_behind_is_ended() {
     let scratch = Scratch::new();
-    let mut nats = Nats::start(scratch.path(), Options::default()).await.unwrap();
+    let mut nats = Nats::start(scratch.path(), testing::nats_options()).await.unwrap();
     let port = nats.port();
     nats.stop().await;
     drop(nats);
@@ -61,7 +61,7 @@ async fn a_server_left_behind_is_ended() {
         tokio::time::sleep(GLANCE).await;
     }
 
-    let nats = Nats::start(scratch.path(), Options::default()).await.unwrap();
+    let nats = Nats::start(scratch.path(), testing::nats_options()).await.unwrap();
     assert!(orphan.try_wait().unwrap().is_some());
     assert_eq!(nats.port(), port);
 }
@@ -74,4 +74,22 @@ async fn the_monitoring_port_opens_only_if_configured() {
     let _nats = Nats::start(scratch.path(), options).await.unwrap();
     let health = reqwest::get(format!("http://127.0.0.1:{free}/healthz")).await.unwrap();
     assert!(health.status().is_success());
+}
+
+#[tokio::test]
+async fn the_passwords_of_the_accounts_stay_valid_between_runs() {
+    let scratch = Scratch::new();
+    let nats = Nats::start(scratch.path(), Options::default()).await.unwrap();
+    let urls = ACCOUNTS.map(|account| nats.url_as(account));
+    assert!(async_nats::connect(nats.url()).await.is_err(), "a client without an account");
+    drop(nats);
+    let nats = Nats::start(scratch.path(), Options::default()).await.unwrap();
+    assert_eq!(ACCOUNTS.map(|account| nats.url_as(account)), urls);
+    for url in urls {
+        let (user, password) =
+            url.trim_start_matches("nats://").split_once('@').unwrap().0.split_once(':').unwrap();
+        let options =
+            async_nats::ConnectOptions::with_user_and_password(user.into(), password.into());
+        options.connect(nats.url()).await.unwrap();
+    }
 }

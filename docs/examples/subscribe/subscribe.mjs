@@ -119,7 +119,8 @@ const subscriber = new Subscriber(...process.argv.slice(2));
 const { host, username, password } = new URL(NATS_URL);
 const connection = await connect({
   servers: host,
-  ...(username && { user: username, pass: password }),
+  // The account may receive on inboxes of its own only.
+  ...(username && { user: username, pass: password, inboxPrefix: `_INBOX.${username}` }),
   maxReconnectAttempts: -1,
   reconnectTimeWait: 1_000,
   waitOnFirstConnect: true,

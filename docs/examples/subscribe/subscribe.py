@@ -10,7 +10,7 @@ import os
 import sys
 import urllib.request
 from datetime import datetime, timedelta
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -104,8 +104,11 @@ async def main():
     if len(sys.argv) not in (3, 4):
         sys.exit("subscribe.py CONTEXT FILE [PREFIX]")
     subscriber = Subscriber(*sys.argv[1:])
+    # The account may receive on inboxes of its own only.
+    user = urlsplit(os.environ["NATS_URL"]).username
+    inboxes = {"inbox_prefix": f"_INBOX.{user}"} if user else {}
     client = await nats.connect(
-        os.environ["NATS_URL"], max_reconnect_attempts=-1, reconnect_time_wait=1
+        os.environ["NATS_URL"], max_reconnect_attempts=-1, reconnect_time_wait=1, **inboxes
     )
     while True:
         try:

@@ -154,7 +154,10 @@ async fn main() -> Result<()> {
     let server: ServerAddr = std::env::var("NATS_URL")?.parse()?;
     let mut options = ConnectOptions::new().retry_on_initial_connect();
     if let (Some(user), Some(password)) = (server.username(), server.password()) {
-        options = options.user_and_password(user.to_owned(), password.to_owned());
+        // The account may receive on inboxes of its own only.
+        options = options
+            .user_and_password(user.to_owned(), password.to_owned())
+            .custom_inbox_prefix(format!("_INBOX.{user}"));
     }
     let client = options.connect(server).await?;
     let jetstream = jetstream::new(client);

@@ -7,6 +7,7 @@ use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
 use eventsourcing::Position;
 use futures::StreamExt;
+use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
 use crate::bus::error::BusError;
@@ -51,18 +52,15 @@ impl Bus {
         Self::open(url, BusOptions::default()).await
     }
 
-    /// Connects to the server at `url`, or to the servers of one cluster, separated by commas.
+    /// Connects to the server at `url`, or to the servers of one cluster, separated by commas, with
+    /// the account that the URL names; see [`connect_options`].
     ///
     /// Returns without waiting for the connection, and reconnects for ever. Fails only if the URL
     /// or the options are invalid.
     pub async fn open(url: &str, options: BusOptions) -> Result<Self, BusError> {
-        let servers = url
-            .split(',')
-            .map(|server| server.trim().parse())
-            .collect::<Result<Vec<ServerAddr>, _>>()
-            .map_err(BusError::Url)?;
+        let (servers, account) = connect_options(url)?;
         let (up, connected) = watch::channel(false);
-        let client = ConnectOptions::new()
+        let client = account
             .name("tributary")
             .retry_on_initial_connect()
             .max_reconnects(None)
@@ -125,6 +123,47 @@ impl Bus {
     }
 }
 
+/// Returns the servers in `url`, separated by commas, without their user and password, and the options
+/// to connect as that account; the first server that names an account counts for all.
+///
+/// The client's inboxes begin with `_INBOX.{user}`, so that the server can permit each account its own
+/// inboxes only. A user without a password is a token.
+pub fn connect_options(url: &str) -> Result<(Vec<ServerAddr>, ConnectOptions), BusError> {
+    let parsed = url.split(',').map(|server| server.trim().parse());
+    let servers: Vec<ServerAddr> = parsed.collect::<Result<_, _>>().map_err(BusError::Url)?;
+    let decoded = |text: &str| {
+        let text = percent_decode_str(text).decode_utf8();
+        text.map(String::from).map_err(|error| BusError::Url(std::io::Error::other(error)))
+    };
+    let mut options = ConnectOptions::new();
+    if let Some(server) = servers.iter().find(|server| server.has_user_pass()) {
+        let user = decoded(server.username().unwrap_or_default())?;
+        options = match server.password() {
+            None => options.token(user),
+            Some(password) => {
+                let inboxes = format!("_INBOX.{user}");
+                options = options.user_and_password(user, decoded(password)?);
+                if is_subject(&inboxes) { options.custom_inbox_prefix(inboxes) } else { options }
+            }
+        };
+    }
+    let servers = servers.into_iter().map(without_account).collect::<Result<_, _>>();
+    Ok((servers.map_err(BusError::Url)?, options))
+}
+
+fn is_subject(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"*>".contains(&byte);
+    text.split('.').all(|token| !token.is_empty() && token.bytes().all(plain))
+}
+
+/// Removes user and password, which the client would log with the address.
+fn without_account(server: ServerAddr) -> Result<ServerAddr, std::io::Error> {
+    let mut url = server.into_inner();
+    // Fails only for addresses without a host, which have no user either.
+    url.set_username("").and_then(|()| url.set_password(None)).ok();
+    ServerAddr::from_url(url)
+}
+
 /// Announced heads of the log. Any NATS client may publish them, so they may be wrong.
 #[derive(Debug)]
 pub struct Heads(Subscriber);
@@ -139,5 +178,25 @@ impl Heads {
                 return Some(Position(position));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_of_a_url_is_used_and_not_shown() {
+        let url = "nats://ada:p%40ss%2F%23@one:4222, nats://two";
+        let (servers, options) = connect_options(url).unwrap();
+        let servers: Vec<_> = servers.iter().map(ServerAddr::as_url_str).collect();
+        assert_eq!(servers, ["nats://one:4222", "nats://two"]);
+        let shown = format!("{options:?}");
+        assert!(shown.contains("_INBOX.ada") && !shown.contains("p@ss/#"), "{shown}");
+        for plain in ["nats://one", "nats://token@one", "nats://a*b:p@one", "nats://a%20b:p@one"] {
+            let shown = format!("{:?}", connect_options(plain).unwrap().1);
+            assert!(!shown.contains("_INBOX."), "{shown}");
+        }
+        assert!(connect_options("nats://ada:p@one,http://two").is_err());
     }
 }

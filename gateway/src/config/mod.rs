@@ -109,6 +109,7 @@ impl Config {
                 mistakes.push(format!("{name} must be longer than 0"));
             }
         }
+        mistakes.extend(self.bus.mistake());
         mistakes.extend(self.presence.mistakes());
         mistakes.extend(self.mqtt.mistakes());
         let broker = &self.mqtt.broker;

@@ -21,7 +21,8 @@ struct Cli {
 /// Whether the value of an option may hold a secret, by its name.
 fn is_secret(name: &str) -> bool {
     let words = ["url", "password", "token", "endpoint"];
-    words.iter().any(|word| name.contains(word)) && !name.ends_with("ttl")
+    let other = name.ends_with("ttl") || name.ends_with("file");
+    words.iter().any(|word| name.contains(word)) && !other
 }
 
 #[test]
@@ -89,5 +90,38 @@ fn help_hides_the_environment_values_of_secrets() {
     for arg in Cli::command().get_arguments() {
         let name = arg.get_id().as_str();
         assert_eq!(arg.is_hide_env_values_set(), is_secret(name), "{name}");
+    }
+}
+
+#[test]
+fn the_account_on_nats_is_named_once_and_its_password_not_shown() {
+    let parse = |args: &[&str]| {
+        let required = ["tributary", "--database-url=postgres://h/d", "--signing-key-file=key.pem"];
+        let args = required.into_iter().chain(args.iter().copied());
+        OptionsOnly::try_parse_from(args).unwrap().config
+    };
+    let file = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
+    std::fs::write(&file, "hunter2@/#\n").unwrap();
+    let from_file = format!("--nats-password-file={}", file.display());
+    let servers = "--nats-url=nats://one:4222,nats://two:4222";
+    for password in ["--nats-password=hunter2@/#", &from_file] {
+        let config = parse(&[servers, "--nats-username=relay", password]);
+        assert!(config.mistakes(&[]).is_empty(), "{:?}", config.mistakes(&[]));
+        let account = "nats://relay:hunter2%40%2F%23@";
+        let expected = format!("{account}one:4222,{account}two:4222");
+        assert_eq!(config.bus.url().unwrap(), expected);
+        let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let missing = parse(&[servers, "--nats-username=relay", &from_file]);
+    assert!(missing.bus.url().unwrap_err().to_string().contains("cannot read the password"));
+    for mistaken in [
+        &["--nats-username=relay"] as &[_],
+        &["--nats-password=x"],
+        &["--nats-username=relay", "--nats-password=x", &from_file],
+        &["--nats-url=nats://a:b@one", "--nats-username=relay", "--nats-password=x"],
+    ] {
+        assert_eq!(parse(mistaken).mistakes(&[]).len(), 1, "{mistaken:?}");
     }
 }

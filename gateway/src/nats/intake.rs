@@ -39,6 +39,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const EXPIRES: Duration = Duration::from_secs(30);
 /// Wait before a message that could not be committed is redelivered.
 const RETRY: Duration = Duration::from_secs(1);
+/// Header of every event that the relay or a replay publishes.
+const POSITION_HEADER: &str = "Tributary-Position";
 /// Longest `Nats-Msg-Id` used as a key, in bytes.
 const MAX_ID_BYTES: usize = 200;
 
@@ -105,6 +107,8 @@ enum Verdict {
     Rejected,
     /// Not committed: redelivered later.
     Later,
+    /// An event, not a demand: terminated without a trace in the log.
+    Foreign,
 }
 
 impl Intake<'_> {
@@ -137,6 +141,7 @@ impl Intake<'_> {
             Verdict::Done => ("accepted", AckKind::Ack),
             Verdict::Rejected => ("rejected", AckKind::Term),
             Verdict::Later => ("put_back", AckKind::Nak(Some(RETRY))),
+            Verdict::Foreign => ("foreign", AckKind::Term),
         };
         metrics::counter!("tributary_works_demands_total", "outcome" => verdict).increment(1);
         if let Err(error) = message.ack_with(acknowledgement).await {
@@ -146,6 +151,11 @@ impl Intake<'_> {
     }
 
     async fn handle(&self, message: &Message) -> Verdict {
+        // A subscriber may create a consumer whose messages the server delivers to any subject.
+        // Recorded as rejected, each of these events would cause the next one.
+        if header(message.headers.as_ref(), POSITION_HEADER).is_some() {
+            return Verdict::Foreign;
+        }
         let Some(key) = key(message) else {
             return Verdict::Later;
         };

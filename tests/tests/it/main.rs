@@ -27,6 +27,7 @@ mod imports;
 mod users;
 mod tokens;
 mod bus;
+mod accounts;
 mod subscribers;
 mod asyncapi;
 mod http;

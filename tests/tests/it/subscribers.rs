@@ -51,7 +51,7 @@ impl Example {
             file: system.folder.join("lines"),
             said: system.folder.join("said"),
             environment: vec![
-                ("NATS_URL", system.nats.url()),
+                ("NATS_URL", system.nats.url_as("subscriber")),
                 ("TRIBUTARY_URL", system.url()),
                 ("TRIBUTARY_TOKEN", system.token.clone()),
             ],
