@@ -147,7 +147,10 @@ async fn listen(
     config: &Config,
     address: &mut Option<SocketAddr>,
 ) -> anyhow::Result<(TcpListener, Keys)> {
-    let keys = Keys::load(&config.tokens.signing_key_file)?;
+    let mut keys = Keys::load(&config.tokens.signing_key_file)?;
+    if let Some(file) = &config.tokens.accepted_key_file {
+        keys.accept(file)?;
+    }
     let bind = config.http.address();
     let listener = TcpListener::bind(bind).await;
     let listener = listener.with_context(|| format!("cannot listen on {bind}; check --port"))?;

@@ -98,7 +98,7 @@ fn names_in_the_configuration() {
         ("http", "http_body_limit http_timeout listen port"),
         ("orders", "order_ttl"),
         ("presence", "device_inactive_after presence_tick"),
-        ("tokens", "access_token_ttl signing_key_file"),
+        ("tokens", "accepted_key_file access_token_ttl signing_key_file"),
         (
             "worker",
             "worker_backoff worker_concurrency worker_lease worker_max_attempts worker_name worker_time_limit",

@@ -42,6 +42,10 @@ pub struct Tokens {
     /// `openssl genpkey -algorithm ed25519`
     #[arg(long, env = "TRIBUTARY_SIGNING_KEY_FILE", value_name = "FILE")]
     pub signing_key_file: PathBuf,
+    /// File with a second private key, whose tokens are accepted, too: during a rotation, the key that
+    /// signed before or will sign next
+    #[arg(long, env = "TRIBUTARY_ACCEPTED_KEY_FILE", value_name = "FILE")]
+    pub accepted_key_file: Option<PathBuf>,
     /// Lifetime of an access token, with a unit; a changed role takes effect with the next token
     #[arg(long, env = "ACCESS_TOKEN_TTL", value_name = "TIME", default_value = "15m")]
     pub access_token_ttl: Span,

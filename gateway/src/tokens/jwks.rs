@@ -1,4 +1,4 @@
-//! The public key as a JSON Web Key Set, for services that verify tokens themselves.
+//! The public keys as a JSON Web Key Set, for services that verify tokens themselves.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,7 +8,7 @@ use super::Keys;
 /// A JSON Web Key Set (RFC 7517).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JwkSet {
-    /// The public keys; one.
+    /// The public keys: the one that signs and, during a rotation, another one that is accepted.
     keys: Vec<PublicKey>,
 }
 
@@ -32,16 +32,16 @@ pub struct PublicKey {
 }
 
 impl Keys {
-    /// Returns the key set, which has one key.
+    /// Returns the key set. The key that signs comes first.
     pub fn jwks(&self) -> JwkSet {
-        let key = PublicKey {
+        let keys = self.accepted.iter().map(|key| PublicKey {
             kty: "OKP",
             crv: "Ed25519",
-            x: self.public.clone(),
-            kid: self.id.clone(),
+            x: key.public.clone(),
+            kid: key.id.clone(),
             alg: "EdDSA",
             used_for: "sig",
-        };
-        JwkSet { keys: vec![key] }
+        });
+        JwkSet { keys: keys.collect() }
     }
 }

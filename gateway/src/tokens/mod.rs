@@ -1,5 +1,6 @@
 //! Bearer tokens: JWTs signed with Ed25519, whose key id is the thumbprint of the key. A token is
-//! accepted if it is signed with this key, for this audience, and valid now.
+//! accepted if it is signed with this key or, during a rotation, with a second one, for this audience,
+//! and valid now.
 
 mod jwks;
 mod refresh;
@@ -84,7 +85,7 @@ pub enum InvalidToken {
     /// It is malformed, or its signature, issuer or audience is wrong.
     #[error("the token is malformed or its signature is invalid")]
     Token(#[from] jsonwebtoken::errors::Error),
-    /// Its key id is not that of this server's key.
+    /// Its key id is not that of a key of this server.
     #[error("the token is signed with an unknown key")]
     UnknownKey,
     /// It has expired, or is not valid yet.
@@ -95,14 +96,22 @@ pub enum InvalidToken {
     Claims,
 }
 
+/// A key whose tokens are accepted.
+struct Accepted {
+    /// Key id: the thumbprint (RFC 7638).
+    id: String,
+    /// Public key, in base64url.
+    public: String,
+    checking: DecodingKey,
+}
+
 /// Signs and verifies tokens.
 pub struct Keys {
     signing: EncodingKey,
-    checking: DecodingKey,
-    /// Public key, in base64url.
-    public: String,
-    /// Key id: the thumbprint (RFC 7638).
+    /// Id of the key that signs.
     id: String,
+    /// The key that signs and, during a rotation, one more.
+    accepted: Vec<Accepted>,
     validation: Validation,
     refresh_validation: Validation,
     /// Claims of verified tokens.
@@ -124,17 +133,32 @@ impl Keys {
             .with_context(|| format!("{} is not an Ed25519 key in PKCS#8, PEM", file.display()))
     }
 
+    /// Accepts the tokens of the key in `file`, too, and shows it in the key set: during a rotation,
+    /// the key that signed before or will sign next.
+    pub fn accept(&mut self, file: &Path) -> anyhow::Result<()> {
+        let others = Self::load(file)?.accepted;
+        let known = |key: &Accepted| self.accepted.iter().any(|known| known.id == key.id);
+        let others: Vec<_> = others.into_iter().filter(|key| !known(key)).collect();
+        self.accepted.extend(others);
+        Ok(())
+    }
+
     fn from_pem(pem: &[u8]) -> anyhow::Result<Self> {
         let signing = EncodingKey::from_ed_pem(pem)?;
         let key = Jwk::from_encoding_key(&signing, Algorithm::EdDSA)?;
         let AlgorithmParameters::OctetKeyPair(public) = &key.algorithm else {
             anyhow::bail!("it is not an Ed25519 key");
         };
-        Ok(Self {
-            checking: DecodingKey::from_ed_components(&public.x)?,
+        let id = key.thumbprint(ThumbprintHash::SHA256)?;
+        let accepted = Accepted {
+            id: id.clone(),
             public: public.x.clone(),
-            id: key.thumbprint(ThumbprintHash::SHA256)?,
+            checking: DecodingKey::from_ed_components(&public.x)?,
+        };
+        Ok(Self {
             signing,
+            id,
+            accepted: vec![accepted],
             validation: validation(AUDIENCE),
             refresh_validation: validation(REFRESH_AUDIENCE),
             cache: Cache::new(CACHED),
@@ -173,7 +197,7 @@ impl Keys {
         Ok(claims)
     }
 
-    /// Verifies a signature made with this key, the key id, issuer and audience.
+    /// Verifies the key id, a signature made with that key, issuer and audience.
     fn decode<T: DeserializeOwned>(
         &self,
         token: &str,
@@ -183,10 +207,10 @@ impl Keys {
             return Err(InvalidToken::Claims);
         }
         let header = jsonwebtoken::decode_header(token)?;
-        if header.kid.as_deref() != Some(&*self.id) {
-            return Err(InvalidToken::UnknownKey);
-        }
-        Ok(jsonwebtoken::decode(token, &self.checking, validation)?.claims)
+        let id = header.kid.as_deref();
+        let key = self.accepted.iter().find(|key| id == Some(&*key.id));
+        let key = key.ok_or(InvalidToken::UnknownKey)?;
+        Ok(jsonwebtoken::decode(token, &key.checking, validation)?.claims)
     }
 }
 

@@ -145,3 +145,23 @@ fn the_key_id_is_the_thumbprint_and_debug_output_hides_the_key() {
     assert_eq!(keys.id, self::keys().id);
     assert_eq!(format!("{keys:?}"), format!("Keys {{ id: {:?}, .. }}", keys.id));
 }
+
+#[test]
+fn during_a_rotation_the_tokens_of_two_keys_are_accepted() {
+    let file = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
+    let next = make_key(&file).unwrap();
+    let mut keys = keys();
+    let token = next.sign("ada", Role::User, Duration::from_mins(1)).unwrap();
+    assert!(matches!(keys.check(&token), Err(InvalidToken::UnknownKey)));
+    for _ in 0..2 {
+        keys.accept(&file).unwrap();
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(keys.check(&token).unwrap().sub, "ada");
+    let own = keys.sign("ada", Role::User, Duration::from_mins(1)).unwrap();
+    assert!(keys.check(&own).is_ok() && next.check(&own).is_err(), "the first key signs");
+    assert!(keys.check(&signed(&keys_of([8; 32]), &claims())).is_err(), "a third key");
+    let shown = serde_json::to_value(keys.jwks()).unwrap();
+    let ids = shown["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap());
+    assert_eq!(ids.collect::<Vec<_>>(), [&keys.id, &next.id]);
+}

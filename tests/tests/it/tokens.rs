@@ -294,3 +294,51 @@ async fn only_the_public_key_is_served() -> Result<()> {
     assert_eq!(token.header.kid, key.common.key_id, "the token names its key");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_signing_key_is_replaced_while_tokens_of_the_old_one_are_valid() -> Result<()> {
+    let system = System::start().await?;
+    let kids = async || -> Result<Vec<Value>> {
+        let url = format!("{}/.well-known/jwks.json", system.url());
+        let set: Value = system.http.get(url).send().await?.error_for_status()?.json().await?;
+        let keys = set["keys"].as_array().context("keys")?;
+        Ok(keys.iter().map(|key| key["kid"].clone()).collect())
+    };
+    let status = async |token: &str| -> Result<u16> {
+        let answer = system.caller(token).get("/api/v1/works").send().await?;
+        Ok(answer.status().as_u16())
+    };
+    let old_file = system.folder.join("signing.pem").display().to_string();
+    let new_file = system.folder.join("new.pem").display().to_string();
+    gateway::tokens::make_key(new_file.as_ref())?;
+    let overlapping = |signing: &str, accepted: &str| {
+        [("TRIBUTARY_SIGNING_KEY_FILE", signing), ("TRIBUTARY_ACCEPTED_KEY_FILE", accepted)]
+            .map(|(name, file)| (name, file.to_owned()))
+    };
+    let serve = async |files: [(&'static str, String); 2]| {
+        let files = files.each_ref().map(|(name, file)| (*name, file.as_str()));
+        system.serve_with(&["http"], &files).await
+    };
+    let old = system.token.clone();
+    let new = gateway::tokens::Keys::load(new_file.as_ref())?.sign(
+        SUBJECT,
+        domain::Role::Admin,
+        std::time::Duration::from_mins(1),
+    )?;
+
+    let process = serve(overlapping(&old_file, &new_file)).await?;
+    let both = kids().await?;
+    assert_eq!(both.len(), 2);
+    assert_eq!((status(&old).await?, status(&new).await?), (200, 200));
+    process.terminate().await?;
+
+    let process = serve(overlapping(&new_file, &old_file)).await?;
+    assert_eq!(kids().await?, [both[1].clone(), both[0].clone()], "the key that signs is first");
+    assert_eq!((status(&old).await?, status(&new).await?), (200, 200));
+    process.terminate().await?;
+
+    let _process = serve(overlapping(&new_file, &new_file)).await?;
+    assert_eq!(kids().await?, [both[1].clone()]);
+    assert_eq!((status(&old).await?, status(&new).await?), (401, 200));
+    Ok(())
+}

@@ -146,12 +146,13 @@ pub(super) async fn log_out(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Show the public key of the tokens
+/// Show the public keys of the tokens
 ///
-/// As a JSON Web Key Set (RFC 7517).
+/// As a JSON Web Key Set (RFC 7517). Two keys while the signing key is being replaced; each token
+/// names its key.
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", tag = tags::USERS, security(()),
-    responses((status = 200, description = "The public key", body = JwkSet)),
+    responses((status = 200, description = "The public keys", body = JwkSet)),
 )]
 pub(super) async fn keys(State(api): State<Arc<Api>>) -> Response {
     let cached = HeaderValue::from_static("public, max-age=300");
