@@ -3,12 +3,15 @@
 
 use chrono::{DateTime, Utc};
 use domain::users;
+use eventsourcing::Metadata;
 use eventstore::RawEvent;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use super::caller::Caller;
 
 /// An event of the log.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,7 +37,8 @@ pub(super) struct EventRow {
     /// Content of the event, by its type.
     #[schema(value_type = Value)]
     data: Box<RawValue>,
-    /// Correlation, causation, actor and trace.
+    /// Correlation, causation, actor and trace. Empty for callers who are neither the actor nor
+    /// operators.
     #[schema(value_type = Value)]
     metadata: Box<RawValue>,
 }
@@ -62,6 +66,18 @@ impl EventRow {
             data,
             metadata: raw(&event.metadata)?,
         })
+    }
+
+    /// The event as this caller may see it.
+    pub(super) fn seen_by(caller: &Caller, event: &RawEvent) -> serde_json::Result<Self> {
+        let mut row = Self::new(event)?;
+        if !caller.sees_all() {
+            let metadata: Metadata = serde_json::from_str(&event.metadata)?;
+            if metadata.actor.is_none_or(|actor| !caller.sees(&actor)) {
+                row.metadata = RawValue::from_string("{}".to_owned())?;
+            }
+        }
+        Ok(row)
     }
 }
 

@@ -82,18 +82,18 @@ impl FeedQuery {
 async fn feed(
     State(api): State<Arc<Api>>,
     OriginalUri(uri): OriginalUri,
-    _: Operator,
+    Operator(caller): Operator,
     Query(query): Query<FeedQuery>,
 ) -> Result<Response, Problem> {
     let (filter, after) = (query.filter()?, query.after()?.unwrap_or_default());
     let head = api.store.head().await?;
     let page = api.store.read(after, head, &filter, query.limit.into()).await?;
     let next = Some(("after", page.through.to_string()));
-    Ok(page::respond(&uri, rows(&page.events)?, next, page.through))
+    Ok(page::respond(&uri, rows(&caller, &page.events)?, next, page.through))
 }
 
-fn rows(events: &[RawEvent]) -> Result<Vec<EventRow>, Problem> {
-    let rows = events.iter().map(EventRow::new);
+fn rows(caller: &Caller, events: &[RawEvent]) -> Result<Vec<EventRow>, Problem> {
+    let rows = events.iter().map(|event| EventRow::seen_by(caller, event));
     rows.collect::<Result<_, _>>().map_err(|error| Problem::internal(&error))
 }
 
@@ -156,18 +156,19 @@ pub(super) struct StreamQuery {
 async fn stream(
     State(api): State<Arc<Api>>,
     OriginalUri(uri): OriginalUri,
-    _: Operator,
+    Operator(caller): Operator,
     Path(stream): Path<StreamId>,
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Problem> {
-    of_stream(&api, &uri, &stream, &query, "stream").await
+    of_stream(&api, &uri, &caller, &stream, &query, "stream").await
 }
 
-/// Responds with a page of the events of `stream`, or with its state at a position or time; 404 if
-/// there are none, in which case the stream is called `name`.
+/// Responds with a page of the events of `stream` as `caller` may see them, or with its state at a
+/// position or time; 404 if there are none, in which case the stream is called `name`.
 pub(super) async fn of_stream(
     api: &Api,
     uri: &Uri,
+    caller: &Caller,
     stream: &StreamId,
     query: &StreamQuery,
     name: &str,
@@ -185,7 +186,7 @@ pub(super) async fn of_stream(
     let (position, version) =
         events.last().map_or((Position::START, query.after), |last| (last.position, last.version));
     let next = Some(("after", version.to_string()));
-    let mut response = page::respond(uri, rows(&events)?, next, position);
+    let mut response = page::respond(uri, rows(caller, &events)?, next, position);
     if let Ok(tag) = format!("\"{version}\"").parse() {
         response.headers_mut().insert(header::ETAG, tag);
     }

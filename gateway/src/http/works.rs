@@ -106,6 +106,8 @@ async fn get(context: QueryContext, Path(id): Path<Uuid>) -> Result<Response, Pr
 }
 
 /// List the events of a work
+///
+/// Actor and trace are shown to the actor and to operators only.
 #[utoipa::path(
     get, path = "/api/v1/works/{id}/events", tag = tags::WORKS,
     params(("id" = Uuid, Path), StreamQuery),
@@ -117,8 +119,9 @@ async fn get(context: QueryContext, Path(id): Path<Uuid>) -> Result<Response, Pr
 async fn history(
     State(api): State<Arc<Api>>,
     OriginalUri(uri): OriginalUri,
+    caller: Caller,
     Path(id): Path<Uuid>,
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Problem> {
-    events::of_stream(&api, &uri, &stream(id), &query, "work").await
+    events::of_stream(&api, &uri, &caller, &stream(id), &query, "work").await
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tests::{System, eventually};
+use tests::{Caller, System, eventually};
 
 #[tokio::test]
 async fn a_work_is_demanded_and_completed() -> Result<()> {
@@ -157,5 +157,41 @@ async fn old_receipts_are_deleted() -> Result<()> {
     })
     .await?;
     assert_eq!(system.number("select count(*) from log.receipt where key = 'young'").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_actor_and_the_trace_of_an_event_are_shown_to_whom_they_concern() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&[]).await?;
+    let caller = async |role: &str| -> Result<(String, Caller)> {
+        let id = uuid::Uuid::now_v7().to_string();
+        let token = system.token_for(&id, role).await?;
+        Ok((id, system.caller(token)))
+    };
+    let (ada_id, ada) = caller("user").await?;
+    let (_, other) = caller("user").await?;
+    let (_, operator) = caller("operator").await?;
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let demand = ada.post("/api/v1/works", &json!({"add_up_to": 4}));
+    let demand = demand.header("traceparent", traceparent).send().await?.error_for_status()?;
+    let work: Value = demand.json().await?;
+    let path = format!("/api/v1/works/{}", work["id"].as_str().unwrap_or_default());
+    eventually("it is done", async || {
+        Ok(ada.json(&path).await.is_ok_and(|work| work["done"] == true))
+    })
+    .await?;
+    let metadata = async |caller: &Caller| -> Result<Vec<Value>> {
+        let events = caller.json(&format!("{path}/events")).await?;
+        let events = events["items"].as_array().into_iter().flatten();
+        Ok(events.map(|event| event["metadata"].clone()).collect())
+    };
+    let all = metadata(&operator).await?;
+    let demanded = all[0].to_string();
+    assert!(demanded.contains(&ada_id) && demanded.contains("0af7651916cd43dd8448eb211c80319c"));
+    assert!(all[1]["actor"].is_string(), "the worker: {all:?}");
+    let own = metadata(&ada).await?;
+    assert_eq!((&own[0], &own[1]), (&all[0], &json!({})));
+    assert_eq!(metadata(&other).await?, vec![json!({}); all.len()]);
     Ok(())
 }
