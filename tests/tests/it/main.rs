@@ -28,6 +28,7 @@ mod users;
 mod tokens;
 mod bus;
 mod accounts;
+mod deploy;
 mod subscribers;
 mod asyncapi;
 mod http;
