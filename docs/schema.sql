@@ -146,6 +146,15 @@ CREATE TABLE log.checkpoint (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE log.deadline (
+    consumer text NOT NULL COLLATE pg_catalog."C",
+    key text NOT NULL COLLATE pg_catalog."C",
+    due_at timestamp with time zone NOT NULL,
+    metadata json NOT NULL
+);
+
+COMMENT ON TABLE log.deadline IS 'A fold of the log. Can be deleted with the checkpoint of its consumer, which then folds again.';
+
 CREATE TABLE log.event (
     "position" bigint NOT NULL,
     version bigint NOT NULL,
@@ -454,6 +463,9 @@ ALTER TABLE ONLY host.sample
 ALTER TABLE ONLY log.checkpoint
     ADD CONSTRAINT checkpoint_key PRIMARY KEY (consumer);
 
+ALTER TABLE ONLY log.deadline
+    ADD CONSTRAINT deadline_key PRIMARY KEY (consumer, key);
+
 ALTER TABLE ONLY log.event
     ADD CONSTRAINT event_id_key UNIQUE (event_id);
 
@@ -545,6 +557,8 @@ CREATE INDEX document_owner_idx ON documents.document USING btree (owner_id, cre
 
 CREATE INDEX sample_time ON host.sample USING btree ("time", host);
 
+CREATE INDEX deadline_due_idx ON log.deadline USING btree (consumer, due_at, key);
+
 CREATE INDEX receipt_recorded_at_idx ON log.receipt USING btree (recorded_at);
 
 CREATE INDEX purchase_created_idx ON order_list.purchase USING btree (created_at, id);
@@ -582,6 +596,8 @@ CREATE INDEX work_due_idx ON works.work USING btree (due_at) WHERE (due_at IS NO
 GRANT USAGE ON SCHEMA log TO tributary_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE log.checkpoint TO tributary_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE log.deadline TO tributary_app;
 
 GRANT SELECT,INSERT ON TABLE log.event TO tributary_app;
 

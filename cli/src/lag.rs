@@ -1,5 +1,6 @@
 //! `tributary lag`: the position and the lag of every consumer of the log.
 
+use chrono::SecondsFormat;
 use eventstore::LogReader;
 use projections::Status;
 
@@ -34,7 +35,19 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         return output::json(&statuses);
     }
     output::table(&HEADS, &statuses.iter().map(row).collect::<Vec<_>>());
+    statuses.iter().flat_map(notes).for_each(|note| output::note(&note));
     Ok(())
+}
+
+/// Returns what a consumer reports about itself.
+fn notes(status: &Status) -> Vec<String> {
+    let name = &status.name;
+    let since = status.error_since.map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let error = status.error.as_ref().map(|error| {
+        format!("{name}: no progress since {}: {error}", since.as_deref().unwrap_or("-"))
+    });
+    let warning = status.warning.as_ref().map(|warning| format!("{name}: warning: {warning}"));
+    error.into_iter().chain(warning).collect()
 }
 
 fn row(status: &Status) -> Vec<String> {

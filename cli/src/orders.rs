@@ -1,4 +1,4 @@
-//! `tributary orders`: list, show, place, cancel and ship orders.
+//! `tributary orders`: list, show, place, cancel and ship orders, and list stuck ones.
 
 use std::str::FromStr;
 
@@ -9,6 +9,9 @@ use super::outcome::Failure;
 use super::rows::{Common, Listing};
 
 const PATH: &str = "/api/v1/orders";
+const STUCK_PATH: &str = "/api/v1/stuck-orders";
+/// Columns of the table of stuck orders.
+const STUCK_COLUMNS: [&str; 5] = ["id", "status", "waits_for", "product_id", "updated_at"];
 /// Columns of the table.
 const COLUMNS: [&str; 5] = ["id", "status", "total", "items", "reason"];
 
@@ -16,6 +19,8 @@ const COLUMNS: [&str; 5] = ["id", "status", "total", "items", "reason"];
 pub(super) enum Command {
     /// List orders
     List(List),
+    /// List orders that do not go on, with what they wait for; requires the operator role
+    Stuck(Listing),
     /// Show an order
     Show(One),
     /// Place an order
@@ -79,6 +84,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::List(List { status, listing }) => {
             listing.show(PATH, &[("status", status)], &COLUMNS).await
         }
+        Command::Stuck(listing) => listing.show(STUCK_PATH, &[], &STUCK_COLUMNS).await,
         Command::Show(One { id, common }) => common.show(&format!("{PATH}/{id}"), &COLUMNS).await,
         Command::Place(Place { items, common }) => {
             common.create(PATH, &body(&items), &COLUMNS).await

@@ -1,19 +1,23 @@
 //! Validation of documents against JSON Schemas. It takes processor time, so it runs on blocking
-//! threads, a bounded number at a time.
+//! threads, a bounded number at a time. A document is recorded on the condition that no other version
+//! of its schema was registered since the validation.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::documents::document;
 use domain::documents::schema::{Command, Rejection, Schema};
-use domain::documents::{Body, SchemaName, SchemaRef, schema_stream};
+use domain::documents::{Body, SchemaName, SchemaRef, document_stream, schema_stream};
 use eventsourcing::{StreamId, Version};
-use eventstore::EventStore;
+use eventstore::{EventStore, ExpectedVersion, StreamAppend};
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use quick_cache::sync::Cache;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
+use uuid::Uuid;
 
+use crate::Handlers;
 use crate::error::{Error, LoadError};
 use crate::handler::{Done, Envelope, Handler};
 
@@ -30,6 +34,27 @@ const MAX_CONCURRENT: usize = 4;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest compiled pattern, and largest cache of its matcher, in bytes.
 const PATTERN_BYTES: usize = 4 * 1024 * 1024;
+
+/// Records a document with a new id. The append checks that the schema version it was validated
+/// against is still the latest.
+///
+/// # Errors
+/// Returns [`Error::Conflict`] with the schema's stream if another version was registered since: the
+/// document is to be validated again.
+pub async fn record(
+    handlers: &Handlers,
+    id: Uuid,
+    command: document::Command,
+    mut envelope: Envelope,
+) -> Result<Done, Error<document::Rejection>> {
+    let document::Command::Record { schema, .. } = &command;
+    envelope.also.extend(schema.as_ref().map(|SchemaRef { name, version }| StreamAppend {
+        stream: schema_stream(name),
+        expected: ExpectedVersion::Exact(Version((*version).into())),
+        events: Vec::new(),
+    }));
+    handlers.documents.create(&document_stream(id), command, envelope).await
+}
 
 /// An error at one place of a document or schema.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The write side: load, fold, decide, append. It does not read read models.
 
+mod authority;
 mod error;
 mod execution;
 mod handler;
@@ -20,8 +21,8 @@ pub use handler::{Done, Envelope, Handler};
 use eventstore::EventStore;
 
 /// Name of every process manager and of its consumer.
-pub const PROCESS_MANAGERS: [&str; 2] =
-    [alerts::Watcher::NAME, <orders::Fulfilment as process::Process>::NAME];
+pub const PROCESS_MANAGERS: [&str; 3] =
+    [alerts::Watcher::NAME, <orders::Fulfilment as process::Process>::NAME, orders::DEADLINES];
 
 macro_rules! handlers {
     ($($name:ident: $handler:ty,)*) => {

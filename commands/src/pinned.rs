@@ -10,7 +10,7 @@ use crate::{PROCESS_MANAGERS, alerts};
 
 #[test]
 fn names_of_consumers() {
-    for name in ["alert_watch", "fulfilment"] {
+    for name in ["alert_watch", "fulfilment", "order_deadlines"] {
         assert!(PROCESS_MANAGERS.contains(&name), "{name}");
     }
     assert_eq!((alerts::Watcher::NAME, Fulfilment::NAME), ("alert_watch", "fulfilment"));
@@ -33,11 +33,13 @@ fn receipt_and_metadata_of_a_command_that_follows_from_an_event() {
         },
         event: (),
     };
-    let envelope = following(Fulfilment::NAME, &event, 3);
+    let target = StreamId::parse("stock-2").unwrap();
+    let envelope = following(Fulfilment::NAME, &event, &target, "ship 1");
     let receipt = envelope.receipt.unwrap();
-    assert_eq!(receipt.key, "fulfilment 00000000-0000-0000-0000-000000000007 3");
+    assert_eq!(receipt.key, "fulfilment 00000000-0000-0000-0000-000000000007 stock-2");
     assert_eq!(&*receipt.response, "null");
-    let fingerprint = eventstore::NewReceipt::new(String::new(), b"", Box::default()).fingerprint;
+    let fingerprint =
+        eventstore::NewReceipt::new(String::new(), b"ship 1", Box::default()).fingerprint;
     assert_eq!(receipt.fingerprint, fingerprint);
     assert_eq!(
         envelope.metadata,

@@ -1,18 +1,20 @@
 //! Commands on projects and tasks. A command on a task is decided with the state of its project, and
 //! appended on the condition that the project is still at that version: a task is never assigned to a
-//! member who was removed in the meantime.
+//! member who was removed in the meantime. Commands of an administrator depend on the administrator's
+//! role in the log in the same way.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use domain::Actor;
 use domain::projects::{Project, Rejection, Task, project, task};
+use domain::{Actor, Role};
 use eventsourcing::StreamId;
 use eventstore::{EventStore, ExpectedVersion, StreamAppend};
 use tokio::sync::RwLock;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::authority;
+use crate::error::{Error, LoadError};
 use crate::handler::{Done, Envelope, Handler};
 
 /// Most decisions per command on a task: each one but the last met a change of its project.
@@ -25,6 +27,7 @@ const PROJECT_LOCKS: usize = 1024;
 pub struct Projects {
     handler: Handler<Project>,
     tasks: Handler<Task>,
+    users: Handler<domain::users::User>,
     /// Held for writing by commands on a project, and for reading by commands on a task whose project
     /// changed under them. Without it, a client that changes a project without pause would starve the
     /// commands on its tasks in this process.
@@ -36,7 +39,8 @@ impl Projects {
     pub fn new(store: EventStore) -> Self {
         Self {
             handler: Handler::new(store.clone()),
-            tasks: Handler::new(store),
+            tasks: Handler::new(store.clone()),
+            users: Handler::new(store),
             project_locks: (0..PROJECT_LOCKS).map(|_| RwLock::default()).collect(),
         }
     }
@@ -60,14 +64,34 @@ impl Projects {
     ) -> Result<Done, Error<Rejection>> {
         let stream = project::stream(id);
         let _lock = self.project_lock(&stream).write().await;
-        self.handler.execute(&stream, command, envelope).await
+        for _ in 0..authority::MAX_ATTEMPTS {
+            let (by, check) = self.actor(command.by).await?;
+            let (command, mut envelope) =
+                (project::Command { by, ..command.clone() }, envelope.clone());
+            envelope.also.extend(check);
+            match self.handler.execute(&stream, command, envelope).await {
+                Err(Error::Conflict(_)) => {} // The administrator's stream has changed.
+                done => return done,
+            }
+        }
+        Err(Error::Contention(stream))
     }
 
-    /// Executes `act` by `by` on the task of this id.
+    /// Returns the actor with the role in the log, and the check of the role for the append. Users other
+    /// than administrators act for themselves; for them the token is enough.
+    async fn actor(&self, token: Actor) -> Result<(Actor, Option<StreamAppend>), LoadError> {
+        if token.role != Role::Admin {
+            return Ok((token, None));
+        }
+        let (by, check) = authority::authority(&self.users, token).await?;
+        Ok((by.actor, Some(check)))
+    }
+
+    /// Executes `act` by the subject of `token` on the task of this id.
     pub async fn execute_task(
         &self,
         id: Uuid,
-        by: Actor,
+        token: Actor,
         act: task::Act,
         envelope: Envelope,
     ) -> Result<Done, Error<Rejection>> {
@@ -87,7 +111,9 @@ impl Projects {
                 expected: ExpectedVersion::Exact(loaded.version),
                 events: Vec::new(),
             };
-            let envelope = Envelope { also: vec![as_loaded], ..envelope.clone() };
+            let (by, check) = self.actor(token).await?;
+            let also = std::iter::once(as_loaded).chain(check).collect();
+            let envelope = Envelope { also, ..envelope.clone() };
             let command = task::Command { by, within: Arc::new(loaded.state), act: act.clone() };
             let done = match &act {
                 task::Act::Create(_) => self.tasks.create(&stream, command, envelope).await,
@@ -96,7 +122,7 @@ impl Projects {
                 }
             };
             match done {
-                Err(Error::Conflict(changed)) if changed == project => {}
+                Err(Error::Conflict(_)) => {} // The project or the administrator has changed.
                 done => return done,
             }
             if lock.is_none() {

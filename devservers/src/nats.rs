@@ -50,6 +50,8 @@ pub struct Options {
     /// Whether a client without a user name is the account `admin`, which may do everything. By
     /// default such a client is refused.
     pub anonymous_admin: bool,
+    /// Bytes that all streams may store on disk. By default what the server chooses.
+    pub store_limit: Option<u64>,
 }
 
 /// A running nats-server; killed when dropped.
@@ -64,9 +66,9 @@ impl Nats {
             Some(binary) => binary,
             None => programs::find(NAME, &PACKAGES).await?,
         };
-        let Options { monitor, mqtt, anonymous_admin, .. } = options;
+        let Options { monitor, mqtt, anonymous_admin, store_limit, .. } = options;
         let secret = home.secret(SECRET)?;
-        let settings = Settings { binary, monitor, mqtt, anonymous_admin, secret };
+        let settings = Settings { binary, monitor, mqtt, anonymous_admin, store_limit, secret };
         Ok(Self { server: Server::start(settings, home, options.port).await? })
     }
 
@@ -129,6 +131,7 @@ struct Settings {
     mqtt: Option<u16>,
     anonymous_admin: bool,
     secret: String,
+    store_limit: Option<u64>,
 }
 
 impl Program for Settings {
@@ -148,14 +151,16 @@ impl Program for Settings {
         let mqtt = self.mqtt.map(|port| {
             format!("server_name: tributary\nmqtt {{ listen: \"127.0.0.1:{port}\" }}\n")
         });
+        let limit = self.store_limit.map(|bytes| format!(", max_file: {bytes}"));
         let mut settings = format!(
             "# Written by tributary at every start.\n\
              listen: \"127.0.0.1:{port}\"\n\
              pid_file: {pid}\n\
-             jetstream {{ store_dir: {store} }}\n\
+             jetstream {{ store_dir: {store}{limit} }}\n\
              {monitor}{mqtt}",
             pid = quoted(&home.file(PID)),
             store = quoted(&home.file(STORE)),
+            limit = limit.unwrap_or_default(),
             monitor = monitor.unwrap_or_default(),
             mqtt = mqtt.unwrap_or_default(),
         );

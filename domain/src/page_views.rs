@@ -3,11 +3,15 @@
 //!
 //! Streams: `page_view-{UTC day}` holds the views received on a day.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use eventsourcing::Context;
 use eventsourcing::StreamId;
+
+use crate::Span;
 
 /// Category of the streams of page views. Published: other contexts may match it.
 pub const PAGE_VIEW: &str = "page_view";
@@ -69,8 +73,9 @@ impl PageView {
     /// clock that was never set.
     pub const EARLIEST: i64 = 946_684_800;
 
-    /// Validates the view, received at `received_at`, and returns every fault.
-    pub fn faults(&self, received_at: DateTime<Utc>) -> Vec<InvalidView> {
+    /// Validates the view, received at `received_at`, and returns every fault. A view that lies more
+    /// than `max_age` before its receipt has one.
+    pub fn faults(&self, received_at: DateTime<Utc>, max_age: Duration) -> Vec<InvalidView> {
         let texts = [
             ("path", Some(&self.path), Self::MAX_PATH),
             ("referrer", self.referrer.as_ref(), Self::MAX_PATH),
@@ -90,8 +95,9 @@ impl PageView {
             faults.push(InvalidView::NoSlash);
         }
         let latest = received_at + TimeDelta::hours(Self::MAX_HOURS_AHEAD);
-        if self.viewed_at > latest || self.viewed_at.timestamp() < Self::EARLIEST {
-            faults.push(InvalidView::Time);
+        let age = received_at.signed_duration_since(self.viewed_at).to_std().unwrap_or_default();
+        if self.viewed_at > latest || self.viewed_at.timestamp() < Self::EARLIEST || age > max_age {
+            faults.push(InvalidView::Time { max_age: Span(max_age) });
         }
         faults
     }
@@ -118,8 +124,15 @@ pub enum InvalidView {
     #[error("must begin with a slash")]
     NoSlash,
     /// The time is too early or too late.
-    #[error("must be after the year 2000 and at most {} hours ahead", PageView::MAX_HOURS_AHEAD)]
-    Time,
+    #[error(
+        "must be after the year 2000, at most {max_age} before the receipt and at most {} hours \
+         after it",
+        PageView::MAX_HOURS_AHEAD
+    )]
+    Time {
+        /// Maximum time that a view may lie before its receipt.
+        max_age: Span,
+    },
 }
 
 impl InvalidView {
@@ -128,7 +141,7 @@ impl InvalidView {
         match self {
             Self::Length { member, .. } | Self::Nul { member } => member,
             Self::NoSlash => "path",
-            Self::Time => "viewed_at",
+            Self::Time { .. } => "viewed_at",
         }
     }
 }
@@ -136,6 +149,8 @@ impl InvalidView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WEEK: Duration = Duration::from_hours(7 * 24);
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
@@ -152,13 +167,13 @@ mod tests {
     }
 
     fn members(view: &PageView) -> Vec<&'static str> {
-        view.faults(at(0)).iter().map(InvalidView::member).collect()
+        view.faults(at(0), WEEK).iter().map(InvalidView::member).collect()
     }
 
     #[test]
     fn a_view_has_a_path_that_begins_with_a_slash() {
         for path in ["/", "/a?b=c", &format!("/{}", "é".repeat(2047))] {
-            assert_eq!(view(path).faults(at(0)), [], "{path}");
+            assert_eq!(view(path).faults(at(0), WEEK), [], "{path}");
         }
         for path in ["", "a", "/\0", &format!("/{}", "é".repeat(2048))] {
             assert_eq!(members(&view(path)), ["path"], "{path}");
@@ -184,6 +199,8 @@ mod tests {
         assert_eq!(members(&viewed(24 * 3600)), [""; 0]);
         assert_eq!(members(&viewed(24 * 3600 + 1)), ["viewed_at"]);
         assert_eq!(members(&viewed(-1_700_000_000)), ["viewed_at"]);
+        assert_eq!(members(&viewed(-7 * 24 * 3600)), [""; 0]);
+        assert_eq!(members(&viewed(-7 * 24 * 3600 - 1)), ["viewed_at"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::append::receipt;
 use crate::bus::message::{PublishContext, encode};
+use crate::bus::owner::Owner;
 use crate::bus::replay::replay_message;
 use crate::bus::subjects::{HEAD_SUBJECT, STREAM, SUBJECTS};
 use crate::hash_chain::event_hash;
@@ -47,7 +48,7 @@ fn a_published_message() {
     let context = || PublishContext {
         context: "things",
         previous: Position(41),
-        epoch: 5,
+        owner: Owner { deployment: Uuid::from_u128(9), epoch: 5 },
         expected_last_sequence: 40,
         expected_last_id: Some(Uuid::from_u128(6)),
     };
@@ -66,6 +67,7 @@ fn a_published_message() {
         "ce-time: 2023-11-14T22:13:20.000001Z",
     ];
     let own = [
+        "Tributary-Deployment: 00000000-0000-0000-0000-000000000009",
         "Tributary-Epoch: 5",
         "Tributary-Position: 42",
         "Tributary-Previous: 41",
@@ -88,12 +90,14 @@ fn a_published_message() {
 
 #[test]
 fn a_replayed_message() {
-    let replayed = replay_message(event("{}"), "things", "again", "run-1", 1 << 20);
+    let replayed =
+        replay_message(event("{}"), "things", "again", "run-1", Uuid::from_u128(9), 1 << 20);
     assert_eq!(replayed.subject, "again.things.thing.a%20b.thing_happened");
     assert_eq!(
         lines(&replayed.headers),
         [
             "Nats-Msg-Id: run-1-42",
+            "Tributary-Deployment: 00000000-0000-0000-0000-000000000009",
             r#"Tributary-Metadata: {"traceparent":"00-1-2-01"}"#,
             "Tributary-Position: 42",
             "Tributary-Replay: run-1",

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bridge::Accounting;
 use crate::config::{Config, ProcessRole};
+use crate::http::{self, ConnectionLimits, Probes};
 use crate::parts::Parts;
 use crate::roles;
 use crate::tokens::Keys;
@@ -22,6 +23,9 @@ use crate::tokens::Keys;
 const ROLES_GRACE: Duration = Duration::from_secs(8);
 /// Time for the appender to finish after them. Together less than the 10 s that supervisors wait.
 const LOG_GRACE: Duration = Duration::from_millis(1500);
+
+/// Connections to the address of `--metrics-listen` at a time.
+const PROBE_CONNECTIONS: u32 = 64;
 
 /// Label of the bridge in metrics.
 const BRIDGE: &str = "mqtt";
@@ -49,8 +53,9 @@ impl App {
         let options = config.database.options()?;
         let pool = eventstore::pool(options, config.database.database_connections);
         let store = EventStore::open(pool, &log.0, log.1.clone());
+        crate::metrics::keep_up(&log.0, log.1.clone());
         store.delete_expired_receipts(&log.0, log.1.clone());
-        let bus = Bus::connect(&config.bus.url()?).await?;
+        let bus = Bus::open(&config.bus.url()?, config.streams.events()).await?;
         let feed = Feed::start(&store, Some(bus.clone()), &log.0, log.1.clone());
         eventstore::announcer(&store, bus.clone(), &log.0, log.1.clone());
         let progress = Progress::default();
@@ -74,6 +79,7 @@ impl App {
         shutdown: CancellationToken,
         roles: &[ProcessRole],
     ) -> anyhow::Result<Self> {
+        serve_probes(&parts, &shutdown).await?;
         let (sender, ended) = mpsc::channel(roles.len().max(1));
         let mut address = None;
         for &role in roles {
@@ -141,6 +147,31 @@ impl App {
             );
         }
     }
+}
+
+/// Serves health and metrics at `--metrics-listen`, if that is set.
+async fn serve_probes(parts: &Parts, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let Some(bind) = parts.config.http.metrics_listen else { return Ok(()) };
+    let listener = TcpListener::bind(bind).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {bind}; check --metrics-listen"))?;
+    tracing::info!(address = %listener.local_addr()?, "metrics server listening");
+    let probes = Probes {
+        store: parts.store.clone(),
+        bus: parts.bus.connected(),
+        bridge: parts.bridge.clone(),
+        started: Arc::default(),
+        shutdown: shutdown.clone(),
+    };
+    let limits = ConnectionLimits {
+        connections: PROBE_CONNECTIONS,
+        header: parts.config.http.http_header_timeout.0,
+    };
+    let (tasks, shutdown) = (parts.tasks.clone(), shutdown.clone());
+    parts.tasks.spawn(async move {
+        http::serve(listener, http::probes(probes), limits, &tasks, shutdown).await;
+    });
+    Ok(())
 }
 
 async fn listen(

@@ -9,7 +9,7 @@ use projections::{State, Status};
 type Value = fn(&Status) -> Option<f64>;
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 events")]
-const GAUGES: [(&str, &str, Value); 6] = [
+const GAUGES: [(&str, &str, Value); 7] = [
     ("tributary_projection_position", "Checkpoint of the consumer", |s| Some(s.position as f64)),
     ("tributary_projection_events_behind", "Events behind the head of the log", |s| {
         Some(s.events_behind as f64)
@@ -24,6 +24,9 @@ const GAUGES: [(&str, &str, Value); 6] = [
         s.heartbeat_age_seconds
     }),
     ("tributary_projection_parked", "Parked streams", |s| Some(s.parked as f64)),
+    ("tributary_projection_error", "1 while the consumer reports that it makes no progress", |s| {
+        Some(f64::from(u8::from(s.error.is_some())))
+    }),
 ];
 const STATE: &str = "tributary_projection_state";
 
@@ -71,6 +74,9 @@ mod tests {
             heartbeat_age_seconds: None,
             parked: 2,
             rebuild_position: None,
+            error: None,
+            error_since: None,
+            warning: None,
         };
         let text = render(&[status]);
         for line in [
@@ -80,6 +86,7 @@ mod tests {
             "tributary_projection_seconds_behind{projection=\"works\"} 0",
             "tributary_projection_events_per_second{projection=\"works\"} 1.5",
             "tributary_projection_parked{projection=\"works\"} 2",
+            "tributary_projection_error{projection=\"works\"} 0",
             "tributary_projection_state{projection=\"works\",state=\"live\"} 1",
             "tributary_projection_state{projection=\"works\",state=\"stalled\"} 0",
         ] {

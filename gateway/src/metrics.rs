@@ -1,10 +1,16 @@
 //! Metrics: the recorder of the process, and the description of each metric.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use axum::http::Method;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+/// Interval between two aggregations of what histograms have recorded.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// Upper bounds of histogram buckets of durations, in seconds.
 const SECONDS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -12,11 +18,15 @@ const SECONDS: [f64; 13] =
 const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0];
 
 /// Names and descriptions of the counters.
-const COUNTERS: [(&str, &str); 16] = [
+const COUNTERS: [(&str, &str); 18] = [
     ("tributary_events_appended_total", "Events this process appended to the log"),
     ("tributary_relay_published_total", "Events published to the bus"),
     ("tributary_relay_rewinds_total", "Times the relay republished events that the bus had lost"),
     ("tributary_relay_errors_total", "Times the relay failed and retried"),
+    (
+        "tributary_relay_foreign_total",
+        "Messages of other programs that the relay found and skipped",
+    ),
     ("tributary_parked_total", "Streams that a consumer parked"),
     (
         "tributary_consumer_restarts_total",
@@ -24,6 +34,7 @@ const COUNTERS: [(&str, &str); 16] = [
     ),
     ("tributary_works_attempts_total", "Attempts to execute works in this process, by outcome"),
     ("tributary_works_demands_total", "Demands for works received over NATS, by outcome"),
+    ("tributary_http_refused_total", "Requests and connections over a limit, by limit"),
     ("tributary_bridge_received_total", "Messages received by the bridge"),
     ("tributary_bridge_appended_total", "Messages of the bridge appended as events"),
     (
@@ -77,6 +88,43 @@ pub fn install() {
     });
 }
 
+/// Aggregates what histograms have recorded every few seconds until `shutdown`, on a task of
+/// `tasks`. Without it, a process whose metrics are never read keeps every value.
+pub fn keep_up(tasks: &TaskTracker, shutdown: CancellationToken) {
+    keep_up_every(UPKEEP, tasks, shutdown);
+}
+
+fn keep_up_every(interval: Duration, tasks: &TaskTracker, shutdown: CancellationToken) {
+    let upkeep = async move {
+        let mut ticks = tokio::time::interval(interval);
+        loop {
+            ticks.tick().await;
+            if let Some(Some(handle)) = RECORDER.get() {
+                handle.run_upkeep();
+            }
+        }
+    };
+    tasks.spawn(async move { shutdown.run_until_cancelled(upkeep).await });
+}
+
+/// Returns the label of an HTTP method: one of nine, or `other`, because clients invent methods.
+pub(crate) fn method_label(method: &Method) -> &'static str {
+    let known = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
+    let names = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
+    let index = known.iter().position(|known| known == method);
+    index.map_or("other", |index| names[index])
+}
+
 /// Calls `collector` before each rendering, to set its metrics.
 pub fn collect(collector: impl Fn() + Send + 'static) {
     COLLECTORS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(collector));
@@ -109,4 +157,45 @@ fn describe() {
         "Time to the first byte of an HTTP response, by method, route and status"
     );
     describe_histogram!("tributary_append_batch_events", "Events per commit of the appender");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Resident memory of this process in bytes.
+    fn resident() -> u64 {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_never_scraped_keeps_no_values() {
+        const CHUNKS: u64 = 64;
+        const VALUES: u64 = 200_000;
+        install();
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        keep_up_every(Duration::from_millis(1), &tasks, shutdown.clone());
+        let recorded = metrics::histogram!("test_upkeep_seconds");
+        let before = resident();
+        for _ in 0..CHUNKS {
+            (0..VALUES).for_each(|_| recorded.record(0.5));
+            tokio::task::yield_now().await; // The upkeep is due and runs.
+        }
+        let growth = resident().saturating_sub(before);
+        assert!(growth < CHUNKS * VALUES * 8 / 2, "{growth} bytes more");
+        shutdown.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    #[test]
+    fn an_invented_method_is_other() {
+        assert_eq!(method_label(&Method::PATCH), "PATCH");
+        for name in ["INVENTED1", "get", "PROPFIND"] {
+            let method = Method::from_bytes(name.as_bytes()).unwrap();
+            assert_eq!(method_label(&method), "other");
+        }
+    }
 }

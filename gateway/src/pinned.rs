@@ -97,6 +97,11 @@ fn names_in_the_configuration() {
         ("database", "database_connections database_url"),
         ("http", "http_body_limit http_timeout listen port"),
         ("orders", "order_ttl"),
+        (
+            "streams",
+            "nats_commands_max_age nats_commands_max_bytes nats_max_age nats_max_bytes \
+             nats_replicas nats_take_over",
+        ),
         ("presence", "device_inactive_after presence_tick"),
         ("tokens", "accepted_key_file access_token_ttl signing_key_file"),
         (
@@ -127,6 +132,9 @@ fn status() -> projections::Status {
         heartbeat_age_seconds: Some(4.5),
         parked: 5,
         rebuild_position: Some(6),
+        error: Some("full".into()),
+        error_since: None,
+        warning: None,
     }
 }
 
@@ -139,6 +147,7 @@ fn metrics_of_consumers() {
     assert_eq!(
         lines,
         [
+            "# TYPE tributary_projection_error gauge",
             "# TYPE tributary_projection_events_behind gauge",
             "# TYPE tributary_projection_events_per_second gauge",
             "# TYPE tributary_projection_heartbeat_age_seconds gauge",
@@ -146,6 +155,7 @@ fn metrics_of_consumers() {
             "# TYPE tributary_projection_position gauge",
             "# TYPE tributary_projection_seconds_behind gauge",
             "# TYPE tributary_projection_state gauge",
+            r#"tributary_projection_error{projection="works"} 1"#,
             r#"tributary_projection_events_behind{projection="works"} 1"#,
             r#"tributary_projection_events_per_second{projection="works"} 3.5"#,
             r#"tributary_projection_heartbeat_age_seconds{projection="works"} 4.5"#,

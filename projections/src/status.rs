@@ -76,6 +76,12 @@ pub struct Status {
     pub parked: i64,
     /// Position that a rebuild has reached, also an interrupted one; null if there is none.
     pub rebuild_position: Option<i64>,
+    /// Why the consumer makes no progress; null if it does.
+    pub error: Option<String>,
+    /// Time since which it makes no progress.
+    pub error_since: Option<DateTime<Utc>>,
+    /// What an operator should know although the consumer makes progress.
+    pub warning: Option<String>,
 }
 
 /// Returns the status of each of `names`, in order of name. Names come from the code, so a consumer
@@ -94,6 +100,7 @@ pub async fn statuses(reader: &LogReader, names: &[&str]) -> Result<Vec<Status>,
                 (select count(*) from log.parked p where p.consumer = n.name and p.parked)
                   as parked,
                 rebuild.position as rebuild_position,
+                c.error, c.error_since, c.warning,
                 exists (
                   select from pg_locks l
                   where l.locktype = 'advisory' and l.classid = $2::oid and l.objsubid = 2
@@ -142,5 +149,8 @@ fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
         heartbeat_age_seconds,
         parked: row.try_get("parked")?,
         rebuild_position: row.try_get("rebuild_position")?,
+        error: row.try_get("error")?,
+        error_since: row.try_get("error_since")?,
+        warning: row.try_get("warning")?,
     })
 }

@@ -31,7 +31,14 @@ impl System {
 
     /// Reads the counters from the process that serves HTTP at `url`.
     pub async fn bridge_at(&self, url: &str) -> Result<BridgeCounters> {
-        let text = self.http.get(format!("{url}/metrics")).send().await?.text().await?;
+        let text = self
+            .http
+            .get(format!("{url}/metrics"))
+            .bearer_auth(&self.token)
+            .send()
+            .await?
+            .text()
+            .await?;
         let sum = |name: &str| -> u64 {
             let lines =
                 text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));

@@ -76,12 +76,17 @@ impl Process {
 
     /// Waits until it serves HTTP. Returns the port, which it logs.
     pub async fn http_port(&mut self) -> Result<u16> {
-        const LINE: &str = "HTTP server listening address=";
-        self.logs(LINE).await?;
-        let log = self.log.borrow();
-        let address = log.split_once(LINE).and_then(|(_, rest)| rest.split_whitespace().next());
-        let port = address.and_then(|address| address.rsplit_once(':')?.1.parse().ok());
+        let address = self.logged("HTTP server listening address=").await?;
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         port.with_context(|| format!("no port in {address:?}"))
+    }
+
+    /// Waits until its log contains `text`. Returns the word after it.
+    pub async fn logged(&mut self, text: &str) -> Result<String> {
+        self.logs(text).await?;
+        let log = self.log.borrow();
+        let word = log.split_once(text).and_then(|(_, rest)| rest.split_whitespace().next());
+        word.map(str::to_owned).with_context(|| format!("nothing after {text}"))
     }
 
     pub fn pid(&self) -> u32 {

@@ -86,6 +86,11 @@ impl System {
             ("WORKER_LEASE", "3s".into()),
             ("WORKER_TIME_LIMIT", "2s".into()),
             ("WORKER_BACKOFF", "100ms".into()),
+            ("RATE_LIMIT_ADDRESS", "1000000".into()),
+            ("RATE_LIMIT_REGISTRATIONS", "1000000".into()),
+            ("RATE_LIMIT_SIGN_INS_ADDRESS", "1000000".into()),
+            ("RATE_LIMIT_SIGN_INS_ACCOUNT", "1000000".into()),
+            ("RATE_LIMIT_PAGE_VIEWS", "1000000".into()),
         ];
         let mut system = Self {
             folder,

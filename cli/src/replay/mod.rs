@@ -81,7 +81,10 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (after, until) = range(&args, &store, saved.as_ref()).await?;
     let run = saved.map_or_else(|| Uuid::now_v7().to_string(), |saved| saved.run);
     let mut target = match &args.to_subject {
-        Some(prefix) => Target::subject(&args.bus, prefix, &run).await?,
+        Some(prefix) => {
+            let owner = store.owner().await.map_err(unavailable)?;
+            Target::subject(&args.bus, prefix, &run, owner.deployment).await?
+        }
         None if args.dry_run => Target::Nowhere,
         None => Target::Stdout(io::stdout().lock()),
     };

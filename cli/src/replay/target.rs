@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use eventstore::{RawEvent, replay_message};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::events;
 use crate::outcome::Failure;
@@ -59,6 +60,7 @@ pub(super) struct Subject {
     connected: watch::Receiver<bool>,
     prefix: String,
     run: String,
+    deployment: Uuid,
 }
 
 impl Target<'_> {
@@ -67,6 +69,7 @@ impl Target<'_> {
         bus: &config::Bus,
         Prefix(prefix): &Prefix,
         run: &str,
+        deployment: Uuid,
     ) -> Result<Self, Failure> {
         let bus = eventstore::Bus::connect(&bus.url()?).await;
         let bus = bus.map_err(anyhow::Error::from)?;
@@ -80,7 +83,7 @@ impl Target<'_> {
             )));
         }
         let (prefix, run) = (prefix.clone(), run.to_owned());
-        Ok(Self::Subject(Box::new(Subject { bus, connected, prefix, run })))
+        Ok(Self::Subject(Box::new(Subject { bus, connected, prefix, run, deployment })))
     }
 
     /// Sends `event`. Returns false if the reader of stdout is gone.
@@ -96,7 +99,14 @@ impl Target<'_> {
                 };
                 let client = subject.bus.client();
                 let most = client.max_payload();
-                let message = replay_message(event, context, &subject.prefix, &subject.run, most);
+                let message = replay_message(
+                    event,
+                    context,
+                    &subject.prefix,
+                    &subject.run,
+                    subject.deployment,
+                    most,
+                );
                 let sent = client
                     .publish_with_headers(message.subject, message.headers, message.body)
                     .await;

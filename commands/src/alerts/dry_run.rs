@@ -25,8 +25,17 @@ pub struct DryRun {
     pub from: Option<DateTime<Utc>>,
     /// Latest time of a reading, exclusive; `None` for no limit.
     pub to: Option<DateTime<Utc>>,
+    /// Bounds of the run.
+    pub limits: DryRunLimits,
+}
+
+/// Bounds of a dry run.
+#[derive(Debug, Clone, Copy)]
+pub struct DryRunLimits {
     /// Most readings evaluated.
-    pub limit: usize,
+    pub readings: usize,
+    /// Most alert events in the result.
+    pub alerts: usize,
 }
 
 /// Result of a dry run.
@@ -34,7 +43,7 @@ pub struct DryRun {
 pub struct DryRunResult {
     /// Number of readings evaluated.
     pub readings: usize,
-    /// Whether there were more readings than the limit.
+    /// Whether the run ended at one of its limits.
     pub truncated: bool,
     /// Alert events that would have followed, in order.
     pub fired: Vec<Fired>,
@@ -74,7 +83,7 @@ pub async fn dry_run(
             if outside {
                 continue;
             }
-            if result.readings >= run.limit {
+            if result.readings >= run.limits.readings {
                 result.truncated = true;
                 return Ok(());
             }
@@ -83,10 +92,15 @@ pub async fn dry_run(
             let mut outcomes = Vec::new();
             watch.evaluate(cause, &reading, &mut outcomes);
             for outcome in outcomes {
+                if result.fired.len() >= run.limits.alerts {
+                    result.truncated = true;
+                    return Ok(());
+                }
                 let steps = match &outcome.event {
                     Event::AlertRaised(raised) => explain_raised(store, raised).await?,
                     Event::AlertUpdated { .. }
                     | Event::AlertCleared { .. }
+                    | Event::AlertSuppressed { .. }
                     | Event::AlertAcknowledged { .. } => Vec::new(),
                 };
                 result.fired.push(Fired { outcome, steps });

@@ -6,5 +6,5 @@ mod watch_cache;
 mod watcher;
 mod dry_run;
 
-pub use dry_run::{DryRun, DryRunResult, Fired, dry_run, explain_raised};
+pub use dry_run::{DryRun, DryRunLimits, DryRunResult, Fired, dry_run, explain_raised};
 pub use watcher::Watcher;

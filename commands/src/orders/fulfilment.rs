@@ -1,16 +1,21 @@
 //! The process manager of orders: reserves stock, confirms, cancels and releases.
 
-use domain::orders::fulfilment::{Dispatch, order_of, react};
-use domain::orders::{Event, Order, StockItem, order, order_stream, stock_stream};
+use chrono::Utc;
+use domain::orders::fulfilment::{Cause, Dispatch, NAME, order_of, react};
+use domain::orders::{Event, Order, StockItem, order_stream};
 use eventsourcing::event::StreamId;
 use eventsourcing::{Decider, Recorded};
-use eventstore::{EventStore, Feed};
+use eventstore::consume::Start;
+use eventstore::{EventStore, ExpectedVersion, Feed, StreamAppend};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::handler::{Envelope, Handler};
+use crate::handler::Handler;
 use crate::process::{self, Process, ReactError, following, unless_refused};
+
+/// Most reactions to one event: each one but the last met a change of the order.
+const MAX_ATTEMPTS: usize = 16;
 
 /// The process manager of orders.
 #[derive(Debug)]
@@ -35,28 +40,43 @@ impl Fulfilment {
         process::run(self, &self.store, feed, shutdown).await;
     }
 
-    /// Cancels an order that was not confirmed by its deadline. An order that has moved on stays as it is.
-    pub async fn expire(
-        &self,
-        id: Uuid,
-        now: chrono::DateTime<chrono::Utc>,
-    ) -> Result<(), Error<order::Rejection>> {
-        let metadata = eventsourcing::Metadata {
-            actor: Some(Self::NAME.into()),
-            ..eventsourcing::Metadata::default()
-        };
-        let envelope = Envelope { metadata, ..Envelope::default() };
-        let command = order::Command::Expire { now };
-        match self.orders.execute(&order_stream(id), command, envelope).await {
-            Ok(_) | Err(Error::Rejected(_)) => Ok(()),
-            Err(error) => Err(error),
+    /// Executes the commands that follow from `event` in the current state of its order. Returns false
+    /// if the order has changed before stock was reserved for it.
+    async fn act(&self, event: &Recorded<Event>, cause: Cause<'_>) -> Result<bool, ReactError> {
+        let stream = order_stream(cause.order_id);
+        let order = self.orders.load(&stream).await?;
+        for dispatch in react(cause, &order.state, Utc::now()) {
+            let target = dispatch.target();
+            let mut envelope = following(NAME, event, &target, &dispatch.content());
+            if dispatch.is_reservation() {
+                envelope.also.push(StreamAppend {
+                    stream: stream.clone(),
+                    expected: ExpectedVersion::Exact(order.version),
+                    events: Vec::new(),
+                });
+            }
+            match dispatch {
+                Dispatch::Order(_, command) => {
+                    let outcome = self.orders.execute(&target, command, envelope).await;
+                    unless_refused(NAME, &target, outcome)?;
+                }
+                Dispatch::Stock(_, command) => {
+                    match self.stock.execute(&target, command, envelope).await {
+                        Err(Error::Conflict(changed)) if changed == stream => return Ok(false),
+                        outcome => unless_refused(NAME, &target, outcome)?,
+                    }
+                }
+            }
         }
+        Ok(true)
     }
 }
 
 impl Process for Fulfilment {
-    const NAME: &'static str = "fulfilment";
+    const NAME: &'static str = NAME;
     const CATEGORIES: &'static [&'static str] = &[Order::CATEGORY, StockItem::CATEGORY];
+    /// Orders may have been placed before the first worker started.
+    const START: Start = Start::FirstEvent;
     type Event = Event;
 
     fn concerns(event: &Recorded<Event>) -> Option<StreamId> {
@@ -64,24 +84,16 @@ impl Process for Fulfilment {
     }
 
     async fn react(&self, event: &Recorded<Event>) -> Result<(), ReactError> {
-        let Some(id) = order_of(&event.event, event.stream.key()) else {
+        let Some(order_id) = order_of(&event.event, event.stream.key()) else {
             return Ok(());
         };
-        let order = self.orders.load(&order_stream(id)).await?.state;
         let product = Uuid::parse_str(event.stream.key()).ok();
-        for (number, dispatch) in react(&event.event, id, product, &order).into_iter().enumerate() {
-            let envelope = following(Self::NAME, event, number);
-            match dispatch {
-                Dispatch::Order(command) => {
-                    let stream = order_stream(id);
-                    unless_refused(self.orders.execute(&stream, command, envelope).await)?;
-                }
-                Dispatch::Stock(product, command) => {
-                    let stream = stock_stream(product);
-                    unless_refused(self.stock.execute(&stream, command, envelope).await)?;
-                }
+        let cause = Cause { event: &event.event, order_id, product };
+        for _ in 0..MAX_ATTEMPTS {
+            if self.act(event, cause).await? {
+                return Ok(());
             }
         }
-        Ok(())
+        Err(ReactError::Passing(format!("order {order_id} keeps changing")))
     }
 }

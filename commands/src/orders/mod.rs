@@ -1,7 +1,9 @@
-//! Orders: what surrounds their decisions, and the process manager that fulfils them.
+//! Orders: what surrounds their decisions, the process manager that fulfils them, and their deadlines.
 
 mod fulfilment;
+mod deadlines;
 mod pricing;
 
+pub use deadlines::{NAME as DEADLINES, OrderDeadlines};
 pub use fulfilment::Fulfilment;
 pub use pricing::{PricingError, add_product, move_stock, price_items};

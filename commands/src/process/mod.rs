@@ -2,9 +2,9 @@
 //! react with commands, and hands those to their deciders.
 //!
 //! The checkpoint moves after all commands of a batch, so after a crash some are given again; each
-//! carries an idempotency key made of the event it follows from, and is done once. Any number of
-//! workers may run the same process manager: one that is behind finds everything done, and the moved
-//! checkpoint makes it start from there.
+//! carries an idempotency key of the event it follows from and of its target, with its content as the
+//! fingerprint, and is executed once. Any number of workers may run the same process manager: one that
+//! is behind finds everything done, and the moved checkpoint makes it start from there.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use eventsourcing::event::EventSet;
 use eventsourcing::{Metadata, Position, Recorded, Reject, StreamId};
-use eventstore::consume::{self, ConsumeError, Consumer, Failed, Session, StreamReader};
+use eventstore::consume::{self, ConsumeError, Consumer, Failed, Session, Start, StreamReader};
 use eventstore::parked::Parked;
 use eventstore::{ErrorChain, EventStore, Feed, Filter, NewReceipt, Page, RawEvent, Unavailable};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -33,6 +33,9 @@ pub(crate) trait Process: Send + Sync {
     const NAME: &'static str;
     /// Stream categories the process manager follows; events of all others are left out.
     const CATEGORIES: &'static [&'static str];
+    /// Where the process manager starts at its first run. Commands that follow from events long past
+    /// may be wrong today.
+    const START: Start;
     /// The events it decodes.
     type Event: EventSet;
 
@@ -76,10 +79,24 @@ impl From<LoadError> for ConsumeError {
     }
 }
 
-/// Takes a rejected command for done: the reason for it no longer holds.
-pub(crate) fn unless_refused<T, R: Reject>(outcome: Result<T, Error<R>>) -> Result<(), ReactError> {
+/// Takes a rejected command of `process` to `target` for done: the reason for the command no longer
+/// holds. Counts and logs the rejection.
+pub(crate) fn unless_refused<T, R: Reject>(
+    process: &'static str,
+    target: &StreamId,
+    outcome: Result<T, Error<R>>,
+) -> Result<(), ReactError> {
     match outcome {
-        Ok(_) | Err(Error::Rejected(_)) => Ok(()),
+        Ok(_) => Ok(()),
+        Err(Error::Rejected(rejection)) => {
+            let code = rejection.code();
+            metrics::counter!(
+                "tributary_process_commands_refused_total", "process" => process, "code" => code
+            )
+            .increment(1);
+            tracing::info!(process, %target, code, %rejection, "command of a process manager refused");
+            Ok(())
+        }
         Err(
             error @ (Error::Unavailable(_)
             | Error::ShuttingDown
@@ -95,16 +112,24 @@ pub(crate) fn unless_refused<T, R: Reject>(outcome: Result<T, Error<R>>) -> Resu
     }
 }
 
-/// The envelope of command number `number` that follows from `event`.
-pub(crate) fn following<E>(process: &str, event: &Recorded<E>, number: usize) -> Envelope {
+/// The envelope of the command to `target` that follows from `event`. An event has at most one command
+/// to a stream, so event and target are the key. The fingerprint is `content`: when changed code sends
+/// another command for an event that was handled before, the key is refused as reused, and the command
+/// is not taken for done.
+pub(crate) fn following<E>(
+    process: &str,
+    event: &Recorded<E>,
+    target: &StreamId,
+    content: &str,
+) -> Envelope {
     let metadata = Metadata {
         correlation_id: event.metadata.correlation_id,
         causation_id: Some(event.id),
         actor: Some(process.to_owned()),
         traceparent: event.metadata.traceparent.clone(),
     };
-    let key = format!("{process} {} {number}", event.id);
-    let receipt = Some(NewReceipt::new(key, b"", RawValue::NULL.to_owned()));
+    let key = format!("{process} {} {target}", event.id);
+    let receipt = Some(NewReceipt::new(key, content.as_bytes(), RawValue::NULL.to_owned()));
     Envelope { metadata, receipt, ..Envelope::default() }
 }
 
@@ -126,6 +151,7 @@ type Decoded<E> = Result<Recorded<E>, Failed>;
 
 impl<P: Process> Consumer for ProcessManager<'_, P> {
     const NAME: &'static str = P::NAME;
+    const START: Start = P::START;
     /// At most so many events are handled again after a crash.
     const BATCH_EVENTS: usize = 256;
 

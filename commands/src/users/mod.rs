@@ -3,6 +3,7 @@
 
 mod error;
 mod password;
+mod role;
 mod sign_in;
 
 pub use error::Error;
@@ -24,8 +25,7 @@ use crate::handler::{Done, Envelope, Handler};
 /// Handler of users, their e-mail addresses and their sessions.
 #[derive(Debug)]
 pub struct Users {
-    /// Handler of the commands that need no password.
-    pub accounts: Handler<User>,
+    accounts: Handler<User>,
     emails: Handler<EmailClaim>,
     sessions: Handler<Session>,
     passwords: Passwords,

@@ -75,6 +75,7 @@ class Subscriber {
   }
 
   async receive({ headers }) {
+    if (!headers?.has("Tributary-Deployment")) return; // Not from Tributary's relay.
     const position = Number(headers.get("Tributary-Position"));
     // Replayed messages lack this header, which is read as 0: they have no gaps.
     const previous = Number(headers.get("Tributary-Previous"));

@@ -64,6 +64,8 @@ class Subscriber:
             await consumer.unsubscribe()
 
     async def receive(self, message):
+        if "Tributary-Deployment" not in (message.headers or {}):
+            return  # Not from Tributary's relay.
         position = int(message.headers["Tributary-Position"])
         # Replayed messages lack this header: events outside the selection are not gaps.
         previous = int(message.headers.get("Tributary-Previous", 0))

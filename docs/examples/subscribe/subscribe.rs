@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::{ConnectOptions, ServerAddr};
@@ -105,7 +106,11 @@ impl Subscriber {
     }
 
     async fn receive(&mut self, message: &jetstream::Message) -> Result<()> {
-        let headers = message.headers.as_ref().context("a message without headers")?;
+        // A message without this header is not from Tributary's relay.
+        let from_the_relay = |headers: &&HeaderMap| headers.get("Tributary-Deployment").is_some();
+        let Some(headers) = message.headers.as_ref().filter(from_the_relay) else {
+            return Ok(());
+        };
         let text = |name: &str| headers.get(name).map_or("", |value| value.as_str());
         let position = text("Tributary-Position").parse()?;
         // A replay leaves out what was not asked for, and so does not say.

@@ -11,8 +11,13 @@ use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
 use eventsourcing::event::Position;
 use eventsourcing::rejection::{Kind, Reject};
 
-pub(super) const TYPES: &[(&str, i16)] =
-    &[("alert_raised", 1), ("alert_updated", 1), ("alert_cleared", 1), ("alert_acknowledged", 1)];
+pub(super) const TYPES: &[(&str, i16)] = &[
+    ("alert_raised", 1),
+    ("alert_updated", 1),
+    ("alert_cleared", 1),
+    ("alert_suppressed", 1),
+    ("alert_acknowledged", 1),
+];
 
 /// Events of an alert. All but the acknowledgement are caused by a reading or a change of rules,
 /// which is their causation id.
@@ -36,6 +41,15 @@ pub enum Event {
         notice: Notice,
         /// Why it ended.
         why: ClearReason,
+    },
+    /// The rule has raised or updated alerts of the device too often. Recorded in the stream of the last
+    /// of them, once; until the given time, no further alert is raised or updated.
+    AlertSuppressed {
+        /// Device, rule, and the value that was suppressed first.
+        #[serde(flatten)]
+        notice: Notice,
+        /// Time at which the suppression ends, by the log's clock.
+        until: DateTime<Utc>,
     },
     /// A user acknowledged the alert.
     AlertAcknowledged {
@@ -175,7 +189,9 @@ impl Decider for Alert {
     fn evolve(self, event: &Event) -> Self {
         match event {
             Event::AlertRaised(_) => Self::Unacknowledged,
-            Event::AlertUpdated { .. } | Event::AlertCleared { .. } => self,
+            Event::AlertUpdated { .. }
+            | Event::AlertCleared { .. }
+            | Event::AlertSuppressed { .. } => self,
             Event::AlertAcknowledged { .. } => Self::Acknowledged,
         }
     }

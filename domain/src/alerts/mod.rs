@@ -3,7 +3,8 @@
 //! A **rule** is a condition on the readings of a device. A **config** holds the rules of one user, or
 //! the default rules that apply to all users. A **watch** is the state of the rules of one device. An
 //! **alert** is raised once for a device and a rule, updated while the condition lasts and gets worse,
-//! and cleared when it ends; a user may acknowledge it at any time.
+//! and cleared when it ends; a user may acknowledge it at any time. How many alerts a rule raises and
+//! updates for a device is bounded in time; one event records that the bound was reached.
 //!
 //! Evaluation is a fold of the log: readings and configs in, alert events out, with ids derived from
 //! the events they follow from. Every fold of the same log yields the same events, so appending them
@@ -16,6 +17,7 @@ mod rule;
 mod config;
 mod reading;
 mod effective_rules;
+mod cause;
 mod rule_state;
 mod watch;
 pub mod alert;
@@ -24,9 +26,12 @@ mod explanation;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod suppression_tests;
+#[cfg(test)]
 mod watch_proptest;
 
 pub use alert::{Alert, ClearReason, Notice, Raised};
+pub use cause::Cause;
 pub use config::{Command, Config, Configured, Event as RulesEvent, Fault, Rejection, Rules};
 pub use effective_rules::EffectiveRule;
 pub use explanation::{Step, explain};
@@ -34,7 +39,7 @@ pub use key::{InvalidKey, Key};
 pub use published::{Scope, alert_stream, rules_stream};
 pub use reading::{FieldValue, READING, Reading};
 pub use rule::{Operator, Rule, Severity, Threshold};
-pub use watch::{Cause, Outcome, Watch};
+pub use watch::{Outcome, Watch};
 
 use eventsourcing::Context;
 use eventsourcing::decider::AnyDecider;

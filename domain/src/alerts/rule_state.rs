@@ -7,6 +7,10 @@
 //! ```
 //! Readings are evaluated in the order of the log; durations are measured by the time of the readings.
 //! A reading older than the newest evaluated one is late and is not evaluated for this rule.
+//!
+//! How many events a rule causes for a device is bounded in a window of the log's clock, because values
+//! and times of readings are the device's choice. The bounds are constants: the same log must cause the
+//! same events in every process.
 
 use std::time::Duration;
 
@@ -14,11 +18,18 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::cause::Cause;
 use super::rule::{Rule, Verdict};
 use eventsourcing::event::Position;
 
 /// Minimum time between two updates of an alert, by the time of the readings.
 pub(super) const UPDATE_EVERY: Duration = Duration::from_mins(1);
+/// Most alerts that a rule raises for a device in one [`WINDOW`].
+pub(super) const MAX_RAISED: u32 = 5;
+/// Most updates of a rule's alerts for a device in one [`WINDOW`].
+pub(super) const MAX_UPDATED: u32 = 60;
+/// Length of a window, by the log's clock. It begins with the first alert after the window before.
+pub(super) const WINDOW: Duration = Duration::from_hours(1);
 /// How many positions of breaching readings are kept: this many of the first and of the last.
 const KEPT_POSITIONS: usize = 8;
 
@@ -30,6 +41,42 @@ pub(super) struct RuleState {
     last: Option<DateTime<Utc>>,
     #[serde(rename = "p", default, skip_serializing_if = "Phase::is_calm")]
     phase: Phase,
+    /// Events counted in the current window; `None` before the first alert.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    window: Option<Window>,
+}
+
+/// The events of a rule for a device in one [`WINDOW`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Window {
+    #[serde(rename = "s", with = "chrono::serde::ts_microseconds")]
+    since: DateTime<Utc>,
+    #[serde(rename = "r")]
+    raised: u32,
+    #[serde(rename = "u")]
+    updated: u32,
+    /// The last alert.
+    #[serde(rename = "a")]
+    alert: Uuid,
+    /// Whether an event was suppressed.
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    suppressed: bool,
+}
+
+impl Window {
+    fn new(alert: Uuid, since: DateTime<Utc>) -> Self {
+        Self { since, raised: 0, updated: 0, alert, suppressed: false }
+    }
+
+    fn until(&self) -> DateTime<Utc> {
+        self.since + WINDOW
+    }
+
+    /// Suppresses an event. Returns a transition the first time.
+    fn suppress(&mut self) -> Option<Transition> {
+        let first = !std::mem::replace(&mut self.suppressed, true);
+        first.then(|| Transition::Suppress { alert: self.alert, until: self.until() })
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -76,23 +123,33 @@ pub(super) enum Transition {
     Clear {
         alert: Uuid,
     },
+    /// The bound is reached: until then no alert is raised or updated. Once in a window.
+    Suppress {
+        /// The last alert.
+        alert: Uuid,
+        until: DateTime<Utc>,
+    },
 }
 
 impl RuleState {
     /// Applies the verdict on a reading and returns the transition it causes, if any. `value` is the
-    /// value of the rule's field if it is a number.
+    /// value of the rule's field if it is a number, `time` the time of the reading.
     pub(super) fn evaluate(
         &mut self,
         rule: &Rule,
         verdict: Verdict,
         value: Option<f64>,
         time: DateTime<Utc>,
-        position: Position,
+        cause: Cause,
     ) -> Option<Transition> {
         if self.last.is_some_and(|last| time < last) {
             return None;
         }
         self.last = Some(time);
+        if self.window.as_ref().is_some_and(|window| cause.recorded_at >= window.until()) {
+            self.window = None;
+        }
+        let position = cause.position;
         match (&mut self.phase, verdict) {
             (Phase::Calm, Verdict::Breach) => {
                 let first = Breaches { since: time, count: 1, readings: vec![position] };
@@ -128,10 +185,17 @@ impl RuleState {
                     *worst = value;
                 }
                 let wait = chrono::TimeDelta::from_std(UPDATE_EVERY).unwrap_or_default();
-                (worse && time - *notified_at >= wait).then(|| {
-                    *notified_at = time;
-                    Transition::Update { alert: *alert, breaches: *breaches }
-                })
+                if !worse || time - *notified_at < wait {
+                    return None;
+                }
+                let new = || Window::new(*alert, cause.recorded_at);
+                let window = self.window.get_or_insert_with(new);
+                if window.updated >= MAX_UPDATED {
+                    return window.suppress();
+                }
+                window.updated += 1;
+                *notified_at = time;
+                Some(Transition::Update { alert: *alert, breaches: *breaches })
             }
         }
     }
@@ -146,11 +210,26 @@ impl RuleState {
         let due = breaches.count >= u64::from(rule.times)
             && rule.held_for.is_none_or(|least| held >= least.0);
         self.phase = Phase::Breaching(breaches.clone());
-        due.then_some(Transition::Raise(breaches))
+        if !due {
+            return None;
+        }
+        match &mut self.window {
+            Some(window) if window.raised >= MAX_RAISED => window.suppress(),
+            Some(_) | None => Some(Transition::Raise(breaches)),
+        }
     }
 
-    /// Stores the alert that was raised.
-    pub(super) fn raised(&mut self, alert: Uuid, value: Option<f64>, breaches: u64) {
+    /// Stores the alert that was raised by a reading recorded at `recorded_at`.
+    pub(super) fn raised(
+        &mut self,
+        alert: Uuid,
+        value: Option<f64>,
+        breaches: u64,
+        recorded_at: DateTime<Utc>,
+    ) {
+        let window = self.window.get_or_insert_with(|| Window::new(alert, recorded_at));
+        window.raised += 1;
+        window.alert = alert;
         if let Some(notified_at) = self.last {
             self.phase = Phase::Active { alert, breaches, worst: value, notified_at, calm: 0 };
         }

@@ -61,6 +61,7 @@ fn summary(event: &Event) -> String {
         Event::AlertRaised(raised) => format!("raised {}", of(&raised.notice)),
         Event::AlertUpdated { notice, .. } => format!("updated {}", of(notice)),
         Event::AlertCleared { notice, .. } => format!("cleared {}", of(notice)),
+        Event::AlertSuppressed { notice, .. } => format!("suppressed {}", of(notice)),
         Event::AlertAcknowledged { by, .. } => format!("acknowledged by {by}"),
     }
 }

@@ -9,22 +9,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::alert::{ClearReason, Event, Notice, Raised};
+use super::cause::Cause;
 use super::effective_rules::EffectiveRule;
 use super::reading::{FieldValue, Reading};
 use super::rule_state::{RuleState, Transition};
 use eventsourcing::event::Position;
 use eventsourcing::fact;
-
-/// The event that causes an outcome: a reading or a change of rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cause {
-    /// Position of the event.
-    pub position: Position,
-    /// Id of the event.
-    pub id: Uuid,
-    /// Time at which the event was recorded.
-    pub recorded_at: DateTime<Utc>,
-}
 
 /// An event of an alert to append, with derived ids.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +27,13 @@ pub struct Outcome {
     pub event: Event,
     /// Id of the event that caused it.
     pub cause: Uuid,
+}
+
+impl Outcome {
+    /// Returns whether the event records that a rule has reached its bound for the device.
+    pub fn is_suppression(&self) -> bool {
+        matches!(self.event, Event::AlertSuppressed { .. })
+    }
 }
 
 /// The watch of one device.
@@ -122,14 +119,13 @@ impl Watch {
                 | FieldValue::Other => None,
             };
             let rule_state = self.state.rule_states.entry(effective.id).or_default();
-            let transition =
-                rule_state.evaluate(&effective.rule, verdict, number, time, cause.position);
+            let transition = rule_state.evaluate(&effective.rule, verdict, number, time, cause);
             let Some(transition) = transition else { continue };
             let (alert_id, event, what) = match transition {
                 Transition::Raise(breaches) => {
                     let alert_id = self.alert_id(effective, cause, time);
                     let rule_state = self.state.rule_states.entry(effective.id).or_default();
-                    rule_state.raised(alert_id, number, breaches.count);
+                    rule_state.raised(alert_id, number, breaches.count, cause.recorded_at);
                     let raised = Raised {
                         notice: self.notice(effective, value, time, cause),
                         definition: effective.rule.clone(),
@@ -148,6 +144,10 @@ impl Watch {
                 Transition::Clear { alert } => {
                     let notice = self.notice(effective, value, time, cause);
                     (alert, Event::AlertCleared { notice, why: ClearReason::Recovered }, "cleared")
+                }
+                Transition::Suppress { alert, until } => {
+                    let notice = self.notice(effective, value, time, cause);
+                    (alert, Event::AlertSuppressed { notice, until }, "suppressed")
                 }
             };
             outcomes.push(outcome(alert_id, event, what, cause, time));

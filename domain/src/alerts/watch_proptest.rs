@@ -136,6 +136,7 @@ proptest! {
                 alert::Event::AlertCleared { notice, .. } => {
                     prop_assert_eq!(active.remove(&notice.rule_id), Some(outcome.alert_id));
                 }
+                alert::Event::AlertSuppressed { .. } => {}
                 alert::Event::AlertAcknowledged { .. } => prop_assert!(false, "not acknowledged"),
             }
         }

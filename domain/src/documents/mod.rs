@@ -98,7 +98,7 @@ impl fmt::Display for SchemaName {
 #[error("a schema name is 1 to {} characters of a-z, 0-9 and . _ -", SchemaName::MAX_BYTES)]
 pub struct InvalidSchemaName;
 
-/// A reference to one version of a schema.
+/// A reference to one version of a schema. The version of a schema is the version of its stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SchemaRef {
     /// Name of the schema.

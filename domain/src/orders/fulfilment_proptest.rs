@@ -1,21 +1,25 @@
 //! Property tests of fulfilment: random schedules of orders, cancellations, corrections, shipments,
 //! crashes and redeliveries, executed by two independent runners. In every schedule no piece is lost
-//! or sold twice, and no reservation outlives its order.
+//! or sold twice, stock is reserved for pending orders only, at every position, and no reservation
+//! outlives its order.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::fulfilment::{Dispatch, order_of, react};
+use super::fulfilment::{Cause, Dispatch, order_of, react};
 use super::order::{self, Line, Placed};
 use super::{Currency, Event, Order, Price, StockItem, stock_item};
 use crate::actor::{Actor, Role};
+use eventsourcing::StreamId;
 use eventsourcing::decider::Decider;
 
 const PRODUCTS: u128 = 3;
 const RUNNERS: usize = 2;
+/// Time in which an order is to be confirmed, in seconds.
+const TTL: i64 = 20;
 
 /// One step of a schedule.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ enum Step {
     Cancel(usize),
     Ship(usize),
     Expire(usize),
+    /// So many seconds pass.
+    Wait(i64),
     Receive(u128, u32),
     Correct(u128, u32),
     /// A runner reads its next event and queues the commands that follow.
@@ -45,6 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..8_usize).prop_map(Step::Cancel),
         1 => (0..8_usize).prop_map(Step::Ship),
         1 => (0..8_usize).prop_map(Step::Expire),
+        1 => (1..TTL).prop_map(Step::Wait),
         1 => (product.clone(), 1..6_u32).prop_map(|(product, n)| Step::Receive(product, n)),
         1 => (product, 1..3_u32).prop_map(|(product, n)| Step::Correct(product, n)),
         8 => runner.clone().prop_map(Step::React),
@@ -53,11 +60,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A queued command. Position and number form its idempotency key.
+/// A queued command. Position and target form its idempotency key.
 #[derive(Debug, Clone)]
 struct Queued {
     position: usize,
-    number: usize,
+    /// Version of the order when the runner reacted.
+    version: usize,
     order_id: Uuid,
     dispatch: Dispatch,
 }
@@ -70,7 +78,10 @@ struct World {
     orders: BTreeMap<Uuid, Order>,
     stock: BTreeMap<Uuid, StockItem>,
     received: BTreeMap<Uuid, u64>,
-    receipts: HashSet<(usize, usize)>,
+    /// Keys and contents of executed commands.
+    receipts: HashMap<(usize, StreamId), String>,
+    /// Seconds since the first step.
+    now: i64,
     positions: [usize; RUNNERS],
     queues: [VecDeque<Queued>; RUNNERS],
 }
@@ -99,8 +110,11 @@ impl World {
                 stock_item::Event::StockCorrected { quantity, .. } => {
                     *received -= u64::from(*quantity);
                 }
-                stock_item::Event::StockReserved { .. }
-                | stock_item::Event::StockRefused { .. }
+                stock_item::Event::StockReserved { order_id, .. } => {
+                    let order = self.orders.get(order_id);
+                    assert!(matches!(order, Some(Order::Pending(_))), "reserved for {order:?}");
+                }
+                stock_item::Event::StockRefused { .. }
                 | stock_item::Event::StockReleased { .. }
                 | stock_item::Event::StockShipped { .. } => {}
             }
@@ -119,29 +133,47 @@ impl World {
         };
         self.positions[runner] += 1;
         if let Some(id) = order_of(&event, &key.to_string()) {
-            let order = self.orders.get(&id).cloned().unwrap_or_default();
-            let follows = react(&event, id, Some(key), &order).into_iter().enumerate();
-            let queued = follows.map(|(number, dispatch)| Queued {
-                position,
-                number,
-                order_id: id,
-                dispatch,
-            });
+            let queued = self.follows(position, id);
             self.queues[runner].extend(queued);
         }
         true
     }
 
+    /// The commands that follow from the event at `position` in the current state of its order.
+    fn follows(&self, position: usize, order_id: Uuid) -> Vec<Queued> {
+        let (key, event) = &self.log[position];
+        let order = self.orders.get(&order_id).cloned().unwrap_or_default();
+        let version = self.version(order_id);
+        let cause = Cause { event, order_id, product: Some(*key) };
+        let queued = |dispatch| Queued { position, version, order_id, dispatch };
+        react(cause, &order, at(self.now)).into_iter().map(queued).collect()
+    }
+
+    fn version(&self, order: Uuid) -> usize {
+        self.log.iter().filter(|(key, _)| *key == order).count()
+    }
+
     fn act(&mut self, runner: usize) -> bool {
-        let Some(Queued { position, number, order_id, dispatch }) = self.queues[runner].pop_front()
-        else {
+        let Some(queued) = self.queues[runner].pop_front() else {
             return false;
         };
-        if self.receipts.insert((position, number)) {
-            match dispatch {
-                Dispatch::Order(command) => self.order(order_id, command),
-                Dispatch::Stock(product, command) => self.stock(product, command),
+        let Queued { position, version, order_id, dispatch } = queued;
+        let key = (position, dispatch.target());
+        if let Some(content) = self.receipts.get(&key) {
+            assert_eq!(*content, dispatch.content(), "another command under the same key");
+            return true;
+        }
+        if dispatch.is_reservation() && self.version(order_id) != version {
+            // The append is refused: the order has changed. The runner reacts again.
+            for again in self.follows(position, order_id).into_iter().rev() {
+                self.queues[runner].push_front(again);
             }
+            return true;
+        }
+        self.receipts.insert(key, dispatch.content());
+        match dispatch {
+            Dispatch::Order(id, command) => self.order(id, command),
+            Dispatch::Stock(product, command) => self.stock(product, command),
         }
         true
     }
@@ -151,7 +183,7 @@ impl World {
         match step {
             Step::Place(lines) => {
                 let id = nth(self.orders.len());
-                self.order(id, order::Command::Place(placed(&lines)));
+                self.order(id, order::Command::Place(placed(&lines, self.now)));
             }
             Step::Cancel(n) => {
                 let by = Actor { id: Uuid::nil(), role: Role::User };
@@ -159,8 +191,9 @@ impl World {
             }
             Step::Ship(n) => self.order(nth(n), order::Command::Ship),
             Step::Expire(n) => {
-                self.order(nth(n), order::Command::Expire { now: DateTime::UNIX_EPOCH });
+                self.order(nth(n), order::Command::Expire { now: at(self.now) });
             }
+            Step::Wait(seconds) => self.now += seconds,
             Step::Receive(n, quantity) => {
                 let reason = "delivery".into();
                 self.stock(product(n), stock_item::Command::Receive { quantity, reason });
@@ -200,18 +233,22 @@ impl World {
     }
 }
 
-fn placed(lines: &[(u128, u32)]) -> Placed {
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(second)
+}
+
+fn placed(lines: &[(u128, u32)], now: i64) -> Placed {
     let currency = Currency::parse("EUR").unwrap();
     let lines = lines.iter().map(|&(n, quantity)| {
         let sku = "X".to_owned().try_into().unwrap();
         let price = Price::parse("1").unwrap();
         (Line { product_id: product(n), sku, name: "X".into(), quantity, price }, currency)
     });
-    Placed::new(Uuid::nil(), lines.collect(), DateTime::UNIX_EPOCH).unwrap()
+    Placed::new(Uuid::nil(), lines.collect(), at(now + TTL)).unwrap()
 }
 
-/// State alone would let a runner that is delayed past the shipment reserve for the order again; the
-/// idempotency key of the command prevents it.
+/// The state of the stock alone would let a runner that is delayed past the shipment reserve for the
+/// order again. The version of the order prevents it, also when the receipts have expired.
 #[test]
 fn a_delayed_runner_does_not_reserve_twice() {
     let mut world = World::default();
@@ -225,6 +262,7 @@ fn a_delayed_runner_does_not_reserve_twice() {
     world.take(Step::Ship(0));
     world.settle();
     world.queues[0] = delayed;
+    world.receipts.clear();
     world.settle();
     let stock = &world.stock[&product(0)];
     assert_eq!((stock.available, stock.reserved(), stock.shipped), (3, 0, 2));
@@ -250,10 +288,35 @@ proptest! {
             }
             prop_assert!(!matches!(order, Order::Pending(_)), "order {} stayed pending", id);
         }
+        let reserved = world.log.iter().filter(|(_, event)| {
+            matches!(event, Event::Stock(stock_item::Event::StockReserved { .. }))
+        });
+        let keys: Vec<_> = reserved.map(|(product, event)| (product, order_of(event, ""))).collect();
+        let distinct: std::collections::HashSet<_> = keys.iter().collect();
+        prop_assert_eq!(keys.len(), distinct.len(), "reserved twice for one order");
         for stock in world.stock.values() {
             for id in stock.reserved.keys() {
                 prop_assert!(world.orders.contains_key(id), "reserved for an unknown order");
             }
         }
+    }
+
+    /// Orders of the same products, one piece of each in stock, in carts of any order.
+    #[test]
+    fn of_several_carts_over_the_same_pieces_exactly_one_is_confirmed(
+        carts in prop::collection::vec(Just((0..PRODUCTS).collect::<Vec<_>>()).prop_shuffle(), 2..4),
+        steps in prop::collection::vec((any::<bool>(), 0..RUNNERS), 0..100),
+    ) {
+        let mut world = World::default();
+        (0..PRODUCTS).for_each(|product| world.take(Step::Receive(product, 1)));
+        for cart in carts {
+            world.take(Step::Place(cart.into_iter().map(|product| (product, 1)).collect()));
+        }
+        for (react, runner) in steps {
+            world.take(if react { Step::React(runner) } else { Step::Act(runner) });
+        }
+        world.settle();
+        let confirmed = |order: &&Order| matches!(order, Order::Confirmed(_));
+        prop_assert_eq!(world.orders.values().filter(confirmed).count(), 1);
     }
 }

@@ -44,7 +44,10 @@ impl eventsourcing::Event for Event {
 pub struct Placed {
     /// Id of the user who placed the order.
     pub customer_id: Uuid,
-    /// Lines in the order in which they are reserved; at least one, each with a different product.
+    /// Lines in the order in which they are reserved, by product id; at least one, each with a different
+    /// product. One order for all: otherwise two orders of the same two products could each reserve
+    /// one, refuse each other the second, and both be cancelled. (Orders that an earlier build placed
+    /// hold their lines as in the cart.)
     pub lines: Vec<Line>,
     /// Currency of all prices.
     pub currency: Currency,
@@ -100,7 +103,8 @@ impl Reason {
 }
 
 impl Placed {
-    /// Builds an order of `lines`, each with the currency of its product, and adds up the total.
+    /// Builds an order of `lines`, each with the currency of its product: sorts them by product id and
+    /// adds up the total.
     ///
     /// # Errors
     /// Returns [`Rejection::Empty`] without lines, and [`Rejection::MixedCurrencies`] if the
@@ -114,7 +118,8 @@ impl Placed {
         if let Some(line) = lines.iter().position(|(_, other)| *other != currency) {
             return Err(Rejection::MixedCurrencies { line });
         }
-        let lines: Vec<Line> = lines.into_iter().map(|(line, _)| line).collect();
+        let mut lines: Vec<Line> = lines.into_iter().map(|(line, _)| line).collect();
+        lines.sort_unstable_by_key(|line| line.product_id);
         let total = lines
             .iter()
             .fold(Money::default(), |sum, line| sum.plus(line.price.times(line.quantity)));
@@ -127,8 +132,12 @@ impl Placed {
 pub enum Command {
     /// Places the order.
     Place(Placed),
-    /// Confirms the order; sent by fulfilment when all lines are reserved.
-    Confirm,
+    /// Confirms the order, or cancels it if its time was over; sent by fulfilment when all lines are
+    /// reserved.
+    Confirm {
+        /// Current time.
+        now: DateTime<Utc>,
+    },
     /// Cancels the order; sent by fulfilment when a line cannot be reserved.
     Refuse {
         /// Id of the product.
@@ -273,10 +282,13 @@ impl Decider for Order {
             (Command::Place(_), _) => reject(Rejection::AlreadyPlaced),
             (_, Self::Unplaced) => reject(Rejection::NotFound),
 
-            (Command::Confirm, Self::Pending(_)) => accept(Event::OrderConfirmed {}),
-            (Command::Confirm, Self::Confirmed(_) | Self::Shipped(_))
+            (Command::Confirm { now }, Self::Pending(placed)) if now >= placed.reserve_until => {
+                accept(Event::OrderCancelled { reason: Reason::Expired })
+            }
+            (Command::Confirm { .. }, Self::Pending(_)) => accept(Event::OrderConfirmed {}),
+            (Command::Confirm { .. }, Self::Confirmed(_) | Self::Shipped(_))
             | (Command::Refuse { .. } | Command::Expire { .. }, Self::Cancelled(_)) => nothing(),
-            (Command::Confirm, Self::Cancelled(_)) => reject(Rejection::NotPending),
+            (Command::Confirm { .. }, Self::Cancelled(_)) => reject(Rejection::NotPending),
 
             (Command::Refuse { product_id, wanted, available }, Self::Pending(_)) => {
                 let reason = Reason::OutOfStock { product_id, wanted, available };

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::fulfilment::{Dispatch, react};
+use super::fulfilment::{Cause, Dispatch, react};
 use super::order::{self, Line, Placed, Reason};
 use super::{Currency, Event, Order, Price, Product, StockItem, product, stock_item};
 use crate::actor::{Actor, Role};
@@ -161,11 +161,19 @@ mod orders {
 
     #[test]
     fn a_pending_order_is_confirmed_once() {
-        given::<Order>([placed()]).when(Command::Confirm).then([confirmed()]);
-        given::<Order>([placed(), confirmed()]).when(Command::Confirm).then_nothing();
+        let confirm = || Command::Confirm { now: at(59) };
+        given::<Order>([placed()]).when(confirm()).then([confirmed()]);
+        given::<Order>([placed(), confirmed()]).when(confirm()).then_nothing();
         given::<Order>([placed(), cancelled(Reason::Expired)])
-            .when(Command::Confirm)
+            .when(confirm())
             .then_rejected(Rejection::NotPending);
+    }
+
+    #[test]
+    fn an_order_is_not_confirmed_after_its_time() {
+        let confirm = || Command::Confirm { now: at(60) };
+        given::<Order>([placed()]).when(confirm()).then([cancelled(Reason::Expired)]);
+        given::<Order>([placed(), confirmed()]).when(confirm()).then_nothing();
     }
 
     #[test]
@@ -217,11 +225,13 @@ mod fulfilment {
     }
 
     fn of(event: order::Event, order: &Order) -> Vec<Dispatch> {
-        react(&Event::Order(event), ORDER, None, order)
+        let event = &Event::Order(event);
+        react(Cause { event, order_id: ORDER, product: None }, order, at(1))
     }
 
     fn of_stock(event: stock_item::Event, product: Uuid, order: &Order) -> Vec<Dispatch> {
-        react(&Event::Stock(event), ORDER, Some(product), order)
+        let event = &Event::Stock(event);
+        react(Cause { event, order_id: ORDER, product: Some(product) }, order, at(1))
     }
 
     #[test]
@@ -230,7 +240,7 @@ mod fulfilment {
         let reserved = |quantity| stock_item::Event::StockReserved { order_id: ORDER, quantity };
         assert_eq!(of(placed(), &pending), [reserve(HAT, 2)]);
         assert_eq!(of_stock(reserved(2), HAT, &pending), [reserve(SHOE, 1)]);
-        let confirm = Dispatch::Order(order::Command::Confirm);
+        let confirm = Dispatch::Order(ORDER, order::Command::Confirm { now: at(1) });
         assert_eq!(of_stock(reserved(1), SHOE, &pending), [confirm]);
     }
 
@@ -240,7 +250,7 @@ mod fulfilment {
             stock_item::Event::StockRefused { order_id: ORDER, quantity: 1, available: 0 };
         let refuse = order::Command::Refuse { product_id: SHOE, wanted: 1, available: 0 };
         let pending = state(&[placed()]);
-        assert_eq!(of_stock(refused, SHOE, &pending), [Dispatch::Order(refuse)]);
+        assert_eq!(of_stock(refused, SHOE, &pending), [Dispatch::Order(ORDER, refuse)]);
         let reason = Reason::OutOfStock { product_id: SHOE, wanted: 1, available: 0 };
         let over = state(&[placed(), cancelled(reason.clone())]);
         assert_eq!(of(cancelled(reason), &over), [release(HAT), release(SHOE)]);
@@ -252,6 +262,47 @@ mod fulfilment {
         let over = state(&[placed(), cancelled(Reason::Requested)]);
         assert_eq!(of_stock(reserved, HAT, &over), [release(HAT)]);
         assert_eq!(of(placed(), &over), []);
+    }
+
+    #[test]
+    fn lines_are_reserved_by_product_id_whatever_the_order_of_the_cart() {
+        let cart = |products: [Uuid; 2]| {
+            let lines = products.map(|product| (line(product, 1, "1"), eur()));
+            Placed::new(CUSTOMER, lines.into(), at(60)).unwrap()
+        };
+        assert_eq!(cart([HAT, SHOE]), cart([SHOE, HAT]));
+        // An order of an earlier build keeps the order of its lines.
+        let mut old = cart([HAT, SHOE]);
+        old.lines.reverse();
+        let placed = order::Event::OrderPlaced(old);
+        assert_eq!(of(placed.clone(), &state(&[placed])), [reserve(SHOE, 1)]);
+    }
+
+    /// Both are stored in receipts and must not change.
+    #[test]
+    fn target_and_content_of_a_command() {
+        let refuse = order::Command::Refuse { product_id: SHOE, wanted: 2, available: 1 };
+        for (dispatch, target, content) in [
+            (reserve(HAT, 2), format!("stock-{HAT}"), format!("reserve {ORDER} 2")),
+            (release(HAT), format!("stock-{HAT}"), format!("release {ORDER}")),
+            (
+                Dispatch::Stock(HAT, stock_item::Command::Ship { order_id: ORDER }),
+                format!("stock-{HAT}"),
+                format!("ship {ORDER}"),
+            ),
+            (
+                Dispatch::Order(ORDER, order::Command::Confirm { now: at(1) }),
+                format!("order-{ORDER}"),
+                "confirm".into(),
+            ),
+            (
+                Dispatch::Order(ORDER, refuse),
+                format!("order-{ORDER}"),
+                format!("refuse {SHOE} 2 1"),
+            ),
+        ] {
+            assert_eq!((dispatch.target().to_string(), dispatch.content()), (target, content));
+        }
     }
 
     #[test]

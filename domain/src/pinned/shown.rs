@@ -208,9 +208,17 @@ fn codes_of_rejections() {
     };
     let user = {
         use users::user::Rejection::{
-            AlreadyRegistered, NotAdministrator, NotRegistered, OwnRole, PasswordChanged,
+            AlreadyRegistered, NotAdministrator, NotRegistered, NotRegisteredAdministrator,
+            OwnRole, PasswordChanged,
         };
-        all(&[AlreadyRegistered, NotRegistered, PasswordChanged, NotAdministrator, OwnRole])
+        all(&[
+            AlreadyRegistered,
+            NotRegistered,
+            PasswordChanged,
+            NotAdministrator,
+            OwnRole,
+            NotRegisteredAdministrator,
+        ])
     };
     let session = {
         use users::session::Rejection::{AlreadyBegun, Ended, Unknown};
@@ -238,7 +246,7 @@ fn codes_of_rejections() {
         ),
         (
             user,
-            "user_already_registered 409, user_not_found 404, password_changed 409, forbidden 403, own_role 403",
+            "user_already_registered 409, user_not_found 404, password_changed 409, forbidden 403, own_role 403, not_a_registered_administrator 403",
         ),
         (session, "session_already_begun 409, session_not_found 404, session_ended 409"),
         (

@@ -14,7 +14,7 @@ pub use email_claim::EmailClaim;
 pub use password::PasswordHash;
 pub use personal::{EmailAddress, FullName, InvalidEmail, InvalidName, Personal};
 pub use session::Session;
-pub use user::User;
+pub use user::{Authority, User};
 
 use eventsourcing::Context;
 use eventsourcing::decider::AnyDecider;
@@ -38,3 +38,5 @@ pub const SECRET_MEMBER: &str = "password_hash";
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod administrators_proptest;

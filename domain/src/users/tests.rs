@@ -41,7 +41,8 @@ mod users {
     }
 
     fn change_role(role: Role, by: u128, as_role: Role) -> Command {
-        Command::ChangeRole { id: id(1), role, by: Actor { id: id(by), role: as_role } }
+        let by = Authority { actor: Actor { id: id(by), role: as_role }, registered: true };
+        Command::ChangeRole { id: id(1), role, by }
     }
 
     #[test]
@@ -80,6 +81,36 @@ mod users {
         given::<User>([registered(Role::Admin)])
             .when(change_role(Role::User, 1, Role::Admin))
             .then_rejected(Rejection::OwnRole);
+    }
+
+    #[test]
+    fn a_token_gives_no_more_than_the_log() {
+        let token = Actor { id: id(2), role: Role::Admin };
+        let demoted =
+            User::fold(&[registered(Role::Admin), Event::RoleChanged { role: Role::User }]);
+        let actor = Actor { role: Role::User, ..token };
+        assert_eq!(Authority::of(token, &demoted), Authority { actor, registered: true });
+        let promoted = User::fold(&[registered(Role::Admin)]);
+        assert_eq!(Authority::of(actor, &promoted), Authority { actor, registered: true });
+        assert_eq!(
+            Authority::of(token, &User::Nobody),
+            Authority { actor: token, registered: false }
+        );
+    }
+
+    #[test]
+    fn only_a_registered_administrator_demotes_an_administrator() {
+        let change = |role| {
+            let by = Authority { actor: Actor { id: id(2), role: Role::Admin }, registered: false };
+            Command::ChangeRole { id: id(1), role, by }
+        };
+        given::<User>([registered(Role::Admin)])
+            .when(change(Role::User))
+            .then_rejected(Rejection::NotRegisteredAdministrator);
+        given::<User>([registered(Role::Admin)]).when(change(Role::Admin)).then_nothing();
+        given::<User>([registered(Role::User)])
+            .when(change(Role::Admin))
+            .then([Event::RoleChanged { role: Role::Admin }]);
     }
 
     #[test]

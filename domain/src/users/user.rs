@@ -76,9 +76,33 @@ pub enum Command {
         id: Uuid,
         /// New role.
         role: Role,
-        /// User who sends the command; must be another administrator.
-        by: Actor,
+        /// Who sends the command; must be another administrator.
+        by: Authority,
     },
+}
+
+/// The actor of a change of role, as the log knows the actor. A token outlives a demotion; the actor's
+/// own stream does not, so the stream decides, and the change is appended on the condition that the
+/// stream has not changed since. Nobody changes the own role, so whoever takes a role away still
+/// administers at that position: one administrator always remains (ADR 18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authority {
+    /// The actor, with the lower of the roles in the token and in the log.
+    pub actor: Actor,
+    /// Whether the actor is a registered user. The subject of a token made by `tributary token` need
+    /// not be.
+    pub registered: bool,
+}
+
+impl Authority {
+    /// Returns the authority of the subject of a token, whose own stream is in the state `user`.
+    pub fn of(token: Actor, user: &User) -> Self {
+        let (role, registered) = match user {
+            User::Nobody => (token.role, false),
+            User::Registered(account) => (account.role.min(token.role), true),
+        };
+        Self { actor: Actor { id: token.id, role }, registered }
+    }
 }
 
 /// Why a command is refused.
@@ -99,6 +123,12 @@ pub enum Rejection {
     /// Administrators cannot change their own role.
     #[error("administrators cannot change their own role, so that one always remains")]
     OwnRole,
+    /// An administrator is demoted by a registered administrator only.
+    #[error(
+        "the subject of the token is not a registered user; sign in as an administrator to take the \
+         role admin from another, so that one always remains"
+    )]
+    NotRegisteredAdministrator,
 }
 
 impl Reject for Rejection {
@@ -106,7 +136,9 @@ impl Reject for Rejection {
         match self {
             Self::NotRegistered => Kind::NotFound,
             Self::AlreadyRegistered | Self::PasswordChanged => Kind::Conflict,
-            Self::NotAdministrator | Self::OwnRole => Kind::Forbidden,
+            Self::NotAdministrator | Self::OwnRole | Self::NotRegisteredAdministrator => {
+                Kind::Forbidden
+            }
         }
     }
 
@@ -117,6 +149,7 @@ impl Reject for Rejection {
             Self::PasswordChanged => "password_changed",
             Self::NotAdministrator => "forbidden",
             Self::OwnRole => "own_role",
+            Self::NotRegisteredAdministrator => "not_a_registered_administrator",
         }
     }
 }
@@ -172,12 +205,24 @@ impl Decider for User {
             }
             (Command::Register { .. }, Self::Registered(_)) => reject(Rejection::AlreadyRegistered),
             // Checked first, so that the rejection does not reveal whether the user exists.
-            (Command::ChangeRole { by, .. }, _) if by.role != Role::Admin => {
+            (Command::ChangeRole { by, .. }, _) if by.actor.role != Role::Admin => {
                 reject(Rejection::NotAdministrator)
             }
-            (Command::ChangeRole { id, by, .. }, _) if by.id == id => reject(Rejection::OwnRole),
-            (Command::ChangeRole { role, .. }, Self::Registered(account)) => {
-                if role == account.role { nothing() } else { accept(Event::RoleChanged { role }) }
+            (Command::ChangeRole { id, by, .. }, _) if by.actor.id == id => {
+                reject(Rejection::OwnRole)
+            }
+            (Command::ChangeRole { role, .. }, Self::Registered(account))
+                if role == account.role =>
+            {
+                nothing()
+            }
+            (Command::ChangeRole { by, .. }, Self::Registered(account))
+                if account.role == Role::Admin && !by.registered =>
+            {
+                reject(Rejection::NotRegisteredAdministrator)
+            }
+            (Command::ChangeRole { role, .. }, Self::Registered(_)) => {
+                accept(Event::RoleChanged { role })
             }
             (Command::ChangePassword { number, password_hash }, Self::Registered(account)) => {
                 if number == account.password_number {

@@ -9,6 +9,7 @@ use eventsourcing::Position;
 use futures::StreamExt;
 use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::bus::error::BusError;
 use crate::bus::subjects::HEAD_SUBJECT;
@@ -20,21 +21,18 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest delay between two attempts to connect.
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// Options of the stream `EVENTS`. `None` keeps the stream's own setting; a new stream has no limit.
-#[derive(Debug, Clone)]
+/// Options of the stream `EVENTS`. `None` keeps the stream's own setting; a new stream has one
+/// replica and no limit.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct BusOptions {
     /// Number of servers of a cluster that store each message.
-    pub replicas: usize,
-    /// Largest size of the stream in bytes; the oldest messages beyond it are removed.
+    pub replicas: Option<usize>,
+    /// Largest size of the stream in bytes; the oldest messages beyond it are removed. 0: no limit.
     pub max_bytes: Option<i64>,
-    /// Age after which messages are removed.
+    /// Age after which messages are removed. Zero: no limit.
     pub max_age: Option<Duration>,
-}
-
-impl Default for BusOptions {
-    fn default() -> Self {
-        Self { replicas: 1, max_bytes: None, max_age: None }
-    }
+    /// The deployment whose stream is taken over: it is emptied, and filled from this log.
+    pub take_over: Option<Uuid>,
 }
 
 /// A connection to NATS. Clones share it.
@@ -97,6 +95,11 @@ impl Bus {
     /// Returns the JetStream API, for streams other than the log's.
     pub fn jetstream(&self) -> &Context {
         &self.jetstream
+    }
+
+    /// Returns the deployment whose streams are taken over.
+    pub fn take_over(&self) -> Option<Uuid> {
+        self.options.take_over
     }
 
     /// Watches whether the client is connected. After any change, even back to connected, messages

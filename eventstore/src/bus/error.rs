@@ -1,9 +1,10 @@
 //! Errors of the bus.
 
-use async_nats::jetstream::consumer::StreamError;
+use async_nats::jetstream::consumer::pull::BatchError;
 use async_nats::jetstream::context::{CreateStreamError, GetStreamError, UpdateStreamError};
 use async_nats::jetstream::stream::{ConsumerError, PurgeError, RawMessageError};
 
+use crate::bus::owner::Owner;
 use crate::bus::subjects::STREAM;
 
 /// Why an operation on NATS failed.
@@ -39,9 +40,46 @@ pub enum BusError {
     /// A consumer cannot be created on the stream.
     #[error("cannot create a consumer on stream {STREAM}")]
     Consumer(#[source] ConsumerError),
-    /// The consumer cannot pull messages.
-    #[error("cannot pull from stream {STREAM}")]
-    Pull(#[source] StreamError),
+    /// The consumer cannot fetch messages.
+    #[error("cannot fetch messages of stream {STREAM}")]
+    Batch(#[source] BatchError),
+    /// A fetched message did not arrive.
+    #[error("a fetched message of stream {STREAM} did not arrive")]
+    Receive(#[source] async_nats::Error),
+    /// The stream belongs to another deployment.
+    #[error(
+        "stream {stream} belongs to {theirs}; this is {ours}, which does not use it; give each \
+         deployment a NATS account or server of its own, or let this one take the stream over with \
+         --nats-take-over {}", .theirs.deployment
+    )]
+    Owned {
+        /// Name of the stream.
+        stream: String,
+        /// The owner that the stream names.
+        theirs: Owner,
+        /// Who refuses the stream.
+        ours: Owner,
+    },
+    /// The stream belongs to a later epoch of the deployment.
+    #[error(
+        "stream {stream} belongs to {theirs}; this is {ours}, an older copy of the log, which does \
+         not use the stream; after a restore, run `tributary migrate --after-restore` until the \
+         epoch is at least that of the stream"
+    )]
+    LaterEpoch {
+        /// Name of the stream.
+        stream: String,
+        /// The owner that the stream names.
+        theirs: Owner,
+        /// Who refuses the stream.
+        ours: Owner,
+    },
+    /// The stream names no owner and holds messages that are not of this log.
+    #[error(
+        "stream {STREAM} names no owner and holds no event of this log ({0}), which does not use \
+         it; delete the stream if its messages are not needed"
+    )]
+    Unowned(Owner),
     /// The stream exists with a configuration that the log cannot be published to.
     #[error(
         "stream {STREAM} exists with other subjects, retention or acknowledgements, or is sealed; \

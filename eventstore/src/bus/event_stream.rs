@@ -1,15 +1,15 @@
 //! The JetStream stream `EVENTS`: its configuration and its state.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{
-    Compression, Config, DiscardPolicy, Info, RetentionPolicy, StorageType,
-};
+use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, Info, RetentionPolicy};
 
 use crate::bus::connection::Bus;
 use crate::bus::error::BusError;
+use crate::bus::owner::Owner;
 use crate::bus::subjects::{STREAM, SUBJECTS};
 
 /// How long the server remembers message ids. The order does not depend on it, since every message
@@ -18,7 +18,7 @@ pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_secs(2);
 
 impl Bus {
     /// Returns the state of the stream, or none if it does not exist.
-    pub(crate) async fn stream_info(&self) -> Result<Option<Info>, BusError> {
+    pub async fn stream_info(&self) -> Result<Option<Info>, BusError> {
         match self.jetstream.get_stream(STREAM).await {
             Ok(stream) => Ok(Some(stream.cached_info().clone())),
             Err(error) if is_missing(&error) => Ok(None),
@@ -26,22 +26,28 @@ impl Bus {
         }
     }
 
-    /// Creates the stream if it does not exist and updates its configuration if it differs. Returns
-    /// the state that the server reports, since old servers ignore settings they do not know.
-    pub async fn ensure_stream(&self) -> Result<Info, BusError> {
+    /// Creates the stream if it does not exist and updates its configuration if it differs; `owner`
+    /// must have a claim to it. Returns the state that the server reports, since old servers ignore
+    /// settings they do not know, and what is configured otherwise than requested.
+    pub async fn ensure_stream(&self, owner: Owner) -> Result<(Info, Vec<String>), BusError> {
         let info = if let Some(info) = self.stream_info().await? {
-            self.update(info).await?
+            self.update(info, owner).await?
         } else {
-            let created = self.jetstream.create_stream(self.configure(Config::default())).await;
+            let config = self.configure(Config::default(), owner);
+            let created = self.jetstream.create_stream(config).await;
             created.map_err(BusError::Create)?.cached_info().clone()
         };
-        check(&info.config, &self.configure(info.config.clone()))?;
-        Ok(info)
+        if !is_usable(&info.config) {
+            return Err(BusError::Unusable);
+        }
+        let wanted = self.configure(info.config.clone(), owner);
+        let differing = differences(&info.config, &wanted);
+        Ok((info, differing))
     }
 
-    async fn update(&self, info: Info) -> Result<Info, BusError> {
-        let wanted = self.configure(info.config.clone());
-        if !differs(&info.config, &wanted) {
+    async fn update(&self, info: Info, owner: Owner) -> Result<Info, BusError> {
+        let wanted = self.configure(info.config.clone(), owner);
+        if differences(&info.config, &wanted).is_empty() {
             return Ok(info);
         }
         let updated = self.jetstream.update_stream(&wanted).await;
@@ -59,28 +65,27 @@ impl Bus {
     }
 
     /// Returns `config` with the settings that the log needs.
-    fn configure(&self, config: Config) -> Config {
+    fn configure(&self, config: Config, owner: Owner) -> Config {
         let max_age = self.options.max_age.unwrap_or(config.max_age);
         let window = if max_age.is_zero() {
             DUPLICATE_WINDOW
         } else {
             DUPLICATE_WINDOW.min(max_age) // The server refuses a longer one.
         };
-        Config {
+        let config = Config {
             name: STREAM.to_owned(),
-            description: Some("The log of Tributary; can be wiped, is refilled".to_owned()),
             subjects: vec![SUBJECTS.to_owned()],
             retention: RetentionPolicy::Limits,
-            storage: StorageType::File,
             discard: DiscardPolicy::Old,
-            num_replicas: self.options.replicas,
+            num_replicas: self.options.replicas.unwrap_or(config.num_replicas.max(1)),
             max_bytes: self.options.max_bytes.unwrap_or(config.max_bytes),
             max_age,
             duplicate_window: window,
             no_ack: false,
             compression: self.compression(),
             ..config
-        }
+        };
+        owner.mark(config, "The log of Tributary, which the relay refills after a loss")
     }
 
     /// Returns the compression to store messages with; servers before 2.10 have none.
@@ -102,35 +107,43 @@ fn is_missing(error: &GetStreamError) -> bool {
         if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-/// Returns whether a stream's configuration must be updated. Zero and below mean no limit.
-fn differs(actual: &Config, wanted: &Config) -> bool {
-    actual.subjects != wanted.subjects
-        || actual.retention != wanted.retention
-        || actual.discard != wanted.discard
-        || actual.num_replicas != wanted.num_replicas
-        || actual.max_bytes.max(0) != wanted.max_bytes.max(0)
-        || actual.max_age != wanted.max_age
-        || actual.duplicate_window != wanted.duplicate_window
-        || actual.no_ack != wanted.no_ack
-        || compresses(actual) != compresses(wanted)
+/// Returns whether a limit of the stream may have removed its oldest messages.
+pub(crate) fn is_limited(config: &Config) -> bool {
+    config.max_bytes > 0
+        || config.max_messages > 0
+        || config.max_messages_per_subject > 0
+        || !config.max_age.is_zero()
 }
 
-fn compresses(config: &Config) -> bool {
-    config.compression == Some(Compression::S2)
+/// Returns whether the log can be published to a stream with this configuration.
+pub(crate) fn is_usable(config: &Config) -> bool {
+    config.subjects == [SUBJECTS]
+        && config.retention == RetentionPolicy::Limits
+        && config.discard == DiscardPolicy::Old
+        && !config.no_ack
+        && !config.sealed
 }
 
-/// Fails if the relay cannot work with the configuration; logs other differences.
-fn check(actual: &Config, wanted: &Config) -> Result<(), BusError> {
-    let usable = actual.subjects == wanted.subjects
-        && actual.retention == wanted.retention
-        && actual.discard == wanted.discard
-        && !actual.no_ack
-        && !actual.sealed;
-    if !usable {
-        return Err(BusError::Unusable);
-    }
-    if differs(actual, wanted) || actual.storage != wanted.storage {
-        tracing::warn!(?actual, ?wanted, "stream {STREAM} is not configured as requested");
-    }
-    Ok(())
+/// Returns what differs between two configurations, in words. Zero and below mean no limit.
+fn differences(actual: &Config, wanted: &Config) -> Vec<String> {
+    let compressed = |config: &Config| config.compression == Some(Compression::S2);
+    [
+        difference("the subjects", &actual.subjects, &wanted.subjects),
+        difference("the retention", &actual.retention, &wanted.retention),
+        difference("the discard policy", &actual.discard, &wanted.discard),
+        difference("the number of replicas", &actual.num_replicas, &wanted.num_replicas),
+        difference("max_bytes", &actual.max_bytes.max(0), &wanted.max_bytes.max(0)),
+        difference("max_age", &actual.max_age, &wanted.max_age),
+        difference("duplicate_window", &actual.duplicate_window, &wanted.duplicate_window),
+        difference("no_ack", &actual.no_ack, &wanted.no_ack),
+        difference("compression", &compressed(actual), &compressed(wanted)),
+        difference("the owner", &Owner::of(actual), &Owner::of(wanted)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn difference<T: PartialEq + Debug>(name: &str, actual: &T, wanted: &T) -> Option<String> {
+    (actual != wanted).then(|| format!("{name} is {actual:?}, not {wanted:?}"))
 }

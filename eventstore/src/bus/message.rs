@@ -1,14 +1,16 @@
-//! Encodes an event as a NATS message and decodes it: CloudEvents in binary mode, with headers for
-//! the other columns of the log, so that a subscriber gets the complete row.
+//! Encodes an event as a NATS message: CloudEvents in binary mode, with headers for the other columns
+//! of the log, so that a subscriber gets the complete row. No message is decoded to an event: our own
+//! consumers read events from Postgres.
 
 use std::borrow::Cow;
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
-use eventsourcing::{Position, StreamId, Version};
+use chrono::SecondsFormat;
+use eventsourcing::{Position, StreamId};
 use uuid::Uuid;
 
+use crate::bus::owner::Owner;
 use crate::raw::RawEvent;
 
 macro_rules! headers {
@@ -29,6 +31,7 @@ headers! {
     POSITION = "Tributary-Position";
     PREVIOUS = "Tributary-Previous";
     VERSION = "Tributary-Version";
+    DEPLOYMENT = "Tributary-Deployment";
     EPOCH = "Tributary-Epoch";
     SCHEMA_VERSION = "Tributary-Schema-Version";
     METADATA = "Tributary-Metadata";
@@ -42,7 +45,7 @@ headers! {
 const OMITTED: &str = "omitted";
 
 /// Upper estimate of the bytes of header names, punctuation and values of fixed length.
-const FIXED_BYTES: usize = 832;
+const FIXED_BYTES: usize = 896;
 
 /// A message to publish.
 pub(crate) struct Outgoing {
@@ -57,8 +60,9 @@ pub(crate) struct PublishContext {
     pub(crate) context: &'static str,
     /// Position of the previous event in the same context; 0 if there is none.
     pub(crate) previous: Position,
-    /// Epoch of the log; grows when a backup is restored, after which history may have forked.
-    pub(crate) epoch: i64,
+    /// Deployment and epoch of the log. The epoch grows when a backup is restored, after which
+    /// history may have forked.
+    pub(crate) owner: Owner,
     /// The server refuses the message unless this is the stream's last sequence.
     pub(crate) expected_last_sequence: u64,
     /// The server refuses the message unless this event is the stream's last message. After
@@ -93,7 +97,9 @@ pub(crate) fn encode(event: RawEvent, publish: &PublishContext, max_payload: usi
     headers.insert(POSITION.clone(), event.position.to_string());
     headers.insert(PREVIOUS.clone(), publish.previous.to_string());
     headers.insert(VERSION.clone(), event.version.to_string());
-    headers.insert(EPOCH.clone(), publish.epoch.to_string());
+    let deployment = publish.owner.deployment.hyphenated().to_string();
+    headers.insert(DEPLOYMENT.clone(), deployment);
+    headers.insert(EPOCH.clone(), publish.owner.epoch.to_string());
     headers.insert(SCHEMA_VERSION.clone(), event.schema_version.to_string());
     headers.insert(MESSAGE_ID.clone(), id);
     let expected = publish.expected_last_sequence.to_string();
@@ -154,21 +160,6 @@ fn hex_digit(nibble: u8) -> char {
     char::from(b"0123456789ABCDEF"[usize::from(nibble)])
 }
 
-fn unescape(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend_from_slice(parts.next()?.as_bytes());
-    for part in parts {
-        let code = part.get(..2)?;
-        bytes.push(u8::from_str_radix(code, 16).ok()?);
-        bytes.extend_from_slice(&part.as_bytes()[2..]);
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
-}
-
 /// Returns whether text survives as a header value: header lines are trimmed and end at a line
 /// break.
 fn fits_a_header(text: &str) -> bool {
@@ -185,33 +176,15 @@ pub(crate) fn event_id(headers: &HeaderMap) -> Option<Uuid> {
     parse(headers, &ID)
 }
 
-/// Decodes the event of a message; none if it must be read from the log.
-pub(crate) fn decode(message: &async_nats::Message) -> Option<RawEvent> {
-    let headers = message.headers.as_ref()?;
-    if headers.get(BODY.clone()).is_some() {
-        return None;
-    }
-    let text = |name: &HeaderName| headers.get(name.clone()).map(HeaderValue::as_str);
-    let time = DateTime::parse_from_rfc3339(text(&TIME)?).ok()?;
-    Some(RawEvent {
-        position: position(headers)?,
-        id: event_id(headers)?,
-        stream: StreamId::parse(&unescape(text(&SUBJECT)?)?).ok()?,
-        version: Version(parse(headers, &VERSION)?),
-        event_type: unescape(text(&TYPE)?)?.into(),
-        schema_version: parse(headers, &SCHEMA_VERSION)?,
-        data: std::str::from_utf8(&message.payload).ok()?.into(),
-        metadata: text(&METADATA)?.into(),
-        recorded_at: time.with_timezone(&Utc),
-    })
-}
-
 fn parse<T: std::str::FromStr>(headers: &HeaderMap, name: &HeaderName) -> Option<T> {
     headers.get(name.clone())?.as_str().parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+    use eventsourcing::Version;
+
     use super::*;
 
     fn event(stream: &str, metadata: &str, data: &str) -> RawEvent {
@@ -228,40 +201,39 @@ mod tests {
         }
     }
 
-    fn round_trip(event: RawEvent, max_payload: usize) -> Option<RawEvent> {
+    fn encoded(event: RawEvent, max_payload: usize) -> Outgoing {
         let publish = PublishContext {
             context: "things",
             previous: Position(41),
             expected_last_sequence: 40,
-            epoch: 1,
+            owner: Owner { deployment: Uuid::from_u128(5), epoch: 1 },
             expected_last_id: Some(Uuid::from_u128(6)),
         };
-        let sent = encode(event, &publish, max_payload);
-        let message = async_nats::Message {
-            subject: sent.subject.into(),
-            reply: None,
-            length: sent.body.len(),
-            payload: sent.body,
-            headers: Some(sent.headers),
-            status: None,
-            description: None,
-        };
-        decode(&message)
+        encode(event, &publish, max_payload)
     }
 
     #[test]
-    fn a_message_holds_the_exact_row() {
+    fn a_message_holds_the_exact_data_and_metadata() {
         let metadata = r#"{"actor": "Zoë", "traceparent":"00-1-2-01"}"#;
-        let sent = event("thing-a b.c*>%é\n", metadata, "{ \"a\" :\n1.0 }");
-        assert_eq!(round_trip(sent.clone(), 1 << 20), Some(sent));
+        let sent = encoded(event("thing-a b.c*>%é\n", metadata, "{ \"a\" :\n1.0 }"), 1 << 20);
+        assert_eq!(&*sent.body, b"{ \"a\" :\n1.0 }");
+        let header = |name: &HeaderName| sent.headers.get(name.clone()).unwrap().as_str();
+        assert_eq!(header(&METADATA), metadata);
+        assert_eq!(header(&SUBJECT), "thing-a%20b.c*>%25%C3%A9%0A");
+        assert_eq!(
+            (position(&sent.headers), event_id(&sent.headers)),
+            (Some(Position(42)), Some(Uuid::from_u128(7)))
+        );
     }
 
     #[test]
-    fn an_event_too_large_for_a_message_is_read_from_the_log() {
-        let large = event("thing-1", "{}", &"x".repeat(4096));
-        assert_eq!(round_trip(large, 4096), None);
-        let broken = event("thing-1", "{\n}", "{}");
-        assert_eq!(round_trip(broken, 1 << 20), None);
+    fn the_body_of_an_event_too_large_for_a_message_is_omitted() {
+        for (metadata, data) in [("{}", "x".repeat(4096)), ("{\n}", "{}".to_owned())] {
+            let sent = encoded(event("thing-1", metadata, &data), 4096);
+            assert!(sent.body.is_empty());
+            assert_eq!(sent.headers.get(BODY.clone()).unwrap().as_str(), OMITTED);
+            assert!(sent.headers.get(METADATA.clone()).is_none());
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use eventsourcing::Position;
+use uuid::Uuid;
 
 use crate::bus::message::{self, PublishContext};
+use crate::bus::owner::Owner;
 use crate::raw::RawEvent;
 
 /// Header with the name of the run of `tributary replay` that published a message. Messages of the
@@ -35,18 +37,19 @@ pub struct ReplayMessage {
 }
 
 /// Creates the message that replays `event` of `context` under the subject `prefix`, in the run
-/// named `run`. Omits body and metadata if the message would exceed `max_payload` bytes.
+/// named `run`, from the log of `deployment`. Omits body and metadata if the message would exceed `max_payload` bytes.
 pub fn replay_message(
     event: RawEvent,
     context: &'static str,
     prefix: &str,
     run: &str,
+    deployment: Uuid,
     max_payload: usize,
 ) -> ReplayMessage {
     let publish = PublishContext {
         context,
         previous: Position::START,
-        epoch: 0,
+        owner: Owner { deployment, epoch: 0 },
         expected_last_sequence: 0,
         expected_last_id: None,
     };

@@ -24,6 +24,16 @@ macro_rules! rate_samples {
     };
 }
 
+/// Where a consumer starts that has no checkpoint yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Before the first event: the consumer handles the whole log.
+    FirstEvent,
+    /// After the last event: the consumer handles what is appended after its first start. For a
+    /// consumer whose effects must not be those of events long past.
+    Head,
+}
+
 /// The checkpoint of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -39,8 +49,9 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Moves the checkpoint of `consumer` from one position to another, in the transaction that holds
-    /// the effects. False if the checkpoint is not at `from`: another process has moved it, and the
-    /// transaction must be rolled back. This fence, not a lock, lets one of two runners commit.
+    /// the effects. False if the checkpoint is not at `from`, because another process has moved it,
+    /// or if `to` is after the head, where no event was read: the transaction must be rolled back.
+    /// This fence, not a lock, lets one of two runners commit.
     pub async fn advance(
         connection: &mut PgConnection,
         consumer: &str,
@@ -53,7 +64,7 @@ impl Checkpoint {
              set position = $3, starts = 0, heartbeat_at = clock_timestamp(),
                  recorded_at = coalesce($4, recorded_at), ",
             rate_samples!("$3"),
-            " where consumer = $1 and position = $2",
+            " where consumer = $1 and position = $2 and $3 <= (select position from log.head)",
         ))
         .bind(consumer)
         .bind(from.0)
@@ -69,10 +80,21 @@ impl EventStore {
     /// Returns the checkpoint of `consumer`, and counts a start. A new consumer starts before the
     /// first event. Its rate is measured from this start.
     pub async fn start_consumer(&self, consumer: &str) -> Result<Checkpoint, Unavailable> {
+        self.start_consumer_at(consumer, Start::FirstEvent).await
+    }
+
+    /// The same for a consumer that chooses where it starts without a checkpoint.
+    pub async fn start_consumer_at(
+        &self,
+        consumer: &str,
+        start: Start,
+    ) -> Result<Checkpoint, Unavailable> {
         let row = sqlx::query(
             "insert into log.checkpoint as c
                (consumer, position, starts, earlier_position, earlier_at, later_position, later_at)
-             values ($1, 0, 1, 0, statement_timestamp(), 0, statement_timestamp())
+             select $1, start.position, 1, start.position, statement_timestamp(), start.position,
+                    statement_timestamp()
+             from (select case when $2 then position else 0 end from log.head) as start (position)
              on conflict (consumer) do update
              set starts = c.starts + 1, heartbeat_at = clock_timestamp(),
                  earlier_position = c.position, earlier_at = statement_timestamp(),
@@ -80,6 +102,7 @@ impl EventStore {
              returning consumer, position, starts, heartbeat_at",
         )
         .bind(consumer)
+        .bind(start == Start::Head)
         .fetch_one(&self.pool)
         .await?;
         from_row(&row).map_err(Unavailable)
@@ -106,6 +129,29 @@ impl EventStore {
         ))
         .bind(consumer)
         .bind(position.0)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Stores what a consumer reports about itself; `error` is why it makes no progress. The time of
+    /// the first report of an error is kept until a report without one.
+    pub async fn report_state(
+        &self,
+        consumer: &str,
+        error: Option<&str>,
+        warning: Option<&str>,
+    ) -> Result<(), Unavailable> {
+        sqlx::query(
+            "update log.checkpoint
+             set error = $2, warning = $3,
+                 error_since = case when $2 is null then null
+                                    else coalesce(error_since, statement_timestamp()) end
+             where consumer = $1 and (error, warning) is distinct from ($2, $3)",
+        )
+        .bind(consumer)
+        .bind(error)
+        .bind(warning)
         .execute(&self.pool)
         .await?;
         Ok(())

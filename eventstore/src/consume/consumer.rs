@@ -7,6 +7,7 @@ use std::time::Duration;
 use eventsourcing::{Position, StreamId, Version};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
+use super::checkpoint::Start;
 use super::failed::Failed;
 use super::parked::{MAX_ATTEMPTS, Parked};
 use crate::{AppendError, EventStore, Filter, Page, RawEvent, Unavailable};
@@ -28,6 +29,8 @@ pub trait Consumer: Send {
     const NAME: &'static str;
     /// Most events of one batch.
     const BATCH_EVENTS: usize;
+    /// Where the consumer starts without a checkpoint.
+    const START: Start = Start::FirstEvent;
     /// Failed attempts at one event before its key is parked.
     const ATTEMPTS: i32 = MAX_ATTEMPTS;
     /// How often the consumer shows that it lives, and looks for requested retries.

@@ -5,12 +5,13 @@
 //!   a panic, and parks the streams whose events cannot be handled.
 //! - [`Runner`] is the part of the runtime that handles batches, for those that read the log
 //!   themselves, as a rebuild does.
-//! - [`parked`], [`snapshot`], leases and checkpoints are what consumers store in the log's schema.
+//! - [`parked`], [`snapshot`], [`deadline`], leases and checkpoints are what consumers store in the log's schema.
 //! - The relay is a consumer whose checkpoint is the end of the JetStream stream.
 
 mod backoff;
 pub(crate) mod checkpoint;
 mod consumer;
+pub mod deadline;
 mod failed;
 pub(crate) mod head_announcer;
 pub(crate) mod lease;
@@ -21,6 +22,7 @@ mod runner;
 pub mod snapshot;
 mod supervisor;
 
+pub use checkpoint::Start;
 pub use consumer::{ConsumeError, Consumer, Session, StreamReader};
 pub use failed::Failed;
 pub use runner::Runner;

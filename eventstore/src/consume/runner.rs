@@ -43,7 +43,7 @@ pub struct Runner<'c, C> {
 impl<'c, C: Consumer> Runner<'c, C> {
     /// Starts `consumer` at its checkpoint, and counts the start.
     pub async fn start(consumer: &'c mut C, store: &EventStore) -> Result<Self, ConsumeError> {
-        let checkpoint = store.start_consumer(consumer.name()).await?;
+        let checkpoint = store.start_consumer_at(consumer.name(), C::START).await?;
         let position = checkpoint.position;
         let suspicious = is_suspicious(checkpoint.starts);
         if suspicious {

@@ -4,6 +4,7 @@ use eventsourcing::{Position, StreamId, Version};
 use sqlx::PgPool;
 use tokio::sync::watch;
 
+use crate::bus::owner::Owner;
 use crate::error::Unavailable;
 use crate::raw::RawEvent;
 use crate::read::filter::{ALL, Filter};
@@ -47,10 +48,11 @@ impl LogReader {
         Ok(Position(position.await?))
     }
 
-    /// Returns the epoch: the number of times a backup of the log was restored, plus 1.
-    pub async fn epoch(&self) -> Result<i64, Unavailable> {
-        let epoch = sqlx::query_scalar("select epoch from log.head").fetch_one(&self.pool);
-        Ok(epoch.await?)
+    /// Returns the deployment that the log belongs to, and its epoch: the owner of its streams.
+    pub async fn owner(&self) -> Result<Owner, Unavailable> {
+        let row = sqlx::query_as("select d.id, h.epoch from log.deployment d, log.head h");
+        let (deployment, epoch) = row.fetch_one(&self.pool).await?;
+        Ok(Owner { deployment, epoch })
     }
 
     /// Returns a page of the matching events after `after` up to and including `until`, at most

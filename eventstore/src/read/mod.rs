@@ -4,7 +4,6 @@ pub(crate) mod filter;
 pub(crate) mod page;
 pub(crate) mod log_reader;
 pub(crate) mod head_watch;
-pub(crate) mod stream_tail;
 pub(crate) mod ring_buffer;
 pub(crate) mod subscription;
 pub(crate) mod feed;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use eventsourcing::Position;
-use eventstore::consume::{self, ConsumeError, Consumer, Failed, Session};
+use eventstore::consume::{self, ConsumeError, Consumer, Failed, Session, Start};
 use eventstore::parked::{self, Decision, Parked};
 use eventstore::{EventStore, Filter, RawEvent};
 use sqlx::PgConnection;
@@ -138,4 +138,21 @@ async fn a_consumer_that_panics_is_restarted_and_parks_the_event() {
     assert_eq!((row.position, &*row.error), (Position(2), "killed the process"));
     process.stop().await;
     within_deadline("the consumer ends", running).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_consumer_starts_where_it_chooses() {
+    let log = Log::new().await;
+    let process = log.open();
+    let head = position(&process.store.append(fact(stream("a"))).await);
+    for (consumer, start, at) in
+        [("from_head", Start::Head, head), ("from_start", Start::FirstEvent, Position::START)]
+    {
+        let checkpoint = process.store.start_consumer_at(consumer, start).await.unwrap();
+        assert_eq!((checkpoint.position, checkpoint.starts), (at, 1), "{consumer}");
+    }
+    process.store.append(fact(stream("a"))).await.unwrap();
+    let checkpoint = process.store.start_consumer_at("from_head", Start::Head).await.unwrap();
+    assert_eq!((checkpoint.position, checkpoint.starts), (head, 2), "a checkpoint stays");
+    process.stop().await;
 }

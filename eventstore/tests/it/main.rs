@@ -14,5 +14,6 @@ mod append;
 mod crash;
 mod relay;
 mod feed;
+mod foreign;
 mod lease;
 mod consume;

@@ -26,12 +26,12 @@ async fn stream_of(bus: &Bus) -> Stream {
     .await
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).map_or("", |value| value.as_str())
 }
 
 /// Returns the messages of the stream from its beginning up to that of position `last`.
-async fn everything(bus: &Bus, last: Position) -> Vec<async_nats::Message> {
+pub(crate) async fn everything(bus: &Bus, last: Position) -> Vec<async_nats::Message> {
     let stream = stream_of(bus).await;
     let consumer = stream.create_consumer(pull::OrderedConfig {
         deliver_policy: DeliverPolicy::All,
@@ -43,8 +43,10 @@ async fn everything(bus: &Bus, last: Position) -> Vec<async_nats::Message> {
         let message =
             within_deadline("a message", delivered.next()).await.unwrap().unwrap().message;
         let carried = message.headers.as_ref();
-        let end = carried
-            .is_some_and(|headers| header(headers, "Tributary-Position") == last.to_string());
+        let end = carried.is_some_and(|headers| {
+            headers.get("Tributary-Deployment").is_some()
+                && header(headers, "Tributary-Position") == last.to_string()
+        });
         messages.push(message);
         if end {
             return messages;
@@ -63,7 +65,7 @@ fn positions(messages: &[async_nats::Message]) -> Vec<i64> {
 }
 
 /// Checks that the stream holds each event of the log once and in order, and nothing else.
-async fn holds_everything(bus: &Bus, last: Position) {
+pub(crate) async fn holds_everything(bus: &Bus, last: Position) {
     let messages = everything(bus, last).await;
     assert!(positions(&messages).into_iter().eq(1..=last.0), "{:?}", positions(&messages));
     let state = stream_of(bus).await.get_info().await.unwrap().state;
@@ -127,14 +129,15 @@ async fn the_stream_has_the_configured_limits() {
         ..BusOptions::default()
     };
     let limited = Bus::open(&nats.url(), options).await.unwrap();
-    let config = limited.ensure_stream().await.unwrap().config;
+    let owner = Log::new().await.open().store.owner().await.unwrap();
+    let config = limited.ensure_stream(owner).await.unwrap().0.config;
     assert_eq!((config.max_bytes, config.max_age), (10_000_000, Duration::from_hours(1)));
     // Without limits the stream is unchanged; other limits are applied.
     let plain = Bus::connect(&nats.url()).await.unwrap();
-    assert_eq!(plain.ensure_stream().await.unwrap().config.max_bytes, 10_000_000);
+    assert_eq!(plain.ensure_stream(owner).await.unwrap().0.config.max_bytes, 10_000_000);
     let options = BusOptions { max_bytes: Some(20_000_000), ..BusOptions::default() };
     let larger = Bus::open(&nats.url(), options).await.unwrap();
-    assert_eq!(larger.ensure_stream().await.unwrap().config.max_bytes, 20_000_000);
+    assert_eq!(larger.ensure_stream(owner).await.unwrap().0.config.max_bytes, 20_000_000);
 }
 
 #[tokio::test]
@@ -388,12 +391,12 @@ async fn a_restored_log_replaces_the_stream() {
     }
 }
 
-/// Truncates the log to `position`, as restoring a backup does.
+/// Truncates the log to `position` and starts a new epoch, as restoring a backup does.
 pub(crate) async fn restore(log: &Log, position: i64) {
     let sql = format!(
         "begin;
          delete from log.event where position > {position};
-         update log.head set position = {position},
+         update log.head set position = {position}, epoch = epoch + 1,
            hash = (select hash from log.event where position = {position});
          commit"
     );

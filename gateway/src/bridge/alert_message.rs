@@ -35,7 +35,7 @@ impl AlertMessage<'_> {
             Event::AlertRaised(raised) => (raised.notice, "active"),
             Event::AlertUpdated { notice, .. } => (notice, "active"),
             Event::AlertCleared { notice, .. } => (notice, "cleared"),
-            Event::AlertAcknowledged { .. } => return None,
+            Event::AlertSuppressed { .. } | Event::AlertAcknowledged { .. } => return None,
         };
         let message = AlertMessage {
             id: raw.stream.key(),

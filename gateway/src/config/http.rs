@@ -25,6 +25,27 @@ pub struct Http {
     /// Time after which a request is answered with 503, with a unit; event streams have no limit
     #[arg(long, env = "HTTP_TIMEOUT", value_name = "TIME", default_value = "30s")]
     pub http_timeout: Span,
+    /// Time that a client may take to send the header of its next request, with a unit; then its
+    /// connection is closed, also an idle one
+    #[arg(long, env = "HTTP_HEADER_TIMEOUT", value_name = "TIME", default_value = "30s")]
+    pub http_header_timeout: Span,
+    /// Connections at a time; a further one is answered with 503 and closed; 1 to 1,000,000
+    #[arg(long, env = "HTTP_CONNECTIONS", value_name = "COUNT", default_value_t = 4096,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub http_connections: u32,
+    /// Requests in progress at a time, half of them at most of one client; a further one is answered
+    /// with 503, or 429 to that client; 2 to 100,000
+    #[arg(long, env = "HTTP_REQUESTS", value_name = "COUNT", default_value_t = 1024,
+          value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub http_requests: u32,
+    /// Event streams of one principal at a time; a further one is answered with 429; 1 to 10,000
+    #[arg(long, env = "HTTP_STREAMS", value_name = "COUNT", default_value_t = 16,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub http_streams: u32,
+    /// IP address and port where every role serves `/livez`, `/readyz`, `/startupz` and `/metrics`
+    /// without a token, such as 127.0.0.1:9464; without it, only the role `http` serves them
+    #[arg(long, env = "METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 impl Http {

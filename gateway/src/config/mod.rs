@@ -1,17 +1,22 @@
 //! Configuration: one struct per dependency, read from options and environment variables only. The
 //! doc comments of the fields are the texts of `--help`.
 
+mod alerts;
+mod client_limits;
 mod database;
 mod http;
 mod logging;
 mod mqtt;
 mod presence;
 mod process_role;
+mod streams;
 mod values;
 mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::Alerts;
+pub use client_limits::{ClientLimits, Network};
 pub use database::{Admin, Bus, Database};
 pub use domain::Span;
 pub use http::{Http, Password, Server, Tokens};
@@ -19,6 +24,7 @@ pub use logging::{Log, LogFormat, Traces};
 pub use mqtt::{Broker, Mqtt, MqttVersion};
 pub use presence::Presence;
 pub use process_role::ProcessRole;
+pub use streams::Streams;
 pub use values::{InvalidUrl, REDACTED, Secret, SecretParser, ServerUrl, UnsafeSecret};
 pub use worker::{Orders, Worker};
 
@@ -39,12 +45,18 @@ pub struct Config {
     /// NATS.
     #[command(flatten)]
     pub bus: Bus,
+    /// The streams of NATS.
+    #[command(flatten)]
+    pub streams: Streams,
     /// The MQTT bridge.
     #[command(flatten)]
     pub mqtt: Mqtt,
     /// The HTTP server.
     #[command(flatten)]
     pub http: Http,
+    /// Limits on clients of the HTTP API.
+    #[command(flatten)]
+    pub client_limits: ClientLimits,
     /// Bearer tokens.
     #[command(flatten)]
     pub tokens: Tokens,
@@ -57,6 +69,9 @@ pub struct Config {
     /// Presence of devices.
     #[command(flatten)]
     pub presence: Presence,
+    /// Alerts.
+    #[command(flatten)]
+    pub alerts: Alerts,
 }
 
 /// A command line that consists of options only.
@@ -67,8 +82,9 @@ struct OptionsOnly {
 }
 
 impl Config {
-    /// Returns the default configuration for these servers, with HTTP on a free port. Ignores the
-    /// environment: for `tributary dev`, and for tests.
+    /// Returns the default configuration for these servers, with HTTP on a free port, and without
+    /// effective limits on the clients of this machine. Ignores the environment: for `tributary
+    /// dev`, and for tests.
     pub fn private(
         database_url: &str,
         nats_url: &str,
@@ -83,6 +99,11 @@ impl Config {
             ("--mqtt-url", mqtt_url),
             ("--signing-key-file", key),
             ("--port", "0"),
+            ("--rate-limit-address", "1000000"),
+            ("--rate-limit-registrations", "1000000"),
+            ("--rate-limit-sign-ins-address", "1000000"),
+            ("--rate-limit-sign-ins-account", "1000000"),
+            ("--rate-limit-page-views", "10000000"),
         ];
         let options = options.into_iter().flat_map(|(name, value)| [name, value]);
         let args = ["tributary"].into_iter().chain(options).chain(["--mqtt-allow-anonymous"]);
@@ -104,6 +125,7 @@ impl Config {
         for (name, span) in [
             ("--worker-time-limit", worker.worker_time_limit),
             ("--http-timeout", self.http.http_timeout),
+            ("--http-header-timeout", self.http.http_header_timeout),
         ] {
             if span.0 == Duration::ZERO {
                 mistakes.push(format!("{name} must be longer than 0"));

@@ -5,14 +5,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use commands::Handlers;
+use commands::alerts::DryRunLimits;
 use eventstore::{EventStore, Feed};
 use projections::Waiter;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::admission::Admission;
 use super::rebuilds::Rebuilds;
 use crate::bridge::Accounting;
+use crate::config::Alerts;
 use crate::host_metrics;
 use crate::tokens::Keys;
 
@@ -30,6 +33,8 @@ pub struct Api {
     pub bus: watch::Receiver<bool>,
     /// Counters of the MQTT bridge, if this process runs it.
     pub bridge: Option<Arc<Accounting>>,
+    /// The limits on clients.
+    pub admission: Admission,
     /// The handlers of commands.
     pub handlers: Handlers,
     /// Waits for projections.
@@ -40,14 +45,32 @@ pub struct Api {
     pub keys: Keys,
     /// Reads accounts and storage of the machine this process runs on.
     pub host: host_metrics::Reader,
+    /// Bounds of dry runs of rules.
+    pub dry_runs: DryRuns,
     /// How long an order may be pending before it is cancelled.
     pub order_ttl: Duration,
     /// Lifetime of an access token.
     pub access_token_ttl: Duration,
     /// Set after the first successful readiness check.
-    pub started: AtomicBool,
+    pub started: Arc<AtomicBool>,
     /// Cancelled when the process shuts down; ends event streams.
     pub shutdown: CancellationToken,
+}
+
+/// Bounds of dry runs of rules: of each, and of their number.
+#[derive(Debug)]
+pub struct DryRuns {
+    /// Bounds of each.
+    pub limits: DryRunLimits,
+    /// One permit for each dry run at a time.
+    pub permits: Semaphore,
+}
+
+impl DryRuns {
+    /// Makes the bounds that the options set.
+    pub fn new(options: Alerts) -> Self {
+        Self { limits: options.limits(), permits: Semaphore::new(options.dry_runs.into()) }
+    }
 }
 
 /// Limits on requests.

@@ -74,7 +74,7 @@ pub(super) struct Operator(pub(super) Caller);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Admin(pub(super) Caller);
 
-/// Responds 401 to requests without a valid token.
+/// Responds 401 to requests without a valid token, and 429 to callers that are over a limit.
 pub(super) async fn authenticate(
     State(api): State<Arc<Api>>,
     mut request: Request,
@@ -89,11 +89,12 @@ pub(super) async fn authenticate(
     });
     match found {
         Ok(claims) => {
+            let subject = claims.sub.clone();
             let caller = Caller { subject: claims.sub, role: claims.role, session: claims.sid };
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            api.admission.principal(&subject, request, next).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => api.admission.unauthenticated(&request, problem).into_response(),
     }
 }
 

@@ -100,7 +100,8 @@ fn rows(caller: &Caller, events: &[RawEvent]) -> Result<Vec<EventRow>, Problem> 
 /// Stream events of the log
 ///
 /// As server-sent events: `id` is the position, `event` the type, `data` the event. A client that
-/// reconnects with `Last-Event-ID` misses no event.
+/// reconnects with `Last-Event-ID` misses no event. A caller may have 16 event streams at a time (by
+/// default); a further one is refused with 429 `too_many_streams`.
 #[utoipa::path(
     get, path = "/api/v1/events/stream", tag = tags::EVENTS,
     params(FeedQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Position of the last event received; takes precedence over `after`")),
@@ -111,15 +112,17 @@ fn rows(caller: &Caller, events: &[RawEvent]) -> Result<Vec<EventRow>, Problem> 
 async fn listen(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
-    _: Operator,
+    Operator(caller): Operator,
     Query(query): Query<FeedQuery>,
 ) -> Result<Response, Problem> {
     let after = match headers::position(&headers, "Last-Event-ID")?.or(query.after()?) {
         Some(after) => after,
         None => api.store.head().await?,
     };
-    let subscription = api.feed.subscribe(after, query.filter()?);
-    Ok(sse::respond(subscription, api.shutdown.clone()))
+    let filter = query.filter()?;
+    let slot = api.admission.stream(&caller.subject)?;
+    let subscription = api.feed.subscribe(after, filter);
+    Ok(sse::respond(subscription, slot, api.shutdown.clone()))
 }
 
 /// Which events of a stream.

@@ -1,26 +1,73 @@
-//! Liveness, readiness, startup and metrics, for orchestrators and monitoring. Open to all callers:
-//! the responses hold no data of users.
+//! Liveness, readiness, startup and metrics, for orchestrators and monitoring. Health is open to all
+//! callers. Metrics are for operators, and open on the address of `--metrics-listen`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::header;
 use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use eventstore::EventStore;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::prelude::*;
+use super::request_trace;
+use crate::bridge::Accounting;
 
 /// Longest wait for Postgres; a database that takes longer is not ready.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time until a response of the server behind `--metrics-listen` begins.
+const RESPONSE_TIME: Duration = Duration::from_secs(10);
 
 pub(super) fn routes() -> Routes {
-    Routes::new()
-        .routes(routes!(livez))
-        .routes(routes!(readyz))
-        .routes(routes!(startupz))
-        .routes(routes!(metrics))
+    Routes::new().routes(routes!(livez)).routes(routes!(readyz)).routes(routes!(startupz))
+}
+
+/// The route that requires a token.
+pub(super) fn guarded_routes() -> Routes {
+    Routes::new().routes(routes!(metrics))
+}
+
+/// What the health and the metrics of a process are read from, whichever roles it runs.
+#[derive(Debug, Clone)]
+pub struct Probes {
+    /// The log.
+    pub store: EventStore,
+    /// Whether this process is connected to NATS.
+    pub bus: watch::Receiver<bool>,
+    /// Counters of the MQTT bridge, if this process runs it.
+    pub bridge: Option<Arc<Accounting>>,
+    /// Set after the first successful readiness check.
+    pub started: Arc<AtomicBool>,
+    /// Cancelled when the process shuts down.
+    pub shutdown: CancellationToken,
+}
+
+impl FromRef<Arc<Api>> for Probes {
+    fn from_ref(api: &Arc<Api>) -> Self {
+        Self {
+            store: api.store.clone(),
+            bus: api.bus.clone(),
+            bridge: api.bridge.clone(),
+            started: Arc::clone(&api.started),
+            shutdown: api.shutdown.clone(),
+        }
+    }
+}
+
+/// The server behind `--metrics-listen`: the routes of this file, without a token.
+pub fn router(probes: Probes) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/startupz", get(startupz))
+        .route("/metrics", get(open_metrics))
+        .with_state(probes)
+        .layer(middleware::from_fn_with_state(RESPONSE_TIME, request_trace::layer))
 }
 
 /// The health of this process.
@@ -35,7 +82,7 @@ struct Health {
 /// A server that this process depends on.
 #[derive(Debug, Serialize, ToSchema)]
 struct Dependency {
-    /// `postgres`, `nats` or `mqtt`.
+    /// `postgres`, `nats`, `mqtt`, or `relay`: the stream `EVENTS`, which any process may fill.
     name: &'static str,
     /// Whether the server is available.
     status: Level,
@@ -60,7 +107,7 @@ impl Level {
     }
 }
 
-async fn check(api: &Api) -> Health {
+async fn check(api: &Probes) -> Health {
     let head = tokio::time::timeout(TIMEOUT, api.store.head()).await;
     let database = head.is_ok_and(|head| head.is_ok());
     if database {
@@ -79,7 +126,18 @@ async fn check(api: &Api) -> Health {
         let up = reason.is_none();
         dependencies.push(Dependency { reason, ..dependency("mqtt", up, false) });
     }
+    dependencies.extend(relay(api).await);
     Health { status: Level::of(serving), dependencies }
+}
+
+/// Returns what the relay reports, wherever it runs; none while the database does not answer.
+async fn relay(api: &Probes) -> Option<Dependency> {
+    let statuses = projections::statuses(&api.store, &[crate::roles::RELAY]);
+    let statuses = tokio::time::timeout(TIMEOUT, statuses).await.ok()?.ok()?;
+    let relay = statuses.into_iter().next()?;
+    let status = Level::of(relay.error.is_none());
+    let reason = relay.error.or(relay.warning);
+    Some(Dependency { name: "relay", status, required: false, reason })
 }
 
 fn respond(health: Health, ready: bool) -> Result<Json<Health>, Problem> {
@@ -109,7 +167,7 @@ async fn livez() -> Json<Health> {
     get, path = "/readyz", tag = tags::OPERATIONS, security(()),
     responses((status = 200, description = "The process can serve requests", body = Health)),
 )]
-async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Health>, Problem> {
+async fn readyz(State(api): State<Probes>) -> Result<Json<Health>, Problem> {
     let health = check(&api).await;
     let ready = health.status == Level::Up;
     respond(health, ready)
@@ -122,20 +180,26 @@ async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Health>, Problem> {
     get, path = "/startupz", tag = tags::OPERATIONS, security(()),
     responses((status = 200, description = "The process has started", body = Health)),
 )]
-async fn startupz(State(api): State<Arc<Api>>) -> Result<Json<Health>, Problem> {
+async fn startupz(State(api): State<Probes>) -> Result<Json<Health>, Problem> {
     let health = check(&api).await;
     respond(health, api.started.load(Ordering::Relaxed))
 }
 
 /// Show the metrics of this process
 ///
-/// In the Prometheus text format.
+/// In the Prometheus text format. On the address of `--metrics-listen`, no token is required.
 #[utoipa::path(
-    get, path = "/metrics", tag = tags::OPERATIONS, security(()), operation_id = "figures",
+    get, path = "/metrics", tag = tags::OPERATIONS, operation_id = "figures",
     responses((status = 200, description = "The metrics", body = String,
-        content_type = "text/plain")),
+        content_type = "text/plain"),
+        (status = 403, description = "The caller is not an operator")),
 )]
-async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
+async fn metrics(api: State<Probes>, _: Operator) -> Response {
+    open_metrics(api).await
+}
+
+/// The metrics, without a token.
+async fn open_metrics(State(api): State<Probes>) -> Response {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     let mut text = crate::metrics::render();
     // No lag without the database: old values would hide the outage.
@@ -144,5 +208,5 @@ async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
     if let Ok(Ok(statuses)) = tokio::time::timeout(TIMEOUT, statuses).await {
         text.push_str(&crate::lag_metrics::render(&statuses));
     }
-    ([(header::CONTENT_TYPE, content_type)], text)
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }

@@ -7,7 +7,13 @@ mod prelude;
 mod openapi;
 pub mod asyncapi;
 
+mod server;
 mod request_trace;
+mod client_address;
+mod rate_limiter;
+mod slots;
+mod page_view_names;
+mod admission;
 mod caller;
 mod idempotency;
 mod command_context;
@@ -49,9 +55,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
+pub use admission::Admission;
 use api::Routes;
-pub use api::{Api, Limits};
+pub use api::{Api, DryRuns, Limits};
+pub use health::{Probes, router as probes};
 pub use rebuilds::Rebuilds;
+pub use server::{ConnectionLimits, serve};
 
 /// Routes that require a token: one line per context.
 fn guarded() -> Routes {
@@ -69,12 +78,12 @@ fn guarded() -> Routes {
         .merge(causation::routes())
         .merge(parked::routes())
         .merge(projections::routes())
+        .merge(health::guarded_routes())
 }
 
-/// Routes without a token. Each declares `security(())`.
+/// Routes without a token, whose clients are limited by address. Each declares `security(())`.
 fn open() -> Routes {
     Routes::new()
-        .merge(health::routes())
         .merge(asyncapi::routes())
         .merge(users::open_routes())
         .merge(page_views::open_routes())
@@ -83,6 +92,7 @@ fn open() -> Routes {
 /// The OpenAPI document of all routes.
 pub fn document() -> utoipa::openapi::OpenApi {
     let routes = Routes::with_openapi(openapi::base()).merge(guarded()).merge(open());
+    let routes = routes.merge(health::routes());
     openapi::complete(routes.into_openapi())
 }
 
@@ -92,10 +102,14 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
     let keyed = middleware::from_fn(idempotency::layer);
     let guarded = guarded().route_layer(keyed.clone()).route_layer(authenticate);
     let (guarded, _) = guarded.split_for_parts();
-    let (open, _) = open().route_layer(keyed).split_for_parts();
+    let limit = middleware::from_fn_with_state(Arc::clone(&api), admission::anonymous);
+    let (open, _) = open().route_layer(keyed).route_layer(limit).split_for_parts();
+    // Without limits: orchestrators rely on the answer.
+    let (health, _) = health::routes().split_for_parts();
     Router::new()
         .merge(guarded)
         .merge(open)
+        .merge(health)
         .with_state(api)
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document()))
         .layer(DefaultBodyLimit::max(limits.body))

@@ -61,6 +61,8 @@ const HEADERS: &[(&str, &str, &str)] = &[
     ("201", "Location", "Path of the resource"),
     ("202", "Location", "Path of the resource"),
     ("204", "Location", "Path of the resource"),
+    ("2", "RateLimit-Policy", "The client's quotas: requests `q` in a window of `w` seconds"),
+    ("2", "RateLimit", "What is left of them: requests `r`, and all again in `t` seconds"),
 ];
 
 fn add_headers(operation: &mut Operation) {
@@ -86,6 +88,9 @@ fn add_problems(path: &str, operation: &mut Operation) {
         ("500", "The server failed to process the request"),
         ("503", "Temporarily unavailable; repeat the request after `Retry-After` seconds"),
     ];
+    if !["/livez", "/readyz", "/startupz"].contains(&path) {
+        expected.push(("429", "Too many requests; repeat the request after `Retry-After` seconds"));
+    }
     if operation.security.is_none() {
         expected.push(("401", "The token is missing, invalid or expired"));
         expected.push(("403", "The caller may not do this"));
@@ -126,7 +131,7 @@ fn make_problem(response: &mut Response, status: &str) {
     response.content.insert("application/problem+json".into(), problem.into());
     let header = match status {
         "401" => "WWW-Authenticate",
-        "503" => "Retry-After",
+        "429" | "503" => "Retry-After",
         _ => return,
     };
     response.headers.insert(header.into(), Header::default().into());

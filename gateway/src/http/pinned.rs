@@ -115,6 +115,20 @@ fn asyncapi(lines: &mut Vec<String>) {
     }
 }
 
+/// Whether `line` is as pinned. Lists of problems and headers may have grown.
+fn holds(line: &str, pinned: &str) -> bool {
+    let grown = [" problems", " headers"].into_iter().any(|list| {
+        let (Some((place, names)), Some((pinned_place, pinned_names))) =
+            (line.split_once(list), pinned.split_once(list))
+        else {
+            return false;
+        };
+        let names: Vec<_> = names.split(' ').collect();
+        place == pinned_place && pinned_names.split(' ').all(|name| names.contains(&name))
+    });
+    grown || line == pinned
+}
+
 #[test]
 fn documents_without_their_prose() {
     let mut now = Vec::new();
@@ -124,7 +138,7 @@ fn documents_without_their_prose() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/pinned.txt"))
             .unwrap();
     let lost: Vec<_> =
-        pinned.lines().filter(|pinned| !now.iter().any(|line| line == pinned)).collect();
+        pinned.lines().filter(|pinned| !now.iter().any(|line| holds(line, pinned))).collect();
     let new: Vec<_> = now
         .iter()
         .map(String::as_str)

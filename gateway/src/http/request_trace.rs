@@ -107,8 +107,8 @@ pub(super) async fn layer(
     }
     let took = started.elapsed();
     tracing::debug!(parent: &span, status, ?took, "request answered");
-    let labels =
-        [("method", method.as_str().to_owned()), ("route", route), ("status", status.to_string())];
+    let method = crate::metrics::method_label(&method).to_owned();
+    let labels = [("method", method), ("route", route), ("status", status.to_string())];
     metrics::histogram!("tributary_http_request_seconds", &labels).record(took.as_secs_f64());
     response
 }

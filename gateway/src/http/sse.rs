@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::event_view::EventRow;
+use super::slots::Slot;
 
 /// Events read for a client at a time.
 const BATCH: usize = 100;
@@ -19,9 +20,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Wait before the log is read again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Sends the events of `subscription` until the client disconnects, or until `shutdown`.
-pub(super) fn respond(subscription: Subscription, shutdown: CancellationToken) -> Response {
-    let events = events(subscription).take_until(shutdown.cancelled_owned());
+/// Sends the events of `subscription` until the client disconnects, or until `shutdown`. Then `slot`
+/// is free again.
+pub(super) fn respond(
+    subscription: Subscription,
+    slot: Slot,
+    shutdown: CancellationToken,
+) -> Response {
+    let events = events(subscription, slot).take_until(shutdown.cancelled_owned());
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
     // Keeps nginx from buffering the stream.
@@ -30,12 +36,12 @@ pub(super) fn respond(subscription: Subscription, shutdown: CancellationToken) -
     response
 }
 
-fn events(subscription: Subscription) -> impl Stream<Item = Result<Event, Infallible>> {
-    let batches = stream::unfold(subscription, |mut subscription| async move {
+fn events(subscription: Subscription, slot: Slot) -> impl Stream<Item = Result<Event, Infallible>> {
+    let batches = stream::unfold((subscription, slot), |(mut subscription, slot)| async move {
         loop {
             match subscription.next(BATCH).await {
                 Ok(batch) if batch.events.is_empty() => {}
-                Ok(batch) => return Some((batch.events, subscription)),
+                Ok(batch) => return Some((batch.events, (subscription, slot))),
                 Err(error) => {
                     tracing::debug!(%error, "event stream failed to read the log, retrying");
                     tokio::time::sleep(RETRY).await;

@@ -1,7 +1,6 @@
 //! Properties of all routes, checked against the OpenAPI document and a server without a database.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use commands::Handlers;
@@ -15,7 +14,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Api, Limits, Rebuilds, document, router};
+use super::{Admission, Api, ConnectionLimits, DryRuns, Limits, Rebuilds, document, router, serve};
+use crate::config::Config;
 use crate::tokens::make_key;
 
 fn described() -> Value {
@@ -46,7 +46,10 @@ async fn without_database() -> (String, String) {
     std::fs::remove_file(&directory).unwrap();
     let token = keys.sign("ada", Role::Admin, Duration::from_mins(1)).unwrap();
     let progress = projections::Progress::default();
+    let config =
+        Config::private("postgres://u@h/d", "nats://h", "mqtt://h", &directory).unwrap();
     let api = Api {
+        admission: Admission::new(&config.http, &config.client_limits),
         feed: Feed::start(&store, None, &tasks, shutdown.clone()),
         bus: watch::channel(false).1,
         bridge: None,
@@ -55,16 +58,21 @@ async fn without_database() -> (String, String) {
         rebuilds: Rebuilds::new(tasks.clone()),
         keys,
         host: crate::host_metrics::Reader::default(),
+        dry_runs: DryRuns::new(config.alerts),
         order_ttl: Duration::from_mins(15),
         access_token_ttl: Duration::from_mins(15),
-        started: AtomicBool::new(false),
-        shutdown,
+        started: Arc::default(),
+        shutdown: shutdown.clone(),
         store,
     };
     let limits = Limits { body: 1024, time: Duration::from_secs(10) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tasks.spawn(async move { axum::serve(listener, router(Arc::new(api), limits)).await });
+    let connections = ConnectionLimits { connections: 100, header: Duration::from_secs(10) };
+    let connected = tasks.clone();
+    tasks.spawn(async move {
+        serve(listener, router(Arc::new(api), limits), connections, &connected, shutdown).await;
+    });
     (url, token)
 }
 
@@ -123,7 +131,7 @@ async fn an_invalid_request_is_refused_even_in_an_outage_which_is_a_503() {
         let answer = client.get(format!("{url}{path}")).send().await.unwrap();
         assert_eq!(answer.status(), status, "{path}");
     }
-    let metrics = client.get(format!("{url}/metrics")).send().await.unwrap();
+    let metrics = client.get(format!("{url}/metrics")).bearer_auth(&token).send().await.unwrap();
     assert_eq!(metrics.status(), 200);
     assert!(!metrics.text().await.unwrap().contains("tributary_projection_"), "the lag is unknown");
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
-use async_nats::jetstream::stream::{Config, RetentionPolicy};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
 use async_nats::jetstream::{AckKind, Context, Message};
 use commands::{Envelope, Handler};
 use domain::telemetry::{Event, MessageRejected, rejection_stream};
 use domain::works::{Command, Work, stream};
 use eventsourcing::Metadata;
-use eventstore::{Append, AppendError, ExpectedVersion, NewEvent, NewReceipt};
+use eventstore::{Append, AppendError, ExpectedVersion, NewEvent, NewReceipt, Owner};
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 /// Header of every event that the relay or a replay publishes.
 const POSITION_HEADER: &str = "Tributary-Position";
+/// How long the server remembers the ids of demands: its own default.
+const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 /// Longest `Nats-Msg-Id` used as a key, in bytes.
 const MAX_ID_BYTES: usize = 200;
 
@@ -57,7 +59,7 @@ pub(crate) async fn run(parts: &Parts, shutdown: &CancellationToken) {
     let intake = Intake { parts, handler: Handler::new(parts.store.clone()) };
     let mut known = None;
     while !shutdown.is_cancelled() {
-        let Err(error) = intake.follow(parts.bus.jetstream(), shutdown).await else {
+        let Err(error) = intake.follow(shutdown).await else {
             continue;
         };
         let error = format!("{error:#}");
@@ -69,20 +71,68 @@ pub(crate) async fn run(parts: &Parts, shutdown: &CancellationToken) {
     }
 }
 
-/// Creates the work queue if it does not exist.
+/// Creates the work queue if it does not exist, without an owner and limits: the worker adds them.
 pub async fn ensure_stream(jetstream: &Context) -> anyhow::Result<()> {
-    let config = Config {
-        name: STREAM.into(),
-        subjects: vec![SUBJECTS.into()],
-        retention: RetentionPolicy::WorkQueue,
-        ..Config::default()
-    };
-    jetstream.get_or_create_stream(config).await?;
+    jetstream.get_or_create_stream(queue(Config::default())).await?;
     Ok(())
 }
 
-async fn consumer(jetstream: &Context) -> anyhow::Result<PullConsumer> {
-    ensure_stream(jetstream).await?;
+/// Returns `config` with what makes it a work queue: a message is removed once it is acknowledged.
+fn queue(config: Config) -> Config {
+    Config {
+        name: STREAM.into(),
+        subjects: vec![SUBJECTS.into()],
+        retention: RetentionPolicy::WorkQueue,
+        ..config
+    }
+}
+
+/// Creates or updates the work queue, unless it belongs to another deployment. A message without a
+/// reader, such as one on another subject, is removed by its age; a full queue refuses messages, so
+/// that their senders notice.
+async fn own_stream(parts: &Parts) -> anyhow::Result<()> {
+    let (owner, options) = (parts.store.owner().await?, &parts.config.streams);
+    let configure = |config: Config| {
+        let max_age = options.nats_commands_max_age.0;
+        let window = if config.duplicate_window.is_zero() {
+            DUPLICATE_WINDOW
+        } else {
+            config.duplicate_window
+        };
+        let config = Config {
+            max_age,
+            max_bytes: options.nats_commands_max_bytes,
+            discard: DiscardPolicy::New,
+            num_replicas: options.nats_replicas.map_or(config.num_replicas.max(1), usize::from),
+            // The server refuses a window longer than the age.
+            duplicate_window: if max_age.is_zero() { window } else { window.min(max_age) },
+            ..queue(config)
+        };
+        owner.mark(config, "Demands to Tributary")
+    };
+    let jetstream = parts.bus.jetstream();
+    let stream = jetstream.get_or_create_stream(configure(Config::default())).await?;
+    let found = stream.cached_info().config.clone();
+    owner.claim(&found, parts.bus.take_over())?;
+    let wanted = configure(found.clone());
+    if settings(&found) != settings(&wanted) {
+        let updated = jetstream.update_stream(&wanted).await?.config;
+        if settings(&updated) != settings(&wanted) {
+            let (actual, wanted) = (settings(&updated), settings(&wanted));
+            tracing::warn!(?actual, ?wanted, "stream COMMANDS is not configured as requested");
+        }
+    }
+    Ok(())
+}
+
+/// The settings that options determine. Zero and below mean no limit.
+fn settings(config: &Config) -> (Duration, i64, DiscardPolicy, usize, Option<Owner>) {
+    let Config { max_age, max_bytes, discard, num_replicas, .. } = config;
+    (*max_age, (*max_bytes).max(0), *discard, *num_replicas, Owner::of(config))
+}
+
+async fn consumer(parts: &Parts) -> anyhow::Result<PullConsumer> {
+    own_stream(parts).await?;
     let config = pull::Config {
         durable_name: Some(CONSUMER.into()),
         filter_subject: SUBJECT.into(),
@@ -91,7 +141,7 @@ async fn consumer(jetstream: &Context) -> anyhow::Result<PullConsumer> {
         max_ack_pending: i64::try_from(IN_FLIGHT)?,
         ..pull::Config::default()
     };
-    Ok(jetstream.create_consumer_on_stream(config, STREAM).await?)
+    Ok(parts.bus.jetstream().create_consumer_on_stream(config, STREAM).await?)
 }
 
 struct Intake<'a> {
@@ -112,12 +162,8 @@ enum Verdict {
 }
 
 impl Intake<'_> {
-    async fn follow(
-        &self,
-        jetstream: &Context,
-        shutdown: &CancellationToken,
-    ) -> anyhow::Result<()> {
-        let messages = consumer(jetstream)
+    async fn follow(&self, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        let messages = consumer(self.parts)
             .await?
             .stream()
             .max_messages_per_batch(IN_FLIGHT)

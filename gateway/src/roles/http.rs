@@ -1,14 +1,13 @@
 //! The role `http`: serves the API.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use commands::Handlers;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::host_metrics;
-use crate::http::{Api, Limits, Rebuilds, router};
+use crate::http::{Admission, Api, ConnectionLimits, DryRuns, Limits, Rebuilds, router, serve};
 use crate::parts::Parts;
 use crate::tokens::Keys;
 
@@ -23,7 +22,13 @@ pub(super) async fn run(
         body: parts.config.http.http_body_limit as usize,
         time: parts.config.http.http_timeout.0,
     };
+    let connections = ConnectionLimits {
+        connections: parts.config.http.http_connections,
+        header: parts.config.http.http_header_timeout.0,
+    };
+    let tasks = parts.tasks.clone();
     let api = Api {
+        admission: Admission::new(&parts.config.http, &parts.config.client_limits),
         handlers: Handlers::new(&parts.store),
         store: parts.store,
         feed: parts.feed,
@@ -33,13 +38,12 @@ pub(super) async fn run(
         rebuilds: Rebuilds::new(parts.tasks),
         keys,
         host: host_metrics::Reader::default(),
+        dry_runs: DryRuns::new(parts.config.alerts),
         order_ttl: parts.config.orders.order_ttl.0,
         access_token_ttl: parts.config.tokens.access_token_ttl.0,
-        started: AtomicBool::new(false),
+        started: Arc::default(),
         shutdown: shutdown.clone(),
     };
-    axum::serve(listener, router(Arc::new(api), limits))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await?;
+    serve(listener, router(Arc::new(api), limits), connections, &tasks, shutdown).await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventsourcing::Position;
-use eventstore::{EventStore, Relay, Unavailable};
+use eventstore::{EventStore, Relay, RelayReport, Unavailable};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
@@ -19,14 +19,17 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Parts { store, bus, tasks, .. } = parts;
     let relay = Relay::start(store.clone(), bus, context_of, &tasks, shutdown.clone());
-    let position = relay.position();
+    let (position, mut state) = (relay.position(), relay.report());
     let reporting = async {
         let mut ticks = interval(HEARTBEAT);
         let mut started = false;
         loop {
-            ticks.tick().await;
-            let position = *position.borrow();
-            if let Err(error) = report(&store, &mut started, position).await {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Ok(()) = state.changed() => {} // An error is shown at once.
+            }
+            let (position, state) = (*position.borrow(), state.borrow_and_update().clone());
+            if let Err(error) = report(&store, &mut started, position, state).await {
                 tracing::debug!(%error, "relay position not reported, retrying");
             }
         }
@@ -39,10 +42,14 @@ async fn report(
     store: &EventStore,
     started: &mut bool,
     position: Position,
+    state: Option<RelayReport>,
 ) -> Result<(), Unavailable> {
     if !*started {
         store.start_consumer(NAME).await?;
         *started = true;
+    }
+    if let Some(RelayReport { error, warning }) = state {
+        store.report_state(NAME, error.as_deref(), warning.as_deref()).await?;
     }
     if position == Position::START {
         return store.heartbeat(NAME).await; // The relay has not read the stream yet.

@@ -148,7 +148,7 @@ fn the_key_id_is_the_thumbprint_and_debug_output_hides_the_key() {
 
 #[test]
 fn during_a_rotation_the_tokens_of_two_keys_are_accepted() {
-    let file = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
+    let file = std::env::temp_dir().join(Uuid::now_v7().to_string());
     let next = make_key(&file).unwrap();
     let mut keys = keys();
     let token = next.sign("ada", Role::User, Duration::from_mins(1)).unwrap();

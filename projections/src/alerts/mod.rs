@@ -112,7 +112,7 @@ impl Changes {
         let update = self.updates.entry(id).or_default();
         (update.position, update.version) = (recorded.position.0, recorded.version.0);
         match event {
-            AlertEvent::AlertRaised(_) => {}
+            AlertEvent::AlertRaised(_) | AlertEvent::AlertSuppressed { .. } => {}
             AlertEvent::AlertUpdated { notice, breaches } => {
                 update.notice = Some(notice.clone());
                 update.breaches = i64::try_from(*breaches).ok();

@@ -300,23 +300,6 @@ pub async fn orders(
     .await
 }
 
-/// Returns the ids of at most `limit` orders that are pending although their time to be confirmed
-/// ended by `now`, earliest first.
-pub async fn expired(
-    pool: &PgPool,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select id from order_list.purchase where reserve_until <= $1
-         order by reserve_until limit $2",
-    )
-    .bind(now)
-    .bind(limit)
-    .fetch_all(pool)
-    .await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -190,12 +190,16 @@ async fn an_alert_is_listed_explained_and_acknowledged() -> Result<()> {
     Ok(())
 }
 
-/// Readings of three devices that raise and clear alerts repeatedly.
+/// Devices that raise and clear alerts repeatedly: so many, because a rule raises five alerts an hour
+/// for a device.
+const DEVICES: i64 = 50;
+
+/// Readings of these devices.
 fn restless(from: i64, count: i64) -> Vec<(String, String)> {
     (from..from + count)
         .map(|n| {
-            let value = if n % 7 < 3 { 9 } else { 1 };
-            let device = format!("d{}", n % 3);
+            let value = if n / DEVICES % 7 < 3 { 9 } else { 1 };
+            let device = format!("d{}", n % DEVICES);
             let second = n % 3600;
             let time = format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60);
             (device, json!({"sequence_id": n, "x": value, "time": time}).to_string())
@@ -204,10 +208,13 @@ fn restless(from: i64, count: i64) -> Vec<(String, String)> {
 }
 
 async fn publish(system: &System, readings: &[(String, String)]) -> Result<()> {
-    for device in ["d0", "d1", "d2"] {
-        let lines: Vec<_> =
-            readings.iter().filter(|(of, _)| of == device).map(|(_, line)| line.as_str()).collect();
-        system.publish_lines(&topic(device), &(lines.join("\n") + "\n")).await?;
+    for device in (0..DEVICES).map(|device| format!("d{device}")) {
+        let lines: Vec<_> = readings
+            .iter()
+            .filter(|(of, _)| *of == device)
+            .map(|(_, line)| line.as_str())
+            .collect();
+        system.publish_lines(&topic(&device), &(lines.join("\n") + "\n")).await?;
     }
     Ok(())
 }
@@ -277,7 +284,7 @@ async fn every_alert_is_recorded_once_and_published_although_evaluators_and_brid
                   free as (delete from log.lease where name = 'alert_watch' returning 1)
                   select (select count(*) from gone) + (select count(*) from back)
                        + 0 * (select count(*) from free)";
-    assert_eq!(system.number(forget).await?, 4, "three devices and a checkpoint");
+    assert_eq!(system.number(forget).await?, DEVICES + 1, "all devices and a checkpoint");
     let _again = system.serve(&["worker"]).await?;
     eventually("the evaluator has seen them again", async || {
         Ok(system

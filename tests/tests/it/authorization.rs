@@ -75,6 +75,7 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("POST /api/v1/orders", r#"{"items": [{"product_id": "{product}", "quantity": 1}]}"#, SIGNED_IN),
     ("GET /api/v1/orders", "", SIGNED_IN),
     ("GET /api/v1/orders/{id}", "", OWN),
+    ("GET /api/v1/stuck-orders", "", OPERATORS),
     ("POST /api/v1/orders/{id}/cancel", "", OWN),
     ("POST /api/v1/orders/{id}/ship", "", OPERATORS),
 
@@ -128,7 +129,7 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /livez", "", ANYBODY),
     ("GET /readyz", "", ANYBODY),
     ("GET /startupz", "", ANYBODY),
-    ("GET /metrics", "", ANYBODY),
+    ("GET /metrics", "", OPERATORS),
     ("GET /asyncapi.json", "", ANYBODY),
 ];
 
@@ -161,6 +162,11 @@ impl World {
         let mut callers = vec![anybody.clone()];
         for role in ["user", "user", "user", "operator", "admin"] {
             let id = register(&anybody, &email()).await?;
+            // The log decides who administers, not the token.
+            if role != "user" {
+                let (path, body) = (format!("/api/v1/users/{id}/role"), json!({"role": role}));
+                system.caller(&system.token).command(Method::PUT, &path, &body).await?;
+            }
             callers.push(system.caller(system.token_for(&id, role).await?));
             ids.push(id);
         }

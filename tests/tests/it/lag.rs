@@ -26,7 +26,7 @@ async fn post_readings(system: &System, round: i64) -> Result<()> {
 
 /// Returns one metric of one consumer; none if it is not exported.
 async fn metric(system: &System, name: &str, labels: &str) -> Result<Option<f64>> {
-    let text = system.http.get(format!("{}/metrics", system.url())).send().await?.text().await?;
+    let text = system.get("/metrics").send().await?.text().await?;
     let wanted = format!("tributary_projection_{name}{{{labels}}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&wanted));
     value.map(|value| value.parse().context("a number")).transpose()
@@ -160,6 +160,17 @@ async fn the_rate_is_measured_over_the_last_seconds() -> Result<()> {
         Ok(())
     };
     store.start_consumer(CONSUMER).await?;
+    // A checkpoint moves up to the head at most.
+    let move_head = async |to: i64| -> Result<()> {
+        let moved = sqlx::query("update log.head set position = $1").bind(to);
+        moved.execute(&system.admin).await?;
+        Ok(())
+    };
+    let mut connection = system.admin.acquire().await?;
+    let beyond = Checkpoint::advance(&mut connection, CONSUMER, Position(0), Position(1), None);
+    ensure!(!beyond.await?, "a checkpoint moved past the head");
+    drop(connection);
+    move_head(10_000).await?;
     advance(0, 1_000).await?;
     exactly(1_000.0).await?; // Over one second at least.
     pass(4).await?;
@@ -182,6 +193,7 @@ async fn the_rate_is_measured_over_the_last_seconds() -> Result<()> {
     exactly(200.0).await?;
     advance(7_000, 10).await?;
     exactly(0.0).await?; // A checkpoint that was set back has no rate.
+    move_head(0).await?;
     shutdown.cancel();
     Ok(())
 }

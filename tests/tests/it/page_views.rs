@@ -3,11 +3,16 @@
 use anyhow::{Context, Result};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use tests::System;
+use tests::{Process, System};
 
 const VIEWS: &str = "/api/v1/page-views";
 /// The path of all requests here.
 const DAY: &str = "from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z";
+
+/// Serves HTTP and the read model. Views of [`DAY`] may be sent at any time.
+async fn serve(system: &System) -> Result<Process> {
+    system.serve_with(&["http", "projector"], &[("PAGE_VIEW_MAX_AGE", "10000d")]).await
+}
 
 /// Sends views without a token, and waits until the read model shows them.
 async fn send(system: &System, body: &Value, key: Option<&str>) -> Result<Response> {
@@ -50,7 +55,7 @@ fn row(path: &str, time: &str, views: i64, sessions: i64) -> (String, String, i6
 #[tokio::test]
 async fn views_add_up_and_a_session_counts_once_across_batches() -> Result<()> {
     let system = System::start().await?;
-    let _process = system.serve(&["http", "projector"]).await?;
+    let _process = serve(&system).await?;
     let first = json!([
         view("/a", "s1", "10:00:00"),
         view("/a", "s1", "10:01:30"),
@@ -84,7 +89,7 @@ async fn views_add_up_and_a_session_counts_once_across_batches() -> Result<()> {
 #[tokio::test]
 async fn a_list_continues_after_its_page() -> Result<()> {
     let system = System::start().await?;
-    let _process = system.serve(&["http", "projector"]).await?;
+    let _process = serve(&system).await?;
     let views: Vec<_> = (0..30)
         .map(|n| view(&format!("/{}", n % 3), "s", &format!("10:{:02}:00", n / 3)))
         .collect();
@@ -114,7 +119,7 @@ async fn a_list_continues_after_its_page() -> Result<()> {
 #[tokio::test]
 async fn all_invalid_views_are_named_and_none_is_accepted() -> Result<()> {
     let system = System::start().await?;
-    let _process = system.serve(&["http", "projector"]).await?;
+    let _process = serve(&system).await?;
     let wrong = json!([
         {"path": "/fine"},
         {"path": "no slash", "session_id": ""},
@@ -167,7 +172,7 @@ async fn all_invalid_views_are_named_and_none_is_accepted() -> Result<()> {
 #[tokio::test]
 async fn a_repeated_idempotency_key_counts_once() -> Result<()> {
     let system = System::start().await?;
-    let _process = system.serve(&["http", "projector"]).await?;
+    let _process = serve(&system).await?;
     let body = json!([view("/k", "s", "10:00:00"), view("/k", "t", "10:00:00")]);
     let first = send(&system, &body, Some("key-1")).await?;
     let position = first.headers()["tributary-position"].clone();
@@ -189,7 +194,7 @@ async fn a_repeated_idempotency_key_counts_once() -> Result<()> {
 #[tokio::test]
 async fn statistics_require_a_token() -> Result<()> {
     let system = System::start().await?;
-    let _process = system.serve(&["http", "projector"]).await?;
+    let _process = serve(&system).await?;
     // The default time is now, and the default range the last day.
     taken(&system, &json!({"path": "/now"})).await?;
     let url = format!("{}{VIEWS}/stats", system.url());
@@ -215,7 +220,7 @@ async fn statistics_require_a_token() -> Result<()> {
 #[tokio::test]
 async fn a_model_from_one_batch_equals_one_from_many() -> Result<()> {
     let system = System::start().await?;
-    let process = system.serve(&["http", "projector"]).await?;
+    let process = serve(&system).await?;
     for n in 0..40 {
         let views = (0..20).map(|k| {
             let time = format!("1{}:0{}:00", k % 2, n % 6);
@@ -233,7 +238,7 @@ async fn a_model_from_one_batch_equals_one_from_many() -> Result<()> {
     )
     .execute(&system.admin)
     .await?;
-    let _process = system.serve(&["http", "projector"]).await?;
+    let _process = serve(&system).await?;
     system.caught_up().await?;
     let differing = "select count(*) from (
            (table page_views.rollup except table public.rollups)

@@ -54,8 +54,11 @@ async fn names_in_a_running_system() -> Result<()> {
     let hat = product(&operator, "HAT-1", "9.90", 5).await?;
     let order = place(&operator, &[(&hat, 1)]).await?;
     until(&operator, &order, "confirmed").await?;
-    let confirmed_by = "select 'fulfilment ' || event_id || ' 0' from log.event
-                        where event_type in ('order_placed', 'stock_reserved')";
+    let confirmed_by = "select 'fulfilment ' || event_id || case event_type
+                          when 'order_placed'
+                          then ' stock-' || (data -> 'lines' -> 0 ->> 'product_id')
+                          else ' order-' || (data ->> 'order_id') end
+                        from log.event where event_type in ('order_placed', 'stock_reserved')";
     let followed = texts(&system, confirmed_by).await?;
     eventually("all of it is done", async || {
         Ok(system.number("select count(*) from works.work where done").await? == 2
@@ -103,6 +106,7 @@ async fn names_in_a_running_system() -> Result<()> {
     let consumers = texts(&system, "select consumer from log.checkpoint").await?;
     assert_holds(&consumers, &projections);
     assert_holds(&consumers, &["alert_mqtt", "alert_watch", "fulfilment", "relay"]);
+    assert_holds(&consumers, &["order_deadlines"]);
     assert_holds(&texts(&system, "select nspname::text from pg_namespace").await?, &projections);
     let words = "select status from works.work union select status from order_list.purchase
                  union select event from order_list.history union select state from alerts.alert";
@@ -119,7 +123,7 @@ async fn names_in_a_running_system() -> Result<()> {
 
 /// Each metric with the names of its labels.
 async fn metrics(system: &System) -> Result<BTreeSet<String>> {
-    let text = system.http.get(format!("{}/metrics", system.url())).send().await?.text().await?;
+    let text = system.get("/metrics").send().await?.text().await?;
     let metrics = text.lines().filter(|line| line.starts_with("tributary_")).map(|line| {
         let (series, _) = line.rsplit_once(' ').context("a value")?;
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
@@ -198,6 +202,7 @@ const IN_THE_SOURCE: &[&str] = &[
     "method_not_allowed",
     "not_found",
     "not_ready",
+    "overloaded",
     "precondition_failed",
     "projection_behind",
     "retry_under_way",
@@ -205,6 +210,10 @@ const IN_THE_SOURCE: &[&str] = &[
     "shutting_down",
     "time_out_of_range",
     "timeout",
+    "too_many_names",
+    "too_many_requests",
+    "too_many_streams",
+    "tributary_http_refused_total",
     "unsupported_media_type",
     "wrong_password",
     // Headers of requests and answers.

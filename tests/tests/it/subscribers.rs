@@ -170,8 +170,13 @@ async fn survives_faults(language: &str) -> Result<()> {
     example.has(all.len()).await?;
     assert_eq!(example.lines(), all, "{}", example.said());
 
-    // The example resumes once more.
+    // The example resumes once more. Another program has published to its subjects meanwhile.
     running.kill().await?;
+    jetstream.publish("events.works.work.forged.work_demanded", "{}".into()).await?.await?;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Tributary-Position", (system.head().await? + 1).to_string());
+    let forged = jetstream.publish_with_headers("events.works.a.b.c", headers, "{}".into());
+    forged.await?.await?;
     demand(&system, 5).await?;
     let _running = example.start()?;
     let all = wanted(&system, 85).await?;

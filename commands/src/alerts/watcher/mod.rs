@@ -270,6 +270,8 @@ fn follow(
         return Ok(());
     }
     let metadata = raw.metadata()?;
+    let suppressed = outcomes.iter().filter(|outcome| outcome.is_suppression()).count();
+    metrics::counter!("tributary_alerts_suppressed_total").increment(suppressed as u64);
     following.extend(outcomes.drain(..).map(|outcome| Following {
         metadata: Metadata {
             correlation_id: metadata.correlation_id.or(Some(raw.id)),

@@ -1,43 +1,44 @@
 //! The relay: publishes the log to JetStream, in order, each event once.
 //!
-//! It resumes from the stream's own last message. Positions have no gaps, so an event's sequence is
-//! its position less an offset, and every message names the sequence and the event that must precede
-//! it: the server refuses a second relay, a gap or a late retry, which would break the order. A relay
-//! that finds another one publishing stands by.
+//! It resumes after the last event of the log that the stream holds. Every message names the sequence
+//! and the event that must precede it: the server refuses a second relay, a gap or a late retry, which
+//! would break the order. A relay that finds another one publishing stands by; after messages of other
+//! programs, which are skipped, it continues behind them.
 
 mod context_of;
 mod interrupted;
+mod tail;
 mod cursor;
 mod window;
+mod session;
+mod report;
 
 pub use context_of::ContextOf;
+pub use report::RelayReport;
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::error::Error;
 use std::time::Duration;
 
 use eventsourcing::Position;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::bus::message;
-use crate::bus::{Bus, BusError, DUPLICATE_WINDOW};
-use crate::read::ALL;
+use crate::EventStore;
+use crate::bus::{Bus, DUPLICATE_WINDOW};
 use crate::read::head_watch::{self, HeadEstimate};
-use crate::read::stream_tail::StreamTail;
-use crate::{EventStore, Page, RawEvent, Unavailable};
-use cursor::Cursor;
+use cursor::{Cursor, Previous};
 use interrupted::Interrupted;
-use window::{WINDOW, Window};
+use report::Reporter;
+use session::{Session, next_page};
+use tail::Tail;
 
 /// How long an acknowledgement may take before the messages in flight count as lost.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the connection may take before it is reported.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the stream is compared with what was published to it.
 const CHECK: Duration = Duration::from_secs(2);
 /// Interval at which a relay that stands by checks whether another one publishes; up to twice this.
@@ -49,6 +50,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 #[derive(Debug, Clone)]
 pub struct Relay {
     position: watch::Receiver<Position>,
+    report: watch::Receiver<Option<RelayReport>>,
 }
 
 impl Relay {
@@ -61,6 +63,7 @@ impl Relay {
         shutdown: CancellationToken,
     ) -> Self {
         let (sender, position) = watch::channel(Position::START);
+        let (report_sender, report) = watch::channel(None);
         let estimate = head_watch::follow(
             &store,
             Some(bus.clone()),
@@ -75,13 +78,22 @@ impl Relay {
             context_of,
             estimate,
             position: sender,
+            reporter: Reporter::new(report_sender),
+            greeted: false,
             furthest: Position::START,
+            previous: Previous::new(),
+            counted: 0,
         };
         tasks.spawn(async move {
             // May stop anywhere: the next relay resumes from the stream itself.
             shutdown.run_until_cancelled(Box::pin(publisher.run())).await;
         });
-        Self { position }
+        Self { position, report }
+    }
+
+    /// Watches what the relay reports; none while another relay publishes.
+    pub fn report(&self) -> watch::Receiver<Option<RelayReport>> {
+        self.report.clone()
     }
 
     /// The last position that the stream is known to hold.
@@ -97,8 +109,15 @@ struct Publisher {
     context_of: ContextOf,
     estimate: watch::Receiver<HeadEstimate>,
     position: watch::Sender<Position>,
+    reporter: Reporter,
+    /// Whether this connection's server was logged.
+    greeted: bool,
     /// The highest position this process has published.
     furthest: Position,
+    /// The last position of each context up to `furthest` at most, from the session before.
+    previous: Previous,
+    /// The sequence up to which foreign messages were counted.
+    counted: u64,
 }
 
 impl Publisher {
@@ -110,20 +129,21 @@ impl Publisher {
             if *self.position.borrow() > before {
                 wait = BACKOFF.0;
             }
+            let rival = match why {
+                Interrupted::Rival => true,
+                Interrupted::Overtaken(position) => self.is_published(position).await,
+                _ => false,
+            };
             match why {
-                Interrupted::Rival => {
-                    tracing::info!("another relay publishes, standing by");
-                    self.stand_by().await;
-                    tracing::info!("no relay publishes, taking over");
-                }
+                _ if rival => self.stand_by().await,
+                // A foreign message has taken the sequence: it is found and skipped.
+                Interrupted::Overtaken(_) if wait < BACKOFF.1 => wait = back_off(wait).await,
                 // After its window for duplicates it accepts them.
                 Interrupted::Remembered => sleep(DUPLICATE_WINDOW).await,
-                Interrupted::Away => {}
+                Interrupted::Away => self.greeted = false,
                 error => {
-                    metrics::counter!("tributary_relay_errors_total").increment(1);
-                    tracing::warn!(error = &error as &dyn Error, "relay failed, retrying");
-                    sleep(wait).await;
-                    wait = (wait * 2).min(BACKOFF.1);
+                    self.reporter.failed(&error, *self.position.borrow());
+                    wait = back_off(wait).await;
                 }
             }
         }
@@ -132,22 +152,29 @@ impl Publisher {
     /// Publishes until the connection, the stream or the log fails.
     async fn publish(&mut self) -> Result<Infallible, Interrupted> {
         // Any later change of the connection interrupts.
-        let present = self.connected.wait_for(|up| *up).await.is_ok();
-        if !present {
-            return std::future::pending().await; // The client is closed for good.
+        while !*self.connected.borrow_and_update() {
+            match timeout(CONNECT_TIMEOUT, self.connected.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_closed)) => return std::future::pending().await,
+                Err(_elapsed) => {
+                    self.reporter.failed(&Interrupted::Away, *self.position.borrow());
+                }
+            }
         }
-        let cursor = Cursor::resume(&self.store, &self.bus).await?;
-        self.bus.log_server();
-        self.resumed_at(cursor.position());
-        let mut session = Session {
-            window: Window::open(&self.bus).await?,
-            read: cursor.position(),
-            cursor,
-            ready: VecDeque::new(),
-            reading: None,
-            asked: HeadEstimate::default(),
-            exhausted: false,
-        };
+        let previous = std::mem::take(&mut self.previous);
+        let cursor =
+            Cursor::resume(&self.store, &self.bus, previous, self.furthest, self.counted).await?;
+        if !std::mem::replace(&mut self.greeted, true) {
+            self.bus.log_server();
+        }
+        self.resumed_at(&cursor);
+        let mut session = Session::open(&self.bus, cursor).await?;
+        let why = self.follow(&mut session).await;
+        self.previous = session.cursor.previous;
+        why
+    }
+
+    async fn follow(&mut self, session: &mut Session) -> Result<Infallible, Interrupted> {
         let rewinds = self.estimate.borrow().rewinds;
         let mut check = interval(CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -155,31 +182,39 @@ impl Publisher {
         let mut stalled_at = Instant::now();
         loop {
             let was_idle = session.window.is_empty();
-            session.send(self).await?;
+            session.send(&self.store, &self.bus, self.context_of).await?;
             let estimate = *self.estimate.borrow_and_update();
             if estimate.rewinds != rewinds {
                 return Err(Interrupted::Rewound);
             }
             session.read_on(&self.store, estimate);
-            let idle = session.window.is_empty();
-            if was_idle && !idle {
+            let oldest = session.window.oldest();
+            if was_idle && oldest.is_some() {
                 stalled_at = Instant::now() + ACK_TIMEOUT;
             }
             tokio::select! {
                 _ = self.connected.changed() => return Err(Interrupted::Away),
-                acknowledged = session.window.acknowledged(), if !idle => {
+                acknowledged = session.window.acknowledged(), if oldest.is_some() => {
                     self.acknowledged(acknowledged?);
                     stalled_at = Instant::now() + ACK_TIMEOUT;
                 }
                 page = next_page(&mut session.reading) => session.take(page?),
                 _ = self.estimate.changed() => {}
-                () = sleep_until(stalled_at), if !idle => return Err(Interrupted::Stalled),
-                _ = check.tick() => session.cursor.check(&self.bus, idle).await?,
+                () = sleep_until(stalled_at), if oldest.is_some() => {
+                    return Err(Interrupted::Stalled(oldest.unwrap_or(Position::START)));
+                }
+                _ = check.tick() => {
+                    session.cursor.check(&self.bus, oldest.is_none()).await?;
+                    if session.is_idle() {
+                        self.reporter.works(session.cursor.position());
+                    }
+                }
             }
         }
     }
 
-    fn resumed_at(&mut self, position: Position) {
+    fn resumed_at(&mut self, cursor: &Cursor) {
+        let position = cursor.position();
         if position < self.furthest {
             metrics::counter!("tributary_relay_rewinds_total").increment(1);
             tracing::warn!(
@@ -188,6 +223,10 @@ impl Publisher {
             );
             self.furthest = position;
         }
+        self.reporter.skipped(cursor.foreign, cursor.sequence());
+        self.reporter.differs(cursor.differing.clone());
+        // A stream that was created again counts from 1.
+        self.counted = cursor.sequence();
         self.moved_to(position);
     }
 
@@ -196,6 +235,7 @@ impl Publisher {
         let events = u64::try_from(position.0 - before).unwrap_or_default();
         metrics::counter!("tributary_relay_published_total").increment(events);
         self.moved_to(position);
+        self.reporter.works(position);
     }
 
     fn moved_to(&mut self, position: Position) {
@@ -207,6 +247,8 @@ impl Publisher {
 
     /// Returns when the stream lags behind the log and does not grow.
     async fn stand_by(&mut self) {
+        tracing::info!("another relay publishes, standing by");
+        self.reporter.stands_by();
         let mut stuck_at = None;
         loop {
             // Two relays that stand by must not always wake together.
@@ -218,84 +260,28 @@ impl Publisher {
             self.position.send_replace(position);
             let lags = position < self.estimate.borrow().head;
             if lags && stuck_at == Some(position) {
+                tracing::info!("no relay publishes, taking over");
                 return;
             }
             stuck_at = lags.then_some(position);
         }
     }
 
-    async fn stream_position(&self) -> Result<Position, BusError> {
+    /// Returns whether the stream holds the event at `position`.
+    async fn is_published(&self, position: Position) -> bool {
+        self.stream_position().await.is_ok_and(|published| published >= position)
+    }
+
+    async fn stream_position(&self) -> Result<Position, Interrupted> {
         let Some(info) = self.bus.stream_info().await? else {
             return Ok(Position::START);
         };
-        let tail = StreamTail::read(&self.bus, &info).await?;
-        Ok(tail.map_or(Position::START, |tail| tail.position()))
+        Ok(Tail::read(&self.store, &self.bus, &info, u64::MAX).await?.position)
     }
 }
 
-/// Publishing from one resumption to the next.
-struct Session {
-    cursor: Cursor,
-    window: Window,
-    /// Events read from the log and not yet published.
-    ready: VecDeque<RawEvent>,
-    /// The position up to which the log has been read.
-    read: Position,
-    reading: Option<Reading>,
-    /// The estimate of the head when the last page was requested.
-    asked: HeadEstimate,
-    /// Whether that page was empty: the next is requested when the estimate changes.
-    exhausted: bool,
-}
-
-type Reading = BoxFuture<'static, Result<Page, Unavailable>>;
-
-impl Session {
-    /// Publishes events while the window has room.
-    async fn send(&mut self, publisher: &Publisher) -> Result<(), Interrupted> {
-        while self.window.has_room()
-            && let Some(event) = self.ready.pop_front()
-        {
-            let position = event.position;
-            let place = self
-                .cursor
-                .place(&publisher.store, &publisher.bus, publisher.context_of, &event)
-                .await?;
-            let sequence = self.cursor.sequence_of(position);
-            let outgoing = message::encode(event, &place, publisher.bus.client().max_payload());
-            self.window.publish(position, sequence, outgoing).await?;
-        }
-        Ok(())
-    }
-
-    /// Starts reading the next page if there is one and room for it.
-    fn read_on(&mut self, store: &EventStore, estimate: HeadEstimate) {
-        let wanted = self.reading.is_none()
-            && self.ready.len() < WINDOW
-            && estimate.head > self.read
-            && !(self.exhausted && self.asked == estimate);
-        if wanted {
-            self.asked = estimate;
-            let (store, after) = (store.clone(), self.read);
-            // Whatever is visible is committed, and without gaps.
-            let read = async move { store.read(after, Position(i64::MAX), &ALL, WINDOW).await };
-            self.reading = Some(read.boxed());
-        }
-    }
-
-    fn take(&mut self, page: Page) {
-        self.reading = None;
-        self.exhausted = page.events.is_empty();
-        if let Some(last) = page.events.last() {
-            self.read = last.position;
-        }
-        self.ready.extend(page.events);
-    }
-}
-
-async fn next_page(reading: &mut Option<Reading>) -> Result<Page, Unavailable> {
-    match reading {
-        Some(page) => page.await,
-        None => std::future::pending().await,
-    }
+/// Waits for `wait` and returns the next wait.
+async fn back_off(wait: Duration) -> Duration {
+    sleep(wait).await;
+    (wait * 2).min(BACKOFF.1)
 }

@@ -57,6 +57,11 @@ impl Window {
         self.sent.is_empty()
     }
 
+    /// The oldest position in flight.
+    pub(crate) fn oldest(&self) -> Option<Position> {
+        self.sent.front().map(|sent| sent.position)
+    }
+
     /// Publishes a message that is to have `sequence`.
     pub(crate) async fn publish(
         &mut self,
@@ -93,12 +98,14 @@ impl Window {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(Interrupted::Disturbed("it was deleted"));
         }
-        let sent = self.sent.pop_front();
-        let sent = sent.ok_or(Interrupted::OutOfOrder)?;
-        self.bytes -= sent.bytes;
         let position = message.subject.rsplit('.').next();
-        if position.and_then(|text| text.parse().ok()) != Some(sent.position.0) {
-            return Err(Interrupted::OutOfOrder);
+        let position = position.and_then(|text| text.parse().ok()).map(Position);
+        let Some(sent) = self.sent.pop_front() else {
+            return Err(Interrupted::OutOfOrder(position.unwrap_or(Position::START)));
+        };
+        self.bytes -= sent.bytes;
+        if position != Some(sent.position) {
+            return Err(Interrupted::NotStored(sent.position));
         }
         match serde_json::from_slice(&message.payload) {
             Ok(Response::Ok(PublishAck { sequence, duplicate, .. })) => {
@@ -106,7 +113,7 @@ impl Window {
                     (true, false) => Ok(sent.position),
                     (true, true) => Err(Interrupted::Rival),
                     (false, true) => Err(Interrupted::Remembered),
-                    (false, false) => Err(Interrupted::OutOfOrder),
+                    (false, false) => Err(Interrupted::OutOfOrder(sent.position)),
                 }
             }
             Ok(Response::Err { error })
@@ -116,9 +123,9 @@ impl Window {
                 ]
                 .contains(&error.error_code()) =>
             {
-                Err(Interrupted::Rival)
+                Err(Interrupted::Overtaken(sent.position))
             }
-            Ok(Response::Err { error }) => Err(Interrupted::Refused(error)),
+            Ok(Response::Err { error }) => Err(Interrupted::Refused(sent.position, error)),
             Err(error) => Err(Interrupted::Unreadable(error)),
         }
     }

@@ -1,12 +1,10 @@
 //! The feed: follows the whole log once for the process, and buffers its newest events for all
 //! subscriptions.
 //!
-//! It reads from JetStream while that keeps up and from Postgres otherwise, strictly by position.
-//! Commits of its own process it reads from Postgres at once, which is faster. See
-//! `docs/adr/0004-feed.md`.
+//! It reads every event from Postgres. The bus only wakes it up, since any NATS client may publish
+//! there. See `docs/adr/0017-event-bodies-from-postgres.md`.
 
 mod feeder;
-mod jetstream_consumer;
 
 use std::sync::Arc;
 
@@ -22,7 +20,6 @@ use crate::read::log_reader::LogReader;
 use crate::read::ring_buffer::RingBuffer;
 use crate::read::subscription::Subscription;
 use feeder::Feeder;
-pub use feeder::Source;
 
 /// Follows the log for a process. Clones share its ring buffer and its task.
 #[derive(Debug, Clone)]
@@ -30,11 +27,11 @@ pub struct Feed {
     reader: LogReader,
     ring: Arc<RingBuffer>,
     head: watch::Receiver<Position>,
-    source: watch::Receiver<Source>,
 }
 
 impl Feed {
-    /// Starts a feed at the head of the log. Without a bus it reads from Postgres only.
+    /// Starts a feed at the head of the log. The bus announces the commits of other processes, which
+    /// are otherwise found by a poll every 250 ms.
     ///
     /// After `shutdown` is cancelled, subscriptions return an error at the end of the log.
     pub fn start(
@@ -44,33 +41,19 @@ impl Feed {
         shutdown: CancellationToken,
     ) -> Self {
         let (head_sender, head) = watch::channel(Position::START);
-        let (source_sender, source) = watch::channel(Source::Postgres);
         let ring = Arc::new(RingBuffer::default());
-        let estimate =
-            head_watch::follow(reader, bus.clone(), head.clone(), tasks, shutdown.clone());
-        let feeder = Feeder {
-            committed: reader.committed(),
-            reader: reader.clone(),
-            bus,
-            ring: Arc::clone(&ring),
-            head: head_sender,
-            source: source_sender,
-            estimate,
-        };
+        let estimate = head_watch::follow(reader, bus, head.clone(), tasks, shutdown.clone());
+        let feeder =
+            Feeder { reader: reader.clone(), ring: Arc::clone(&ring), head: head_sender, estimate };
         tasks.spawn(async move {
             shutdown.run_until_cancelled(feeder.run()).await;
         });
-        Self { reader: reader.clone(), ring, head, source }
+        Self { reader: reader.clone(), ring, head }
     }
 
     /// Watches the last position that this feed has read.
     pub fn head(&self) -> watch::Receiver<Position> {
         self.head.clone()
-    }
-
-    /// Watches the source that this feed reads from.
-    pub fn source(&self) -> watch::Receiver<Source> {
-        self.source.clone()
     }
 
     /// Subscribes to the matching events after `after`, including future ones.

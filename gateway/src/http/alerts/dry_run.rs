@@ -18,8 +18,6 @@ use super::super::prelude::*;
 use super::config::{Rule, invalid};
 use super::explanation::ReadingStep;
 
-/// Most readings of one dry run.
-const MAX_READINGS: usize = 100_000;
 /// Most devices of one dry run.
 const MAX_DEVICES: i64 = 500;
 
@@ -51,7 +49,8 @@ struct DryRunResult {
     readings: usize,
     /// Number of devices of those readings.
     devices: usize,
-    /// Whether there are more than the 100,000 readings of a dry run.
+    /// Whether the dry run ended early: there are more readings or changes of alerts than a dry run
+    /// may have, by default 100,000 and 1,000.
     truncated: bool,
     /// The changes of alerts that the rules would have caused.
     alerts: Vec<AlertChange>,
@@ -61,7 +60,7 @@ struct DryRunResult {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WouldBe)]
 struct AlertChange {
-    /// `alert_raised`, `alert_updated` or `alert_cleared`.
+    /// `alert_raised`, `alert_updated`, `alert_cleared` or `alert_suppressed`.
     what: &'static str,
     /// The device.
     device_id: String,
@@ -87,6 +86,7 @@ impl AlertChange {
             Event::AlertRaised(raised) => ("alert_raised", raised.notice),
             Event::AlertUpdated { notice, .. } => ("alert_updated", notice),
             Event::AlertCleared { notice, .. } => ("alert_cleared", notice),
+            Event::AlertSuppressed { notice, .. } => ("alert_suppressed", notice),
             Event::AlertAcknowledged { .. } => return None,
         };
         Some(Self {
@@ -105,7 +105,8 @@ impl AlertChange {
 
 /// Run rules over recorded readings
 ///
-/// Returns the alerts that the rules would have raised, and why. Nothing is stored or published.
+/// Returns the alerts that the rules would have raised, and why. Nothing is stored or published. A
+/// process runs few dry runs at a time, by default 2; a further one is answered with 503 `busy`.
 #[utoipa::path(
     post, path = "/api/v1/alerts/dry-run", tag = tags::ALERTS, request_body = DryRunRequest,
     responses((status = 200, description = "The result", body = DryRunResult),
@@ -116,6 +117,11 @@ pub(super) async fn dry_run(
     caller: Caller,
     Json { value: request }: Json<DryRunRequest>,
 ) -> Result<Response, Problem> {
+    let Ok(_permit) = api.dry_runs.permits.try_acquire() else {
+        metrics::counter!("tributary_dry_runs_refused_total").increment(1);
+        let detail = "too many dry runs of rules at a time; retry later";
+        return Err(Problem::unavailable("busy", detail));
+    };
     let config = request.config()?;
     let user_id = request.user(&caller)?;
     let device_ids = match request.device_id {
@@ -123,11 +129,15 @@ pub(super) async fn dry_run(
         None => devices_of(&api, &user_id).await?,
     };
     let (from, to) = (request.from, request.to);
-    let run = DryRun { user_id: user_id.to_string(), config, from, to, limit: MAX_READINGS };
+    let limits = api.dry_runs.limits;
+    let run = DryRun { user_id: user_id.to_string(), config, from, to, limits };
     let mut tried = alerts::DryRunResult::default();
     for device_id in &device_ids {
         let stream = device_stream(DeviceRef { user_id: &user_id, device_id });
         alerts::dry_run(&api.store, &stream, &run, &mut tried).await?;
+        if tried.truncated {
+            break;
+        }
     }
     Ok(JsonResponse(DryRunResult::new(tried, device_ids.len())).into_response())
 }

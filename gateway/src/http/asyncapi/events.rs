@@ -70,6 +70,7 @@ fn message(context: &Context, event_type: &str, version: i16) -> Value {
                 "Tributary-Position": "42",
                 "Tributary-Previous": "41",
                 "Tributary-Version": "3",
+                "Tributary-Deployment": "9f1c3a52-6f0e-4d0b-8f55-0d3f6f1f2a10",
                 "Tributary-Epoch": "1",
                 "Tributary-Schema-Version": version.to_string(),
                 "Tributary-Metadata": "{}",
@@ -128,6 +129,8 @@ pub(super) fn headers() -> Value {
             "Tributary-Position": number("Place in the log: gapless, in commit order"),
             "Tributary-Previous": number("Position of the event before it in the same context, or 0"),
             "Tributary-Version": number("Number of events in the stream up to and including this one"),
+            "Tributary-Deployment": {"type": "string", "format": "uuid", "description":
+                "Id of the deployment. A message without it, or with another one, is not from this log: skip it"},
             "Tributary-Epoch": number("Increases when the log is restored from a backup, because history may have forked"),
             "Tributary-Schema-Version": number("Version of the schema of the data"),
             "Tributary-Metadata": text("Correlation, causation, actor and trace, as JSON"),

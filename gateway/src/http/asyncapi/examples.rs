@@ -12,6 +12,7 @@ macro_rules! golden {
 const EXAMPLES: &[(&str, i16, &str)] = golden![
     "alerts", "alert_acknowledged", 1;
     "alerts", "alert_cleared", 1;
+    "alerts", "alert_suppressed", 1;
     "alerts", "alert_raised", 1;
     "alerts", "alert_updated", 1;
     "alerts", "rules_configured", 1;

@@ -1,10 +1,10 @@
 //! Documents: record, list and show them. A document is returned exactly as it was sent.
 
 use commands::Done;
-use commands::documents::SchemaError;
+use commands::documents::{SchemaError, record as record_document};
 use domain::Actor;
+use domain::documents::SchemaName;
 use domain::documents::document::Command;
-use domain::documents::{SchemaName, document_stream};
 use eventsourcing::Version;
 use projections::documents::{self, Documents, PAGE_BYTES, Row};
 
@@ -13,6 +13,8 @@ use super::super::extract::RawJson;
 use super::super::prelude::*;
 use super::body;
 
+/// Most validations of a document: each one but the last met a new version of its schema.
+const ATTEMPTS: usize = 5;
 /// Largest document, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
@@ -44,21 +46,30 @@ pub(super) async fn record(
 ) -> Result<Response, Problem> {
     let owner_id = context.caller.user()?.id;
     let data = body::parse(&bytes, MAX_DOCUMENT_BYTES)?;
-    let schema = match &query.schema {
-        None => None,
-        Some(name) => match context.api.handlers.schemas.validate(name, &data).await {
-            Ok(schema) => Some(schema),
-            Err(invalid) => return replay_or_refuse(&context, invalid).await,
-        },
-    };
-    let (id, created_at) = (Uuid::now_v7(), now());
-    let row = Row::recorded(id, owner_id, schema.as_ref(), data.clone(), created_at);
-    let location = format!("/data/{id}");
-    let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
-    let (stream, command) =
-        (document_stream(id), Command::Record { owner_id, created_at, schema, data });
-    let create = |envelope| context.api.handlers.documents.create(&stream, command, envelope);
-    context.execute(Documents::NAME, response, create).await
+    let handlers = &context.api.handlers;
+    for _ in 0..ATTEMPTS {
+        let schema = match &query.schema {
+            None => None,
+            Some(name) => match handlers.schemas.validate(name, &data).await {
+                Ok(schema) => Some(schema),
+                Err(invalid) => return replay_or_refuse(&context, invalid).await,
+            },
+        };
+        let (id, created_at) = (Uuid::now_v7(), now());
+        let row = Row::recorded(id, owner_id, schema.as_ref(), data.clone(), created_at);
+        let location = format!("/data/{id}");
+        let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
+        let envelope = context.envelope(&response)?;
+        let command = Command::Record { owner_id, created_at, schema, data: data.clone() };
+        match record_document(handlers, id, command, envelope).await {
+            // Another version of the schema was registered since the validation.
+            Err(commands::Error::Conflict(_)) => {}
+            Err(error) => return Err(error.into()),
+            Ok(done) => return context.respond(Documents::NAME, response, &done).await,
+        }
+    }
+    let detail = "other requests keep registering this schema; retry later";
+    Err(Problem::unavailable("contention", detail))
 }
 
 /// Responds to a request that was accepted before with its stored response, even if the document is

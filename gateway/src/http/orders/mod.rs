@@ -2,6 +2,7 @@
 
 mod order;
 mod product;
+mod stuck;
 
 use super::prelude::*;
 
@@ -9,6 +10,7 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .routes(routes!(order::place, order::list))
         .routes(routes!(order::get))
+        .routes(routes!(stuck::list))
         .routes(routes!(order::cancel))
         .routes(routes!(order::ship))
         .routes(routes!(product::add, product::list))

@@ -8,9 +8,11 @@ use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
 use projections::page_views::PageViews;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::time::Duration;
 use utoipa::PartialSchema;
 use utoipa::openapi::{ArrayBuilder, OneOfBuilder, Ref, RefOr, Schema};
 
+use super::super::admission::ClientAddress;
 use super::super::clock::now;
 use super::super::command_context::OpenCommandContext;
 use super::super::extract::{self, RawJson};
@@ -44,8 +46,8 @@ struct Sent {
     /// The same for all views of one visit. A view without one counts towards no session.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00]*$", example = "s-81f3")]
     session_id: Option<String>,
-    /// Time of the view (RFC 3339): from the year 2000 to one day ahead (default the time of
-    /// receipt).
+    /// Time of the view (RFC 3339): from seven days before its receipt (by default) to one day
+    /// after it. Without it, the time of receipt.
     viewed_at: Option<DateTime<Utc>>,
 }
 
@@ -83,8 +85,8 @@ impl PartialSchema for SentPageViews {
     }
 }
 
-/// Parses the views in a body; the problem lists up to [`MAX_FAULTS`] faults.
-fn parse(body: &[u8], now: DateTime<Utc>) -> Result<Vec<PageView>, Problem> {
+/// Parses the views in a body, received at `now`; the problem lists up to [`MAX_FAULTS`] faults.
+fn parse(body: &[u8], now: DateTime<Utc>, max_age: Duration) -> Result<Vec<PageView>, Problem> {
     let is_array = body.trim_ascii_start().starts_with(b"[");
     let items: Vec<&RawValue> = if is_array {
         serde_json::from_slice(body)
@@ -102,7 +104,7 @@ fn parse(body: &[u8], now: DateTime<Utc>) -> Result<Vec<PageView>, Problem> {
         match extract::read::<Sent>(item.get().as_bytes())? {
             Ok(sent) => {
                 let view = sent.received(now);
-                faults.extend(view.faults(now).into_iter().map(|fault| {
+                faults.extend(view.faults(now, max_age).into_iter().map(|fault| {
                     Fault::at(format!("{parent}/{}", fault.member()), fault.to_string())
                 }));
                 views.push(view);
@@ -132,7 +134,8 @@ struct Accepted {
 ///
 /// Without a token. One view, or an array of at most 1,000. All views are recorded, or none; a
 /// problem lists up to 50 faults. A repetition counts again unless it has the same
-/// `Idempotency-Key`.
+/// `Idempotency-Key`. Views per address and minute, and distinct paths and sessions per hour, are
+/// limited: 429 `too_many_requests` or `too_many_names`.
 #[utoipa::path(
     post, path = "/api/v1/page-views", tag = tags::PAGE_VIEWS, request_body = SentPageViews,
     params(
@@ -144,10 +147,13 @@ struct Accepted {
 )]
 pub(super) async fn record(
     OpenCommandContext(context): OpenCommandContext,
+    address: ClientAddress,
     RawJson(bytes): RawJson,
 ) -> Result<Response, Problem> {
     let now = now();
-    let views = parse(&bytes, now)?;
+    let admission = &context.api.admission;
+    let views = parse(&bytes, now, admission.page_view_max_age)?;
+    let remaining = admission.page_views(address, &views, now)?;
     let accepted = Accepted { accepted: views.len() };
     let response =
         StoredResponse::new(StatusCode::ACCEPTED, STATS.into(), Version::NONE, &accepted)?;
@@ -158,7 +164,9 @@ pub(super) async fn record(
         .metadata(envelope.metadata)
         .receipt(envelope.receipt);
     let done = done(context.api.store.append(request).await?);
-    context.respond(PageViews::NAME, response, &done).await
+    let mut response = context.respond(PageViews::NAME, response, &done).await?;
+    remaining.write(response.headers_mut());
+    Ok(response)
 }
 
 /// Without a version, and so without an `ETag`: the version of a day's stream is that of all views
@@ -182,7 +190,10 @@ mod tests {
     #[test]
     fn a_body_is_one_view_or_up_to_a_thousand() {
         let many = |count: usize| format!("[{}]", vec![r#"{"path": "/"}"#; count].join(","));
-        let count = |body: &str| parse(body.as_bytes(), Utc::now()).map(|views| views.len()).ok();
+        let count = |body: &str| {
+            let views = parse(body.as_bytes(), Utc::now(), Duration::from_hours(1));
+            views.map(|views| views.len()).ok()
+        };
         assert_eq!(count(r#" {"path": "/"}"#), Some(1));
         assert_eq!(count(&many(1)), Some(1));
         assert_eq!(count(&many(1_000)), Some(1_000));

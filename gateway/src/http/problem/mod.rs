@@ -124,6 +124,13 @@ impl Problem {
             .header(header::RETRY_AFTER, RETRY_AFTER.into())
     }
 
+    /// 429: the client is over a limit; the request may succeed when it is repeated after `wait`.
+    pub(super) fn too_many(code: &'static str, detail: impl Into<String>, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
+            .header(header::RETRY_AFTER, seconds.max(1).into())
+    }
+
     /// 500. The error and its causes are logged, and not sent to the caller.
     pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         let causes: Vec<String> = std::iter::successors(error.source(), |cause| cause.source())

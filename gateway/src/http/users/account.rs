@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use commands::Envelope;
 use commands::users::{Password, Plain, Registration};
 use domain::Role;
-use domain::users::user::{Command, stream};
 use domain::users::{EmailAddress, FullName, Personal};
 use eventsourcing::Version;
 use eventstore::AppendError;
 use projections::users::{self, RoleName, Row, Users};
 use serde_json::json;
 
+use super::super::admission::ClientAddress;
 use super::super::caller::Admin;
 use super::super::clock::now;
 use super::super::command_context::OpenCommandContext;
@@ -55,8 +55,10 @@ struct StoredBody {
 )]
 pub(super) async fn register(
     OpenCommandContext(context): OpenCommandContext,
+    address: ClientAddress,
     Json { value }: Json<NewUser>,
 ) -> Result<Response, Problem> {
+    context.api.admission.registration(address)?;
     let NewUser { email, password, full_name } = value;
     let personal = Personal { email, full_name };
     let (id, now, role) = (Uuid::now_v7(), now(), Role::User);
@@ -147,12 +149,14 @@ pub(super) struct RoleChange {
 
 /// Change a user's role
 ///
-/// Access tokens of that user keep the old role until they expire: after 15 minutes by default.
+/// Access tokens of that user keep the old role until they expire: after 15 minutes by default. The
+/// log decides who may change roles: a demoted administrator may not, whatever the token contains.
+/// Only a registered administrator may take the role `admin` from another, so that one always remains.
 #[utoipa::path(
     put, path = "/api/v1/users/{id}/role", tag = tags::USERS,
     params(("id" = Uuid, Path), CommandHeaders), request_body = RoleChange,
     responses((status = 204, description = "The user has the role"),
-        (status = 403, description = "The caller is not an administrator, or tries to change their own role")),
+        (status = 403, description = "The caller is not an administrator (any more), or tries to change their own role (`own_role`), or to demote an administrator without being a registered one (`not_a_registered_administrator`)")),
 )]
 pub(super) async fn change_role(
     context: CommandContext,
@@ -160,10 +164,8 @@ pub(super) async fn change_role(
     Json { value }: Json<RoleChange>,
 ) -> Result<Response, Problem> {
     let response = StoredResponse::no_content(format!("/api/v1/users/{id}"))?;
-    let command = Command::ChangeRole { id, role: value.role, by: context.caller.user()? };
-    let stream = stream(id);
-    let execute =
-        |envelope| context.api.handlers.users.accounts.execute(&stream, command, envelope);
+    let by = context.caller.user()?;
+    let execute = |envelope| context.api.handlers.users.change_role(id, value.role, by, envelope);
     context.execute(Users::NAME, response, execute).await
 }
 

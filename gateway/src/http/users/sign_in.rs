@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use commands::users::{Plain, SignedIn};
 use eventsourcing::Metadata;
 
+use super::super::admission::ClientAddress;
 use super::super::extract::Form;
 use super::super::prelude::*;
 use super::super::request_trace::RequestTrace;
@@ -80,8 +81,10 @@ pub(super) struct SignedInTokens {
 pub(super) async fn log_in(
     State(api): State<Arc<Api>>,
     trace: RequestTrace,
+    address: ClientAddress,
     Form(SignIn { username, password, .. }): Form<SignIn>,
 ) -> Result<Response, Problem> {
+    api.admission.sign_in(address, username.expose())?;
     let users = &api.handlers.users;
     let signed_in = users.log_in(username.expose(), password, trace.metadata()).await?;
     tokens(&api, &signed_in)
