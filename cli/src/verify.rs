@@ -242,7 +242,7 @@ fn link(line: &str) -> anyhow::Result<HashedEvent> {
         event: RawEvent {
             position: Position(position.parse()?),
             id: id.parse()?,
-            stream: StreamId::parse(&stream)?,
+            stream: StreamId::stored(stream),
             version: Version(version.parse()?),
             event_type: event_type.into(),
             schema_version: schema.parse()?,

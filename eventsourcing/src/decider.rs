@@ -2,7 +2,7 @@
 //! state into the next state.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::event::{CodecError, Event, decode};
 use crate::rejection::Reject;
@@ -72,7 +72,7 @@ pub trait State: Send {
     ///
     /// # Errors
     /// Returns an error if the state cannot be serialized.
-    fn to_json(&self) -> serde_json::Result<Value>;
+    fn to_json(&self) -> serde_json::Result<Box<RawValue>>;
 }
 
 impl<D: Decider> State for D {
@@ -82,8 +82,8 @@ impl<D: Decider> State for D {
         Ok(())
     }
 
-    fn to_json(&self) -> serde_json::Result<Value> {
-        serde_json::to_value(self)
+    fn to_json(&self) -> serde_json::Result<Box<RawValue>> {
+        to_raw_value(self)
     }
 }
 

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::json;
 use crate::tagged::Tagged;
+
+pub use crate::stream_id::{InvalidStreamId, StreamId};
 
 /// The event set of one kind of stream.
 ///
@@ -120,78 +123,6 @@ impl fmt::Display for Version {
     }
 }
 
-/// The id of a stream: `category-key`. The category holds no `-`; the key may.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct StreamId(Box<str>);
-
-impl StreamId {
-    /// Maximum length of a stream id in bytes. It is part of two indexes of the log.
-    pub const MAX_BYTES: usize = 256;
-
-    /// Builds the id of the stream of `key` in `category`. The caller ensures that `category` holds
-    /// no `-` and that the id is at most [`Self::MAX_BYTES`] long.
-    pub fn new(category: &'static str, key: impl fmt::Display) -> Self {
-        Self(format!("{category}-{key}").into())
-    }
-
-    /// Parses a stream id, such as one from a request.
-    ///
-    /// # Errors
-    /// Returns an error if the category or the key is empty, or the text is longer than
-    /// [`Self::MAX_BYTES`] or contains a NUL character.
-    pub fn parse(text: &str) -> Result<Self, InvalidStreamId> {
-        let well_formed = text
-            .split_once('-')
-            .is_some_and(|(category, key)| !category.is_empty() && !key.is_empty());
-        if well_formed && text.len() <= Self::MAX_BYTES && !text.contains('\0') {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidStreamId)
-        }
-    }
-
-    /// Returns the whole id, `category-key`.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns the part before the first `-`.
-    pub fn category(&self) -> &str {
-        self.0.split_once('-').map_or(&*self.0, |(category, _)| category)
-    }
-
-    /// Returns the part after the first `-`.
-    pub fn key(&self) -> &str {
-        self.0.split_once('-').map_or("", |(_, key)| key)
-    }
-}
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl TryFrom<String> for StreamId {
-    type Error = InvalidStreamId;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text)
-    }
-}
-
-impl From<StreamId> for String {
-    fn from(stream: StreamId) -> Self {
-        stream.0.into()
-    }
-}
-
-/// The text is not a stream id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a stream id is `category-key`, at most {} bytes, without NUL", StreamId::MAX_BYTES)]
-pub struct InvalidStreamId;
-
 /// Metadata of an event: who caused it, and the request and event it follows from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -247,11 +178,12 @@ pub struct Encoded {
     pub data: Box<str>,
 }
 
-/// Encodes an event with the current schema version of its type.
+/// Encodes an event with the current schema version of its type, and decodes the result: an event that
+/// its readers could not decode must not be recorded.
 ///
 /// # Errors
 /// Returns an error if `E` is not tagged as [`Event`] requires, does not list the type in
-/// [`Event::TYPES`], or cannot be serialized.
+/// [`Event::TYPES`], cannot be serialized, or cannot be decoded again.
 pub fn encode<E: Event>(event: &E) -> Result<Encoded, CodecError> {
     let tagged = serde_json::to_string(event).map_err(CodecError::Json)?;
     // Adjacent tagging always writes `{"type":"…","data":…}` in this order.
@@ -259,6 +191,7 @@ pub fn encode<E: Event>(event: &E) -> Result<Encoded, CodecError> {
     let (event_type, rest) = rest.split_once(r#"","data":"#).ok_or(CodecError::NotTagged)?;
     let data = rest.strip_suffix('}').ok_or(CodecError::NotTagged)?;
     let schema_version = current_version::<E>(event_type)?;
+    E::deserialize(Tagged::new(event_type, data)).map_err(CodecError::Undecodable)?;
     Ok(Encoded { event_type: event_type.into(), schema_version, data: data.into() })
 }
 
@@ -279,7 +212,9 @@ pub fn decode<E: Event>(
     if schema_version > current {
         return Err(CodecError::NewerSchema { event_type: event_type.into(), schema_version });
     }
-    let mut fields: Map<String, Value> = serde_json::from_str(data).map_err(CodecError::Json)?;
+    let mut data = serde_json::Deserializer::from_str(data);
+    let mut fields = json::object(&mut data).map_err(CodecError::Json)?;
+    data.end().map_err(CodecError::Json)?;
     for from in schema_version..current {
         let step = E::UPCASTS
             .iter()
@@ -308,6 +243,9 @@ pub enum CodecError {
     /// The data is not valid JSON, or does not fit the event type.
     #[error("the data does not fit the event type")]
     Json(#[source] serde_json::Error),
+    /// The event was encoded, but its readers could not decode it.
+    #[error("the event could not be decoded after recording: {0}")]
+    Undecodable(#[source] serde_json::Error),
     /// The event set does not serialize to `{"type": …, "data": …}`.
     #[error("the event set is not tagged with `type` and `data`")]
     NotTagged,
@@ -338,7 +276,7 @@ pub enum CodecError {
 mod tests {
     use serde::{Deserialize, Serialize};
 
-    use super::{CodecError, Event, Upcast, decode};
+    use super::{CodecError, Event, Upcast, decode, encode};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type", content = "data", rename_all = "snake_case")]
@@ -381,5 +319,25 @@ mod tests {
         assert!(matches!(error, CodecError::NewerSchema { .. }), "{error}");
         let error = decode::<Sample>("weighed", 1, "{}").unwrap_err();
         assert!(matches!(error, CodecError::UnknownType(_)), "{error}");
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(tag = "type", content = "data", rename_all = "snake_case")]
+    enum Lenient {
+        Accepted { value: serde_json::Value },
+    }
+
+    impl Event for Lenient {
+        const TYPES: &'static [(&'static str, i16)] = &[("accepted", 1)];
+    }
+
+    #[test]
+    fn an_event_that_could_not_be_decoded_is_not_encoded() {
+        let nested = |levels| Lenient::Accepted {
+            value: (0..levels).fold(serde_json::Value::Null, |value, _| vec![value].into()),
+        };
+        assert!(encode(&nested(100)).is_ok());
+        let error = encode(&nested(127)).unwrap_err();
+        assert!(matches!(error, CodecError::Undecodable(_)), "{error}");
     }
 }

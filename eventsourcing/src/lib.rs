@@ -6,11 +6,13 @@
 
 #![warn(missing_docs)]
 
+mod stream_id;
 pub mod event;
 pub mod decider;
 pub mod rejection;
 pub mod context;
 pub mod fact;
+pub mod json;
 mod tagged;
 pub mod given;
 pub mod golden;

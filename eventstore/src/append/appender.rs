@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eventsourcing::json::holds_nul;
 use eventsourcing::{Position, StreamId};
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -98,25 +99,4 @@ fn validate(request: &Append) -> Result<(), AppendError> {
         }
     }
     Ok(())
-}
-
-/// Returns whether JSON text holds an escaped NUL: `\u0000` after an even number of backslashes.
-fn holds_nul(json: &str) -> bool {
-    json.match_indices("\\u0000").any(|(at, _)| {
-        let before = json[..at].bytes().rev().take_while(|&byte| byte == b'\\').count();
-        before % 2 == 0
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::holds_nul;
-
-    #[test]
-    fn an_escaped_nul_differs_from_an_escaped_backslash() {
-        assert!(holds_nul(r#"{"a":"x\u0000y"}"#));
-        assert!(holds_nul(r#"{"a":"\\\u0000"}"#));
-        assert!(!holds_nul(r#"{"a":"\\u0000"}"#));
-        assert!(!holds_nul(r#"{"a":"\u0001"}"#));
-    }
 }

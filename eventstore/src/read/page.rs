@@ -67,7 +67,7 @@ pub(crate) fn from_row(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     Ok(RawEvent {
         position: Position(row.try_get_unchecked(0)?),
         id: row.try_get_unchecked(1)?,
-        stream: StreamId::parse(stream).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        stream: StreamId::stored(stream),
         version: Version(row.try_get_unchecked(3)?),
         event_type: row.try_get_unchecked::<&str, _>(4)?.into(),
         schema_version: row.try_get_unchecked(5)?,

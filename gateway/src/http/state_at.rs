@@ -4,7 +4,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use eventsourcing::{Position, StreamId, Version};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::api::Api;
 use super::page;
@@ -23,7 +23,7 @@ struct StreamState {
     position: i64,
     recorded_at: DateTime<Utc>,
     /// State of the decider; `null` for streams of facts, which have no decider.
-    state: Option<Value>,
+    state: Option<Box<RawValue>>,
 }
 
 /// A point in the history of the log.

@@ -39,8 +39,7 @@ impl Parked {
         .await?;
         let mut parked = Self::default();
         for row in rows {
-            let stream = StreamId::parse(row.try_get("stream_id")?)
-                .map_err(|error| sqlx::Error::Decode(error.into()))?;
+            let stream = StreamId::stored(row.try_get::<&str, _>("stream_id")?);
             parked.insert(stream, Position(row.try_get("position")?));
         }
         parked.skipped = Self::load_skipped(pool, consumer).await?;

@@ -29,9 +29,7 @@ pub async fn requested(pool: &PgPool, consumer: &str) -> Result<Vec<StreamId>, s
     .bind(consumer)
     .fetch_all(pool)
     .await?;
-    let parse = |stream: &String| StreamId::parse(stream);
-    let streams = streams.iter().map(parse).collect::<Result<_, _>>();
-    streams.map_err(|error| sqlx::Error::Decode(error.into()))
+    Ok(streams.into_iter().map(StreamId::stored).collect())
 }
 
 /// Begins a retry of `stream`, and counts it: one that has killed the process five times is not

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use commands::LoadError;
+use eventsourcing::event::CodecError;
 use eventsourcing::{Kind, Reject};
 use eventstore::{AppendError, Unavailable};
 
@@ -41,7 +42,7 @@ impl<R: Reject> From<commands::Error<R>> for Problem {
             commands::Error::BadData(reason) => AppendError::BadData(reason).into(),
             commands::Error::Unavailable(error) => error.into(),
             commands::Error::ShuttingDown => AppendError::ShuttingDown.into(),
-            commands::Error::Codec(error) => Self::internal(&error),
+            commands::Error::Codec(error) => AppendError::Codec(error).into(),
         }
     }
 }
@@ -95,6 +96,11 @@ impl From<AppendError> for Problem {
             AppendError::ShuttingDown => {
                 Self::unavailable("shutting_down", "this process is shutting down; retry later")
             }
+            // A door let through what the readers of the event could not decode.
+            AppendError::Codec(error @ CodecError::Undecodable(_)) => {
+                tracing::error!(%error, "event refused");
+                Self::invalid("bad_data", error.to_string())
+            }
             AppendError::Codec(error) => Self::internal(&error),
         }
     }
@@ -118,6 +124,15 @@ impl From<sqlx::Error> for Problem {
             && error.code().is_some_and(|code| code == "22008")
         {
             return Self::invalid("time_out_of_range", "a time is before the year -4712");
+        }
+        if let sqlx::Error::Database(error) = &error
+            && error.code().is_some_and(|code| code == "22021")
+        {
+            return Self::new(
+                StatusCode::BAD_REQUEST,
+                "nul_character",
+                "the request contains a NUL character, which no name and no text may hold",
+            );
         }
         let about_the_server = match &error {
             sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
