@@ -144,7 +144,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                 receipt: envelope.receipt.clone(),
             };
             match self.store.append(request).await {
-                Ok(Appended::New { position, version }) => {
+                Ok(Appended::New { position, version, .. }) => {
                     let Loaded { state, position: last, .. } = execution.loaded;
                     // Without events of its own, the append returns the position of the head.
                     let position = if events.is_empty() { last } else { position };

@@ -110,7 +110,7 @@ impl AppendCache {
         Ok(state)
     }
 
-    /// Changes conflicts to duplicates where the log already has an event of the request: its caller
+    /// Changes conflicts to duplicates where the log already has every event of the request: its caller
     /// missed the first outcome and sent it again.
     pub(crate) async fn reclassify_duplicates(
         &self,
@@ -127,9 +127,9 @@ impl AppendCache {
         }
         let (_, found) = look_up(connection, &[], &ids).await?;
         for (request, outcome) in requests.iter().zip(outcomes) {
-            let position = request.all_events().find_map(|event| found.get(&event.id));
+            let position = request.duplicate_of(&found);
             if let (true, Some(position)) = (refused(outcome), position) {
-                *outcome = Ok(Appended::Duplicate { position: *position });
+                *outcome = Ok(Appended::Duplicate { position });
             }
         }
         Ok(())

@@ -2,12 +2,13 @@
 //! the batch accepted before it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use chrono::{DateTime, Utc};
 use eventsourcing::{Position, Version};
 use uuid::Uuid;
 
-use crate::append::outcome::{AppendError, Appended, Outcome};
+use crate::append::outcome::{AppendError, Appended, Known, Outcome};
 use crate::append::prepared::{COLUMNS, Prepared, PreparedEvent};
 use crate::append::receipt::{NewReceipt, Receipt};
 use crate::copy::CopyRows;
@@ -70,9 +71,8 @@ impl<'a> ConflictCheck<'a> {
                 Err(AppendError::KeyReused)
             };
         }
-        let seen = request.all_events().find_map(|event| self.state.event_ids.get(&event.id));
-        if let Some(position) = seen {
-            return Ok(Appended::Duplicate { position: *position });
+        if let Some(position) = request.duplicate_of(&self.state.event_ids) {
+            return Ok(Appended::Duplicate { position });
         }
         for part in &request.streams {
             let actual = Version(self.state.versions[part.stream.as_str()]);
@@ -81,18 +81,25 @@ impl<'a> ConflictCheck<'a> {
                 return Err(AppendError::Conflict { stream, expected: part.expected, actual });
             }
         }
-        self.accept(request);
-        Ok(self.outcome(request))
+        let known = self.accept(request);
+        Ok(self.outcome(request, known))
     }
 
-    fn accept(&mut self, request: &'a Prepared) {
+    /// Adds the events that the log does not have, and returns the others.
+    fn accept(&mut self, request: &'a Prepared) -> Vec<Known> {
+        let mut known = Vec::new();
         for part in &request.streams {
             let stream = part.stream.as_str();
             let version = self.state.versions.get_mut(stream).expect("every stream was looked up");
             for event in &part.events {
-                *version += 1;
-                self.head.assign(event, *version, &mut self.rows);
-                self.state.event_ids.insert(event.id, self.head.position);
+                match self.state.event_ids.entry(event.id) {
+                    Entry::Occupied(at) => known.push(Known { id: event.id, position: *at.get() }),
+                    Entry::Vacant(new) => {
+                        *version += 1;
+                        self.head.assign(event, *version, &mut self.rows);
+                        new.insert(self.head.position);
+                    }
+                }
             }
         }
         if let Some(new) = &request.receipt {
@@ -104,11 +111,12 @@ impl<'a> ConflictCheck<'a> {
             };
             self.state.receipts.insert(&new.key, receipt);
         }
+        known
     }
 
-    fn outcome(&self, request: &Prepared) -> Appended {
+    fn outcome(&self, request: &Prepared, known: Vec<Known>) -> Appended {
         let version =
             request.streams.first().map_or(0, |part| self.state.versions[part.stream.as_str()]);
-        Appended::New { position: self.head.position, version: Version(version) }
+        Appended::New { position: self.head.position, version: Version(version), known }
     }
 }

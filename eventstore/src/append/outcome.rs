@@ -2,24 +2,38 @@
 
 use eventsourcing::event::CodecError;
 use eventsourcing::{Position, StreamId, Version};
+use uuid::Uuid;
 
 use crate::append::receipt::Receipt;
 use crate::append::request::ExpectedVersion;
 use crate::error::Unavailable;
+
+/// An event of a request that the log already had. It was not written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Id of the event.
+    pub id: Uuid,
+    /// Position of the event in the log.
+    pub position: Position,
+}
 
 /// An accepted request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
     /// The events are committed.
     New {
-        /// Position of the request's last event; the head if it has none.
+        /// Position of the last event written; the head if the request has no events. The positions
+        /// of all written events are consecutive.
         position: Position,
         /// Version of the request's first stream after the append.
         version: Version,
+        /// The events of the request that were not written, because the log already had them or the
+        /// request holds them twice. In the order of the request; not all of its events.
+        known: Vec<Known>,
     },
-    /// The log already had an event of the request; nothing was written.
+    /// The log already had every event of the request; nothing was written.
     Duplicate {
-        /// Position of the first such event.
+        /// Position of the request's first event.
         position: Position,
     },
     /// The idempotency key was used before for the same request; nothing was written. Holds the

@@ -1,8 +1,10 @@
 //! A prepared request: everything that does not depend on the position is computed by the caller's
 //! task, so that the appender, which holds the lock of the log's head, only adds the positions.
 
-use eventsourcing::StreamId;
+use std::collections::HashMap;
+
 use eventsourcing::event::CodecError;
+use eventsourcing::{Position, StreamId};
 use uuid::Uuid;
 
 use crate::append::outcome::AppendError;
@@ -48,6 +50,14 @@ impl Prepared {
 
     pub(crate) fn all_events(&self) -> impl Iterator<Item = &PreparedEvent> {
         self.streams.iter().flat_map(|part| &part.events)
+    }
+
+    /// Returns the position of the first event if the log has every event of the request; `None` if it
+    /// lacks one, or the request has none.
+    pub(crate) fn duplicate_of(&self, known: &HashMap<Uuid, Position>) -> Option<Position> {
+        let mut events = self.all_events().map(|event| known.get(&event.id).copied());
+        let first = events.next()??;
+        events.all(|position| position.is_some()).then_some(first)
     }
 }
 

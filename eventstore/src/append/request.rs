@@ -49,8 +49,7 @@ impl std::fmt::Display for ExpectedVersion {
 /// An event to append.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
-    /// Identity of the event. An id is stored once: a request with an id that the log has is a
-    /// duplicate.
+    /// Identity of the event. An id is stored once: an event whose id the log has is a duplicate.
     pub id: Uuid,
     /// Type, schema version and JSON of the event.
     pub encoded: Encoded,
@@ -79,7 +78,8 @@ pub struct StreamAppend {
     pub events: Vec<NewEvent>,
 }
 
-/// An append request. Either all of it is written or none of it.
+/// An append request. Either all of it is written or none of it, except that an event which the log has
+/// is not written again: see [`Appended::New`](crate::Appended::New).
 ///
 /// At most [`BATCH_EVENTS`](crate::BATCH_EVENTS) events and
 /// [`MAX_REQUEST_BYTES`](crate::MAX_REQUEST_BYTES) bytes of event data and response.
