@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::documents::document;
 use domain::documents::schema::{Command, Rejection, Schema};
 use domain::documents::{Body, SchemaName, SchemaRef, document_stream, schema_stream};
+use eventsourcing::json::Plain;
 use eventsourcing::{StreamId, Version};
 use eventstore::{EventStore, ExpectedVersion, StreamAppend};
 use jsonschema::{PatternOptions, ValidationError, Validator};
@@ -196,6 +197,7 @@ fn compile(schema: &Body) -> Result<Validator, Vec<Fault>> {
 
 fn parse(body: &Body) -> Result<Value, Vec<Fault>> {
     serde_json::from_str(body.as_str())
+        .map(|Plain(value)| value)
         .map_err(|error| vec![Fault { pointer: String::new(), detail: error.to_string() }])
 }
 

@@ -11,6 +11,7 @@
 
 pub mod actor;
 mod span;
+mod time_window;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub mod works;
 
 pub use actor::{Actor, Role};
 pub use span::{InvalidSpan, Span};
+pub use time_window::{OutsideWindow, TimeWindow};
 
 use eventsourcing::Context;
 use eventsourcing::decider::AnyDecider;

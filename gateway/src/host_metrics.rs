@@ -130,6 +130,8 @@ fn people(accounts: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use domain::TimeWindow;
+
     use super::*;
 
     #[test]
@@ -167,7 +169,8 @@ sshd:x:999:999::/run/sshd:/usr/sbin/nologin
         let (host, now): (HostName, _) = ("here".parse().unwrap(), Utc::now());
         let sent = metrics.sample(host.clone(), now);
         let payload = serde_json::to_vec(&sent).unwrap();
-        let (_, received) = Sample::from_message(&host, &payload, now).unwrap();
+        let (_, received) =
+            Sample::from_message(&TimeWindow::DEFAULT, &host, &payload, now).unwrap();
         assert_eq!(received.time, sent.time);
         assert_eq!(received.storage, sent.storage);
     }

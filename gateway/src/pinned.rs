@@ -105,6 +105,10 @@ fn names_in_the_configuration() {
         ("presence", "device_inactive_after presence_tick"),
         ("tokens", "accepted_key_file access_token_ttl signing_key_file"),
         (
+            "readings",
+            "reading_max_age reading_max_ahead reading_max_depth reading_max_fields reading_max_name",
+        ),
+        (
             "worker",
             "worker_backoff worker_concurrency worker_lease worker_max_attempts worker_name worker_time_limit",
         ),

@@ -39,7 +39,7 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
 mod tests {
     use super::super::plan::tests::plan;
     use super::*;
-    use domain::telemetry::{DeviceId, DeviceRef, Reading, UserId};
+    use domain::telemetry::{DeviceId, DeviceRef, Limits, Reading, UserId};
 
     #[test]
     fn a_message_is_a_valid_reading_and_the_same_each_time() {
@@ -52,7 +52,8 @@ mod tests {
         };
         let (user_id, device_id) = (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap());
         let device = DeviceRef { user_id: &user_id, device_id: &device_id };
-        let read = |at| Reading::from_message(device, made().as_bytes(), at).unwrap();
+        let read =
+            |at| Reading::from_message(&Limits::DEFAULT, device, made().as_bytes(), at).unwrap();
         let (id, reading) = read(started_at);
         assert_eq!((reading.sequence_id, reading.temperature), (199, Some(34.9)));
         assert_eq!(reading.battery, Some(97));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use domain::telemetry::{Reading, UserId};
+use domain::telemetry::{Limits, UserId};
 use eventstore::EventStore;
 use serde::Serialize;
 use uuid::Uuid;
@@ -103,7 +103,7 @@ pub enum InvalidSetting {
     /// The names of the fields.
     #[error(
         "a reading has at most {} fields, named with letters, digits or _",
-        Reading::MAX_EXTRA_FIELDS
+        Limits::DEFAULT.fields
     )]
     Fields,
 }
@@ -124,7 +124,7 @@ impl Settings {
             !name.is_empty()
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         };
-        let fields_fit = self.fields.len() <= Reading::MAX_EXTRA_FIELDS;
+        let fields_fit = self.fields.len() <= Limits::DEFAULT.fields;
         // The last user's id is the longest.
         let valid_run = UserId::parse(&plan.user_id(plan.users)).is_ok();
         let checks = [

@@ -3,7 +3,7 @@
 
 use chrono::{TimeDelta, Utc};
 use commands::{Envelope, Handler};
-use domain::telemetry::{Batch, Event, device_stream};
+use domain::telemetry::{Batch, Event, Limits, device_stream};
 use domain::works::{Command, Work, stream};
 use eventsourcing::Metadata;
 use eventstore::{Append, AppendError, ExpectedVersion, NewEvent, StreamAppend};
@@ -54,7 +54,7 @@ fn readings((user_id, device_id, mean): (&str, &str, f64)) -> anyhow::Result<Str
         })
     });
     let sent = serde_json::to_vec(&sent.collect::<Vec<_>>())?;
-    let Batch(readings) = Batch::from_json(&sent, now)?;
+    let Batch(readings) = Batch::from_json(&Limits::DEFAULT, &sent, now)?;
     let mut events = Vec::new();
     let mut stream = None;
     for reading in readings {

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::key::Key;
+use eventsourcing::json;
+
 pub use crate::telemetry::published::READING_RECORDED as READING;
 
 /// A reading of a device, decoded from the event `reading_recorded`.
@@ -22,7 +24,7 @@ pub struct Reading {
     /// Battery level in per cent; `None` if not measured.
     pub battery: Option<f64>,
     /// All other fields.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::object")]
     pub extra_data: Map<String, Value>,
 }
 

@@ -1,10 +1,11 @@
 //! A sample of a host: its validation and its id.
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound, RoundingError, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::name::HostName;
+use crate::time_window::{OutsideWindow, TimeWindow};
 
 /// Metrics of a host at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,11 +46,6 @@ pub struct Memory {
 }
 
 impl Sample {
-    /// Maximum time a sample may lie after its receipt, in hours.
-    pub const MAX_HOURS_AHEAD: i64 = 24;
-    /// Earliest accepted time of a sample in epoch seconds (2000-01-01); an earlier one comes from a
-    /// clock that was never set.
-    pub const EARLIEST: i64 = 946_684_800;
     /// Maximum size of storage and memory in bytes; read models store signed integers.
     pub const MAX_BYTES: u64 = i64::MAX as u64;
 
@@ -57,9 +53,10 @@ impl Sample {
     /// id. The payload may name the host; unknown members are ignored.
     ///
     /// # Errors
-    /// Returns an error if the payload is not a sample, names another host, or a value is out of
-    /// range.
+    /// Returns an error if the payload is not a sample, names another host, its time is outside of
+    /// `window`, or a value is out of range.
     pub fn from_message(
+        window: &TimeWindow,
         host: &HostName,
         payload: &[u8],
         received_at: DateTime<Utc>,
@@ -68,16 +65,13 @@ impl Sample {
         if fields.host.is_some_and(|named| named != *host) {
             return Err(InvalidSample::OtherHost);
         }
-        let latest = received_at.timestamp() + Self::MAX_HOURS_AHEAD * 3600;
-        if !(Self::EARLIEST..=latest).contains(&fields.time.timestamp()) {
-            return Err(InvalidSample::Time);
-        }
+        window.check(fields.time, received_at)?;
         let sample = Self {
             host: host.clone(),
             time: fields
                 .time
                 .duration_trunc(TimeDelta::microseconds(1))
-                .map_err(|_outside| InvalidSample::Time)?,
+                .map_err(InvalidSample::Precision)?,
             users: fields.users,
             storage: fields.storage,
             memory: fields.memory,
@@ -133,8 +127,11 @@ pub enum InvalidSample {
     #[error("`host` names another host than the topic")]
     OtherHost,
     /// The time is too early or too late.
-    #[error("`time` is more than {} hours ahead, or before the year 2000", Sample::MAX_HOURS_AHEAD)]
-    Time,
+    #[error(transparent)]
+    Time(#[from] OutsideWindow),
+    /// The time cannot be reduced to microseconds: it is centuries away.
+    #[error("`time` is out of range: {0}")]
+    Precision(RoundingError),
     /// A size is over [`Sample::MAX_BYTES`].
     #[error("a size is at most {} bytes", Sample::MAX_BYTES)]
     TooLarge,

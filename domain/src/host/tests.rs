@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{HostName, InvalidHostName, InvalidSample, Sample, stream};
+use crate::TimeWindow;
 use eventsourcing::event::{decode, encode};
 
 fn now() -> DateTime<Utc> {
@@ -32,7 +33,7 @@ fn changed(change: Value) -> Value {
 }
 
 fn read(name: &str, payload: &Value) -> Result<(Uuid, Sample), InvalidSample> {
-    Sample::from_message(&host(name), payload.to_string().as_bytes(), now())
+    Sample::from_message(&TimeWindow::DEFAULT, &host(name), payload.to_string().as_bytes(), now())
 }
 
 #[test]
@@ -52,7 +53,10 @@ fn a_sample_is_unchanged_by_storage_and_transport() {
     assert_eq!(event, decode(&stored.event_type, stored.schema_version, &stored.data).unwrap());
     // The agent sends a serialized sample.
     let sent = serde_json::to_vec(&sample).unwrap();
-    assert_eq!(Sample::from_message(&sample.host, &sent, now()).unwrap(), (id, sample));
+    assert_eq!(
+        Sample::from_message(&TimeWindow::DEFAULT, &sample.host, &sent, now()).unwrap(),
+        (id, sample)
+    );
 }
 
 #[test]
@@ -61,7 +65,12 @@ fn the_same_host_at_the_same_moment_is_the_same_sample() {
     let first = id("a", json!({}));
     assert_eq!(first, id("a", json!({})));
     let later = now() + TimeDelta::hours(1);
-    let again = Sample::from_message(&host("a"), payload().to_string().as_bytes(), later);
+    let again = Sample::from_message(
+        &TimeWindow::DEFAULT,
+        &host("a"),
+        payload().to_string().as_bytes(),
+        later,
+    );
     assert_eq!(first, again.unwrap().0, "the time of receipt is not part of the id");
     assert_eq!(first, id("a", json!({"time": "2023-11-14T23:13:20.123456789+01:00"})));
     assert_ne!(first, id("b", json!({})));
@@ -81,7 +90,7 @@ fn an_invalid_sample_is_refused_with_the_reason() {
     for (change, reason) in [
         (json!({"host": "b"}), "another host"),
         (json!({"host": "b/c"}), "1 to 64 letters"),
-        (json!({"time": "2023-11-16T22:13:20Z"}), "24 hours ahead"),
+        (json!({"time": "2023-11-16T22:13:20Z"}), "more than 1d ahead"),
         (json!({"time": "1999-12-31T23:59:59Z"}), "before the year 2000"),
         (json!({"time": "yesterday"}), "not a host sample"),
         (json!({"time": null}), "not a host sample"),
@@ -102,7 +111,9 @@ fn an_invalid_sample_is_refused_with_the_reason() {
         assert!(error.contains(reason), "{change}: {error}");
     }
     for payload in ["", "nonsense", "[]", "7", r#"{"users": 1}"#] {
-        let error = Sample::from_message(&host("a"), payload.as_bytes(), now()).unwrap_err();
+        let error =
+            Sample::from_message(&TimeWindow::DEFAULT, &host("a"), payload.as_bytes(), now())
+                .unwrap_err();
         assert!(matches!(error, InvalidSample::NotASample(_)), "{payload}: {error}");
     }
 }

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::{assert_pinned, at};
 use crate::alerts::{Cause, Config, EffectiveRule, Outcome, Scope, Watch};
-use crate::host;
 use crate::telemetry::presence::{Decision, Presence};
-use crate::telemetry::{Connection, DeviceId, DeviceRef, Reading, UserId};
+use crate::telemetry::{Connection, DeviceId, DeviceRef, Limits, Reading, UserId};
+use crate::{TimeWindow, host};
 use eventsourcing::Position;
 
 fn cause(position: i64) -> Cause {
@@ -113,14 +113,22 @@ fn ids_of_facts() {
     let (user_id, device_id) = (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap());
     let device = DeviceRef { user_id: &user_id, device_id: &device_id };
     let reading = |payload: &str| {
-        Reading::from_message(device, payload.as_bytes(), at(0)).unwrap().0.to_string()
+        Reading::from_message(&Limits::DEFAULT, device, payload.as_bytes(), at(0))
+            .unwrap()
+            .0
+            .to_string()
     };
     let sample = json!({"time": at(0), "users": 1, "load": [0, 0, 0],
         "storage": {"total_bytes": 3, "used_bytes": 1, "free_bytes": 1},
         "memory": {"total_bytes": 3, "used_bytes": 1}});
     let sample = sample.to_string();
-    let sample =
-        host::Sample::from_message(&"web-1".parse().unwrap(), sample.as_bytes(), at(0)).unwrap();
+    let sample = host::Sample::from_message(
+        &TimeWindow::DEFAULT,
+        &"web-1".parse().unwrap(),
+        sample.as_bytes(),
+        at(0),
+    )
+    .unwrap();
     let mut presence = Presence::default();
     let birth = Connection {
         user_id: user_id.clone(),

@@ -6,8 +6,11 @@
 //! `presence-{user_id}` a user's presence setting, `rejection-{source}` refused messages.
 
 mod id;
+mod limits;
 pub mod presence;
 pub mod published;
+mod invalid;
+mod fields;
 mod reading;
 mod rejected;
 
@@ -18,11 +21,14 @@ use eventsourcing::decider::AnyDecider;
 use eventsourcing::event::Position;
 use eventsourcing::union;
 
+pub use fields::BootId;
+pub use invalid::InvalidReading;
+pub use limits::Limits;
 pub use published::{
     DEVICE, DeviceId, DeviceRef, InvalidId, READING_RECORDED, REJECTION, UserId, device_stream,
     rejection_stream,
 };
-pub use reading::{Batch, BootId, InvalidReading, Reading};
+pub use reading::{Batch, Reading};
 pub use rejected::MessageRejected;
 
 const TYPES: &[(&str, i16)] = &[

@@ -1,15 +1,16 @@
 //! A reading: its validation and its id.
 
-use std::fmt;
-
 use chrono::{DateTime, Utc};
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::id::{DeviceId, DeviceRef, InvalidId, UserId};
+use super::fields::{Fields, Items};
+use super::id::{DeviceId, DeviceRef, UserId};
+use super::invalid::InvalidReading;
+use super::limits::{self, Limits};
 use eventsourcing::fact;
+use eventsourcing::json;
 
 /// A reading: the values a device measured at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,31 +34,25 @@ pub struct Reading {
     /// Battery level in per cent; `None` if not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub battery: Option<i32>,
-    /// All other fields, unchanged; at most [`Self::MAX_EXTRA_FIELDS`].
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    /// All other fields, unchanged; within the [`Limits`] of the door that accepted the reading.
+    #[serde(default, skip_serializing_if = "Map::is_empty", deserialize_with = "json::object")]
     pub extra_data: Map<String, Value>,
 }
 
 impl Reading {
     /// Maximum payload of one reading in bytes.
-    pub const MAX_BYTES: usize = 64 * 1024;
-    /// Maximum number of fields in `extra_data`.
-    pub const MAX_EXTRA_FIELDS: usize = 64;
+    pub const MAX_BYTES: usize = limits::MAX_BYTES;
     /// Maximum length of a boot id in bytes.
-    pub const MAX_BOOT_ID_BYTES: usize = 64;
-    /// Maximum time a reading may lie after its receipt, in hours. Partitions are created by time.
-    pub const MAX_HOURS_AHEAD: i64 = 24;
-    /// Earliest accepted time of a reading in epoch seconds (2000-01-01); an earlier one comes from a
-    /// clock that was never set.
-    pub const EARLIEST: i64 = 946_684_800;
+    pub const MAX_BOOT_ID_BYTES: usize = limits::MAX_BOOT_ID_BYTES;
 
     /// Parses the payload of a message on the topic of `device`, and returns the reading with its event
     /// id. The payload may name user and device.
     ///
     /// # Errors
-    /// Returns an error if the payload is too large, is not a reading, names another device, or a
-    /// value is out of range.
+    /// Returns an error if the payload is too large, is not a reading, names another device, or exceeds
+    /// a limit.
     pub fn from_message(
+        limits: &Limits,
         device: DeviceRef<'_>,
         payload: &[u8],
         received_at: DateTime<Utc>,
@@ -65,9 +60,50 @@ impl Reading {
         if payload.len() > Self::MAX_BYTES {
             return Err(InvalidReading::TooLarge);
         }
-        let fields: Fields =
-            serde_json::from_slice(payload).map_err(InvalidReading::NotAReading)?;
-        fields.into_reading(Some(device), received_at)
+        Self::of(Fields::parse(payload, limits)?, Some(device), limits, received_at)
+    }
+
+    fn of(
+        fields: Fields,
+        device: Option<DeviceRef<'_>>,
+        limits: &Limits,
+        received_at: DateTime<Utc>,
+    ) -> Result<(Uuid, Self), InvalidReading> {
+        let (user_id, device_id) = match device {
+            Some(device) => {
+                if fields.user_id.is_some_and(|id| *id != *device.user_id.as_str()) {
+                    return Err(InvalidReading::OtherDevice("user_id"));
+                }
+                if fields.device_id.is_some_and(|id| *id != *device.device_id.as_str()) {
+                    return Err(InvalidReading::OtherDevice("device_id"));
+                }
+                (device.user_id.clone(), device.device_id.clone())
+            }
+            None => (
+                UserId::try_from(fields.user_id.ok_or(InvalidReading::Missing("user_id"))?)?,
+                DeviceId::try_from(fields.device_id.ok_or(InvalidReading::Missing("device_id"))?)?,
+            ),
+        };
+        let boot_id = fields.boot_id.map(|boot| boot.0).unwrap_or_default();
+        if boot_id.len() > Self::MAX_BOOT_ID_BYTES {
+            return Err(InvalidReading::BootId);
+        }
+        let time = fields.time.as_ref().map_or(received_at, |time| time.0);
+        limits.time.check(time, received_at)?;
+        if fields.extra_data.len() > limits.fields {
+            return Err(InvalidReading::Fields(limits.fields));
+        }
+        let reading = Self {
+            user_id,
+            device_id,
+            sequence_id: fields.sequence_id.ok_or(InvalidReading::Missing("sequence_id"))?,
+            boot_id,
+            time,
+            temperature: fields.temperature,
+            battery: fields.battery,
+            extra_data: fields.extra_data,
+        };
+        Ok((reading.id(fields.time.is_some()), reading))
     }
 
     /// Returns the device.
@@ -94,225 +130,27 @@ pub struct Batch(pub Vec<Result<(Uuid, Reading), InvalidReading>>);
 
 impl Batch {
     /// Maximum number of readings in one batch.
-    pub const MAX_ITEMS: usize = 1000;
+    pub const MAX_ITEMS: usize = Items::MAX;
 
     /// Parses a JSON array of readings that name user and device.
     ///
     /// # Errors
     /// Returns an error if the payload is not an array or has more than [`Self::MAX_ITEMS`] items. An
     /// invalid item does not affect the others.
-    pub fn from_json(payload: &[u8], received_at: DateTime<Utc>) -> Result<Self, InvalidReading> {
+    pub fn from_json(
+        limits: &Limits,
+        payload: &[u8],
+        received_at: DateTime<Utc>,
+    ) -> Result<Self, InvalidReading> {
         let items: Items = serde_json::from_slice(payload).map_err(InvalidReading::NotAReading)?;
         let readings = items.0.into_iter().map(|item| {
-            let fields: Fields =
-                serde_json::from_str(item.get()).map_err(InvalidReading::NotAReading)?;
-            fields.into_reading(None, received_at)
+            if item.get().len() > Reading::MAX_BYTES {
+                return Err(InvalidReading::TooLarge);
+            }
+            let fields = Fields::parse(item.get().as_bytes(), limits)?;
+            Reading::of(fields, None, limits, received_at)
         });
         Ok(Self(readings.collect()))
-    }
-}
-
-/// Why a message is not a reading.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidReading {
-    /// The payload is larger than [`Reading::MAX_BYTES`].
-    #[error("a reading is at most {} bytes", Reading::MAX_BYTES)]
-    TooLarge,
-    /// The payload is not JSON, or a field has the wrong type.
-    #[error("not a reading: {0}")]
-    NotAReading(serde_json::Error),
-    /// The named field is missing.
-    #[error("`{0}` is missing")]
-    Missing(&'static str),
-    /// The user or device id is invalid.
-    #[error("{0}")]
-    Id(#[from] InvalidId),
-    /// The time is too early or too late.
-    #[error(
-        "`time` is more than {} hours ahead, or before the year 2000",
-        Reading::MAX_HOURS_AHEAD
-    )]
-    Time,
-    /// The named field differs from the topic.
-    #[error("`{0}` names another device than the topic")]
-    OtherDevice(&'static str),
-    /// The boot id is longer than [`Reading::MAX_BOOT_ID_BYTES`].
-    #[error("`boot_id` is at most {} bytes", Reading::MAX_BOOT_ID_BYTES)]
-    BootId,
-}
-
-/// The fields of a reading message: the known ones, and all others together.
-#[derive(Default)]
-struct Fields {
-    user_id: Option<Box<str>>,
-    device_id: Option<Box<str>>,
-    sequence_id: Option<i64>,
-    boot_id: Option<BootId>,
-    time: Option<Time>,
-    temperature: Option<f64>,
-    battery: Option<i32>,
-    extra_data: Map<String, Value>,
-}
-
-impl Fields {
-    fn into_reading(
-        self,
-        device: Option<DeviceRef<'_>>,
-        received_at: DateTime<Utc>,
-    ) -> Result<(Uuid, Reading), InvalidReading> {
-        let (user_id, device_id) = match device {
-            Some(device) => {
-                if self.user_id.is_some_and(|id| *id != *device.user_id.as_str()) {
-                    return Err(InvalidReading::OtherDevice("user_id"));
-                }
-                if self.device_id.is_some_and(|id| *id != *device.device_id.as_str()) {
-                    return Err(InvalidReading::OtherDevice("device_id"));
-                }
-                (device.user_id.clone(), device.device_id.clone())
-            }
-            None => (
-                UserId::try_from(self.user_id.ok_or(InvalidReading::Missing("user_id"))?)?,
-                DeviceId::try_from(self.device_id.ok_or(InvalidReading::Missing("device_id"))?)?,
-            ),
-        };
-        let boot_id = self.boot_id.map(|boot| boot.0).unwrap_or_default();
-        if boot_id.len() > Reading::MAX_BOOT_ID_BYTES {
-            return Err(InvalidReading::BootId);
-        }
-        let time = self.time.as_ref().map_or(received_at, |time| time.0);
-        let latest = received_at.timestamp() + Reading::MAX_HOURS_AHEAD * 3600;
-        if !(Reading::EARLIEST..=latest).contains(&time.timestamp()) {
-            return Err(InvalidReading::Time);
-        }
-        let reading = Reading {
-            user_id,
-            device_id,
-            sequence_id: self.sequence_id.ok_or(InvalidReading::Missing("sequence_id"))?,
-            boot_id,
-            time,
-            temperature: self.temperature,
-            battery: self.battery,
-            extra_data: self.extra_data,
-        };
-        Ok((reading.id(self.time.is_some()), reading))
-    }
-}
-
-/// Implemented by hand because `#[serde(flatten)]` buffers every field and is three times slower.
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object with the fields of a reading")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    match name.as_str() {
-                        "user_id" => fields.user_id = map.next_value()?,
-                        "device_id" => fields.device_id = map.next_value()?,
-                        "sequence_id" => fields.sequence_id = map.next_value()?,
-                        "boot_id" => fields.boot_id = map.next_value()?,
-                        "time" => fields.time = map.next_value()?,
-                        "temperature" => fields.temperature = map.next_value()?,
-                        "battery" => fields.battery = map.next_value()?,
-                        _ => {
-                            fields.extra_data.insert(name, map.next_value()?);
-                        }
-                    }
-                }
-                if fields.extra_data.len() > Reading::MAX_EXTRA_FIELDS {
-                    let limit = Reading::MAX_EXTRA_FIELDS;
-                    return Err(serde::de::Error::custom(format_args!(
-                        "a reading has at most {limit} further fields"
-                    )));
-                }
-                Ok(fields)
-            }
-        }
-
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-/// The items of a batch, not yet parsed, so that an invalid item does not affect the others.
-struct Items(Vec<Box<serde_json::value::RawValue>>);
-
-impl<'de> Deserialize<'de> for Items {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ItemsVisitor;
-
-        impl<'de> Visitor<'de> for ItemsVisitor {
-            type Value = Items;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "an array of at most {} readings", Batch::MAX_ITEMS)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items, A::Error> {
-                let mut items = Vec::new();
-                while items.len() < Batch::MAX_ITEMS {
-                    let Some(item) = seq.next_element()? else {
-                        return Ok(Items(items));
-                    };
-                    items.push(item);
-                }
-                match seq.next_element::<IgnoredAny>()? {
-                    None => Ok(Items(items)),
-                    Some(_) => Err(serde::de::Error::invalid_length(items.len() + 1, &self)),
-                }
-            }
-        }
-
-        deserializer.deserialize_seq(ItemsVisitor)
-    }
-}
-
-/// A time: RFC 3339 text or epoch milliseconds. Truncated to microseconds, the precision of Postgres.
-struct Time(DateTime<Utc>);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "`time` is RFC 3339 text or epoch milliseconds")]
-        enum Form {
-            Text(DateTime<Utc>),
-            Milliseconds(i64),
-        }
-        let micros = match Form::deserialize(deserializer)? {
-            Form::Text(time) => time.timestamp_micros(),
-            Form::Milliseconds(millis) => millis.saturating_mul(1000),
-        };
-        DateTime::from_timestamp_micros(micros)
-            .map(Time)
-            .ok_or_else(|| serde::de::Error::custom("`time` is out of range"))
-    }
-}
-
-/// A boot id: text, or a whole number that is converted to text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BootId(
-    /// The id as text.
-    pub String,
-);
-
-impl<'de> Deserialize<'de> for BootId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "`boot_id` is text or a whole number")]
-        enum Form {
-            Text(String),
-            Number(i64),
-        }
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Text(text) => Self(text),
-            Form::Number(number) => Self(number.to_string()),
-        })
     }
 }
 
@@ -328,7 +166,7 @@ mod tests {
     fn read(payload: &str) -> Result<(Uuid, Reading), InvalidReading> {
         let (user_id, device_id) = (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap());
         let device = DeviceRef { user_id: &user_id, device_id: &device_id };
-        Reading::from_message(device, payload.as_bytes(), now())
+        Reading::from_message(&Limits::DEFAULT, device, payload.as_bytes(), now())
     }
 
     #[test]
@@ -357,7 +195,7 @@ mod tests {
             (r#"{"temperature": 1}"#, "`sequence_id` is missing"),
             (r#"{"sequence_id": "x"}"#, "not a reading"),
             (r#"{"sequence_id": 1, "time": "1970-01-01T00:00:00Z"}"#, "before the year 2000"),
-            (r#"{"sequence_id": 1, "time": 4102444800000}"#, "hours ahead"),
+            (r#"{"sequence_id": 1, "time": 4102444800000}"#, "more than 1d ahead"),
             (r#"{"sequence_id": 1, "device_id": "other"}"#, "another device"),
             (r#"{"sequence_id": 1, "temperature": "hot"}"#, "not a reading"),
             (r"[1]", "JSON object"),
@@ -370,10 +208,64 @@ mod tests {
     #[test]
     fn an_invalid_item_does_not_affect_its_batch() {
         let items = r#"[{"user_id":"u","device_id":"d","sequence_id":1}, 7, {"user_id":"u"}]"#;
-        let Batch(verdicts) = Batch::from_json(items.as_bytes(), now()).unwrap();
+        let batch = |items: &str| Batch::from_json(&Limits::DEFAULT, items.as_bytes(), now());
+        let Batch(verdicts) = batch(items).unwrap();
         assert_eq!(verdicts.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false]);
         let many = format!("[{}1]", "1,".repeat(Batch::MAX_ITEMS));
-        assert!(Batch::from_json(many.as_bytes(), now()).is_err());
+        assert!(batch(&many).is_err());
+        let large = format!(r#"[{{"note": "{}"}}]"#, "x".repeat(Reading::MAX_BYTES));
+        assert!(matches!(batch(&large).unwrap().0[..], [Err(InvalidReading::TooLarge)]));
+    }
+
+    fn nested(levels: usize) -> String {
+        format!(r#"{{"sequence_id": 1, "x": {}{}}}"#, "[".repeat(levels), "]".repeat(levels))
+    }
+
+    #[test]
+    fn what_exceeds_a_limit_is_refused_with_the_limit() {
+        let Limits { depth, fields, name_bytes, .. } = Limits::DEFAULT;
+        let named = |bytes| format!(r#"{{"sequence_id": 1, "x": {{"{}": 1}}}}"#, "n".repeat(bytes));
+        let many = |count| {
+            let fields: String = (0..count).map(|n| format!(r#", "f{n}": {n}"#)).collect();
+            format!(r#"{{"sequence_id": 1{fields}}}"#)
+        };
+        for (fits, exceeds, code, reason) in [
+            (nested(depth - 1), nested(depth), "depth", "deeper than 32 levels"),
+            (named(name_bytes), named(name_bytes + 1), "name", "longer than 200 bytes"),
+            (many(fields), many(fields + 1), "fields", "at most 64 further fields"),
+        ] {
+            assert!(read(&fits).is_ok(), "{fits}");
+            let error = read(&exceeds).unwrap_err();
+            assert_eq!(error.code(), code);
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        assert_eq!(read(&nested(127)).unwrap_err().code(), "depth");
+    }
+
+    #[test]
+    fn the_widest_reading_of_the_widest_limits_can_be_recorded() {
+        let limits = Limits {
+            depth: Limits::MAX_DEPTH,
+            fields: Limits::MAX_FIELDS,
+            name_bytes: Limits::MAX_NAME_BYTES,
+            ..Limits::DEFAULT
+        };
+        let payload = nested(limits.depth - 1);
+        let (user_id, device_id) = (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap());
+        let device = DeviceRef { user_id: &user_id, device_id: &device_id };
+        let (_, reading) =
+            Reading::from_message(&limits, device, payload.as_bytes(), now()).unwrap();
+        eventsourcing::event::encode(&crate::telemetry::Event::ReadingRecorded(reading)).unwrap();
+    }
+
+    #[test]
+    fn a_private_name_of_serde_json_is_a_field_like_any_other() {
+        let payload =
+            r#"{"sequence_id": 1, "x": {"$serde_json::private::RawValue": "[1", "y": 2}}"#;
+        let (_, reading) = read(payload).unwrap();
+        assert_eq!(reading.extra_data["x"]["$serde_json::private::RawValue"], "[1");
+        let stored = serde_json::to_string(&reading).unwrap();
+        assert_eq!(serde_json::from_str::<Reading>(&stored).unwrap(), reading);
     }
 
     proptest! {

@@ -20,6 +20,8 @@ pub struct MessageRejected {
 impl MessageRejected {
     /// Maximum number of bytes kept of a refused payload.
     pub const MAX_PAYLOAD_BYTES: usize = 4096;
+    /// Maximum length of a reason in bytes: some quote what was sent.
+    pub const MAX_REASON_BYTES: usize = 4096;
 
     /// Builds the record of a refused message. Payloads that are UTF-8 without NUL are kept as text.
     pub fn new(topic: &str, payload: &[u8], reason: impl std::fmt::Display) -> Self {
@@ -36,9 +38,12 @@ impl MessageRejected {
             Some(text) => (text.to_owned(), "text"),
             None => (hex(kept), "hex"),
         };
+        // NUL cannot be stored, and a reason may quote a name that the sender chose.
+        let mut reason = reason.to_string().replace('\0', "\u{fffd}");
+        reason.truncate(reason.floor_char_boundary(Self::MAX_REASON_BYTES));
         Self {
             topic: topic.replace('\0', "\u{fffd}"),
-            reason: reason.to_string(),
+            reason,
             size: payload.len() as u64,
             payload: payload_text,
             encoding: encoding.into(),
@@ -63,6 +68,14 @@ mod tests {
         assert_eq!(MessageRejected::new("t", b"not json", "r").payload, "not json");
         let binary = MessageRejected::new("t", &[0xff, 0x00], "r");
         assert_eq!((binary.payload.as_str(), binary.encoding.as_str()), ("ff00", "hex"));
+    }
+
+    #[test]
+    fn a_reason_can_be_stored_whatever_it_quotes() {
+        let rejected = MessageRejected::new("t", b"x", "unknown field `a\0b`");
+        assert_eq!(rejected.reason, "unknown field `a\u{fffd}b`");
+        let long = MessageRejected::new("t", b"x", "é".repeat(5_000)).reason;
+        assert_eq!(long.len(), MessageRejected::MAX_REASON_BYTES);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use domain::telemetry::Limits;
 use eventstore::{AppendError, Appended, EventStore};
 use futures::stream::{FuturesOrdered, Stream};
 use mqtt::{Ack, Backoff};
@@ -30,7 +31,12 @@ pub(super) struct Taken {
 }
 
 /// Records messages until the readers have ended and everything is settled.
-pub(super) async fn run(store: &EventStore, accounting: &Accounting, mut taken: Receiver<Taken>) {
+pub(super) async fn run(
+    store: &EventStore,
+    limits: &Limits,
+    accounting: &Accounting,
+    mut taken: Receiver<Taken>,
+) {
     let mut arrived = Vec::with_capacity(AT_ONCE);
     let mut settled = Vec::new();
     // Futures are first polled in the order they are pushed, so the log holds the messages of a
@@ -42,7 +48,7 @@ pub(super) async fn run(store: &EventStore, accounting: &Accounting, mut taken: 
             count = taken.recv_many(&mut arrived, AT_ONCE), if more_to_come => {
                 more_to_come = count > 0;
                 for taken in arrived.drain(..) {
-                    in_order.push_back(settle(store, accounting, taken));
+                    in_order.push_back(settle(store, limits, accounting, taken));
                 }
             }
             // A commit completes thousands at once. Tokio's cooperative budget would poll 128 of them
@@ -78,18 +84,28 @@ struct Settled {
     ack: Option<Ack>,
 }
 
-async fn settle(store: &EventStore, accounting: &Accounting, taken: Taken) -> Settled {
+async fn settle(
+    store: &EventStore,
+    limits: &Limits,
+    accounting: &Accounting,
+    taken: Taken,
+) -> Settled {
     let Taken { message, ack, held } = taken;
-    let outcome = record(store, accounting, &message).await;
+    let outcome = record(store, limits, accounting, &message).await;
     drop((message, held));
     Settled { outcome, ack }
 }
 
 /// Appends the message, or the fact that it was rejected; retries until the log has answered.
-async fn record(store: &EventStore, accounting: &Accounting, message: &Message) -> Option<Outcome> {
+async fn record(
+    store: &EventStore,
+    limits: &Limits,
+    accounting: &Accounting,
+    message: &Message,
+) -> Option<Outcome> {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     let refused = loop {
-        let request = match message.request() {
+        let request = match message.request(limits) {
             Ok(request) => request,
             Err(refused) => break refused,
         };
@@ -108,6 +124,10 @@ async fn record(store: &EventStore, accounting: &Accounting, message: &Message) 
             ) => break Refused::Log(error),
         }
     };
+    if let Refused::Reading(error) = &refused {
+        let labels = [("door", "mqtt"), ("reason", error.code())];
+        metrics::counter!("tributary_readings_refused_total", &labels).increment(1);
+    }
     // One id for all attempts: the first may have been committed although its answer was lost.
     let id = Uuid::now_v7();
     loop {

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use domain::alerts::{Config, Fault, RulesEvent, Scope, rules_stream};
 use domain::host::{self, InvalidSample, Sample};
 use domain::telemetry::{
-    DeviceRef, Event, InvalidReading, MessageRejected, Reading, device_stream, rejection_stream,
+    DeviceRef, Event, InvalidReading, Limits, MessageRejected, Reading, device_stream,
+    rejection_stream,
 };
 use eventsourcing::event::CodecError;
 use eventstore::{Append, AppendError, ExpectedVersion, NewEvent};
@@ -55,8 +56,8 @@ impl Message {
         OVERHEAD_BYTES + self.topic.len() + 2 * self.payload.len()
     }
 
-    /// The request that records the event the message describes.
-    pub(super) fn request(&self) -> Result<Append, Refused> {
+    /// The request that records the event the message describes, if that is within `limits`.
+    pub(super) fn request(&self, limits: &Limits) -> Result<Append, Refused> {
         let topic = Topic::parse(&self.topic)?;
         if self.payload.len() < self.size {
             return Err(Refused::TooLarge);
@@ -64,7 +65,8 @@ impl Message {
         let (stream, event) = match topic {
             Topic::Telemetry(user_id, device_id) => {
                 let device = DeviceRef { user_id: &user_id, device_id: &device_id };
-                let (id, reading) = Reading::from_message(device, &self.payload, self.received_at)?;
+                let (id, reading) =
+                    Reading::from_message(limits, device, &self.payload, self.received_at)?;
                 (device_stream(device), NewEvent::with_id(id, &Event::ReadingRecorded(reading))?)
             }
             Topic::Status(user_id, device_id) => {
@@ -82,7 +84,8 @@ impl Message {
                 (rules_stream(&scope), event)
             }
             Topic::Host(host) => {
-                let (id, sample) = Sample::from_message(&host, &self.payload, self.received_at)?;
+                let (id, sample) =
+                    Sample::from_message(&limits.time, &host, &self.payload, self.received_at)?;
                 (host::stream(&host), NewEvent::with_id(id, &host::Event::HostSampled(sample))?)
             }
         };
@@ -138,13 +141,14 @@ mod tests {
     }
 
     fn refused(topic: &str, payload: &[u8]) -> String {
-        message(topic, payload).request().unwrap_err().to_string()
+        message(topic, payload).request(&Limits::DEFAULT).unwrap_err().to_string()
     }
 
     #[test]
     fn a_reading_goes_to_its_devices_stream_whatever_that_holds() {
-        let request =
-            message(TELEMETRY, br#"{"sequence_id": 1, "temperature": 21.5}"#).request().unwrap();
+        let request = message(TELEMETRY, br#"{"sequence_id": 1, "temperature": 21.5}"#)
+            .request(&Limits::DEFAULT)
+            .unwrap();
         let [part] = &request.streams[..] else { panic!("one stream") };
         assert_eq!(part.stream.as_str(), "device-u~d");
         assert_eq!(part.expected, ExpectedVersion::Any);
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_sample_goes_to_its_hosts_stream() {
-        let request = message("hosts/web-1/metrics", SAMPLE).request().unwrap();
+        let request = message("hosts/web-1/metrics", SAMPLE).request(&Limits::DEFAULT).unwrap();
         let [part] = &request.streams[..] else { panic!("one stream") };
         assert_eq!(part.stream.as_str(), "host-web-1");
         assert_eq!(&*part.events[0].encoded.event_type, "host_sampled");
@@ -169,7 +173,9 @@ mod tests {
             let first = message(topic, payload);
             let mut again = first.clone();
             again.received_at += chrono::TimeDelta::minutes(5);
-            let id = |message: &Message| message.request().unwrap().streams[0].events[0].id;
+            let id = |message: &Message| {
+                message.request(&Limits::DEFAULT).unwrap().streams[0].events[0].id
+            };
             assert_eq!(id(&first), id(&again));
         }
     }
@@ -189,7 +195,7 @@ mod tests {
     fn an_oversized_payload_is_rejected_and_its_beginning_kept() {
         let message = message(TELEMETRY, &vec![b'x'; 2 * 1024 * 1024]);
         assert!(message.weight() < 16 * 1024, "only a prefix is kept");
-        let reason = message.request().unwrap_err();
+        let reason = message.request(&Limits::DEFAULT).unwrap_err();
         assert!(reason.to_string().contains("longer than 65536 bytes"));
         let rejection = message.rejection(&reason, Uuid::nil()).unwrap();
         assert_eq!(rejection.streams[0].stream.as_str(), "rejection-mqtt");

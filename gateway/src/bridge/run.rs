@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::telemetry::Limits;
 use eventstore::EventStore;
 use mqtt::{ConnectionError, Dialer, Options};
 use tokio::sync::{Semaphore, mpsc};
@@ -37,6 +38,7 @@ impl Bridge {
     /// Shut the store down after the bridge, or what was taken cannot be committed.
     pub async fn run(
         options: Options,
+        limits: Limits,
         store: EventStore,
         accounting: Arc<Accounting>,
         shutdown: CancellationToken,
@@ -48,7 +50,7 @@ impl Bridge {
         let (taken, incoming) = mpsc::channel(HANDOVER);
         let appends = AbortOnDropHandle::new(TaskTracker::new().spawn({
             let accounting = Arc::clone(&accounting);
-            async move { ingest::run(&store, &accounting, incoming).await }
+            async move { ingest::run(&store, &limits, &accounting, incoming).await }
         }));
         let mut bridge = Self {
             dialer,

@@ -10,6 +10,7 @@ mod mqtt;
 mod presence;
 mod process_role;
 mod streams;
+mod readings;
 mod values;
 mod worker;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use mqtt::{Broker, Mqtt, MqttVersion};
 pub use presence::Presence;
 pub use process_role::ProcessRole;
 pub use streams::Streams;
+pub use readings::Readings;
 pub use values::{InvalidUrl, REDACTED, Secret, SecretParser, ServerUrl, UnsafeSecret};
 pub use worker::{Orders, Worker};
 
@@ -72,6 +74,9 @@ pub struct Config {
     /// Alerts.
     #[command(flatten)]
     pub alerts: Alerts,
+    /// Limits on readings.
+    #[command(flatten)]
+    pub readings: Readings,
 }
 
 /// A command line that consists of options only.
@@ -133,6 +138,7 @@ impl Config {
         }
         mistakes.extend(self.bus.mistake());
         mistakes.extend(self.presence.mistakes());
+        mistakes.extend(self.readings.mistakes());
         mistakes.extend(self.mqtt.mistakes());
         let broker = &self.mqtt.broker;
         let anonymous = broker.mqtt_username.is_none() && !broker.mqtt_url.names_user();

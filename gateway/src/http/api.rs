@@ -47,6 +47,8 @@ pub struct Api {
     pub host: host_metrics::Reader,
     /// Bounds of dry runs of rules.
     pub dry_runs: DryRuns,
+    /// Limits on readings.
+    pub readings: domain::telemetry::Limits,
     /// How long an order may be pending before it is cancelled.
     pub order_ttl: Duration,
     /// Lifetime of an access token.

@@ -39,6 +39,7 @@ pub(super) async fn run(
         keys,
         host: host_metrics::Reader::default(),
         dry_runs: DryRuns::new(parts.config.alerts),
+        readings: parts.config.readings.limits(),
         order_ttl: parts.config.orders.order_ttl.0,
         access_token_ttl: parts.config.tokens.access_token_ttl.0,
         started: Arc::default(),

@@ -17,11 +17,12 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
     let options = options(&parts.config.mqtt);
     let accounting =
         parts.bridge.context("the role mqtt was started without the bridge's counters")?;
+    let limits = parts.config.readings.limits();
     let exported = Arc::clone(&accounting);
     crate::metrics::collect(move || exported.export());
     let mut publisher = Publisher::new(options.clone()).await?;
     tokio::try_join!(
-        Bridge::run(options, parts.store.clone(), accounting, shutdown.clone()),
+        Bridge::run(options, limits, parts.store.clone(), accounting, shutdown.clone()),
         consume::run(&mut publisher, &parts.store, &parts.feed, &shutdown).map(Ok),
     )?;
     Ok(())

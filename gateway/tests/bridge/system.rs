@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devservers::{Mosquitto, Postgres, mosquitto, testing};
+use domain::telemetry::Limits;
 use eventstore::EventStore;
 use gateway::bridge::{Accounting, Bridge, Error, Snapshot};
 use mqtt::Options;
@@ -74,8 +75,8 @@ impl System {
     pub fn bridge_with(&self, options: Options) -> Running {
         let accounting = Arc::new(Accounting::new("mqtt"));
         let shutdown = CancellationToken::new();
-        let run =
-            Bridge::run(options, self.store.clone(), Arc::clone(&accounting), shutdown.clone());
+        let (store, limits) = (self.store.clone(), Limits::DEFAULT);
+        let run = Bridge::run(options, limits, store, Arc::clone(&accounting), shutdown.clone());
         Running {
             accounting,
             shutdown,

@@ -1,8 +1,8 @@
 //! Queries of telemetry.
 
 use chrono::{DateTime, Utc};
+use eventsourcing::json::Plain;
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use utoipa::ToSchema;
 
@@ -34,7 +34,9 @@ pub struct Device {
     /// Charge in per cent; null if the reading has none.
     pub battery: Option<i32>,
     /// Every further field of the reading; null if it has none.
-    pub extra_data: Option<Value>,
+    #[sqlx(json(nullable))]
+    #[schema(value_type = Option<Value>)]
+    pub extra_data: Option<Plain>,
     /// Whether the device is online; null until its first birth, will or decision.
     pub online: Option<bool>,
     /// Time of the last change of `online`; null until then.
@@ -62,7 +64,9 @@ pub struct ReadingRow {
     /// Charge in per cent; null if the reading has none.
     pub battery: Option<i32>,
     /// Every further field; null if the reading has none.
-    pub extra_data: Option<Value>,
+    #[sqlx(json(nullable))]
+    #[schema(value_type = Option<Value>)]
+    pub extra_data: Option<Plain>,
     /// Position of its event in the log.
     pub position: i64,
 }

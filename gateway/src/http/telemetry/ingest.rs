@@ -4,6 +4,7 @@ use axum::Json;
 use axum::response::IntoResponse;
 use chrono::Utc;
 use domain::telemetry::{Batch, Event, InvalidReading, Reading, device_stream};
+use eventsourcing::event::CodecError;
 use eventsourcing::{Metadata, Position};
 use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
 use futures::future::join_all;
@@ -65,8 +66,8 @@ enum Outcome {
 
 /// Record readings
 ///
-/// At most 1,000. Each reading has a verdict of its own: an invalid one does not affect the others,
-/// and one that was sent before is a duplicate, so the request can be repeated. Users send readings
+/// At most 1,000. Each reading has a verdict of its own: an invalid one, or one that exceeds a limit on
+/// size, depth, names, number of fields or time, does not affect the others, and one that was sent before is a duplicate, so the request can be repeated. Users send readings
 /// of their own devices, operators those of all devices.
 #[utoipa::path(
     post, path = "/api/v1/telemetry", tag = tags::TELEMETRY, request_body = Vec<SentReading>,
@@ -78,7 +79,7 @@ pub(super) async fn record(
     context: CommandContext,
     RawJson(bytes): RawJson,
 ) -> Result<Response, Problem> {
-    let Batch(readings) = Batch::from_json(&bytes, Utc::now())
+    let Batch(readings) = Batch::from_json(&context.api.readings, &bytes, Utc::now())
         .map_err(|error| Problem::invalid("invalid_body", error.to_string()))?;
     // Each reading is an append of its own; the appender commits concurrent appends together.
     let sender =
@@ -116,14 +117,21 @@ impl Sender<'_> {
         let rejected = |reason: String| Ok(verdict(Outcome::Rejected, None, Some(reason)));
         let (id, reading) = match item {
             Ok(reading) => reading,
-            Err(error) => return rejected(error.to_string()),
+            Err(error) => {
+                let labels = [("door", "http"), ("reason", error.code())];
+                metrics::counter!("tributary_readings_refused_total", &labels).increment(1);
+                return rejected(error.to_string());
+            }
         };
         if !self.caller.sees(reading.user_id.as_str()) {
             return rejected("the device belongs to another user".to_owned());
         }
         let stream = device_stream(reading.device());
-        let event =
-            NewEvent::with_id(id, &Event::ReadingRecorded(reading)).map_err(AppendError::Codec)?;
+        let event = match NewEvent::with_id(id, &Event::ReadingRecorded(reading)) {
+            Ok(event) => event,
+            Err(error @ CodecError::Undecodable(_)) => return rejected(error.to_string()),
+            Err(error) => return Err(AppendError::Codec(error).into()),
+        };
         let request =
             Append::to(stream, ExpectedVersion::Any, vec![event]).metadata(self.metadata.clone());
         match self.api.store.append(request).await {

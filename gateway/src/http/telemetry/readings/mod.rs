@@ -1,9 +1,11 @@
 //! Readings of one device: single readings or time buckets, as JSON or CSV.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
-use chrono::{DateTime, TimeDelta, Utc};
-use domain::telemetry::Reading;
+use chrono::{DateTime, Utc};
+use domain::TimeWindow;
 use eventsourcing::Position;
 use projections::telemetry::{self, Bucket, Range, ReadingRow, Telemetry};
 use serde_json::{Map, Value};
@@ -137,8 +139,8 @@ impl ReadingsQuery {
     }
 
     fn range(&self) -> Result<Range, Problem> {
-        let earliest = DateTime::from_timestamp(Reading::EARLIEST, 0).unwrap_or_default();
-        let latest = Utc::now() + TimeDelta::hours(Reading::MAX_HOURS_AHEAD + 1);
+        let earliest = DateTime::from_timestamp(TimeWindow::EARLIEST, 0).unwrap_or_default();
+        let latest = Utc::now() + TimeWindow::MAX_AHEAD + Duration::from_hours(1);
         Ok(Range {
             from: self.from.unwrap_or(earliest),
             to: self.to.unwrap_or(latest),

@@ -1,5 +1,7 @@
 //! Selecting, paging and writing readings, without a database.
 
+use eventsourcing::json::Plain;
+
 use super::*;
 
 fn at(minute: i64) -> DateTime<Utc> {
@@ -27,7 +29,7 @@ fn reading() -> ReadingRow {
         boot_id: String::new(),
         temperature: Some(21.5),
         battery: None,
-        extra_data: Some(serde_json::json!({"note": "say \"hi\", all", "lux": 3})),
+        extra_data: Some(Plain(serde_json::json!({"note": "say \"hi\", all", "lux": 3}))),
         position: 9,
     }
 }

@@ -1,0 +1,56 @@
+//! Why a message is not accepted as a reading.
+
+use super::id::InvalidId;
+use super::limits::{MAX_BOOT_ID_BYTES, MAX_BYTES};
+use crate::time_window::OutsideWindow;
+use eventsourcing::json::Exceeded;
+
+/// Why a message is not a reading.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidReading {
+    /// The payload is larger than [`Reading::MAX_BYTES`](super::Reading::MAX_BYTES).
+    #[error("a reading is at most {} bytes", MAX_BYTES)]
+    TooLarge,
+    /// The payload is not JSON, or a field has the wrong type.
+    #[error("not a reading: {0}")]
+    NotAReading(serde_json::Error),
+    /// The named field is missing.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    /// The user or device id is invalid.
+    #[error("{0}")]
+    Id(#[from] InvalidId),
+    /// The time is too early or too late.
+    #[error(transparent)]
+    Time(#[from] OutsideWindow),
+    /// The reading is nested too deep, or a name is too long.
+    #[error("{0}")]
+    Exceeds(Exceeded),
+    /// The reading has more further fields than this.
+    #[error("a reading has at most {0} further fields")]
+    Fields(usize),
+    /// The named field differs from the topic.
+    #[error("`{0}` names another device than the topic")]
+    OtherDevice(&'static str),
+    /// The boot id is longer than [`Reading::MAX_BOOT_ID_BYTES`](super::Reading::MAX_BOOT_ID_BYTES).
+    #[error("`boot_id` is at most {} bytes", MAX_BOOT_ID_BYTES)]
+    BootId,
+}
+
+impl InvalidReading {
+    /// Returns the name of the fault in metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::NotAReading(_) => "not_a_reading",
+            Self::Missing(_) => "missing",
+            Self::Id(_) => "id",
+            Self::Time(_) => "time",
+            Self::Exceeds(Exceeded::Depth(_)) => "depth",
+            Self::Exceeds(Exceeded::Name(_)) => "name",
+            Self::Fields(_) => "fields",
+            Self::OtherDevice(_) => "other_device",
+            Self::BootId => "boot_id",
+        }
+    }
+}
