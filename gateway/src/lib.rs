@@ -15,6 +15,8 @@ pub mod parts;
 pub mod roles;
 pub mod app;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod pinned;
 
 /// Returns the name of every consumer of the log: projections, process managers and publishers.

@@ -19,6 +19,8 @@ mod session;
 mod run;
 mod alert_message;
 mod alert_publisher;
+#[cfg(test)]
+mod fuzz;
 
 pub(crate) use alert_publisher::Publisher;
 

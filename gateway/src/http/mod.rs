@@ -23,6 +23,7 @@ mod receipt;
 mod page;
 mod problem;
 mod extract;
+mod nul;
 mod text;
 mod bucket;
 mod clock;
@@ -114,10 +115,13 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document()))
         .layer(DefaultBodyLimit::max(limits.body))
         .layer(CompressionLayer::new())
+        .layer(middleware::from_fn(nul::refuse))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn_with_state(limits.time, request_trace::layer))
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod pinned;
 #[cfg(test)]

@@ -105,11 +105,12 @@ fn add_problems(path: &str, operation: &mut Operation) {
         expected.push(("412", "The version of the resource is not the one in `If-Match`"));
     }
     if operation.request_body.is_some() {
-        expected.push(("400", "The body is not JSON"));
+        expected.push(("400", "The body is not JSON, or the path contains a NUL character"));
         expected.push(("413", "The body is too large"));
         expected.push(("415", "The content type is not supported"));
         expected.push(("422", "The body is invalid"));
     }
+    expected.push(("400", "The path or a parameter contains a NUL character"));
     if operation.parameters.is_some() {
         expected.push(("422", "A parameter or header is invalid"));
     }

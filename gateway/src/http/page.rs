@@ -6,11 +6,13 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use eventsourcing::Position;
+use eventsourcing::json::holds_nul;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::headers::POSITION;
+use super::nul;
 use super::problem::Problem;
 
 /// Items on a page without the parameter `limit`.
@@ -67,6 +69,9 @@ impl Cursor {
     /// The sort key in the cursor.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let bytes = URL_SAFE_NO_PAD.decode(&self.0).unwrap_or_default();
+        if holds_nul(&String::from_utf8_lossy(&bytes)) {
+            return Err(nul::problem("the cursor"));
+        }
         serde_json::from_slice(&bytes).map_err(|_unreadable| {
             Problem::parameter("cursor", "must be a cursor from the `Link` header of this list")
         })

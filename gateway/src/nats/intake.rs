@@ -48,7 +48,7 @@ const MAX_ID_BYTES: usize = 200;
 
 /// The body of a demand.
 #[derive(Debug, Deserialize)]
-struct Demand {
+pub(super) struct Demand {
     add_up_to: u32,
     #[serde(default)]
     done: bool,
@@ -261,7 +261,7 @@ impl Intake<'_> {
     }
 }
 
-fn read(payload: &[u8]) -> Result<Demand, String> {
+pub(super) fn read(payload: &[u8]) -> Result<Demand, String> {
     let demand: Demand =
         serde_json::from_slice(payload).map_err(|error| format!("not a demand: {error}"))?;
     if demand.done {

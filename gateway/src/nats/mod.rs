@@ -1,3 +1,5 @@
 //! Commands received over NATS.
 
 pub mod intake;
+#[cfg(test)]
+mod fuzz;
