@@ -133,6 +133,11 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /asyncapi.json", "", ANYBODY),
 ];
 
+/// Returns every operation with an example of its body, which may be empty.
+pub(crate) fn operations() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MATRIX.iter().map(|(operation, body, _)| (*operation, *body))
+}
+
 /// The system and its callers.
 pub(crate) struct World {
     pub(crate) system: System,
