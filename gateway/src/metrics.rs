@@ -172,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_is_never_scraped_keeps_no_values() {
-        const CHUNKS: u64 = 64;
+        const CHUNKS: u64 = 24;
         const VALUES: u64 = 200_000;
         install();
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());

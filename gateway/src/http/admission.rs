@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use domain::page_views::PageView;
 
-use super::api::Api;
 use super::client_address;
 use super::page_view_names::Names;
 use super::problem::Problem;
@@ -164,14 +163,14 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Refuses requests of an address that is over its rate. For routes without a token.
 pub(super) async fn anonymous(
-    State(api): State<Arc<Api>>,
+    State(admission): State<Arc<Admission>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let address = client_address::of(&request, &api.admission.trusted);
+    let address = client_address::of(&request, &admission.trusted);
     request.extensions_mut().insert(ClientAddress(address));
-    let remaining = api.admission.address.take(address, 1);
-    api.admission.run(remaining, &address.to_string(), request, next).await
+    let remaining = admission.address.take(address, 1);
+    admission.run(remaining, &address.to_string(), request, next).await
 }
 
 /// The address under which a client of a route without a token is limited.

@@ -34,7 +34,7 @@ pub struct Api {
     /// Counters of the MQTT bridge, if this process runs it.
     pub bridge: Option<Arc<Accounting>>,
     /// The limits on clients.
-    pub admission: Admission,
+    pub admission: Arc<Admission>,
     /// The handlers of commands.
     pub handlers: Handlers,
     /// Waits for projections.

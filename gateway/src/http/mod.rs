@@ -103,7 +103,7 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
     let keyed = middleware::from_fn(idempotency::layer);
     let guarded = guarded().route_layer(keyed.clone()).route_layer(authenticate);
     let (guarded, _) = guarded.split_for_parts();
-    let limit = middleware::from_fn_with_state(Arc::clone(&api), admission::anonymous);
+    let limit = middleware::from_fn_with_state(Arc::clone(&api.admission), admission::anonymous);
     let (open, _) = open().route_layer(keyed).route_layer(limit).split_for_parts();
     // Without limits: orchestrators rely on the answer.
     let (health, _) = health::routes().split_for_parts();

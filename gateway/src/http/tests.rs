@@ -46,10 +46,9 @@ async fn without_database() -> (String, String) {
     std::fs::remove_file(&directory).unwrap();
     let token = keys.sign("ada", Role::Admin, Duration::from_mins(1)).unwrap();
     let progress = projections::Progress::default();
-    let config =
-        Config::private("postgres://u@h/d", "nats://h", "mqtt://h", &directory).unwrap();
+    let config = Config::private("postgres://u@h/d", "nats://h", "mqtt://h", &directory).unwrap();
     let api = Api {
-        admission: Admission::new(&config.http, &config.client_limits),
+        admission: Arc::new(Admission::new(&config.http, &config.client_limits)),
         feed: Feed::start(&store, None, &tasks, shutdown.clone()),
         bus: watch::channel(false).1,
         bridge: None,

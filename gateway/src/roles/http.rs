@@ -28,7 +28,7 @@ pub(super) async fn run(
     };
     let tasks = parts.tasks.clone();
     let api = Api {
-        admission: Admission::new(&parts.config.http, &parts.config.client_limits),
+        admission: Arc::new(Admission::new(&parts.config.http, &parts.config.client_limits)),
         handlers: Handlers::new(&parts.store),
         store: parts.store,
         feed: parts.feed,

@@ -30,7 +30,7 @@ async fn too_many(response: Response, code: &str, policy: &str) -> Result<()> {
 async fn a_principal_over_its_rate_is_refused_and_others_are_not() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve_with(&["http"], &[("RATE_LIMIT_PRINCIPAL", "2")]).await?;
-    let first = system.get("/api/v1/users/me").send().await?;
+    let first = system.get("/api/v1/works").send().await?;
     assert_eq!(first.headers()["ratelimit-policy"], "\"principal\";q=2;w=60");
     assert_eq!(first.headers()["ratelimit"], "\"principal\";r=1;t=30");
     assert_eq!(system.get("/api/v1/works").send().await?.status(), 200);
