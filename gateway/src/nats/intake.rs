@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
-use async_nats::jetstream::{AckKind, Context, Message};
+use async_nats::jetstream::{AckKind, Message};
 use commands::{Envelope, Handler};
 use domain::telemetry::{Event, MessageRejected, rejection_stream};
 use domain::works::{Command, Work, stream};
@@ -69,12 +69,6 @@ pub(crate) async fn run(parts: &Parts, shutdown: &CancellationToken) {
         known = Some(error);
         shutdown.run_until_cancelled(tokio::time::sleep(RETRY)).await;
     }
-}
-
-/// Creates the work queue if it does not exist, without an owner and limits: the worker adds them.
-pub async fn ensure_stream(jetstream: &Context) -> anyhow::Result<()> {
-    jetstream.get_or_create_stream(queue(Config::default())).await?;
-    Ok(())
 }
 
 /// Returns `config` with what makes it a work queue: a message is removed once it is acknowledged.

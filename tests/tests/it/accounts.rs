@@ -19,7 +19,7 @@ struct Account {
 }
 
 /// Subjects that each account tries to publish to.
-const PUBLISH: [&str; 27] = [
+const PUBLISH: [&str; 28] = [
     "events.telemetry.device.x.reading_recorded",
     "commands.works.demand",
     "again.works.work.x.work_demanded",
@@ -38,6 +38,7 @@ const PUBLISH: [&str; 27] = [
     "$JS.API.STREAM.MSG.DELETE.EVENTS",
     "$JS.API.DIRECT.GET.EVENTS",
     "$JS.API.CONSUMER.CREATE.EVENTS",
+    "$JS.API.CONSUMER.CREATE.EVENTS.c",
     "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.c",
     "$JS.API.CONSUMER.CREATE.EVENTS.c.events.works.>",
     "$JS.API.CONSUMER.CREATE.EVENTS.c.events.users.>",
@@ -64,22 +65,16 @@ const SUBSCRIBE: [&str; 12] = [
     "_INBOX.producer.x",
 ];
 
-/// What every process of Tributary may do: follow the log.
-const FOLLOW: &[&str] = &[
-    "log.head",
-    "$JS.API.INFO",
-    "$JS.API.STREAM.INFO.EVENTS",
-    "$JS.API.STREAM.MSG.GET.EVENTS",
-    "$JS.API.CONSUMER.CREATE.EVENTS.c.events.works.>",
-    "$JS.API.CONSUMER.CREATE.EVENTS.c.events.users.>",
-    "$JS.API.CONSUMER.CREATE.EVENTS.c.events.>",
-    "$JS.API.CONSUMER.MSG.NEXT.EVENTS.c",
-];
-const LOG: &[&str] = &["events.>", "events.works.>", "events.users.>", "log.head"];
+/// What every process of Tributary may do.
+const HEAD: &[&str] = &["log.head"];
 const PUBLISH_EVENTS: &[&str] = &[
     "events.telemetry.device.x.reading_recorded",
+    "$JS.API.STREAM.INFO.EVENTS",
     "$JS.API.STREAM.CREATE.EVENTS",
     "$JS.API.STREAM.PURGE.EVENTS",
+    "$JS.API.STREAM.MSG.GET.EVENTS",
+    "$JS.API.CONSUMER.CREATE.EVENTS.c",
+    "$JS.API.CONSUMER.MSG.NEXT.EVENTS.c",
 ];
 const CONSUME_COMMANDS: &[&str] = &[
     "$JS.ACK.COMMANDS.works-demand.1.1.1.1.0",
@@ -98,16 +93,16 @@ const COMMAND_LINE: &[&str] = &["commands.works.demand", "again.works.work.x.wor
 const ACCOUNTS: [Account; 6] = [
     Account {
         name: "tributary",
-        publish: &[FOLLOW, PUBLISH_EVENTS, CONSUME_COMMANDS, COMMAND_LINE],
-        subscribe: &[LOG],
+        publish: &[HEAD, PUBLISH_EVENTS, CONSUME_COMMANDS, COMMAND_LINE],
+        subscribe: &[HEAD],
     },
     Account {
         name: "relay",
-        publish: &[FOLLOW, PUBLISH_EVENTS],
-        subscribe: &[LOG, &["_INBOX.relay.x"]],
+        publish: &[HEAD, PUBLISH_EVENTS],
+        subscribe: &[HEAD, &["_INBOX.relay.x"]],
     },
-    Account { name: "worker", publish: &[FOLLOW, CONSUME_COMMANDS], subscribe: &[LOG] },
-    Account { name: "gateway", publish: &[FOLLOW], subscribe: &[LOG] },
+    Account { name: "worker", publish: &[HEAD, CONSUME_COMMANDS], subscribe: &[HEAD] },
+    Account { name: "gateway", publish: &[HEAD], subscribe: &[HEAD] },
     Account {
         name: "subscriber",
         publish: &[SUBSCRIBER],

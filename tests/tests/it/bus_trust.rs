@@ -83,7 +83,7 @@ async fn a_forged_reading_becomes_no_device_no_alert_and_no_fact() -> Result<()>
     jetstream.publish("events.telemetry.device.x.reading_recorded", "x".into()).await?.await?;
 
     eventually("the message is dealt with", async || {
-        let metrics = system.http.get(format!("{}/metrics", system.url())).send().await?.text();
+        let metrics = system.get("/metrics").send().await?.text();
         let skipped = metrics.await?.lines().any(|line| line == "tributary_relay_foreign_total 2");
         Ok(skipped || device_names(&system).await?.len() > 1)
     })
@@ -152,7 +152,7 @@ async fn an_event_that_nats_does_not_store_is_an_error_everywhere_until_it_is_st
     let lag: Value = serde_json::from_str(&system.run(&["lag", "--json"]).await?)?;
     let lag = lag.as_array().context("a list")?.iter().find(|one| one["name"] == "relay");
     assert_eq!(lag.context("the relay")?["error"], error);
-    let text = system.http.get(format!("{}/metrics", system.url())).send().await?.text().await?;
+    let text = system.get("/metrics").send().await?.text().await?;
     assert!(text.contains("tributary_projection_error{projection=\"relay\"} 1"), "{text}");
 
     limit(-1).await?;

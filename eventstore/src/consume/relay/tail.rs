@@ -157,6 +157,8 @@ impl Chunk {
     /// Reads the messages with the sequences `from` to `until` that exist.
     async fn read(bus: &Bus, from: u64, until: u64) -> Result<Self, BusError> {
         let config = pull::Config {
+            // Permissions name the stream of consumers with a name only.
+            name: Some(Uuid::now_v7().to_string()),
             description: Some("the relay of Tributary, which resumes".to_owned()),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
             ack_policy: AckPolicy::None,
