@@ -5,9 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use eventsourcing::Position;
-use eventstore::{Feed, LogReader};
+use eventstore::{Feed, LogReader, Tasks};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::events::{self, EventFilter, unavailable};
 use super::outcome::Failure;
@@ -40,7 +39,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let filter = args.events.filter()?;
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let pool = eventstore::pool(args.database.options()?, CONNECTIONS);
     let store = LogReader::new(pool);
     let head = store.head().await.map_err(unavailable)?;

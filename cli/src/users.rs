@@ -9,9 +9,8 @@ use commands::users::{InvalidPassword, Password, Registration, Users, now};
 use domain::Role;
 use domain::users::{EmailAddress, FullName, Personal};
 use eventsourcing::Metadata;
-use eventstore::EventStore;
+use eventstore::{EventStore, Tasks};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::outcome::Failure;
@@ -58,7 +57,7 @@ async fn create_admin(args: CreateAdmin) -> Result<(), Failure> {
     let password: Password = text.parse().map_err(invalid)?;
     let personal = Personal { email: args.email, full_name: args.full_name };
 
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let pool = eventstore::pool(args.database.options()?, CONNECTIONS);
     let store = EventStore::open(pool, &tasks, shutdown.clone());
     let outcome = register_admin(&Users::new(store), personal, password, "cli").await;

@@ -32,11 +32,19 @@ pub trait EventSet: Sized + Send + Sync + 'static {
     /// # Errors
     /// As for [`decode`].
     fn read(event_type: &str, schema_version: i16, data: &str) -> Result<Self, CodecError>;
+
+    /// Returns whether this build knows the event type in this schema version. An event that it does
+    /// not know was written by a newer build.
+    fn knows(event_type: &str, schema_version: i16) -> bool;
 }
 
 impl<E: Event> EventSet for E {
     fn read(event_type: &str, schema_version: i16, data: &str) -> Result<Self, CodecError> {
         decode(event_type, schema_version, data)
+    }
+
+    fn knows(event_type: &str, schema_version: i16) -> bool {
+        E::TYPES.iter().any(|(name, current)| *name == event_type && schema_version <= *current)
     }
 }
 
@@ -69,6 +77,14 @@ macro_rules! union {
                     }
                 )+
                 Err(CodecError::UnknownType(event_type.into()))
+            }
+
+            fn knows(event_type: &str, schema_version: i16) -> bool {
+                use $crate::event::Event;
+                let known = [$(<$set as Event>::TYPES),+];
+                known.into_iter().flatten().any(|(name, current)| {
+                    *name == event_type && schema_version <= *current
+                })
             }
         }
     };
@@ -272,11 +288,19 @@ pub enum CodecError {
     },
 }
 
+impl CodecError {
+    /// Returns whether a newer build wrote the event, which can decode it. Any other event that cannot
+    /// be decoded is corrupt.
+    pub fn is_of_newer_build(&self) -> bool {
+        matches!(self, Self::UnknownType(_) | Self::NewerSchema { .. })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::{Deserialize, Serialize};
 
-    use super::{CodecError, Event, Upcast, decode, encode};
+    use super::{CodecError, Event, EventSet, Upcast, decode, encode};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type", content = "data", rename_all = "snake_case")]
@@ -317,8 +341,12 @@ mod tests {
     fn an_event_of_a_newer_build_is_refused() {
         let error = decode::<Sample>("measured", 4, "{}").unwrap_err();
         assert!(matches!(error, CodecError::NewerSchema { .. }), "{error}");
+        assert!(error.is_of_newer_build() && !Sample::knows("measured", 4));
         let error = decode::<Sample>("weighed", 1, "{}").unwrap_err();
         assert!(matches!(error, CodecError::UnknownType(_)), "{error}");
+        assert!(error.is_of_newer_build() && !Sample::knows("weighed", 1));
+        let error = decode::<Sample>("measured", 3, "{}").unwrap_err();
+        assert!(!error.is_of_newer_build() && Sample::knows("measured", 3), "corrupt: {error}");
     }
 
     #[derive(Debug, Serialize, Deserialize)]

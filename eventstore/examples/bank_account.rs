@@ -15,12 +15,12 @@ use std::error::Error;
 use eventsourcing::{Position, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, Checkpoint, EventStore, ExpectedVersion, Feed, Filter, NewEvent,
+    Tasks,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// Category of the streams; an account's stream is `account-{id}`.
@@ -70,7 +70,7 @@ pub(crate) async fn run(database: PgConnectOptions) -> Result<i64, Box<dyn Error
         .await?;
     connection.close().await?;
 
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let store = EventStore::open(eventstore::pool(database, 4), &tasks, shutdown.clone());
 
     // Two events in one request: both are appended, or neither.

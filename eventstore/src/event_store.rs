@@ -6,7 +6,6 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::append::appender::Appender;
 use crate::append::outcome::{AppendError, Appended};
@@ -14,6 +13,8 @@ use crate::append::receipt::{self, Receipt};
 use crate::append::request::Append;
 use crate::error::{ErrorChain, Unavailable};
 use crate::read::log_reader::LogReader;
+use crate::retry_log::RetryLog;
+use crate::tasks::Tasks;
 
 /// Interval between deletions of expired receipts.
 const DELETE_EVERY: Duration = Duration::from_hours(1);
@@ -33,7 +34,7 @@ impl EventStore {
     ///
     /// After `shutdown` is cancelled the appender accepts no further requests, commits those it
     /// has, and ends.
-    pub fn open(pool: PgPool, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
+    pub fn open(pool: PgPool, tasks: &Tasks, shutdown: CancellationToken) -> Self {
         let appender = Appender::start(&pool, tasks, shutdown);
         Self { reader: LogReader::with_commits(pool, appender.committed()), appender }
     }
@@ -51,17 +52,16 @@ impl EventStore {
 
     /// Starts a task that deletes receipts older than [`RECEIPT_DAYS`](crate::RECEIPT_DAYS), now
     /// and every hour. Any number of processes may run one.
-    pub fn delete_expired_receipts(&self, tasks: &TaskTracker, shutdown: CancellationToken) {
+    pub fn delete_expired_receipts(&self, tasks: &Tasks, shutdown: CancellationToken) {
         let pool = self.pool().clone();
-        tasks.spawn(async move {
+        tasks.spawn("receipt deletion", async move {
             let deleting = async {
                 let mut ticks = interval(DELETE_EVERY);
+                let mut log = RetryLog::new("deletion of expired receipts");
                 loop {
                     ticks.tick().await;
-                    if let Err(error) = receipt::delete_expired(&pool).await {
-                        let error = ErrorChain(&error);
-                        tracing::debug!(%error, "deletion of expired receipts failed, retrying");
-                    }
+                    let deleted = receipt::delete_expired(&pool).await;
+                    log.note(deleted.map_err(|error| ErrorChain(&error).to_string()));
                 }
             };
             shutdown.run_until_cancelled(deleting).await;

@@ -10,6 +10,9 @@
 //! `examples/bank_account.rs` is a complete program.
 
 mod error;
+pub mod fault;
+mod retry_log;
+mod tasks;
 mod raw;
 mod hash_chain;
 mod copy;
@@ -31,8 +34,8 @@ pub use append::group_commit::{BATCH_BYTES, BATCH_EVENTS};
 pub use append::outcome::{AppendError, Appended, Known};
 pub use append::receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
 pub use append::request::{Append, ExpectedVersion, NewEvent, StreamAppend};
-pub use bus::connection::{Bus, BusOptions, Heads, connect_options};
 pub use bus::claim::Claim;
+pub use bus::connection::{Bus, BusOptions, Heads, connect_options};
 pub use bus::error::BusError;
 pub use bus::owner::Owner;
 pub use bus::replay::{REPLAY_HEADER, ReplayMessage, replay_message};
@@ -56,3 +59,5 @@ pub use read::page::{Batch, PAGE_BYTES, Page};
 pub use read::ring_buffer::RING_BYTES;
 pub use read::subscription::Subscription;
 pub use read::verify::{ChainVerifier, Finding, HashedEvent};
+pub use retry_log::RetryLog;
+pub use tasks::{TaskPanicked, Tasks, caught};

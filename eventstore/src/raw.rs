@@ -35,6 +35,12 @@ impl RawEvent {
         E::read(&self.event_type, self.schema_version, &self.data)
     }
 
+    /// Returns whether this build knows the type and the schema version of the event. If not, a newer
+    /// build wrote it.
+    pub fn is_known<E: EventSet>(&self) -> bool {
+        E::knows(&self.event_type, self.schema_version)
+    }
+
     /// Decodes the metadata. Separate from reading, because most readers do not need it.
     pub fn metadata(&self) -> Result<Metadata, CodecError> {
         if &*self.metadata == "{}" {

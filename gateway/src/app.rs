@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use eventstore::{Bus, EventStore, Feed};
+use eventstore::{Bus, EventStore, Feed, Tasks};
 use projections::{Progress, Waiter};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::bridge::Accounting;
 use crate::config::{Config, ProcessRole};
@@ -38,7 +37,7 @@ pub struct App {
     /// Stops the roles.
     shutdown: CancellationToken,
     /// Tasks of the log and their shutdown; they stop after the roles.
-    log: (TaskTracker, CancellationToken),
+    log: (Tasks, CancellationToken),
     ended: mpsc::Receiver<(ProcessRole, anyhow::Result<()>)>,
 }
 
@@ -48,7 +47,11 @@ impl App {
     /// Fails if a URL is invalid, the signing key cannot be read or the HTTP address is in use.
     pub async fn start(config: Config, roles: &[ProcessRole]) -> anyhow::Result<Self> {
         crate::metrics::install();
-        let log = (TaskTracker::new(), CancellationToken::new());
+        #[cfg(debug_assertions)]
+        if let Some(at) = crate::config::injected_panic() {
+            eventstore::fault::inject(at);
+        }
+        let log = (Tasks::new(), CancellationToken::new());
         let shutdown = CancellationToken::new();
         let options = config.database.options()?;
         let pool = eventstore::pool(options, config.database.database_connections);
@@ -68,14 +71,14 @@ impl App {
             progress,
             wait,
             bridge: roles.contains(&ProcessRole::Mqtt).then(|| Arc::new(Accounting::new(BRIDGE))),
-            tasks: TaskTracker::new(),
+            tasks: Tasks::new(),
         };
         Self::run(parts, log, shutdown, roles).await
     }
 
     async fn run(
         parts: Parts,
-        log: (TaskTracker, CancellationToken),
+        log: (Tasks, CancellationToken),
         shutdown: CancellationToken,
         roles: &[ProcessRole],
     ) -> anyhow::Result<Self> {
@@ -89,7 +92,7 @@ impl App {
             };
             let running = roles::run(role, parts.clone(), listener, shutdown.clone());
             let sender = sender.clone();
-            parts.tasks.spawn(async move {
+            parts.tasks.spawn(format!("role {role}"), async move {
                 let outcome = running.await;
                 // The receiver is dropped when the process stops.
                 drop(sender.send((role, outcome)).await);
@@ -108,17 +111,25 @@ impl App {
         &self.parts
     }
 
-    /// Spawns a task that shutdown waits for. `running` is passed the shutdown signal.
-    pub fn spawn<F>(&self, running: impl FnOnce(CancellationToken) -> F)
+    /// Spawns a task that shutdown waits for. `running` is passed the shutdown signal. A panic ends the
+    /// process.
+    pub fn spawn<F>(&self, name: &'static str, running: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.parts.tasks.spawn(running(self.shutdown.clone()));
+        self.parts.tasks.spawn(name, running(self.shutdown.clone()));
     }
 
-    /// Waits until a role ends and returns why. A role ends only by an error or by shutdown.
+    /// Waits until a role ends or a task panics, and returns why. A role ends only by an error or by
+    /// shutdown.
     pub async fn ended(&mut self) -> anyhow::Error {
-        match self.ended.recv().await {
+        let ended = tokio::select! {
+            biased;
+            panicked = self.log.0.panicked() => return panicked.into(),
+            panicked = self.parts.tasks.panicked() => return panicked.into(),
+            ended = self.ended.recv() => ended,
+        };
+        match ended {
             Some((role, Err(error))) => error.context(format!("role {role} failed")),
             Some((role, Ok(()))) => {
                 anyhow::anyhow!("role {role} ended without an error before shutdown")
@@ -168,7 +179,7 @@ async fn serve_probes(parts: &Parts, shutdown: &CancellationToken) -> anyhow::Re
         header: parts.config.http.http_header_timeout.0,
     };
     let (tasks, shutdown) = (parts.tasks.clone(), shutdown.clone());
-    parts.tasks.spawn(async move {
+    parts.tasks.spawn("metrics server", async move {
         http::serve(listener, http::probes(probes), limits, &tasks, shutdown).await;
     });
     Ok(())

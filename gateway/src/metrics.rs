@@ -4,10 +4,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::http::Method;
+use eventstore::Tasks;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Interval between two aggregations of what histograms have recorded.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ const SECONDS: [f64; 13] =
 const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0];
 
 /// Names and descriptions of the counters.
-const COUNTERS: [(&str, &str); 18] = [
+const COUNTERS: [(&str, &str); 20] = [
     ("tributary_events_appended_total", "Events this process appended to the log"),
     ("tributary_relay_published_total", "Events published to the bus"),
     ("tributary_relay_rewinds_total", "Times the relay republished events that the bus had lost"),
@@ -49,13 +49,19 @@ const COUNTERS: [(&str, &str); 18] = [
     ("tributary_bridge_connects_total", "Times the bridge connected to the broker"),
     ("tributary_bridge_refused_total", "Connections of the bridge that failed, by reason"),
     ("tributary_bridge_retries_total", "Appends that the bridge retried"),
+    ("tributary_task_panics_total", "Panics of tasks other than consumers"),
+    (
+        "tributary_alert_readings_late_total",
+        "Readings that alert rules did not judge, because a newer one came before",
+    ),
 ];
 
 /// Names and descriptions of the gauges.
-const GAUGES: [(&str, &str); 3] = [
+const GAUGES: [(&str, &str); 4] = [
     ("tributary_relay_position", "Position of the last event that the bus has acknowledged"),
     ("tributary_bridge_in_flight", "Messages received by the bridge and not yet settled"),
     ("tributary_bridge_connected", "1 while the bridge is connected to the broker"),
+    ("tributary_consumer_waiting", "1 while the consumer waits for a newer build"),
 ];
 
 /// Sets metrics that must be consistent with each other.
@@ -90,11 +96,11 @@ pub fn install() {
 
 /// Aggregates what histograms have recorded every few seconds until `shutdown`, on a task of
 /// `tasks`. Without it, a process whose metrics are never read keeps every value.
-pub fn keep_up(tasks: &TaskTracker, shutdown: CancellationToken) {
+pub fn keep_up(tasks: &Tasks, shutdown: CancellationToken) {
     keep_up_every(UPKEEP, tasks, shutdown);
 }
 
-fn keep_up_every(interval: Duration, tasks: &TaskTracker, shutdown: CancellationToken) {
+fn keep_up_every(interval: Duration, tasks: &Tasks, shutdown: CancellationToken) {
     let upkeep = async move {
         let mut ticks = tokio::time::interval(interval);
         loop {
@@ -104,7 +110,7 @@ fn keep_up_every(interval: Duration, tasks: &TaskTracker, shutdown: Cancellation
             }
         }
     };
-    tasks.spawn(async move { shutdown.run_until_cancelled(upkeep).await });
+    tasks.spawn("metrics upkeep", async move { shutdown.run_until_cancelled(upkeep).await });
 }
 
 /// Returns the label of an HTTP method: one of nine, or `other`, because clients invent methods.
@@ -175,7 +181,7 @@ mod tests {
         const CHUNKS: u64 = 24;
         const VALUES: u64 = 200_000;
         install();
-        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
         keep_up_every(Duration::from_millis(1), &tasks, shutdown.clone());
         let recorded = metrics::histogram!("test_upkeep_seconds");
         let before = resident();

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use eventstore::{Bus, EventStore, Feed};
+use eventstore::{Bus, EventStore, Feed, Tasks};
 use projections::{Progress, Waiter};
-use tokio_util::task::TaskTracker;
 
 use crate::bridge::Accounting;
 use crate::config::Config;
@@ -26,6 +25,6 @@ pub struct Parts {
     pub wait: Waiter,
     /// Message counts of the MQTT bridge; none if this process does not run the role.
     pub bridge: Option<Arc<Accounting>>,
-    /// Tasks that shutdown waits for.
-    pub tasks: TaskTracker,
+    /// Tasks that shutdown waits for. A panic in one ends the process.
+    pub tasks: Tasks,
 }

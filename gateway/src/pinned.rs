@@ -171,6 +171,7 @@ fn metrics_of_consumers() {
             r#"tributary_projection_state{projection="works",state="never_run"} 0"#,
             r#"tributary_projection_state{projection="works",state="rebuilding"} 0"#,
             r#"tributary_projection_state{projection="works",state="stalled"} 0"#,
+            r#"tributary_projection_state{projection="works",state="waiting"} 0"#,
         ]
     );
 }

@@ -34,6 +34,7 @@ pub(crate) async fn run(plan: Arc<Plan>, api: Api, controls: Controls) -> Result
     let http = http.map_err(client::Error::InvalidRequest)?;
     let start = controls.stats.start();
     let tasks = TaskTracker::new();
+    #[expect(clippy::disallowed_methods, reason = "every handle is awaited")]
     let running = (0..plan.users).map(|user| {
         let devices = plan.devices_of(user);
         let queues = devices.clone().map(|device| Queue::new(Arc::clone(&plan), device)).collect();

@@ -35,6 +35,7 @@ pub(crate) async fn run(
     let devices = connect(&plan, &broker).await?;
     let start = controls.stats.start();
     let tasks = TaskTracker::new();
+    #[expect(clippy::disallowed_methods, reason = "every handle is awaited")]
     let running = (0..).zip(devices).map(|(index, (dialer, client))| {
         let device = Device::new(Arc::clone(&plan), index, start, controls.clone());
         tasks.spawn(connection::run(device, dialer, client))

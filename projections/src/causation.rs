@@ -21,6 +21,10 @@ impl EventSet for AnyEvent {
     fn read(_: &str, _: i16, _: &str) -> Result<Self, CodecError> {
         Ok(Self)
     }
+
+    fn knows(_: &str, _: i16) -> bool {
+        true
+    }
 }
 
 /// The events of a batch that have a cause or a correlation. Facts from outside have neither.
@@ -40,6 +44,7 @@ impl Projection for Causation {
     /// Every category.
     const CATEGORIES: &'static [&'static str] = &[];
     const DDL: &'static str = include_str!("causation.sql");
+    const ORDERED: bool = false;
     type Event = AnyEvent;
     type Changes = Changes;
 

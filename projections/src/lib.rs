@@ -39,11 +39,10 @@ pub use schema::{create_schemas, outdated, prepare};
 pub use status::{STALLED_AFTER, State, Status, statuses};
 pub use wait::{WaitError, Waiter};
 
-use eventstore::{EventStore, Feed, consume};
+use eventstore::{EventStore, Feed, Tasks, consume};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use projector::Projector;
 
@@ -80,7 +79,7 @@ pub fn spawn(
     store: &EventStore,
     feed: &Feed,
     progress: &Progress,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     shutdown: &CancellationToken,
 ) {
     fn run<P: Projection>(
@@ -93,7 +92,8 @@ pub fn spawn(
         let (store, feed, shutdown) = (store.clone(), feed.clone(), shutdown.clone());
         async move { consume::run(&mut projector, &store, &feed, &shutdown).await }.boxed()
     }
-    for running in for_each_projection!(run(store, feed, progress, shutdown)) {
-        tasks.spawn(running);
+    let running = for_each_projection!(run(store, feed, progress, shutdown));
+    for (name, running) in names().into_iter().zip(running) {
+        tasks.spawn(name, running);
     }
 }

@@ -36,7 +36,7 @@ fn names_of_projections_and_of_their_schemas() {
 
 #[test]
 fn words_for_states() {
-    let words = ["live", "catching_up", "rebuilding", "stalled", "never_run"];
+    let words = ["live", "catching_up", "rebuilding", "stalled", "never_run", "waiting"];
     assert_eq!(State::ALL.map(State::word), words);
     assert_eq!(serde_json::to_string(&State::ALL).unwrap(), format!("{words:?}").replace(' ', ""));
     use Phase::{Comparing, Done, Filling, Indexing, Replacing, Waiting};

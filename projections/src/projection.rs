@@ -25,6 +25,9 @@ pub trait Projection: Send + Sync + 'static {
     /// Names of constraints that [`Projection::write`] does not need: a rebuild creates them after it
     /// has filled the tables, like every index that is not unique. Writes find rows by the other keys.
     const FILLED_WITHOUT: &'static [&'static str] = &[];
+    /// Whether an event depends on the earlier ones of its stream. False for independent facts: one that
+    /// cannot be applied is then parked alone, and the later ones of its stream go on.
+    const ORDERED: bool = true;
     /// Least time between the starts of two batches. Where a batch costs much whatever its size,
     /// fewer and larger batches leave the processor to others. The first after a pause never waits.
     const PACE: Duration = Duration::ZERO;

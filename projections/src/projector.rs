@@ -2,11 +2,12 @@
 //! changes of a batch are computed outside of a transaction, and written in the one that moves the
 //! checkpoint.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use eventsourcing::Position;
-use eventstore::consume::{ConsumeError, Consumer, Failed, Session};
+use eventsourcing::{Position, StreamId};
+use eventstore::consume::{ConsumeError, Consumer, Failed, Session, single_event};
 use eventstore::parked::Parked;
 use eventstore::{EventStore, Filter, RawEvent, otel, otel_span};
 use sqlx::postgres::types::Oid;
@@ -38,6 +39,11 @@ impl<P: Projection> Projector<P> {
     }
 }
 
+/// What is parked if `event` cannot be applied.
+pub(crate) fn key<P: Projection>(event: &RawEvent) -> Cow<'_, StreamId> {
+    if P::ORDERED { Cow::Borrowed(&event.stream) } else { Cow::Owned(single_event(event)) }
+}
+
 impl<P: Projection> Consumer for Projector<P> {
     const NAME: &'static str = P::NAME;
     const BATCH_EVENTS: usize = 5_000;
@@ -49,6 +55,14 @@ impl<P: Projection> Consumer for Projector<P> {
 
     fn filter(&self) -> Filter {
         Filter::categories(P::CATEGORIES)
+    }
+
+    fn knows(&self, event: &RawEvent) -> bool {
+        event.is_known::<P::Event>()
+    }
+
+    fn key<'e>(&self, event: &'e RawEvent) -> Cow<'e, StreamId> {
+        key::<P>(event)
     }
 
     async fn open(
@@ -89,8 +103,11 @@ impl<P: Projection> Consumer for Projector<P> {
                 continue;
             }
             if let Err(error) = project::<P>(changes, raw) {
-                failed_streams.insert(&raw.stream);
-                failed.push(Failed::undecodable(raw, &error));
+                if P::ORDERED {
+                    failed_streams.insert(&raw.stream);
+                }
+                let key = key::<P>(raw).into_owned();
+                failed.push(Failed { key, ..Failed::undecodable(raw, &error) });
             }
         }
         Ok(failed)

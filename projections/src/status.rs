@@ -33,12 +33,20 @@ pub enum State {
     Stalled,
     /// Never started.
     NeverRun,
+    /// A newer build wrote the next event; the consumer waits for one to handle it.
+    Waiting,
 }
 
 impl State {
     /// All states.
-    pub const ALL: [Self; 5] =
-        [Self::Live, Self::CatchingUp, Self::Rebuilding, Self::Stalled, Self::NeverRun];
+    pub const ALL: [Self; 6] = [
+        Self::Live,
+        Self::CatchingUp,
+        Self::Rebuilding,
+        Self::Stalled,
+        Self::NeverRun,
+        Self::Waiting,
+    ];
 
     /// The state in snake case, as JSON, metrics and the command line show it.
     pub fn word(self) -> &'static str {
@@ -46,6 +54,7 @@ impl State {
             Self::Live => "live",
             Self::CatchingUp => "catching_up",
             Self::Rebuilding => "rebuilding",
+            Self::Waiting => "waiting",
             Self::Stalled => "stalled",
             Self::NeverRun => "never_run",
         }
@@ -99,6 +108,11 @@ pub async fn statuses(reader: &LogReader, names: &[&str]) -> Result<Vec<Status>,
                   0)::float8 as events_per_second,
                 (select count(*) from log.parked p where p.consumer = n.name and p.parked)
                   as parked,
+                exists (
+                  select from log.parked p
+                  where p.consumer = n.name and not p.parked and p.attempts = 0
+                    and p.position > c.position
+                ) as waiting,
                 rebuild.position as rebuild_position,
                 c.error, c.error_since, c.warning,
                 exists (
@@ -132,6 +146,7 @@ fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
         None => State::NeverRun,
         Some(age) if age > STALLED_AFTER.as_secs_f64() => State::Stalled,
         Some(_) if row.try_get("rebuilding")? => State::Rebuilding,
+        Some(_) if row.try_get("waiting")? => State::Waiting,
         Some(_) if seconds_behind > LIVE_WITHIN_SECONDS => State::CatchingUp,
         Some(_) => State::Live,
     };

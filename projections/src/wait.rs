@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use eventsourcing::Position;
-use eventstore::{EventStore, Unavailable};
+use eventstore::{EventStore, Tasks, Unavailable};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::Progress;
 
@@ -73,7 +72,7 @@ impl Waiter {
     pub fn start(
         store: EventStore,
         progress: Progress,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         shutdown: CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared {
@@ -85,7 +84,9 @@ impl Waiter {
             shutdown: shutdown.clone(),
         });
         let polling = Arc::clone(&shared);
-        tasks.spawn(async move { shutdown.run_until_cancelled(polling.poll()).await });
+        tasks.spawn("checkpoint poll", async move {
+            shutdown.run_until_cancelled(polling.poll()).await
+        });
         Self(shared)
     }
 

@@ -13,14 +13,13 @@ use clap::Parser;
 use devservers::{Postgres, postgres};
 use eventsourcing::event::Encoded;
 use eventsourcing::{StreamId, Version};
-use eventstore::{Append, Appended, EventStore, ExpectedVersion, NewEvent};
+use eventstore::{Append, Appended, EventStore, ExpectedVersion, NewEvent, Tasks};
 use futures::TryStreamExt;
 use hdrhistogram::Histogram;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Executor, PgConnection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 #[derive(Parser)]
@@ -75,7 +74,7 @@ async fn append(
     callers: usize,
     seconds: u64,
 ) -> Result<(f64, Histogram<u64>)> {
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let pool = eventstore::pool(database.clone(), 4);
     let store = EventStore::open(pool, &tasks, shutdown.clone());
     let begun = Instant::now();

@@ -11,14 +11,15 @@ use anyhow::{Context, Result};
 use devservers::Servers;
 use eventsourcing::event::Encoded;
 use eventsourcing::{Position, StreamId};
-use eventstore::{Append, Appended, Bus, EventStore, ExpectedVersion, Feed, NewEvent, Relay};
+use eventstore::{
+    Append, Appended, Bus, EventStore, ExpectedVersion, Feed, NewEvent, Relay, Tasks,
+};
 use futures::future::try_join_all;
 use hdrhistogram::Histogram;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// Events appended one by one for the latencies.
@@ -35,7 +36,7 @@ async fn main() -> Result<()> {
     servers.postgres.create_database("bench").await?;
     let options: PgConnectOptions = servers.postgres.url("bench", "postgres").parse()?;
     eventstore::migrate(&mut options.connect().await?).await?;
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let open = || EventStore::open(eventstore::pool(options.clone(), 4), &tasks, shutdown.clone());
     let here = open();
     let bus = Bus::connect(&servers.nats.url_as("tributary")).await?;

@@ -93,6 +93,7 @@ async fn measure(arguments: &Arguments, app: &App, token: &str) -> Result<()> {
 
     let tasks = TaskTracker::new();
     let start = Instant::now();
+    #[expect(clippy::disallowed_methods, reason = "every handle is awaited")]
     let sending = (0..requests).map(|request| {
         // Computed from the start, so that rounding errors do not accumulate.
         let due = Duration::from_micros(request * arguments.batch * 1_000_000 / arguments.rate);

@@ -10,7 +10,7 @@ use clap::Parser;
 use devservers::{Postgres, postgres};
 use eventsourcing::StreamId;
 use eventsourcing::event::Encoded;
-use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
+use eventstore::{Append, EventStore, ExpectedVersion, NewEvent, Tasks};
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use projections::{Purpose, Rebuild, Rebuilt, Step};
@@ -19,7 +19,6 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use tikv_jemallocator::Jemalloc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// As in `tributary` itself.
@@ -60,7 +59,7 @@ async fn main() -> Result<()> {
     projections::prepare(&mut owner).await?;
     let application: PgConnectOptions = server.url("bench", "tributary_app").parse()?;
     projections::create_schemas(&application).await?;
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let store = EventStore::open(eventstore::pool(application, 4), &tasks, shutdown.clone());
     fill(&store, &options).await?;
     sqlx::query("vacuum (freeze, analyze) log.event").execute(&mut owner).await?;

@@ -100,7 +100,7 @@ fn run_agent(app: &App) -> anyhow::Result<()> {
     let host = host_metrics::name().unwrap_or("localhost".parse()?);
     let settings = host_agent::Settings { host, every: AGENT_EVERY, hello: true };
     let broker = app.parts().config.mqtt.broker.options(&settings.client_id());
-    app.spawn(async move |shutdown| {
+    app.spawn("agent", async move |shutdown| {
         if let Err(error) = host_agent::run(settings, broker, shutdown).await {
             tracing::error!(%error, "agent stopped");
         }

@@ -2,11 +2,10 @@
 
 use anyhow::anyhow;
 use clap::ValueEnum;
-use eventstore::{EventStore, Unavailable};
+use eventstore::{EventStore, Tasks, Unavailable};
 use gateway::config::{Broker, Database, Server, Span};
 use loadtest::{Api, Error, InvalidSetting, MAX_DEVICES_PER_USER, MAX_RATE, Settings};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::outcome::Failure;
 use crate::output;
@@ -119,7 +118,7 @@ fn settings(args: Args) -> Result<Settings, Failure> {
             token: args.server.token.expose().to_owned(),
         },
         broker: args.broker.options("load"), // Each device has a client id of its own.
-        store: EventStore::open(pool, &TaskTracker::new(), CancellationToken::new()),
+        store: EventStore::open(pool, &Tasks::new(), CancellationToken::new()),
     })
 }
 

@@ -5,14 +5,13 @@ mod report;
 
 use std::time::Duration;
 
-use eventstore::EventStore;
+use eventstore::{EventStore, Tasks};
 use futures::StreamExt;
 use futures::stream;
 use projections::{Purpose, Rebuild};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::outcome::Failure;
 use super::output;
@@ -74,7 +73,7 @@ pub(super) async fn all(
     let connections = CONNECTIONS_EACH * u32::from(parallel);
     let pool = eventstore::pool(database, connections);
     let shutdown = CancellationToken::new();
-    let store = EventStore::open(pool, &TaskTracker::new(), shutdown.clone());
+    let store = EventStore::open(pool, &Tasks::new(), shutdown.clone());
     let progress = Progress::new(names);
     let rebuilds = names.iter().map(|name| {
         let (sender, steps) = watch::channel(projections::Step::default());

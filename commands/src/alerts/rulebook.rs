@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use domain::alerts::{Config, EffectiveRule, RulesEvent, Scope, rules_stream};
-use eventsourcing::{Position, StreamId};
+use eventsourcing::{Position, StreamId, Version};
 use eventstore::{EventStore, RawEvent};
 
 use crate::error::LoadError;
@@ -14,6 +14,9 @@ const MAX_USERS: usize = 100_000;
 
 /// A config and its version; `None` if the scope was never configured.
 type Known = Option<(i64, Arc<Config>)>;
+
+/// Changes of rules read at once.
+const PAGE: usize = 500;
 
 #[derive(Debug, Default)]
 pub(super) struct Rulebook {
@@ -46,9 +49,20 @@ impl Rulebook {
         let found = store.last_of_streams(&streams, until).await?;
         self.known.extend(unknown.into_iter().map(|scope| (scope, None)));
         for raw in found {
-            self.put(Scope::of_stream(&raw.stream), &raw)?;
+            let scope = Scope::of_stream(&raw.stream);
+            if self.put(scope.clone(), &raw).is_err()
+                && let Some(earlier) = last_decodable(store, &raw.stream, until).await?
+            {
+                // The later one is parked, and the rules before it are in force.
+                self.put(scope, &earlier)?;
+            }
         }
         Ok(())
+    }
+
+    /// Version of the rules of `scope` that are loaded; 0 if there are none.
+    pub(super) fn version(&self, scope: &Scope) -> i64 {
+        self.known.get(scope).and_then(Option::as_ref).map_or(0, |(version, _)| *version)
     }
 
     /// Replaces the rules of `scope` by those of this event.
@@ -85,5 +99,21 @@ impl Rulebook {
             })
             .collect();
         EffectiveRule::select(&configs, device_id).into()
+    }
+}
+
+/// Returns the last change of rules in `stream` up to `until` that can be decoded.
+async fn last_decodable(
+    store: &EventStore,
+    stream: &StreamId,
+    until: Position,
+) -> Result<Option<RawEvent>, LoadError> {
+    let (mut found, mut version) = (None, Version::NONE);
+    loop {
+        let page = store.read_stream(stream, version, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        version = last.version;
+        let decodable = |raw: &RawEvent| raw.position <= until && raw.event::<RulesEvent>().is_ok();
+        found = page.into_iter().rfind(decodable).or(found);
     }
 }

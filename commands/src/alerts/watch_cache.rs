@@ -32,30 +32,38 @@ pub(super) fn halves(key: &str) -> (&str, &str) {
 }
 
 impl WatchCache {
-    /// Loads those of `keys` that are not in memory.
+    /// Loads those of `keys` that are not in memory. Returns those whose snapshot cannot be decoded, each
+    /// with the reason.
     pub(super) async fn fetch(
         &mut self,
         pool: &PgPool,
         rulebook: &Rulebook,
         keys: &HashSet<&str>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<HashMap<Box<str>, String>, sqlx::Error> {
+        let mut undecodable = HashMap::new();
         let missing: Vec<&str> =
             keys.iter().copied().filter(|key| !self.held.contains_key(*key)).collect();
         if missing.is_empty() {
-            return Ok(());
+            return Ok(undecodable);
         }
         let stored: HashMap<_, _> =
             snapshot::load(pool, SNAPSHOTS, &missing).await?.into_iter().collect();
         for key in missing {
             let watch = if let Some(state) = stored.get(key) {
-                restore(rulebook, key, state)?
+                match restore(rulebook, key, state) {
+                    Ok(watch) => watch,
+                    Err(error) => {
+                        undecodable.insert(key.into(), error);
+                        continue;
+                    }
+                }
             } else {
                 let (user_id, device_id) = halves(key);
                 Watch::new(user_id, device_id, rulebook.in_force(user_id, device_id, None))
             };
             self.held.insert(key.into(), watch);
         }
-        Ok(())
+        Ok(undecodable)
     }
 
     /// The watch of a device, marked as changed since its snapshot.
@@ -113,12 +121,12 @@ impl WatchCache {
     }
 }
 
-/// Restores a watch from its snapshot.
-pub(super) fn restore(rulebook: &Rulebook, key: &str, state: &str) -> Result<Watch, sqlx::Error> {
+/// Restores a watch from its snapshot, or returns why the snapshot cannot be decoded.
+pub(super) fn restore(rulebook: &Rulebook, key: &str, state: &str) -> Result<Watch, String> {
     let (user_id, device_id) = halves(key);
     let rules = rulebook.in_force(user_id, device_id, None);
     Watch::restore(user_id, device_id, rules, state)
-        .map_err(|error| sqlx::Error::Decode(error.into()))
+        .map_err(|error| format!("cannot decode the snapshot {SNAPSHOTS} of device {key}: {error}"))
 }
 
 /// An event of an alert to be appended.

@@ -119,6 +119,10 @@ impl Consumer for Changes {
         Filter::categories(&[Order::CATEGORY])
     }
 
+    fn knows(&self, event: &RawEvent) -> bool {
+        event.is_known::<order::Event>()
+    }
+
     async fn open(&mut self, store: &EventStore, _: Position) -> Result<Session, ConsumeError> {
         *self = Self::default();
         Ok(Session::Pool(store.pool().clone()))

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use eventsourcing::event::EventSet;
+use eventsourcing::event::{CodecError, EventSet};
 use eventsourcing::{Metadata, Position, Recorded, Reject, StreamId};
 use eventstore::consume::{self, ConsumeError, Consumer, Failed, Session, Start, StreamReader};
 use eventstore::parked::Parked;
@@ -59,13 +59,23 @@ pub(crate) enum ReactError {
     /// The event cannot be handled.
     #[error("{0}")]
     Poison(String),
+    /// A newer build wrote an event that the reaction depends on.
+    #[error("{0}")]
+    NewerBuild(String),
+}
+
+impl From<CodecError> for ReactError {
+    fn from(error: CodecError) -> Self {
+        let text = ErrorChain(&error).to_string();
+        if error.is_of_newer_build() { Self::NewerBuild(text) } else { Self::Poison(text) }
+    }
 }
 
 impl From<LoadError> for ReactError {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Unavailable(error) => Self::Passing(ErrorChain(&error).to_string()),
-            LoadError::Codec(error) => Self::Poison(ErrorChain(&error).to_string()),
+            LoadError::Codec(error) => error.into(),
         }
     }
 }
@@ -103,12 +113,10 @@ pub(crate) fn unless_refused<T, R: Reject>(
             | Error::Contention(_)
             | Error::Conflict(_)),
         ) => Err(ReactError::Passing(error.to_string())),
-        Err(
-            error @ (Error::KeyReused
-            | Error::BadData(_)
-            | Error::Codec(_)
-            | Error::OtherVersion { .. }),
-        ) => Err(ReactError::Poison(error.to_string())),
+        Err(Error::Codec(error)) => Err(error.into()),
+        Err(error @ (Error::KeyReused | Error::BadData(_) | Error::OtherVersion { .. })) => {
+            Err(ReactError::Poison(error.to_string()))
+        }
     }
 }
 
@@ -157,6 +165,10 @@ impl<P: Process> Consumer for ProcessManager<'_, P> {
 
     fn filter(&self) -> Filter {
         Filter::categories(P::CATEGORIES)
+    }
+
+    fn knows(&self, event: &RawEvent) -> bool {
+        event.is_known::<P::Event>()
     }
 
     fn key<'e>(&self, event: &'e RawEvent) -> Cow<'e, StreamId> {
@@ -217,6 +229,10 @@ async fn react_in_order<P: Process>(
             Ok(()) => {}
             Err(ReactError::Poison(error)) => {
                 return Ok(Some(Failed { key, position: event.position, error }));
+            }
+            Err(ReactError::NewerBuild(error)) => {
+                let failed = Failed { key, position: event.position, error };
+                return Err(ConsumeError::NewerBuild(failed));
             }
             Err(error @ ReactError::Passing(_)) => return Err(ConsumeError::failed(error)),
         }

@@ -142,7 +142,7 @@ impl RuleState {
         time: DateTime<Utc>,
         cause: Cause,
     ) -> Option<Transition> {
-        if self.last.is_some_and(|last| time < last) {
+        if self.is_late(time) {
             return None;
         }
         self.last = Some(time);
@@ -198,6 +198,11 @@ impl RuleState {
                 Some(Transition::Update { alert: *alert, breaches: *breaches })
             }
         }
+    }
+
+    /// Returns whether a reading of `time` is older than one that was evaluated.
+    pub(super) fn is_late(&self, time: DateTime<Utc>) -> bool {
+        self.last.is_some_and(|last| time < last)
     }
 
     fn breach(

@@ -99,10 +99,17 @@ impl Watch {
         self.state.rule_states.values().any(|rule_state| rule_state.active().is_some())
     }
 
-    /// Evaluates a reading and pushes the events it causes to `outcomes`.
-    pub fn evaluate(&mut self, cause: Cause, reading: &Reading, outcomes: &mut Vec<Outcome>) {
+    /// Evaluates a reading and pushes the events it causes to `outcomes`. Returns whether the reading is
+    /// late for a rule: older than one that was evaluated before, and therefore not evaluated.
+    pub fn evaluate(
+        &mut self,
+        cause: Cause,
+        reading: &Reading,
+        outcomes: &mut Vec<Outcome>,
+    ) -> bool {
+        let mut late = false;
         if cause.position <= self.state.through {
-            return;
+            return late;
         }
         self.state.through = cause.position;
         // A clock that once ran ahead would make all correct readings late.
@@ -119,6 +126,7 @@ impl Watch {
                 | FieldValue::Other => None,
             };
             let rule_state = self.state.rule_states.entry(effective.id).or_default();
+            late |= rule_state.is_late(time);
             let transition = rule_state.evaluate(&effective.rule, verdict, number, time, cause);
             let Some(transition) = transition else { continue };
             let (alert_id, event, what) = match transition {
@@ -152,6 +160,7 @@ impl Watch {
             };
             outcomes.push(outcome(alert_id, event, what, cause, time));
         }
+        late
     }
 
     /// Replaces the effective rules. The state of removed rules is dropped, and the events that clear

@@ -7,13 +7,13 @@ use eventsourcing::{Position, StreamId};
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::append::group_commit::{BATCH_EVENTS, GroupCommit, Pending};
 use crate::append::outcome::{AppendError, Appended};
 use crate::append::prepared::Prepared;
 use crate::append::receipt::NewReceipt;
 use crate::append::request::Append;
+use crate::tasks::Tasks;
 
 /// Largest request in bytes of event data and response.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -38,12 +38,12 @@ impl Appender {
     ///
     /// After `shutdown` is cancelled it accepts no further requests, commits those it has, and
     /// ends.
-    pub fn start(pool: &PgPool, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
+    pub fn start(pool: &PgPool, tasks: &Tasks, shutdown: CancellationToken) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS);
         let (sender, committed) = watch::channel(Position::START);
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
         let group_commit = GroupCommit::new(pool, tasks.clone(), sender);
-        tasks.spawn(group_commit.run(requests, shutdown));
+        tasks.spawn("appender", group_commit.run(requests, shutdown));
         Self { queue, bytes, committed }
     }
 

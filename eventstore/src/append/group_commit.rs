@@ -10,13 +10,14 @@ use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::append::append_cache::AppendCache;
 use crate::append::batch;
 use crate::append::outcome::{AppendError, Outcome};
 use crate::append::prepared::Prepared;
 use crate::error::{ErrorChain, Unavailable};
+use crate::fault;
+use crate::tasks::Tasks;
 
 /// Most events in one request.
 pub const BATCH_EVENTS: usize = 4096;
@@ -44,7 +45,7 @@ pub(crate) struct Pending {
 
 pub(crate) struct GroupCommit {
     options: PgConnectOptions,
-    tasks: TaskTracker,
+    tasks: Tasks,
     /// A connection outside the pool, so that readers cannot delay it. Dropped after any failure,
     /// which rolls back an open transaction.
     connection: Option<PgConnection>,
@@ -57,11 +58,7 @@ pub(crate) struct GroupCommit {
 }
 
 impl GroupCommit {
-    pub(crate) fn new(
-        pool: &PgPool,
-        tasks: TaskTracker,
-        committed: watch::Sender<Position>,
-    ) -> Self {
+    pub(crate) fn new(pool: &PgPool, tasks: Tasks, committed: watch::Sender<Position>) -> Self {
         Self {
             options: PgConnectOptions::clone(&pool.connect_options()),
             tasks,
@@ -122,7 +119,7 @@ impl GroupCommit {
             }
         };
         if more_waits {
-            self.tasks.spawn(async move { reply_to_all() });
+            self.tasks.spawn("appender replies", async move { reply_to_all() });
         } else {
             reply_to_all();
             // Lets these callers queue their next requests before the next batch is gathered.
@@ -165,6 +162,7 @@ impl GroupCommit {
                     .await
                     .unwrap_or_else(|_elapsed| Err(timed_out()))?
             };
+            fault::point("appender", "");
             let done = batch::write(&mut connection, &mut self.cache, requests).await?;
             Ok::<_, sqlx::Error>((connection, done))
         };

@@ -1,5 +1,5 @@
-//! How long a consumer waits after a failure, and when it gives up on an event. Pure, so that it is
-//! tested without a database.
+//! How long a consumer waits after a failure, and which events it suspects. Pure, so that it is tested
+//! without a database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,24 +46,6 @@ pub(super) fn is_suspicious(starts: i32) -> bool {
     starts > SUSPICIOUS_STARTS
 }
 
-/// What follows a failed attempt at an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The key of the event is parked.
-    Park,
-    /// The event is handled again after this time.
-    RetryAfter(Duration),
-}
-
-/// What follows failure number `attempts` at one event, of at most `limit`.
-pub(super) fn verdict(attempts: i32, limit: i32) -> Verdict {
-    if attempts >= limit {
-        return Verdict::Park;
-    }
-    let factor = 2_u32.saturating_pow(attempts.unsigned_abs());
-    Verdict::RetryAfter(BACKOFF.0.saturating_mul(factor).min(BACKOFF.1))
-}
-
 /// Events up to a position.
 pub(super) type Stretch<'e> = (&'e [Arc<RawEvent>], Position);
 
@@ -105,15 +87,6 @@ mod tests {
             (0..8).map(|_| backoff.after(Duration::from_secs(1)).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         assert_eq!(backoff.after(Duration::from_secs(6)).as_millis(), 100);
-    }
-
-    #[test]
-    fn the_last_attempt_parks() {
-        assert_eq!(verdict(1, 3), Verdict::RetryAfter(Duration::from_millis(200)));
-        assert_eq!(verdict(2, 3), Verdict::RetryAfter(Duration::from_millis(400)));
-        assert_eq!(verdict(3, 3), Verdict::Park);
-        assert_eq!(verdict(4, 3), Verdict::Park);
-        assert_eq!(verdict(1, 1), Verdict::Park);
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl EventStore {
     /// Returns the checkpoint of `consumer`, and counts a start. A new consumer starts before the
     /// first event. Its rate is measured from this start.
     pub async fn start_consumer(&self, consumer: &str) -> Result<Checkpoint, Unavailable> {
-        self.start_consumer_at(consumer, Start::FirstEvent).await
+        self.begin_consumer(consumer, Start::FirstEvent, true).await
     }
 
     /// The same for a consumer that chooses where it starts without a checkpoint.
@@ -89,6 +89,18 @@ impl EventStore {
         consumer: &str,
         start: Start,
     ) -> Result<Checkpoint, Unavailable> {
+        self.begin_consumer(consumer, start, true).await
+    }
+
+    /// Like [`EventStore::start_consumer_at`]. A start after an orderly failure is not one
+    /// `after_crash`: such a failure shows that no event kills the process, and the starts are counted
+    /// anew.
+    pub(super) async fn begin_consumer(
+        &self,
+        consumer: &str,
+        start: Start,
+        after_crash: bool,
+    ) -> Result<Checkpoint, Unavailable> {
         let row = sqlx::query(
             "insert into log.checkpoint as c
                (consumer, position, starts, earlier_position, earlier_at, later_position, later_at)
@@ -96,13 +108,15 @@ impl EventStore {
                     statement_timestamp()
              from (select case when $2 then position else 0 end from log.head) as start (position)
              on conflict (consumer) do update
-             set starts = c.starts + 1, heartbeat_at = clock_timestamp(),
+             set starts = case when $3 then c.starts + 1 else 1 end,
+                 heartbeat_at = clock_timestamp(),
                  earlier_position = c.position, earlier_at = statement_timestamp(),
                  later_position = c.position, later_at = statement_timestamp()
              returning consumer, position, starts, heartbeat_at",
         )
         .bind(consumer)
         .bind(start == Start::Head)
+        .bind(after_crash)
         .fetch_one(&self.pool)
         .await?;
         from_row(&row).map_err(Unavailable)

@@ -8,8 +8,8 @@ use eventsourcing::{Position, StreamId, Version};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use super::checkpoint::Start;
-use super::failed::Failed;
-use super::parked::{MAX_ATTEMPTS, Parked};
+use super::failed::{Failed, position_of_single};
+use super::parked::Parked;
 use crate::{AppendError, EventStore, Filter, Page, RawEvent, Unavailable};
 
 /// Events of a parked stream read at once.
@@ -31,8 +31,6 @@ pub trait Consumer: Send {
     const BATCH_EVENTS: usize;
     /// Where the consumer starts without a checkpoint.
     const START: Start = Start::FirstEvent;
-    /// Failed attempts at one event before its key is parked.
-    const ATTEMPTS: i32 = MAX_ATTEMPTS;
     /// How often the consumer shows that it lives, and looks for requested retries.
     const HEARTBEAT: Duration = Duration::from_secs(2);
     /// How long the process that runs the consumer keeps others from running it, from its last
@@ -52,8 +50,12 @@ pub trait Consumer: Send {
     /// The events the consumer follows.
     fn filter(&self) -> Filter;
 
+    /// Whether this build knows the type and the schema version of an event. The runtime never hands
+    /// over an event for which this is false: the consumer waits there for a newer build.
+    fn knows(&self, event: &RawEvent) -> bool;
+
     /// What an event concerns: events of one key are handled in order, and wait behind one that
-    /// cannot be handled.
+    /// cannot be handled. [`single_event`](super::single_event) for facts without an order.
     fn key<'e>(&self, event: &'e RawEvent) -> Cow<'e, StreamId> {
         Cow::Borrowed(&event.stream)
     }
@@ -81,7 +83,8 @@ pub trait Consumer: Send {
     /// Handles `events`, in the order of the log, and returns those that cannot be handled: of each
     /// key at most one, behind which the later events of the key are left out. All other effects of
     /// the batch have happened, or happen in [`Consumer::commit`]. Streams in `parked` are not
-    /// among the events. The returned events are handed over again, until their key is parked.
+    /// among the events. The keys of the returned events are parked at once: no further attempt
+    /// succeeds.
     ///
     /// An error says that nothing is wrong with the events; the consumer starts again after a while.
     fn handle(
@@ -161,6 +164,9 @@ pub enum ConsumeError {
     /// The consumer panicked, with this message.
     #[error("the consumer panicked: {0}")]
     Panicked(String),
+    /// A newer build wrote the next event. The consumer waits in front of it.
+    #[error("a newer build wrote the next event: {}", .0.error)]
+    NewerBuild(Failed),
     /// The consumer cannot go on for now.
     #[error(transparent)]
     Failed(Box<dyn std::error::Error + Send + Sync>),
@@ -213,6 +219,10 @@ impl StreamReader {
 
     /// The next events of the stream, at most 500; those of the last page reach to the checkpoint.
     pub async fn next(&mut self) -> Result<Page, Unavailable> {
+        if let Some(position) = position_of_single(&self.stream) {
+            let events = self.store.at_positions(&[position]).await?;
+            return Ok(Page { events, through: self.until });
+        }
         let mut events = self.store.read_stream(&self.stream, self.version, RETRY_EVENTS).await?;
         // A page may end early because of its size: only an empty one is the end of the stream.
         let mut done = events.is_empty();

@@ -2,14 +2,13 @@
 //! read the log without waiting for their next poll.
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::EventStore;
 use crate::bus::Bus;
+use crate::{EventStore, Tasks};
 
 /// Starts the task that announces the commits of this process. Commits during an announcement are
 /// announced together.
-pub fn announcer(store: &EventStore, bus: Bus, tasks: &TaskTracker, shutdown: CancellationToken) {
+pub fn announcer(store: &EventStore, bus: Bus, tasks: &Tasks, shutdown: CancellationToken) {
     let mut committed = store.committed();
     let work = async move {
         while committed.changed().await.is_ok() {
@@ -19,7 +18,7 @@ pub fn announcer(store: &EventStore, bus: Bus, tasks: &TaskTracker, shutdown: Ca
             }
         }
     };
-    tasks.spawn(async move {
+    tasks.spawn("head announcer", async move {
         shutdown.run_until_cancelled(work).await;
     });
 }

@@ -2,7 +2,8 @@
 //!
 //! - [`run`] runs a [`Consumer`]: one runtime for projections, process managers, evaluators and
 //!   publishers. It keeps the checkpoint and the heartbeat, restarts the consumer after an error or
-//!   a panic, and parks the streams whose events cannot be handled.
+//!   a panic, parks the streams whose events are corrupt, and waits in front of an event that only a
+//!   newer build knows.
 //! - [`Runner`] is the part of the runtime that handles batches, for those that read the log
 //!   themselves, as a rebuild does.
 //! - [`parked`], [`snapshot`], [`deadline`], leases and checkpoints are what consumers store in the log's schema.
@@ -15,6 +16,7 @@ pub mod deadline;
 mod failed;
 pub(crate) mod head_announcer;
 pub(crate) mod lease;
+mod newer;
 pub mod parked;
 pub(crate) mod relay;
 mod retry;
@@ -24,6 +26,6 @@ mod supervisor;
 
 pub use checkpoint::Start;
 pub use consumer::{ConsumeError, Consumer, Session, StreamReader};
-pub use failed::Failed;
+pub use failed::{Failed, single_event};
 pub use runner::Runner;
 pub use supervisor::run;

@@ -14,26 +14,30 @@ use super::parked::{self, Parked, Retry};
 use super::runner::Runner;
 use crate::RawEvent;
 
-/// How long the batches wait for one retry at a heartbeat; the rest follows at the next one.
+/// How long the batches wait for retries at a heartbeat; the rest follows at the next one.
 const TURN: Duration = Duration::from_secs(1);
 
 impl<C: Consumer> Runner<'_, C> {
-    /// Retries each stream that an operator asked for, for a turn.
+    /// Retries the streams that an operator asked for, in the order of the requests, for a turn.
     pub(super) async fn retry_requested(&mut self) -> Result<(), ConsumeError> {
+        let begun = Instant::now();
         let pool = self.store.pool().clone();
+        parked::forget_passed(&pool, self.consumer.name()).await?;
         let streams = parked::requested(&pool, self.consumer.name()).await?;
         self.parked = Parked::load(&pool, self.consumer.name()).await?;
         for stream in streams {
+            if begun.elapsed() > TURN {
+                break;
+            }
             if let Some(retry) = parked::begin(&pool, self.consumer.name(), &stream).await? {
-                self.retry(retry).await?;
+                self.retry(retry, begun).await?;
             }
             self.parked = Parked::load(&pool, self.consumer.name()).await?;
         }
         Ok(())
     }
 
-    async fn retry(&mut self, mut retry: Retry) -> Result<(), ConsumeError> {
-        let begun = Instant::now();
+    async fn retry(&mut self, mut retry: Retry, begun: Instant) -> Result<(), ConsumeError> {
         let until = self.checkpoint;
         let after = Position(retry.position.0 - 1);
         let mut reader =

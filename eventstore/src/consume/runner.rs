@@ -4,17 +4,15 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use eventsourcing::{Position, StreamId};
-use tokio::time::sleep;
 
-use super::backoff::{Verdict, halves, is_suspicious, verdict};
+use super::backoff::{halves, is_suspicious};
 use super::checkpoint::Checkpoint;
 use super::consumer::{ConsumeError, Consumer, Session};
 use super::failed::Failed;
-use super::parked::{self, KILLED, Parked};
+use super::parked::{self, KILLED, MAX_ATTEMPTS, Parked};
 use crate::{EventStore, RawEvent};
 
 /// A consumer at a position of the log.
@@ -34,7 +32,9 @@ pub struct Runner<'c, C> {
     recorded_at: Option<DateTime<Utc>>,
     /// Whether an event at hand probably kills the process.
     suspicious: bool,
-    /// Keys whose events failed since the last commit, which parks them or clears their attempts.
+    /// Events that failed since the last commit, which parks their keys.
+    failed: HashMap<StreamId, Failed>,
+    /// Keys whose attempts were counted since the last commit, which clears them unless one failed.
     suspects: HashSet<StreamId>,
     /// Parked keys whose events were left out since the last commit.
     left_out: HashSet<StreamId>,
@@ -43,7 +43,16 @@ pub struct Runner<'c, C> {
 impl<'c, C: Consumer> Runner<'c, C> {
     /// Starts `consumer` at its checkpoint, and counts the start.
     pub async fn start(consumer: &'c mut C, store: &EventStore) -> Result<Self, ConsumeError> {
-        let checkpoint = store.start_consumer_at(consumer.name(), C::START).await?;
+        Self::begin(consumer, store, true).await
+    }
+
+    /// Starts `consumer` at its checkpoint. The start counts as suspicious if it is one `after_crash`.
+    pub(super) async fn begin(
+        consumer: &'c mut C,
+        store: &EventStore,
+        after_crash: bool,
+    ) -> Result<Self, ConsumeError> {
+        let checkpoint = store.begin_consumer(consumer.name(), C::START, after_crash).await?;
         let position = checkpoint.position;
         let suspicious = is_suspicious(checkpoint.starts);
         if suspicious {
@@ -62,6 +71,7 @@ impl<'c, C: Consumer> Runner<'c, C> {
             checkpoint: position,
             recorded_at: None,
             suspicious,
+            failed: HashMap::new(),
             suspects: HashSet::new(),
             left_out: HashSet::new(),
         })
@@ -78,8 +88,36 @@ impl<'c, C: Consumer> Runner<'c, C> {
     }
 
     /// Handles all events up to `through`, and moves the checkpoint there. Keys of events that
-    /// cannot be handled are parked; all others go on.
+    /// cannot be handled are parked; all others go on. In front of an event that this build does not
+    /// know, the checkpoint stops, and [`ConsumeError::NewerBuild`] is returned.
     pub async fn apply(
+        &mut self,
+        mut events: &[Arc<RawEvent>],
+        through: Position,
+    ) -> Result<(), ConsumeError> {
+        while let Some(index) = events.iter().position(|event| self.stops_at(event)) {
+            let (known, rest) = events.split_at(index);
+            self.apply_known(known, Position(rest[0].position.0 - 1)).await?;
+            // Its stream may have been parked just now, at an earlier event.
+            if self.stops_at(&rest[0]) {
+                if self.position > self.checkpoint {
+                    self.commit(self.recorded_at, self.position).await?;
+                }
+                return Err(ConsumeError::NewerBuild(Failed::unknown(&rest[0])));
+            }
+            events = rest;
+        }
+        self.apply_known(events, through).await
+    }
+
+    /// Whether a newer build wrote `event`, and it neither waits behind a parked one nor is skipped.
+    fn stops_at(&self, event: &RawEvent) -> bool {
+        !self.consumer.knows(event)
+            && !self.parked.skips(event.position)
+            && self.waits_behind(event).is_none()
+    }
+
+    async fn apply_known(
         &mut self,
         events: &[Arc<RawEvent>],
         through: Position,
@@ -91,8 +129,8 @@ impl<'c, C: Consumer> Runner<'c, C> {
                 let key = self.consumer.key(event).into_owned();
                 if !self.parked.waits(&key, event.position) {
                     let failed = Failed { key, position: event.position, error: KILLED.to_owned() };
-                    if self.count(&failed).await? > C::ATTEMPTS {
-                        self.parked.insert(failed.key, failed.position);
+                    if self.count(&failed).await? > MAX_ATTEMPTS {
+                        self.fail(failed);
                     }
                 }
                 self.apply_batch(std::slice::from_ref(event), event.position).await?;
@@ -114,9 +152,13 @@ impl<'c, C: Consumer> Runner<'c, C> {
                 continue; // Nothing new.
             }
             let due = self.due(events);
-            self.handle(&due).await?;
+            if !due.is_empty() {
+                for failed in self.consumer.handle(&due, &self.parked).await? {
+                    self.fail(failed);
+                }
+            }
             let recorded_at = events.last().map(|event| event.recorded_at).or(self.recorded_at);
-            if C::COMMITS_AT_HEARTBEAT && self.suspects.is_empty() {
+            if C::COMMITS_AT_HEARTBEAT && self.suspects.is_empty() && self.failed.is_empty() {
                 (self.position, self.recorded_at) = (through, recorded_at);
                 continue;
             }
@@ -128,11 +170,12 @@ impl<'c, C: Consumer> Runner<'c, C> {
             };
             if let Some([left, right]) = halves((events, through)) {
                 stretches.extend([right, left]);
-            } else if let [event] = events {
-                let key = self.consumer.key(event).into_owned();
-                let failed = Failed { key, position: event.position, error: refusal.to_owned() };
-                let wait = self.count_failures(&[failed]).await?;
-                sleep(wait).await;
+            } else if let [event] = events
+                && let key = self.consumer.key(event).into_owned()
+                && self.failed.get(&key).is_none_or(|failed| failed.position > event.position)
+            {
+                let error = refusal.to_owned();
+                self.fail(Failed { key, position: event.position, error });
                 stretches.push((events, through));
             } else {
                 return Err(error);
@@ -148,58 +191,29 @@ impl<'c, C: Consumer> Runner<'c, C> {
         }
         let mut due = Vec::with_capacity(events.len());
         for event in events.iter().filter(|event| !self.parked.skips(event.position)) {
-            let key = self.consumer.key(event);
-            // An event waits behind its own stream, too: one there may be what it rests on.
-            let waits = |key: &&StreamId| self.parked.waits(key, event.position);
-            if let Some(key) = [&event.stream, &*key].into_iter().find(waits) {
-                self.left_out.insert(key.clone());
-            } else {
-                due.push(Arc::clone(event));
+            match self.waits_behind(event) {
+                Some(key) => {
+                    self.left_out.insert(key.into_owned());
+                }
+                None => due.push(Arc::clone(event)),
             }
         }
         Cow::Owned(due)
     }
 
-    /// Hands `events` to the consumer, and those that failed again, until their keys are to be
-    /// parked.
-    async fn handle(&mut self, events: &[Arc<RawEvent>]) -> Result<(), ConsumeError> {
-        let mut pending = Cow::Borrowed(events);
-        while !pending.is_empty() {
-            let failed = self.consumer.handle(&pending, &self.parked).await?;
-            if failed.is_empty() {
-                break;
-            }
-            let wait = self.count_failures(&failed).await?;
-            let failed_at: HashMap<&StreamId, Position> =
-                failed.iter().map(|failed| (&failed.key, failed.position)).collect();
-            let again = |event: &&Arc<RawEvent>| {
-                let key = self.consumer.key(event);
-                failed_at.get(&*key).is_some_and(|position| event.position >= *position)
-                    && !self.parked.waits(&key, event.position)
-            };
-            pending = Cow::Owned(pending.iter().filter(again).cloned().collect());
-            sleep(wait).await;
+    /// The parked stream behind which `event` waits. It waits behind its own stream, too: an event
+    /// there may be what it rests on.
+    fn waits_behind<'e>(&self, event: &'e RawEvent) -> Option<Cow<'e, StreamId>> {
+        if self.parked.waits(&event.stream, event.position) {
+            return Some(Cow::Borrowed(&event.stream));
         }
-        Ok(())
+        Some(self.consumer.key(event)).filter(|key| self.parked.waits(key, event.position))
     }
 
-    /// Counts a failed attempt at each of `failed`, and marks the keys that are to be parked.
-    /// Returns how long to wait before the others are handled again.
-    async fn count_failures(&mut self, failed: &[Failed]) -> Result<Duration, ConsumeError> {
-        let mut wait = Duration::ZERO;
-        for failure in failed {
-            let attempts = self.count(failure).await?;
-            let Failed { key, position, error } = failure;
-            tracing::warn!(
-                consumer = self.consumer.name(), %position, stream = %key, attempts, error,
-                "event could not be handled",
-            );
-            match verdict(attempts, C::ATTEMPTS) {
-                Verdict::Park => self.parked.insert(key.clone(), *position),
-                Verdict::RetryAfter(time) => wait = wait.max(time),
-            }
-        }
-        Ok(wait)
+    /// Parks the key of `failed` with the next commit.
+    fn fail(&mut self, failed: Failed) {
+        self.parked.insert(failed.key.clone(), failed.position);
+        self.failed.insert(failed.key.clone(), failed);
     }
 
     /// Counts an attempt. Another runner may have parked the key: this one then has to load what is
@@ -225,12 +239,11 @@ impl<'c, C: Consumer> Runner<'c, C> {
         if !Checkpoint::advance(connection, name, from, through, recorded_at).await? {
             return Err(ConsumeError::Fenced);
         }
-        for key in &self.suspects {
-            if self.parked.contains(key) {
-                parked::park(connection, name, key).await?;
-            } else {
-                parked::clear(connection, name, key).await?;
-            }
+        let harmless = self.suspects.iter().filter(|key| !self.failed.contains_key(*key));
+        let harmless: Vec<&str> = harmless.map(StreamId::as_str).collect();
+        parked::clear(connection, name, &harmless).await?;
+        if !parked::park(connection, name, &self.failed).await? {
+            return Err(ConsumeError::Fenced);
         }
         let left_out: Vec<&str> = self.left_out.iter().map(StreamId::as_str).collect();
         if !parked::still_parked(connection, name, &left_out).await? {
@@ -238,11 +251,12 @@ impl<'c, C: Consumer> Runner<'c, C> {
         }
         self.consumer.commit(connection).await?;
         transaction.commit().await?;
-        for key in self.suspects.drain().filter(|key| self.parked.contains(key)) {
+        for Failed { key, position, error } in self.failed.drain().map(|(_, failed)| failed) {
             let name = self.consumer.name().to_owned();
-            tracing::error!(consumer = name, stream = %key, "stream parked");
+            tracing::error!(consumer = name, stream = %key, %position, error, "stream parked");
             metrics::counter!("tributary_parked_total", "projection" => name).increment(1);
         }
+        self.suspects.clear();
         self.left_out.clear();
         (self.position, self.checkpoint) = (through, through);
         self.recorded_at = recorded_at;

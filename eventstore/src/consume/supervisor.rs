@@ -1,22 +1,22 @@
 //! Runs a consumer until shutdown, and starts it again after an error or a panic.
 
-use std::any::Any;
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
 
-use futures::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::backoff::Backoff;
 use super::consumer::{ConsumeError, Consumer};
+use super::newer;
 use super::runner::Runner;
-use crate::{ErrorChain, EventStore, Feed};
+use crate::tasks::caught;
+use crate::{ErrorChain, EventStore, Feed, fault};
 
 /// Runs `consumer` until `shutdown`. After an error or a panic it starts again at its checkpoint,
 /// after a wait of 100 ms to 5 s. A batch under way at `shutdown` is given up: its transaction is
-/// rolled back, and it is handled again at the next start.
+/// rolled back, and it is handled again at the next start. In front of an event that only a newer build
+/// knows it waits, without the lease, for one to take over.
 pub async fn run<C: Consumer>(
     consumer: &mut C,
     store: &EventStore,
@@ -25,21 +25,37 @@ pub async fn run<C: Consumer>(
 ) {
     let owner = Uuid::now_v7();
     let mut backoff = Backoff::default();
+    let mut after_crash = true; // The process before this one may have died of an event.
     loop {
         let started = Instant::now();
-        let followed = AssertUnwindSafe(follow(consumer, store, feed, owner)).catch_unwind();
-        let error = match shutdown.run_until_cancelled(followed).await {
+        let followed = caught(follow(consumer, store, feed, owner, after_crash));
+        let mut error = match shutdown.run_until_cancelled(followed).await {
             None => break,
             Some(Ok(Ok(never))) => match never {},
             Some(Ok(Err(error))) => error,
-            Some(Err(panic)) => ConsumeError::Panicked(message(&*panic)),
+            Some(Err(panic)) => ConsumeError::Panicked(panic),
         };
+        after_crash = matches!(error, ConsumeError::Panicked(_));
+        if let ConsumeError::NewerBuild(at) = &error {
+            release_lease::<C>(store, owner).await;
+            let waiting = newer::wait(store, consumer.name(), C::HEARTBEAT, at);
+            let waited = shutdown.run_until_cancelled(waiting).await;
+            match waited {
+                None => break,
+                Some(Ok(())) => continue,
+                Some(Err(failed)) => error = failed,
+            }
+        }
         let wait = backoff.after(started.elapsed());
         report::<C>(&error, wait);
         if shutdown.run_until_cancelled(sleep(wait)).await.is_none() {
             break;
         }
     }
+    release_lease::<C>(store, owner).await;
+}
+
+async fn release_lease<C: Consumer>(store: &EventStore, owner: Uuid) {
     if C::LEASE.is_some()
         && let Err(error) = store.release_lease(C::NAME, owner).await
     {
@@ -62,6 +78,7 @@ fn report<C: Consumer>(error: &ConsumeError, wait: std::time::Duration) {
         ConsumeError::Log(_)
         | ConsumeError::Database(_)
         | ConsumeError::Append(_)
+        | ConsumeError::NewerBuild(_)
         | ConsumeError::Failed(_) => {
             let error = ErrorChain(error);
             tracing::warn!(consumer, %error, ?wait, "consumer failed, restarting");
@@ -72,17 +89,12 @@ fn report<C: Consumer>(error: &ConsumeError, wait: std::time::Duration) {
     metrics::counter!(name, "consumer" => consumer, "cause" => cause).increment(1);
 }
 
-/// What a panic says, if it is text.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
-}
-
 async fn follow<C: Consumer>(
     consumer: &mut C,
     store: &EventStore,
     feed: &Feed,
     owner: Uuid,
+    after_crash: bool,
 ) -> Result<Infallible, ConsumeError> {
     while !holds_lease::<C>(store, owner).await? {
         sleep(C::HEARTBEAT).await;
@@ -91,7 +103,7 @@ async fn follow<C: Consumer>(
     if !holds_lease::<C>(store, owner).await? {
         return Err(ConsumeError::Fenced);
     }
-    let mut runner = Runner::start(consumer, store).await?;
+    let mut runner = Runner::begin(consumer, store, after_crash).await?;
     let mut subscription = feed.subscribe(runner.position(), runner.consumer.filter());
     let mut heartbeat = interval_at(Instant::now() + C::HEARTBEAT, C::HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -112,6 +124,7 @@ async fn follow<C: Consumer>(
             }
         };
         let begun = Instant::now();
+        fault::point("consumer", C::NAME);
         runner.apply(&batch.events, batch.through).await?;
         if batch.events.len() < C::BATCH_EVENTS {
             sleep_until(begun + C::PACE).await;
@@ -124,19 +137,5 @@ async fn holds_lease<C: Consumer>(store: &EventStore, owner: Uuid) -> Result<boo
     match C::LEASE {
         Some(time) => Ok(store.take_lease(C::NAME, owner, time).await?),
         None => Ok(true),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_caught_with_its_message() {
-        let panicking = async |number: i32| -> () { panic!("event {number}") };
-        let caught = AssertUnwindSafe(panicking(7)).catch_unwind().await;
-        assert_eq!(message(&*caught.expect_err("it panics")), "event 7");
-        assert_eq!(message(&"text"), "text");
-        assert_eq!(message(&7), "");
     }
 }

@@ -10,11 +10,11 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::bus::connection::{Bus, Heads};
 use crate::error::{ErrorChain, Unavailable};
 use crate::read::log_reader::LogReader;
+use crate::tasks::Tasks;
 
 /// Interval between polls: the longest delay after a lost notification.
 pub(crate) const POLL: Duration = Duration::from_millis(250);
@@ -33,12 +33,12 @@ pub(crate) fn follow(
     reader: &LogReader,
     bus: Option<Bus>,
     known: watch::Receiver<Position>,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     shutdown: CancellationToken,
 ) -> watch::Receiver<HeadEstimate> {
     let (estimate, receiver) = watch::channel(HeadEstimate::default());
     let work = run(reader.clone(), bus, known, estimate);
-    tasks.spawn(async move {
+    tasks.spawn("head watch", async move {
         shutdown.run_until_cancelled(work).await;
     });
     receiver

@@ -146,6 +146,18 @@ impl LogReader {
         Ok(collect(rows, streams.len()).await?.list)
     }
 
+    /// Returns whether the log holds an event of `category`. Reads one row of an index.
+    pub async fn has_category(&self, category: &str) -> Result<bool, Unavailable> {
+        // `.` follows `-`, which ends the category in a stream id.
+        let found = sqlx::query_scalar(
+            "select exists (select from log.event where stream_id >= $1 and stream_id < $2)",
+        )
+        .bind(format!("{category}-"))
+        .bind(format!("{category}."))
+        .fetch_one(&self.pool);
+        Ok(found.await?)
+    }
+
     /// Returns the events at `positions`, in order. Omits positions after the head.
     pub async fn at_positions(&self, positions: &[Position]) -> Result<Vec<RawEvent>, Unavailable> {
         let sql = format!(

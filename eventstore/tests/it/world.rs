@@ -7,13 +7,12 @@ use eventsourcing::event::Encoded;
 use eventsourcing::{Position, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, Bus, EventStore, ExpectedVersion, Feed, Filter, NewEvent,
-    RawEvent, Relay, StreamAppend, Subscription,
+    RawEvent, Relay, StreamAppend, Subscription, Tasks,
 };
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// Longest wait for an expected event.
@@ -68,7 +67,7 @@ impl Log {
 
     /// Opens the log as a process does.
     pub(crate) fn open(&self) -> Process {
-        let tasks = TaskTracker::new();
+        let tasks = Tasks::new();
         let shutdown = CancellationToken::new();
         let pool = eventstore::pool(self.options.clone(), 8);
         Process { store: EventStore::open(pool, &tasks, shutdown.clone()), tasks, shutdown }
@@ -114,7 +113,7 @@ impl Log {
 /// One process of the system; its tasks stop when it is dropped.
 pub(crate) struct Process {
     pub(crate) store: EventStore,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     pub(crate) shutdown: CancellationToken,
 }
 

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use domain::alerts::alert::Event;
 use domain::alerts::{Severity, Threshold};
 use eventsourcing::Position;
+use eventsourcing::event::CodecError;
 use eventstore::RawEvent;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,14 +29,13 @@ pub(super) struct AlertMessage<'a> {
 }
 
 impl AlertMessage<'_> {
-    /// Topic and payload for an event; `None` if nothing is published. An event that cannot be
-    /// decoded is of a newer build, which publishes it.
-    pub(super) fn of(raw: &RawEvent) -> Option<(Bytes, Bytes)> {
-        let (notice, state) = match raw.event::<Event>().ok()? {
+    /// Topic and payload for an event; `None` if nothing is published.
+    pub(super) fn of(raw: &RawEvent) -> Result<Option<(Bytes, Bytes)>, CodecError> {
+        let (notice, state) = match raw.event::<Event>()? {
             Event::AlertRaised(raised) => (raised.notice, "active"),
             Event::AlertUpdated { notice, .. } => (notice, "active"),
             Event::AlertCleared { notice, .. } => (notice, "cleared"),
-            Event::AlertSuppressed { .. } | Event::AlertAcknowledged { .. } => return None,
+            Event::AlertSuppressed { .. } | Event::AlertAcknowledged { .. } => return Ok(None),
         };
         let message = AlertMessage {
             id: raw.stream.key(),
@@ -49,8 +49,8 @@ impl AlertMessage<'_> {
             position: raw.position,
         };
         let topic = format!("users/{}/devices/{}/alerts", notice.user_id, notice.device_id);
-        let payload = serde_json::to_vec(&message).ok()?;
-        Some((topic.into(), payload.into()))
+        let payload = serde_json::to_vec(&message).map_err(CodecError::Json)?;
+        Ok(Some((topic.into(), payload.into())))
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
             metadata: "{}".into(),
             recorded_at: DateTime::UNIX_EPOCH,
         };
-        let (topic, payload) = AlertMessage::of(&raw).unwrap();
+        let (topic, payload) = AlertMessage::of(&raw).unwrap().unwrap();
         let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
         format!("{} {}", text(&topic), text(&payload))
     }

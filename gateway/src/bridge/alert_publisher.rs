@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::alerts::Alert;
+use domain::alerts::{Alert, alert};
 use eventsourcing::{Decider, Position};
 use eventstore::consume::{ConsumeError, Consumer, Failed, Session};
 use eventstore::parked::Parked;
@@ -60,6 +60,10 @@ impl Consumer for Publisher {
         Filter::categories(&[Alert::CATEGORY])
     }
 
+    fn knows(&self, event: &RawEvent) -> bool {
+        event.is_known::<alert::Event>()
+    }
+
     async fn connect(&mut self) -> Result<(), ConsumeError> {
         self.client = None; // The broker ends the old connection of a client id at a new one.
         loop {
@@ -93,11 +97,21 @@ impl Consumer for Publisher {
         events: &[Arc<RawEvent>],
         _: &Parked,
     ) -> Result<Vec<Failed>, ConsumeError> {
-        let messages: Vec<_> = events.iter().filter_map(|event| AlertMessage::of(event)).collect();
+        let mut messages = Vec::new();
+        let mut failed: Vec<Failed> = Vec::new();
+        for event in events {
+            if failed.iter().any(|failed| failed.key == event.stream) {
+                continue;
+            }
+            match AlertMessage::of(event) {
+                Ok(message) => messages.extend(message),
+                Err(error) => failed.push(Failed::undecodable(event, &error)),
+            }
+        }
         timeout(ACK_TIMEOUT, self.client()?.publish_all(messages))
             .await
             .unwrap_or(Err(ConnectionError::Timeout))
             .map_err(ConsumeError::failed)?;
-        Ok(Vec::new())
+        Ok(failed)
     }
 }

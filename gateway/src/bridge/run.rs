@@ -48,6 +48,7 @@ impl Bridge {
         }
         let dialer = Dialer::new(options).await?;
         let (taken, incoming) = mpsc::channel(HANDOVER);
+        #[expect(clippy::disallowed_methods, reason = "awaited below: a panic ends the role")]
         let appends = AbortOnDropHandle::new(TaskTracker::new().spawn({
             let accounting = Arc::clone(&accounting);
             async move { ingest::run(&store, &limits, &accounting, incoming).await }

@@ -12,6 +12,7 @@ use chrono::Utc;
 use mqtt::{Client, Closing, ConnectionError, Event, Reader};
 use rumqttc::QoS;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -44,11 +45,13 @@ pub(super) async fn run(
 ) -> Result<(), ConnectionError> {
     let (reader, writer) = client.split();
     let tasks = TaskTracker::new();
+    #[expect(clippy::disallowed_methods, reason = "awaited below")]
     let writer = AbortOnDropHandle::new(tasks.spawn(writer.run()));
+    #[expect(clippy::disallowed_methods, reason = "awaited below")]
     let reader = AbortOnDropHandle::new(tasks.spawn(read(reader, intake, shutdown.clone())));
-    let mut reading = pin!(async { reader.await.unwrap_or(Err(ConnectionError::Closed)) });
+    let mut reading = pin!(async { reader.await.unwrap_or_else(panicked) });
     // Ends by itself when the reader has ended and the last message taken here is settled.
-    let mut writing = pin!(async { writer.await.unwrap_or(Err(ConnectionError::Closed)) });
+    let mut writing = pin!(async { writer.await.unwrap_or_else(panicked) });
     let mut written = false;
     let closing = loop {
         tokio::select! {
@@ -69,6 +72,13 @@ pub(super) async fn run(
     }
     closing.wait().await;
     Ok(())
+}
+
+/// A panic in a task of the connection closes the connection: unacknowledged messages are redelivered.
+fn panicked<T>(error: JoinError) -> Result<T, ConnectionError> {
+    tracing::error!(%error, "task of the MQTT connection panicked, reconnecting");
+    metrics::counter!("tributary_task_panics_total", "task" => "MQTT connection").increment(1);
+    Err(ConnectionError::Closed)
 }
 
 /// Takes messages until the connection is lost, or until `shutdown`.

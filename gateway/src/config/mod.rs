@@ -38,6 +38,14 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use serde::Serialize;
 
+/// Returns where a test injects a panic into this process: `TRIBUTARY_INJECT_PANIC`, as described at
+/// [`eventstore::fault::inject`]. Debug builds only.
+#[cfg(debug_assertions)]
+#[expect(clippy::disallowed_methods, reason = "not an option of operators")]
+pub(crate) fn injected_panic() -> Option<String> {
+    std::env::var("TRIBUTARY_INJECT_PANIC").ok()
+}
+
 /// The configuration of the roles.
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct Config {

@@ -98,7 +98,9 @@ pub struct Mqtt {
     /// place of wildcards; without it, to all known ones
     #[arg(long, env = "MQTT_FILTER", value_name = "FILTER", value_delimiter = ',')]
     pub mqtt_filter: Vec<String>,
-    /// Share the subscriptions with the other bridges of GROUP: each message goes to one of them
+    /// Share the subscriptions with the other bridges of GROUP: each message goes to one of them. The
+    /// order of a device's readings is lost: alert rules do not judge a reading that comes after a
+    /// newer one. With alert rules, give each bridge an --mqtt-filter of its own instead
     #[arg(long, env = "MQTT_SHARE", value_name = "GROUP")]
     pub mqtt_share: Option<String>,
     /// Messages received and not yet acknowledged, at most; 1 to 65535

@@ -40,7 +40,8 @@ struct Row {
     stream_id: String,
     /// Position of the event that failed; during a retry, of the next event to apply.
     position: i64,
-    /// Failed attempts to apply the event.
+    /// Failed attempts to apply the event; 0 if the consumer waits for a newer build, which knows the
+    /// event.
     attempts: i32,
     /// Why the event could not be applied.
     error: String,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use eventstore::{Tasks, caught};
 use projections::{Purpose, Rebuild, Step};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Rebuilds that run at a time in one process; further ones wait. Bounds the memory.
 const MAX_CONCURRENT: usize = 2;
@@ -13,25 +13,25 @@ const MAX_CONCURRENT: usize = 2;
 /// Runs rebuilds in the background.
 #[derive(Debug)]
 pub struct Rebuilds {
-    tasks: TaskTracker,
+    tasks: Tasks,
     permits: Arc<Semaphore>,
 }
 
 impl Rebuilds {
     /// Rebuilds that run on `tasks`.
-    pub fn new(tasks: TaskTracker) -> Self {
+    pub fn new(tasks: Tasks) -> Self {
         Self { tasks, permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
     }
 
     /// Runs `rebuild` until it is done, or until `shutdown`.
     pub(super) fn run(&self, rebuild: Rebuild, shutdown: CancellationToken) {
         let permits = Arc::clone(&self.permits);
-        self.tasks.spawn(shutdown.run_until_cancelled_owned(async move {
+        let running = shutdown.run_until_cancelled_owned(async move {
             let Ok(_permit) = permits.acquire().await else { return };
             let name = rebuild.name();
             let (step, _) = watch::channel(Step::default());
-            match rebuild.run(Purpose::Replace, &step).await {
-                Ok(done) => tracing::info!(
+            match caught(rebuild.run(Purpose::Replace, &step)).await {
+                Ok(Ok(done)) => tracing::info!(
                     projection = name,
                     events = done.events,
                     position = done.position,
@@ -39,8 +39,10 @@ impl Rebuilds {
                     parked = done.parked,
                     "projection rebuilt",
                 ),
-                Err(error) => tracing::error!(projection = name, %error, "rebuild failed"),
+                Ok(Err(error)) => tracing::error!(projection = name, %error, "rebuild failed"),
+                Err(panic) => tracing::error!(projection = name, panic, "rebuild panicked"),
             }
-        }));
+        });
+        self.tasks.spawn("rebuild", running);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::Listener;
+use eventstore::{Tasks, caught};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -17,7 +18,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::client_address::Peer;
 use super::rate_limiter::count_refusal;
@@ -43,7 +43,7 @@ pub async fn serve(
     mut listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     shutdown: CancellationToken,
 ) {
     allow_open_files(limits.connections);
@@ -69,7 +69,7 @@ pub async fn serve(
         });
         let served = http.serve_connection(TokioIo::new(stream), service);
         let shutdown = shutdown.clone();
-        tasks.spawn(async move {
+        let connected = async move {
             let mut served = pin!(served);
             let outcome = tokio::select! {
                 outcome = served.as_mut() => outcome,
@@ -82,6 +82,12 @@ pub async fn serve(
                 tracing::trace!(%error, %peer, "HTTP connection failed");
             }
             drop(connection);
+        };
+        tasks.spawn("HTTP connection", async move {
+            // A panic ends the connection, not the process.
+            if let Err(panic) = caught(connected).await {
+                tracing::error!(panic, %peer, "HTTP connection panicked");
+            }
         });
     }
 }

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use commands::Handlers;
 use domain::Role;
-use eventstore::{EventStore, Feed};
+use eventstore::{EventStore, Feed, Tasks};
 use projections::Waiter;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::{Admission, Api, ConnectionLimits, DryRuns, Limits, Rebuilds, document, router, serve};
 use crate::config::Config;
@@ -38,7 +37,7 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
 
 /// The API on a free port, with a database that is unreachable.
 async fn without_database() -> (String, String) {
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let nowhere = "postgres://nobody@127.0.0.1:1/nothing".parse().unwrap();
     let store = EventStore::open(eventstore::pool(nowhere, 1), &tasks, shutdown.clone());
     let directory = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
@@ -70,7 +69,7 @@ async fn without_database() -> (String, String) {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let connections = ConnectionLimits { connections: 100, header: Duration::from_secs(10) };
     let connected = tasks.clone();
-    tasks.spawn(async move {
+    tasks.spawn("HTTP", async move {
         serve(listener, router(Arc::new(api), limits), connections, &connected, shutdown).await;
     });
     (url, token)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use commands::orders::{Fulfilment, OrderDeadlines};
-use eventstore::ErrorChain;
+use eventstore::{ErrorChain, RetryLog};
 use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
@@ -17,11 +17,10 @@ pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
     let fulfilment = Fulfilment::new(&parts.store);
     let deadlines = OrderDeadlines::new(&parts.store);
     let expiring = async {
+        let mut log = RetryLog::new("expiry of orders");
         loop {
-            if let Err(error) = deadlines.expire_due(Utc::now()).await {
-                let error = ErrorChain(&error).to_string();
-                tracing::debug!(error, "expired orders not cancelled, retrying");
-            }
+            let expired = deadlines.expire_due(Utc::now()).await;
+            log.note(expired.map(drop).map_err(|error| ErrorChain(&error).to_string()));
             tokio::time::sleep(EXPIRE_EVERY).await;
         }
     };

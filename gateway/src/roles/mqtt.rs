@@ -1,9 +1,11 @@
 //! The role `mqtt`: brings messages of devices into the log, and publishes alerts to devices.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use eventstore::consume;
+use domain::alerts::published::RULES;
+use eventstore::{EventStore, consume};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +13,9 @@ use crate::bridge::{Bridge, Publisher, listen};
 use crate::config;
 use crate::parts::Parts;
 use ::mqtt::Options;
+
+/// Interval between two searches for alert rules while subscriptions are shared.
+const SEARCH_FOR_RULES: Duration = Duration::from_secs(5);
 
 /// Runs the bridge and the alert publisher. Both wait for the broker.
 pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -21,11 +26,28 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
     let exported = Arc::clone(&accounting);
     crate::metrics::collect(move || exported.export());
     let mut publisher = Publisher::new(options.clone()).await?;
+    let group = parts.config.mqtt.group();
     tokio::try_join!(
         Bridge::run(options, limits, parts.store.clone(), accounting, shutdown.clone()),
         consume::run(&mut publisher, &parts.store, &parts.feed, &shutdown).map(Ok),
+        shutdown.run_until_cancelled(warn_of_lost_order(&parts.store, group)).map(|_| Ok(())),
     )?;
     Ok(())
+}
+
+/// Warns once there are alert rules while the subscriptions are shared by `group`: a reading that
+/// another bridge appends after a newer one is late, and rules do not judge it.
+async fn warn_of_lost_order(store: &EventStore, group: Option<&str>) {
+    let Some(group) = group else { return };
+    while !store.has_category(RULES).await.unwrap_or_default() {
+        tokio::time::sleep(SEARCH_FOR_RULES).await;
+    }
+    tracing::warn!(
+        group,
+        "alert rules exist, and --mqtt-share loses the order of a device's readings: late readings \
+         are not judged (tributary_alert_readings_late_total); give each bridge an --mqtt-filter of \
+         its own instead",
+    );
 }
 
 fn options(config: &config::Mqtt) -> Options {

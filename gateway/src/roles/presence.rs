@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::telemetry::{DeviceRef, Event, device_stream};
 use eventsourcing::{Metadata, Position};
-use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
+use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent, RetryLog};
 use futures::future::join_all;
 use projections::telemetry::{DeviceCursor, DueDecision, due_decisions};
 use projections::{State, statuses};
@@ -48,11 +48,10 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     async fn run(&self) {
+        let mut log = RetryLog::new("decisions on the presence of devices");
         loop {
             let begun = Instant::now();
-            if let Err(error) = self.decide_all().await {
-                tracing::debug!(error = format!("{error:#}"), "presence not decided, retrying");
-            }
+            log.note(self.decide_all().await.map_err(|error| format!("{error:#}")));
             sleep(self.tick.max(begun.elapsed() * REST)).await;
         }
     }
@@ -115,6 +114,11 @@ impl Watch<'_> {
             Ok(Appended::New { position, .. }) => (word, Some(position)),
             Ok(Appended::Duplicate { .. } | Appended::Replayed(_)) => ("said_before", None),
             Err(AppendError::Conflict { .. }) => ("overtaken", None),
+            Err(error @ (AppendError::BadData(_) | AppendError::Codec(_))) => {
+                // Only this device cannot be decided on; the others are.
+                tracing::warn!(%user_id, %device_id, %error, "presence not decided");
+                ("failed", None)
+            }
             Err(error) => return Err(error.into()),
         };
         metrics::counter!("tributary_presence_decisions_total", "outcome" => outcome).increment(1);

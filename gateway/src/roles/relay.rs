@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventsourcing::Position;
-use eventstore::{EventStore, Relay, RelayReport, Unavailable};
+use eventstore::{ErrorChain, EventStore, Relay, RelayReport, RetryLog, Unavailable};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
@@ -23,15 +23,15 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
     let reporting = async {
         let mut ticks = interval(HEARTBEAT);
         let mut started = false;
+        let mut log = RetryLog::new("report of the relay's position");
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 Ok(()) = state.changed() => {} // An error is shown at once.
             }
             let (position, state) = (*position.borrow(), state.borrow_and_update().clone());
-            if let Err(error) = report(&store, &mut started, position, state).await {
-                tracing::debug!(%error, "relay position not reported, retrying");
-            }
+            let reported = report(&store, &mut started, position, state).await;
+            log.note(reported.map_err(|error| ErrorChain(&error).to_string()));
         }
     };
     shutdown.run_until_cancelled(reporting).await;

@@ -10,7 +10,7 @@ use commands::alerts::Watcher;
 use commands::works::{Attempt, Worker};
 use domain::works::Work;
 use eventsourcing::Decider;
-use eventstore::Filter;
+use eventstore::{Filter, caught};
 use projections::works::claimable;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -140,12 +140,17 @@ impl Works {
     fn attempt(&self, id: Uuid, slot: OwnedSemaphorePermit) {
         let (worker, shutdown) = (Arc::clone(&self.worker), self.shutdown.clone());
         let (busy, wake_up) = (Arc::clone(&self.busy), Arc::clone(&self.wake_up));
-        self.parts.tasks.spawn(async move {
-            let outcome = match worker.attempt(id, &shutdown).await {
-                Ok(Attempt::Completed) => "completed",
-                Ok(Attempt::Failed) => "failed",
-                Ok(Attempt::NotClaimed) => "not_ours",
-                Err(error) => {
+        self.parts.tasks.spawn("attempt at a work", async move {
+            let outcome = match caught(worker.attempt(id, &shutdown)).await {
+                Ok(Ok(Attempt::Completed)) => "completed",
+                Ok(Ok(Attempt::Failed)) => "failed",
+                Ok(Ok(Attempt::NotClaimed)) => "not_ours",
+                Err(panic) => {
+                    // The lease of the work expires, and the next attempt is counted.
+                    tracing::error!(%id, panic, "attempt at a work panicked");
+                    "panicked"
+                }
+                Ok(Err(error)) => {
                     tracing::warn!(%id, %error, "attempt at a work failed");
                     "interrupted"
                 }

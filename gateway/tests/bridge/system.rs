@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use devservers::{Mosquitto, Postgres, mosquitto, testing};
 use domain::telemetry::Limits;
-use eventstore::EventStore;
+use eventstore::{EventStore, Tasks};
 use gateway::bridge::{Accounting, Bridge, Error, Snapshot};
 use mqtt::Options;
 use sqlx::postgres::PgConnectOptions;
@@ -51,7 +51,7 @@ impl System {
         eventstore::migrate(&mut connection).await.unwrap();
         let options: PgConnectOptions = database_url.parse().unwrap();
         let pool = eventstore::pool(options, 4);
-        let store = EventStore::open(pool, &TaskTracker::new(), CancellationToken::new());
+        let store = EventStore::open(pool, &Tasks::new(), CancellationToken::new());
         let proxy = Proxy::start(mosquitto.port()).await;
         Self { database_url, mosquitto, proxy, store }
     }

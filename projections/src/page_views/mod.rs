@@ -22,6 +22,7 @@ impl Projection for PageViews {
     const NAME: &'static str = "page_views";
     const CATEGORIES: &'static [&'static str] = &[PAGE_VIEW];
     const DDL: &'static str = include_str!("schema.sql");
+    const ORDERED: bool = false;
     /// A batch writes one row for each of its pages and widths, however few views it has.
     const PACE: Duration = Duration::from_millis(100);
     type Event = Event;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::Step;
 use crate::projection::{Projection, project};
-use crate::projector::Projector;
+use crate::projector::{Projector, key};
 
 /// Most events of one batch. A page of the log also ends at [`eventstore::PAGE_BYTES`], which bounds
 /// the five batches in memory: one each that is written, projected and read, and two that wait.
@@ -35,7 +35,7 @@ pub(super) async fn to<P: Projection>(
     step.send_modify(|step| step.target = until.0);
     let (page, pages) = mpsc::channel(1);
     let (stretch, mut stretches) = mpsc::channel(1);
-    // Both end with this function, however that ends.
+    // Both end with this function, however that ends; a panic in one of them is its error.
     let mut ahead = JoinSet::new();
     ahead.spawn(read(store.clone(), P::CATEGORIES, runner.position(), until, page));
     ahead.spawn(project_pages::<P>(pages, stretch));
@@ -47,6 +47,9 @@ pub(super) async fn to<P: Projection>(
             step.position = through.0;
             step.events += count as u64;
         });
+    }
+    while let Some(ended) = ahead.join_next().await {
+        ended.map_err(|error| ConsumeError::Panicked(error.to_string()))?;
     }
     Ok(())
 }
@@ -99,7 +102,9 @@ async fn write<P: Projection>(
     let waits = runner.is_suspicious()
         || !parked.is_empty()
             && events.iter().any(|event| {
-                parked.waits(&event.stream, event.position) || parked.skips(event.position)
+                parked.waits(&event.stream, event.position)
+                    || parked.waits(&key::<P>(event), event.position)
+                    || parked.skips(event.position)
             });
     if let (Ok(changes), false) = (changes, waits) {
         let last = events.last().map(|event| event.recorded_at);

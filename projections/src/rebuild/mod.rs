@@ -150,6 +150,7 @@ impl From<ConsumeError> for RebuildError {
             error @ (ConsumeError::Append(_)
             | ConsumeError::Fenced
             | ConsumeError::Panicked(_)
+            | ConsumeError::NewerBuild(_)
             | ConsumeError::Failed(_)) => Self::Interrupted(error.to_string()),
         }
     }

@@ -3,12 +3,11 @@
 
 use anyhow::{Context, Result, ensure};
 use eventsourcing::Position;
-use eventstore::{Checkpoint, EventStore};
+use eventstore::{Checkpoint, EventStore, Tasks};
 use projections::{State, Status};
 use serde_json::{Value, json};
 use tests::{System, eventually};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Readings in one request.
 const READINGS: i64 = 1_000;
@@ -127,7 +126,7 @@ async fn the_relay_has_a_lag() -> Result<()> {
 async fn the_rate_is_measured_over_the_last_seconds() -> Result<()> {
     const CONSUMER: &str = "test";
     let system = System::start().await?;
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
     let status = async || -> Result<Status> {
         let statuses = projections::statuses(&store, &[CONSUMER]).await?;

@@ -15,6 +15,7 @@ mod mqtt_security;
 mod mqtt_versions;
 mod mqtt_bridges;
 mod presence;
+mod supervision;
 mod mqtt_page;
 mod rebuild;
 mod rebuild_readers;

@@ -1,6 +1,8 @@
 //! Several bridges at one broker: each with topics of its own, or with a shared subscription.
 
 use anyhow::Result;
+use reqwest::Method;
+use serde_json::json;
 use tests::{BridgeCounters, Process, System, eventually};
 
 /// One of several bridges. It also serves HTTP, for its metrics.
@@ -201,4 +203,26 @@ async fn a_bridge_unsubscribes_from_topics_that_are_no_longer_configured() -> Re
     eventually("the message is received", async || Ok(recorded(&system).await? > before)).await?;
     assert_eq!(again.counters().await?.rejected, 0, "hosts are unsubscribed");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_shared_subscription_with_rules_is_warned_of_and_late_readings_are_counted() -> Result<()>
+{
+    let system = System::start().await?;
+    let share = [("MQTT_SHARE", "bridges")];
+    let mut process = system.serve_with(&["http", "mqtt", "projector", "worker"], &share).await?;
+    let rules = json!({"rules": [{"key": "temperature", "operator": ">", "threshold": 50}]});
+    let operator = system.caller(system.token.clone());
+    operator.command(Method::PUT, "/api/v1/users/u/config", &rules).await?;
+    process.logs("--mqtt-share loses the order of a device's readings").await?;
+    for (sequence, minute) in [(1, 1), (3, 3), (2, 2), (4, 4)] {
+        let reading = json!([{"user_id": "u", "device_id": "d", "sequence_id": sequence,
+                              "temperature": 20, "time": format!("2026-01-01T00:0{minute}:00Z")}]);
+        operator.command(Method::POST, "/api/v1/telemetry", &reading).await?;
+    }
+    eventually("one of them is counted", async || {
+        let metrics = system.get("/metrics").send().await?.text().await?;
+        Ok(metrics.lines().any(|line| line == "tributary_alert_readings_late_total 1"))
+    })
+    .await
 }

@@ -63,7 +63,7 @@ async fn a_parked_order_stops_no_other() -> Result<()> {
     let both = BTreeSet::from([format!("fulfilment:{order}"), format!("order_list:{order}")]);
     assert_eq!(keys(&list), both, "only consumers of orders");
     for row in list["items"].as_array().context("a list")? {
-        assert_eq!((&row["position"], &row["attempts"]), (&json!(bad), &json!(3)), "{row}");
+        assert_eq!((&row["position"], &row["attempts"]), (&json!(bad), &json!(1)), "{row}");
         assert!(
             row["error"].as_str().is_some_and(|error| error.contains("enum Reason at line 1")),
             "{row}"

@@ -6,14 +6,13 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use domain::telemetry::{Connection, DeviceId, DeviceRef, Event, Reason, UserId, device_stream};
 use eventsourcing::{Metadata, Position};
-use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
+use eventstore::{Append, EventStore, ExpectedVersion, NewEvent, Tasks};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{DEADLINE, System, eventually};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 const STATUS: &str = "users/u/devices/d/status";
 const DEVICE: &str = "/api/v1/users/u/devices/d";
@@ -215,7 +214,7 @@ async fn an_inactive_device_disconnects_once_and_reconnects_once() -> Result<()>
 async fn an_outdated_presence_decision_changes_nothing() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve_with(&["http", "projector"], &QUICK).await?;
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
     let (user_id, device_id) = (UserId::parse("u")?, DeviceId::parse("d")?);
     let stream = device_stream(DeviceRef { user_id: &user_id, device_id: &device_id });

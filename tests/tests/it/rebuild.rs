@@ -7,13 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use eventsourcing::StreamId;
 use eventsourcing::event::Encoded;
-use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
+use eventstore::{Append, EventStore, ExpectedVersion, NewEvent, Tasks};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Process, System, eventually, tributary};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// Runs `tributary ARGUMENTS`. Returns its exit code and the JSON of its stdout.
@@ -29,7 +28,7 @@ pub(crate) async fn run(system: &System, arguments: &[&str]) -> Result<(Option<i
 
 /// Appends `count` works directly to the log, faster than over HTTP.
 async fn demand(system: &System, count: usize) -> Result<()> {
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
     let mut left = count;
     while left > 0 {
@@ -159,7 +158,7 @@ async fn a_row_that_was_altered_is_found_and_repaired() -> Result<()> {
 
 /// Appends an event of a work, which need not be decodable.
 async fn append(system: &System, id: &str, event_type: &str, data: &str) -> Result<()> {
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
     let encoded =
         Encoded { event_type: event_type.to_owned().into(), schema_version: 1, data: data.into() };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use eventsourcing::StreamId;
 use eventsourcing::event::Encoded;
-use eventstore::{Append, EventStore, ExpectedVersion, NewEvent};
+use eventstore::{Append, EventStore, ExpectedVersion, NewEvent, Tasks};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,7 +18,6 @@ use tests::{Caller, Process, System, eventually, from_environment};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::rebuild::run;
@@ -34,7 +33,7 @@ const READINGS: usize = 50;
 /// Appends directly to the log, faster than over HTTP: readings of ninety devices, and one event of
 /// each of some other contexts.
 async fn fill(system: &System, events: usize) -> Result<()> {
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let store = EventStore::open(system.admin.clone(), &tasks, shutdown.clone());
     let event = |event_type: &str, data: String| {
         let encoded = Encoded {

@@ -6,13 +6,12 @@ use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::{self, stream};
 use chrono::{TimeDelta, Utc};
 use eventsourcing::Position;
-use eventstore::{EventStore, Filter, event_hash};
+use eventstore::{EventStore, Filter, Tasks, event_hash};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tests::{DEADLINE, Process, System, eventually};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::subscribers::{Example, wanted};
 
@@ -111,7 +110,7 @@ async fn a_replay_is_resumed_limited_and_counted() -> Result<()> {
 /// times and the hash chain.
 async fn over_a_day(system: &System) -> Result<()> {
     let shutdown = CancellationToken::new();
-    let store = EventStore::open(system.admin.clone(), &TaskTracker::new(), shutdown.clone());
+    let store = EventStore::open(system.admin.clone(), &Tasks::new(), shutdown.clone());
     let head = store.head().await?;
     let (begun, day) = (Utc::now() - TimeDelta::days(2), TimeDelta::days(1));
     let step = day / i32::try_from(head.0 - 1)?;

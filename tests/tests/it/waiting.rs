@@ -105,13 +105,13 @@ async fn a_parked_stream_delays_no_query() -> Result<()> {
     let admin = system.caller(system.token.clone());
     let work = admin.command(Method::POST, "/api/v1/works", &json!({"add_up_to": 1})).await?;
     let id = work["id"].as_str().context("an id")?;
-    // An event that no version can decode.
+    // An event that lacks its members.
     sqlx::query(
         "with next as (
            update log.head set position = position + 1 returning position)
          insert into log.event (position, version, recorded_at, event_id, schema_version,
                                 event_type, stream_id, data, metadata, hash)
-         select position, 2, now(), gen_random_uuid(), 99, 'work_claimed', 'work-' || $1, '{}',
+         select position, 2, now(), gen_random_uuid(), 1, 'work_claimed', 'work-' || $1, '{}',
                 '{}', '\\x00' from next",
     )
     .bind(id)

@@ -5,19 +5,22 @@
 
 mod retry;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::alerts::{
-    Cause, Outcome, READING, Reading, RulesEvent, Scope, alert_stream, rules_stream,
+    Cause, Outcome, READING, Reading, RulesEvent, Scope, Watch, alert_stream, rules_stream,
 };
 use eventsourcing::{Metadata, Position, StreamId};
-use eventstore::consume::{self, ConsumeError, Consumer, Failed, Session, StreamReader};
+use eventstore::consume::{
+    self, ConsumeError, Consumer, Failed, Session, StreamReader, single_event,
+};
 use eventstore::parked::Parked;
 use eventstore::{
-    Append, AppendError, EventStore, ExpectedVersion, Feed, Filter, NewEvent, Page, RawEvent,
-    Unavailable, snapshot,
+    Append, AppendError, ErrorChain, EventStore, ExpectedVersion, Feed, Filter, NewEvent, Page,
+    RawEvent, Unavailable, snapshot,
 };
 use futures::future::try_join_all;
 use sqlx::PgConnection;
@@ -25,10 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::rulebook::Rulebook;
 use super::watch_cache::{Following, PAGE, SNAPSHOTS, WatchCache, halves, restore};
-use crate::error::LoadError;
 
 /// Stream category of devices, whose readings are evaluated.
 const DEVICE: &str = "device";
+/// Schema version of the readings that this build can decode.
+const READING_VERSION: i16 = 1;
 /// Alerts appended at once; events of one alert are appended in order.
 const APPENDS_AT_ONCE: usize = 256;
 
@@ -64,15 +68,14 @@ struct Evaluator {
     position: Position,
     /// Events of alerts, not yet appended.
     following: Vec<Following>,
-    /// Readings of the batch that cannot be decoded, by stream: the first of each device.
+    /// Events of the batch that cannot be handled, by key: the first of each device, and each change of
+    /// rules.
     failed: HashMap<StreamId, Failed>,
 }
 
 impl Consumer for Evaluator {
     const NAME: &'static str = Watcher::NAME;
     const BATCH_EVENTS: usize = 4_096;
-    /// A reading that cannot be decoded cannot be decoded the next time either.
-    const ATTEMPTS: i32 = 1;
     const HEARTBEAT: Duration = Duration::from_secs(1);
     const LEASE: Option<Duration> = Some(Duration::from_secs(5));
     /// A commit saves every device that changed.
@@ -82,6 +85,23 @@ impl Consumer for Evaluator {
         Filter {
             event_types: vec![READING.to_owned(), "rules_configured".to_owned()],
             ..Filter::categories(&[DEVICE, rules_stream(&Scope::Everybody).category()])
+        }
+    }
+
+    fn knows(&self, event: &RawEvent) -> bool {
+        if is_reading(event) {
+            event.schema_version <= READING_VERSION
+        } else {
+            event.is_known::<RulesEvent>()
+        }
+    }
+
+    /// Rules replace those before them, so a change that cannot be decoded is parked alone.
+    fn key<'e>(&self, event: &'e RawEvent) -> Cow<'e, StreamId> {
+        if is_reading(event) {
+            Cow::Borrowed(&event.stream)
+        } else {
+            Cow::Owned(single_event(event))
         }
     }
 
@@ -102,7 +122,9 @@ impl Consumer for Evaluator {
         // Rules change between readings, seldom.
         for stretch in events.chunk_by(|one, next| is_reading(one) && is_reading(next)) {
             match stretch {
-                [rules] if !is_reading(rules) => self.change_rules(rules, parked).await?,
+                [rules] if !is_reading(rules) => {
+                    self.change_rules(rules, cause(rules), parked).await?;
+                }
                 readings => self.evaluate(readings).await?,
             }
             self.position = stretch.last().map_or(self.position, |event| event.position);
@@ -120,7 +142,11 @@ impl Consumer for Evaluator {
     }
 
     async fn read_parked(&self, reader: &mut StreamReader) -> Result<Page, Unavailable> {
-        retry::readings_and_rules(reader).await
+        if *reader.stream.category() == *DEVICE {
+            retry::readings_and_rules(reader).await
+        } else {
+            reader.next().await
+        }
     }
 
     async fn retry(
@@ -128,9 +154,12 @@ impl Consumer for Evaluator {
         stream: &StreamId,
         after: Position,
         events: &[Arc<RawEvent>],
-        _parked: &Parked,
+        parked: &Parked,
     ) -> Result<Vec<Failed>, ConsumeError> {
-        self.retry_device(stream.key(), after, events).await
+        if *stream.category() == *DEVICE {
+            return self.retry_device(stream, after, events).await;
+        }
+        self.retry_rules(events, parked).await
     }
 }
 
@@ -158,32 +187,59 @@ impl Evaluator {
         let readings =
             readings.iter().filter(|event| watched.contains(halves(event.stream.key()).0));
         let keys = readings.clone().map(|event| event.stream.key()).collect();
-        self.watches.fetch(self.store.pool(), &self.rulebook, &keys).await?;
+        let undecodable = self.watches.fetch(self.store.pool(), &self.rulebook, &keys).await?;
         let mut outcomes = Vec::new();
         for raw in readings {
             let key = raw.stream.key();
-            if self.failed.contains_key(&raw.stream) || !self.watches.has_rules(key) {
+            if self.failed.contains_key(&raw.stream) {
+                continue;
+            }
+            if let Some(error) = undecodable.get(key) {
+                self.fail_device(key, raw, error);
+                continue;
+            }
+            if !self.watches.has_rules(key) {
                 continue;
             }
             match serde_json::from_str::<Reading>(&raw.data) {
                 Ok(reading) => {
                     if let Some(watch) = self.watches.change(key) {
-                        watch.evaluate(cause(raw), &reading, &mut outcomes);
+                        evaluate(watch, raw, &reading, &mut outcomes);
                     }
                 }
                 Err(error) => {
                     self.failed.insert(raw.stream.clone(), Failed::undecodable(raw, &error));
                 }
             }
-            follow(&mut self.following, raw, &mut outcomes)?;
+            follow(&mut self.following, raw, &mut outcomes);
         }
         Ok(())
     }
 
+    /// Parks a device at the event `raw` with the next commit.
+    fn fail_device(&mut self, key: &str, raw: &RawEvent, error: &str) {
+        let key = StreamId::new(DEVICE, key);
+        let failed = Failed { key: key.clone(), position: raw.position, error: error.to_owned() };
+        self.failed.entry(key).or_insert(failed);
+    }
+
     /// Applies a change of rules to every device it may concern, in memory or not.
-    async fn change_rules(&mut self, raw: &RawEvent, parked: &Parked) -> Result<(), ConsumeError> {
+    async fn change_rules(
+        &mut self,
+        raw: &RawEvent,
+        cause: Cause,
+        parked: &Parked,
+    ) -> Result<(), ConsumeError> {
         let scope = Scope::of_stream(&raw.stream);
-        let RulesEvent::RulesConfigured(configured) = raw.event().map_err(LoadError::Codec)?;
+        let configured = match raw.event() {
+            Ok(RulesEvent::RulesConfigured(configured)) => configured,
+            Err(error) => {
+                let key = single_event(raw);
+                let failed = Failed { key: key.clone(), ..Failed::undecodable(raw, &error) };
+                self.failed.insert(key, failed);
+                return Ok(());
+            }
+        };
         let instead = Some((&scope, raw.version.0, &configured.config));
         let prefix = match &scope {
             Scope::Everybody => String::new(),
@@ -203,10 +259,10 @@ impl Evaluator {
             let (user_id, device_id) = halves(&key);
             let rules = self.rulebook.in_force(user_id, device_id, instead);
             if let Some(watch) = self.watches.change(&key) {
-                watch.change_rules(cause(raw), rules, &mut outcomes);
+                watch.change_rules(cause, rules, &mut outcomes);
             }
         }
-        follow(&mut self.following, raw, &mut outcomes)?;
+        follow(&mut self.following, raw, &mut outcomes);
         let mut after = String::new();
         loop {
             let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
@@ -217,15 +273,23 @@ impl Evaluator {
             let users = page.iter().map(|(key, _)| halves(key).0).collect();
             self.rulebook.learn(&self.store, &users, self.position).await?;
             let mut states = Vec::new();
-            let others = page.iter().filter(|(key, _)| !self.watches.holds(key));
-            for (key, state) in others.filter(|(key, _)| !waits(&self.failed, key)) {
-                let mut watch = restore(&self.rulebook, key, state)?;
+            for (key, state) in &page {
+                if self.watches.holds(key) || waits(&self.failed, key) {
+                    continue;
+                }
+                let mut watch = match restore(&self.rulebook, key, state) {
+                    Ok(watch) => watch,
+                    Err(error) => {
+                        self.fail_device(key, raw, &error);
+                        continue;
+                    }
+                };
                 let (user_id, device_id) = halves(key);
                 let rules = self.rulebook.in_force(user_id, device_id, instead);
-                watch.change_rules(cause(raw), rules, &mut outcomes);
+                watch.change_rules(cause, rules, &mut outcomes);
                 states.push((key.as_str(), watch.store()));
             }
-            follow(&mut self.following, raw, &mut outcomes)?;
+            follow(&mut self.following, raw, &mut outcomes);
             // Each snapshot holds its own position, so snapshots may be ahead of the checkpoint; but
             // never ahead of the alerts that follow.
             self.append().await?;
@@ -260,16 +324,23 @@ fn cause(raw: &RawEvent) -> Cause {
     Cause { position: raw.position, id: raw.id, recorded_at: raw.recorded_at }
 }
 
-/// Adds the outcomes of `raw` to what is to be appended, in its correlation and trace.
-fn follow(
-    following: &mut Vec<Following>,
-    raw: &RawEvent,
-    outcomes: &mut Vec<Outcome>,
-) -> Result<(), LoadError> {
-    if outcomes.is_empty() {
-        return Ok(());
+/// Evaluates a reading. Counts it if it is older than one that was evaluated before: it is not judged.
+fn evaluate(watch: &mut Watch, raw: &RawEvent, reading: &Reading, outcomes: &mut Vec<Outcome>) {
+    if watch.evaluate(cause(raw), reading, outcomes) {
+        metrics::counter!("tributary_alert_readings_late_total").increment(1);
     }
-    let metadata = raw.metadata()?;
+}
+
+/// Adds the outcomes of `raw` to what is to be appended, in its correlation and trace.
+fn follow(following: &mut Vec<Following>, raw: &RawEvent, outcomes: &mut Vec<Outcome>) {
+    if outcomes.is_empty() {
+        return;
+    }
+    let metadata = raw.metadata().unwrap_or_else(|error| {
+        let (position, error) = (raw.position, ErrorChain(&error));
+        tracing::warn!(%position, %error, "metadata not decodable, alert appended without its trace");
+        Metadata::default()
+    });
     let suppressed = outcomes.iter().filter(|outcome| outcome.is_suppression()).count();
     metrics::counter!("tributary_alerts_suppressed_total").increment(suppressed as u64);
     following.extend(outcomes.drain(..).map(|outcome| Following {
@@ -281,11 +352,21 @@ fn follow(
         },
         outcome,
     }));
-    Ok(())
 }
 
 fn request(Following { outcome, metadata }: Following) -> Result<Append, AppendError> {
     let event = NewEvent::with_id(outcome.event_id, &outcome.event)?;
     let stream = alert_stream(outcome.alert_id);
     Ok(Append::to(stream, ExpectedVersion::Any, vec![event]).metadata(metadata))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_schema_version_of_readings_is_that_of_telemetry() {
+        let version = (super::READING, super::READING_VERSION);
+        let mut types =
+            domain::CONTEXTS.iter().flat_map(|context| context.events).copied().flatten();
+        assert!(types.any(|known| *known == version));
+    }
 }

@@ -14,7 +14,7 @@ pub struct Row {
     pub stream_id: String,
     /// Position of the event that could not be handled.
     pub position: Position,
-    /// Failed attempts at the event.
+    /// Failed attempts at the event; 0 if the consumer waits for a newer build, which knows the event.
     pub attempts: i32,
     /// Why the last attempt failed, with all causes.
     pub error: String,
@@ -66,7 +66,8 @@ pub enum Decision {
 const COLUMNS: &str = "consumer, stream_id, position, attempts, error, parked_at,
                        retry_requested_at is not null as retrying";
 
-/// Lists the parked streams after `after`, a consumer and a stream, in order; at most `limit`.
+/// Lists the parked streams after `after`, a consumer and a stream, in order; at most `limit`. Among
+/// them are those with an event at which the consumer waits for a newer build, with 0 attempts.
 pub async fn list(
     pool: &PgPool,
     after: Option<(&str, &str)>,
@@ -75,7 +76,7 @@ pub async fn list(
     let (consumer, stream_id) = after.unwrap_or_default();
     let sql = format!(
         "select {COLUMNS} from log.parked
-         where parked and (consumer, stream_id) > ($1, $2)
+         where (parked or attempts = 0) and (consumer, stream_id) > ($1, $2)
          order by consumer, stream_id limit $3"
     );
     let query = sqlx::query(&sql).bind(consumer).bind(stream_id).bind(limit);
@@ -89,7 +90,8 @@ pub async fn get(
     stream_id: &str,
 ) -> Result<Option<Row>, sqlx::Error> {
     let sql = format!(
-        "select {COLUMNS} from log.parked where parked and consumer = $1 and stream_id = $2"
+        "select {COLUMNS} from log.parked
+         where (parked or attempts = 0) and consumer = $1 and stream_id = $2"
     );
     let found = sqlx::query(&sql).bind(consumer).bind(stream_id).fetch_optional(pool).await?;
     found.as_ref().map(row).transpose()
@@ -104,7 +106,7 @@ pub async fn request_retry(
     let requested = sqlx::query(
         "update log.parked
          set retry_requested_at = coalesce(retry_requested_at, clock_timestamp()), retry_starts = 0
-         where consumer = $1 and stream_id = $2 and parked",
+         where consumer = $1 and stream_id = $2 and (parked or attempts = 0)",
     )
     .bind(consumer)
     .bind(stream_id)
@@ -124,7 +126,7 @@ pub async fn skip(
     let mut transaction = pool.begin().await?;
     let retrying: Option<bool> = sqlx::query_scalar(
         "select retry_requested_at is not null from log.parked
-         where consumer = $1 and stream_id = $2 and parked for update",
+         where consumer = $1 and stream_id = $2 and (parked or attempts = 0) for update",
     )
     .bind(consumer)
     .bind(stream_id)

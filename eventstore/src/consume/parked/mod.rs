@@ -1,12 +1,17 @@
 //! Parked streams: a consumer parks a stream when one of its events cannot be handled. Later events
 //! of the stream wait; everything else goes on. An operator requests a retry, or skips the event.
+//!
+//! A row of `log.parked` that is not parked holds the attempts counted for an event that may kill the
+//! process or, with 0 attempts, the event at which the consumer waits for a newer build.
 
 mod admin;
 mod retry;
+mod waiting;
 
 pub use admin::{Decision, Row, Skip, Skipped, get, list, request_retry, skip, skipped};
 pub use retry::{Retry, begin, park_again, progress, requested};
 pub(super) use retry::{finish, lock, still_parked};
+pub(super) use waiting::{forget_passed, wait_at, waits_at};
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +20,7 @@ use sqlx::{PgConnection, PgPool, Row as _};
 
 use super::failed::Failed;
 
-/// Failed attempts at one event before its stream is parked.
+/// Attempts at an event that kills the process, before its stream is parked.
 pub(super) const MAX_ATTEMPTS: i32 = 3;
 /// The error of an event that kills the process, which then cannot store another one.
 pub(super) const KILLED: &str = "killed the process";
@@ -114,33 +119,51 @@ pub(super) async fn count(
     .await
 }
 
-/// Parks a stream whose attempts were counted.
+/// Parks the keys of `failed` at their events. False if another process has parked one of them.
 pub(super) async fn park(
     connection: &mut PgConnection,
     consumer: &str,
-    stream: &StreamId,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update log.parked set parked = true, parked_at = clock_timestamp()
-         where consumer = $1 and stream_id = $2",
+    failed: &HashMap<StreamId, Failed>,
+) -> Result<bool, sqlx::Error> {
+    if failed.is_empty() {
+        return Ok(true);
+    }
+    let parked = sqlx::query(
+        "insert into log.parked as p (consumer, stream_id, position, attempts, error, parked)
+         select $1, n.key, n.position, 1, n.error, true
+         from unnest($2::text[], $3::bigint[], $4::text[]) as n (key, position, error)
+         on conflict (consumer, stream_id) do update
+         set attempts = case when p.position = excluded.position then greatest(p.attempts, 1)
+                             else 1 end,
+             position = excluded.position, error = excluded.error, parked = true,
+             parked_at = clock_timestamp(), retry_requested_at = null, retry_starts = 0
+         where not p.parked",
     )
     .bind(consumer)
-    .bind(stream.as_str())
+    .bind(failed.keys().map(StreamId::as_str).collect::<Vec<_>>())
+    .bind(failed.values().map(|failed| failed.position.0).collect::<Vec<_>>())
+    // Postgres cannot store NUL.
+    .bind(failed.values().map(|failed| failed.error.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(parked.rows_affected() == failed.len() as u64)
 }
 
-/// Forgets the attempts counted for a stream: its event was handled after all.
+/// Forgets the attempts counted for `keys`: their events were handled after all.
 pub(super) async fn clear(
     connection: &mut PgConnection,
     consumer: &str,
-    stream: &StreamId,
+    keys: &[&str],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("delete from log.parked where consumer = $1 and stream_id = $2 and not parked")
-        .bind(consumer)
-        .bind(stream.as_str())
-        .execute(connection)
-        .await?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "delete from log.parked where consumer = $1 and stream_id = any($2) and not parked",
+    )
+    .bind(consumer)
+    .bind(keys)
+    .execute(connection)
+    .await?;
     Ok(())
 }

@@ -23,12 +23,11 @@ use eventsourcing::Position;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::EventStore;
 use crate::bus::{Bus, DUPLICATE_WINDOW};
 use crate::read::head_watch::{self, HeadEstimate};
+use crate::{EventStore, Tasks};
 use cursor::{Cursor, Previous};
 use interrupted::Interrupted;
 use report::Reporter;
@@ -59,7 +58,7 @@ impl Relay {
         store: EventStore,
         bus: Bus,
         context_of: ContextOf,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         shutdown: CancellationToken,
     ) -> Self {
         let (sender, position) = watch::channel(Position::START);
@@ -84,7 +83,7 @@ impl Relay {
             previous: Previous::new(),
             counted: 0,
         };
-        tasks.spawn(async move {
+        tasks.spawn("relay", async move {
             // May stop anywhere: the next relay resumes from the stream itself.
             shutdown.run_until_cancelled(Box::pin(publisher.run())).await;
         });

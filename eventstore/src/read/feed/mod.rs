@@ -11,7 +11,6 @@ use std::sync::Arc;
 use eventsourcing::Position;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::bus::connection::Bus;
 use crate::read::filter::Filter;
@@ -19,6 +18,7 @@ use crate::read::head_watch;
 use crate::read::log_reader::LogReader;
 use crate::read::ring_buffer::RingBuffer;
 use crate::read::subscription::Subscription;
+use crate::tasks::Tasks;
 use feeder::Feeder;
 
 /// Follows the log for a process. Clones share its ring buffer and its task.
@@ -37,7 +37,7 @@ impl Feed {
     pub fn start(
         reader: &LogReader,
         bus: Option<Bus>,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         shutdown: CancellationToken,
     ) -> Self {
         let (head_sender, head) = watch::channel(Position::START);
@@ -45,7 +45,7 @@ impl Feed {
         let estimate = head_watch::follow(reader, bus, head.clone(), tasks, shutdown.clone());
         let feeder =
             Feeder { reader: reader.clone(), ring: Arc::clone(&ring), head: head_sender, estimate };
-        tasks.spawn(async move {
+        tasks.spawn("feed", async move {
             shutdown.run_until_cancelled(feeder.run()).await;
         });
         Self { reader: reader.clone(), ring, head }
