@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what is missing to build, run and test Tributary, from the system's packages: Postgres,
-# nats-server, Mosquitto with its command line clients, a C compiler and curl; Python with venv and
-# Node with npm, for the examples of docs/subscribe.md. It starts no server, now or at boot:
+# nats-server, Mosquitto with its command line clients, a C compiler and curl; PgBouncer and
+# libfaketime, for tests; Python with venv and Node with npm, for the examples of
+# docs/subscribe.md. It starts no server, now or at boot:
 # `tributary dev` and the tests start private servers. Exits 1 and lists what is still missing if it
 # cannot install something; exits at once if nothing is missing.
 set -u
@@ -34,6 +35,8 @@ missing() {
     have nats-server || echo nats-server
     have mosquitto || echo mosquitto
     have mosquitto_pub || echo mosquitto-clients
+    have pgbouncer || echo pgbouncer
+    have faketime || echo faketime
     have cc || echo compiler
     have curl || echo curl
     have_venv || echo python
@@ -48,6 +51,7 @@ package() {
     case "$1:$2" in
         apt:postgres | brew:postgres | apk:postgres) echo postgresql ;;
         dnf:postgres) echo postgresql-server ;;
+        dnf:faketime | brew:faketime) echo libfaketime ;;
         dnf:mosquitto-clients | brew:mosquitto-clients) echo mosquitto ;;
         apk:mosquitto) echo mosquitto setpriv ;;
         apt:compiler) echo gcc libc6-dev ;;
@@ -116,7 +120,7 @@ install_with_apt() {
     # One unknown package fails the whole call, so install one by one after a failure.
     apt_install "$@" || for name in "$@"; do apt_install "$name"; done
     # Do not start them at boot either, if this script installed them.
-    for service in mosquitto nats-server; do
+    for service in mosquitto nats-server pgbouncer; do
         case " $* " in *" $service "*)
             if have systemctl; then as_root systemctl disable --quiet "$service" 2>/dev/null; fi
             ;;
@@ -172,6 +176,8 @@ if [ -n "$absent" ]; then
         case $name in
             postgres) echo "  postgres: the server (postgres, initdb), version 15 or newer" ;;
             nats-server) echo "  nats-server: put a release of github.com/nats-io/nats-server into the PATH" ;;
+            pgbouncer) echo "  pgbouncer: the connection pooler, for tests" ;;
+            faketime) echo "  faketime: libfaketime, for tests" ;;
             mosquitto-clients) echo "  mosquitto-clients: mosquitto_pub" ;;
             python) echo "  python: python3, with its modules venv and ensurepip" ;;
             compiler) echo "  compiler: cc, of gcc or clang; on macOS: xcode-select --install" ;;

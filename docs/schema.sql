@@ -612,3 +612,5 @@ GRANT SELECT,INSERT,DELETE ON TABLE log.receipt TO tributary_app;
 GRANT SELECT,INSERT ON TABLE log.skipped TO tributary_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE log.snapshot TO tributary_app;
+
+GRANT SELECT ON TABLE public._sqlx_migrations TO tributary_app;

@@ -40,7 +40,7 @@ impl EventFilter {
 }
 
 /// Converts the error of a read from the log.
-pub(super) fn unavailable(Unavailable(error): Unavailable) -> Failure {
+pub(super) fn unavailable(error: Unavailable) -> Failure {
     error.into()
 }
 

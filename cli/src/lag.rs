@@ -19,6 +19,9 @@ const HEADS: [&str; 8] = [
     "PARKED",
 ];
 
+/// Difference of clocks in seconds from which it is shown.
+const CLOCK_NOTED_SECONDS: f64 = 1.0;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print JSON
@@ -36,6 +39,22 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     output::table(&HEADS, &statuses.iter().map(row).collect::<Vec<_>>());
     statuses.iter().flat_map(notes).for_each(|note| output::note(&note));
+    let ahead = statuses.first().map_or(0.0, |status| status.clock_ahead_seconds);
+    if ahead > CLOCK_NOTED_SECONDS {
+        output::note(&format!(
+            "the time of the last event is {ahead:.1} s ahead of the clock of Postgres: that clock \
+             was set back, and lags are measured from it"
+        ));
+    }
+    let postgres: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("select clock_timestamp()").fetch_one(reader.pool()).await?;
+    let skew = (chrono::Utc::now() - postgres).as_seconds_f64();
+    if skew.abs() > CLOCK_NOTED_SECONDS {
+        output::note(&format!(
+            "the clocks of this computer and of Postgres differ by {skew:.1} s (positive: this \
+             computer is ahead)"
+        ));
+    }
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! `tributary migrate`: migrates the database.
 
 use anyhow::Context;
+use eventstore::ConnectOptions;
 use projections::Purpose;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::outcome::Failure;
@@ -41,7 +43,7 @@ pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Fa
         eventstore::set_application_password(&mut connection, &password).await?;
     }
     projections::prepare(&mut connection).await?;
-    projections::create_schemas(&database.options()?).await?;
+    projections::create_schemas(&database.options()?.without_time_limits()).await?;
     let outdated = projections::outdated(&mut connection).await?;
     connection.close().await?;
     rebuild_outdated(outdated, database).await
@@ -54,12 +56,14 @@ async fn rebuild_outdated(outdated: Vec<&str>, database: &Database) -> Result<()
     }
     output::note(&format!("rebuilding outdated read models: {}", outdated.join(", ")));
     let names: Vec<_> = outdated.into_iter().map(str::to_owned).collect();
-    for (name, rebuilt) in rebuild::all(database.options()?, &names, Purpose::Replace, 1).await? {
+    let database = database.options()?.without_time_limits();
+    for (name, rebuilt) in rebuild::all(database, &names, Purpose::Replace, 1).await? {
         rebuilt.with_context(|| format!("cannot rebuild {name}"))?;
     }
     Ok(())
 }
 
 async fn connect(admin: &Admin) -> Result<PgConnection, Failure> {
-    Ok(PgConnection::connect(admin.database_admin_url.expose()).await?)
+    let server: PgConnectOptions = admin.database_admin_url.expose().parse()?;
+    Ok(ConnectOptions::from(server).without_time_limits().connect(&[]).await?)
 }

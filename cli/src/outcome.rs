@@ -87,15 +87,16 @@ fn chain(error: &anyhow::Error) -> String {
     })
 }
 
-/// An error of the database; one that Postgres itself reported is not a failure to reach it.
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        let reached = matches!(error, sqlx::Error::Database(_) | sqlx::Error::Decode(_));
-        let error = anyhow::Error::from(error);
-        if reached {
-            return error.context("Postgres refused a statement").into();
-        }
-        Self::not_reachable(error.context("cannot reach Postgres (check its URL)"))
+        eventstore::Unavailable::from(error).into()
+    }
+}
+
+/// An error of the database; one that Postgres itself reported is not a failure to reach it.
+impl From<eventstore::Unavailable> for Failure {
+    fn from(error: eventstore::Unavailable) -> Self {
+        if error.reached() { anyhow::Error::from(error).into() } else { Self::not_reachable(error) }
     }
 }
 
@@ -128,10 +129,10 @@ mod tests {
 
     #[test]
     fn a_cause_that_the_error_repeats_is_printed_once() {
-        let refused = std::io::Error::other("connection refused");
+        let refused = std::io::ErrorKind::ConnectionRefused.into();
         let failure = Failure::from(sqlx::Error::Io(refused));
-        let expected = "cannot reach Postgres (check its URL): error communicating with database: \
-                        connection refused";
+        let expected = "Postgres refused the connection: check that it runs, and host and port of \
+                        the URL: error communicating with database: connection refused";
         assert_eq!(failure.messages, [expected]);
     }
 

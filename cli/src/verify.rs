@@ -11,11 +11,10 @@ use anyhow::{Context, anyhow};
 use chrono::DateTime;
 use clap::builder::PossibleValuesParser;
 use eventsourcing::{Position, StreamId, Version};
-use eventstore::{ChainVerifier, Finding, HashedEvent, LogReader, RawEvent};
+use eventstore::{ChainVerifier, ConnectOptions, Finding, HashedEvent, LogReader, RawEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use projections::Purpose;
 use serde::Serialize;
-use sqlx::postgres::PgConnectOptions;
 
 use super::events::unavailable;
 use super::outcome::Failure;
@@ -101,7 +100,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     match (&args.dump, &args.database_url) {
         (Some(file), _) => verify_dump(file, &mut walk, &mut findings)?,
         (None, Some(url)) => {
-            let options = url.expose().parse::<PgConnectOptions>()?;
+            let server: sqlx::postgres::PgConnectOptions = url.expose().parse()?;
+            let options = ConnectOptions::from(server).without_time_limits();
             verify_log(options.clone(), &mut walk, &mut findings).await?;
             models = match args.projections {
                 Some(names) => Some(compare(options, names).await?),
@@ -154,7 +154,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 
 /// Compares the read models with these names, or all of them, with the log.
 async fn compare(
-    options: PgConnectOptions,
+    options: ConnectOptions,
     mut names: Vec<String>,
 ) -> Result<rebuild::Results, Failure> {
     if names.is_empty() {
@@ -173,7 +173,7 @@ fn bar(length: i64) -> ProgressBar {
 
 /// Verifies the log of a database, up to its current end.
 async fn verify_log(
-    options: PgConnectOptions,
+    options: ConnectOptions,
     walk: &mut ChainVerifier,
     findings: &mut Findings,
 ) -> Result<(), Failure> {

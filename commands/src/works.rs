@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use domain::works::{Command, Rejection, RetryPolicy, Work, add_up_to, stream};
 use eventsourcing::{Metadata, Version};
 use eventstore::EventStore;
@@ -62,8 +61,8 @@ impl Worker {
         let Some(metadata) = self.work_metadata(id).await? else {
             return Ok(Attempt::NotClaimed);
         };
-        let claim =
-            Command::Claim { worker: name.clone(), now: now(), lease: *lease, retry: *retry };
+        let now = self.store.now().await?;
+        let claim = Command::Claim { worker: name.clone(), now, lease: *lease, retry: *retry };
         if !self.execute(id, claim, &metadata).await? {
             return Ok(Attempt::NotClaimed);
         }
@@ -77,8 +76,8 @@ impl Worker {
         let (command, attempted) = match self.add(add_up_to, shutdown).await {
             Ok(result) => (Command::Complete { attempt, result }, Attempt::Completed),
             Err(reason) => {
-                let fail = Command::Fail { attempt, reason, now: now(), retry: *retry };
-                (fail, Attempt::Failed)
+                let now = self.store.now().await?;
+                (Command::Fail { attempt, reason, now, retry: *retry }, Attempt::Failed)
             }
         };
         Ok(if self.execute(id, command, &metadata).await? {
@@ -136,8 +135,4 @@ impl Worker {
             Err(error) => Err(format!("the addition ended abruptly: {error}")),
         }
     }
-}
-
-fn now() -> DateTime<Utc> {
-    Utc::now()
 }

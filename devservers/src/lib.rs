@@ -17,6 +17,7 @@ mod signal;
 
 pub mod mosquitto;
 pub mod nats;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod testing;
 
@@ -26,6 +27,7 @@ mod tests;
 pub use error::{Error, Excerpt, Packages};
 pub use mosquitto::Mosquitto;
 pub use nats::Nats;
+pub use pgbouncer::Pgbouncer;
 pub use postgres::Postgres;
 
 use std::path::Path;

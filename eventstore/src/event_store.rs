@@ -3,8 +3,9 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use sqlx::PgPool;
-use tokio::time::interval;
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::append::appender::Appender;
@@ -12,10 +13,14 @@ use crate::append::outcome::{AppendError, Appended};
 use crate::append::receipt::{self, Receipt};
 use crate::append::request::Append;
 use crate::error::{ErrorChain, Unavailable};
+use crate::monitor::{Checked, Clocks, Monitor, STALE};
+use crate::pool::Pool;
 use crate::read::log_reader::LogReader;
 use crate::retry_log::RetryLog;
 use crate::tasks::Tasks;
 
+/// Longest wait for the first check of a monitor.
+const FIRST_CHECK: Duration = Duration::from_secs(3);
 /// Interval between deletions of expired receipts.
 const DELETE_EVERY: Duration = Duration::from_hours(1);
 
@@ -27,6 +32,18 @@ const DELETE_EVERY: Duration = Duration::from_hours(1);
 pub struct EventStore {
     reader: LogReader,
     appender: Appender,
+    checked: watch::Sender<Checked>,
+}
+
+/// Whether a process can use Postgres, for its readiness.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Why Postgres is unavailable or appends fail; none if all is well.
+    pub reason: Option<String>,
+    /// When this process last committed a batch, by the clock of the log; none if it has not.
+    pub committed_at: Option<DateTime<Utc>>,
+    /// How the clocks differ; none before the first check.
+    pub clocks: Option<Clocks>,
 }
 
 impl EventStore {
@@ -34,9 +51,74 @@ impl EventStore {
     ///
     /// After `shutdown` is cancelled the appender accepts no further requests, commits those it
     /// has, and ends.
-    pub fn open(pool: PgPool, tasks: &Tasks, shutdown: CancellationToken) -> Self {
+    pub fn open(pool: impl Into<Pool>, tasks: &Tasks, shutdown: CancellationToken) -> Self {
+        let pool = pool.into();
         let appender = Appender::start(&pool, tasks, shutdown);
-        Self { reader: LogReader::with_commits(pool, appender.committed()), appender }
+        let reader = LogReader::with_commits(pool, appender.committed());
+        Self { reader, appender, checked: watch::Sender::default() }
+    }
+
+    /// Starts a task that checks Postgres every second, on a connection of its own, and logs outages
+    /// and differences of clocks greater than `tolerance`, which is also the largest leap forward of
+    /// the clock of Postgres that is followed at once.
+    pub fn monitor(&self, tolerance: Duration, tasks: &Tasks, shutdown: CancellationToken) {
+        let Appender { clock, health, .. } = &self.appender;
+        clock.tolerate(tolerance);
+        let monitor = Monitor {
+            options: self.reader.pool.options().clone(),
+            appends: health.clone(),
+            clock: clock.clone(),
+            tolerance,
+            checked: self.checked.clone(),
+        };
+        tasks.spawn("monitor of Postgres", async move {
+            shutdown.run_until_cancelled(monitor.run()).await;
+        });
+    }
+
+    /// Returns what the monitor and the appender last found. Waits for the monitor's first check, for
+    /// 3 s at most.
+    pub async fn health(&self) -> Health {
+        let mut first = self.checked.subscribe();
+        drop(timeout(FIRST_CHECK, first.wait_for(|checked| checked.at.is_some())).await);
+        let checked = self.checked.borrow().clone();
+        let unchecked = match checked.at {
+            None => Some("Postgres was not checked yet".to_owned()),
+            Some(at) if at.elapsed() > STALE => {
+                Some(format!("Postgres was not checked for {} s", at.elapsed().as_secs()))
+            }
+            Some(_) => None,
+        };
+        let reason = checked.refused.or(unchecked).or(checked.reason);
+        Health {
+            reason: reason.or_else(|| self.appender.health.failure()),
+            committed_at: self.appender.health.last().committed_at,
+            clocks: checked.clocks,
+        }
+    }
+
+    /// Waits until the monitor finds that this process cannot work with this database, and returns
+    /// why.
+    pub async fn refused(&self) -> String {
+        let mut checked = self.checked.subscribe();
+        loop {
+            if let Some(reason) = checked.borrow_and_update().refused.clone() {
+                return reason;
+            }
+            if checked.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Returns the time by the clock of the log, which leases, due times and deadlines are judged
+    /// by. Queries Postgres only if no monitor has checked it yet.
+    pub async fn now(&self) -> Result<DateTime<Utc>, Unavailable> {
+        if let Some(now) = self.appender.clock.now() {
+            return Ok(now);
+        }
+        let now = sqlx::query_scalar("select clock_timestamp()");
+        Ok(now.fetch_one(self.pool()).await?)
     }
 
     /// Appends `request` and returns when it is committed, in one transaction with the requests

@@ -57,6 +57,7 @@ impl App {
         let pool = eventstore::pool(options, config.database.database_connections);
         let store = EventStore::open(pool, &log.0, log.1.clone());
         crate::metrics::keep_up(&log.0, log.1.clone());
+        store.monitor(config.database.clock_tolerance.0, &log.0, log.1.clone());
         store.delete_expired_receipts(&log.0, log.1.clone());
         let bus = Bus::open(&config.bus.url()?, config.streams.events()).await?;
         let feed = Feed::start(&store, Some(bus.clone()), &log.0, log.1.clone());
@@ -120,14 +121,15 @@ impl App {
         self.parts.tasks.spawn(name, running(self.shutdown.clone()));
     }
 
-    /// Waits until a role ends or a task panics, and returns why. A role ends only by an error or by
-    /// shutdown.
+    /// Waits until a role ends, a task panics, or this process cannot work with the database at all,
+    /// and returns why. A role ends only by an error or by shutdown.
     pub async fn ended(&mut self) -> anyhow::Error {
         let ended = tokio::select! {
             biased;
             panicked = self.log.0.panicked() => return panicked.into(),
             panicked = self.parts.tasks.panicked() => return panicked.into(),
             ended = self.ended.recv() => ended,
+            refused = self.parts.store.refused() => return anyhow::anyhow!(refused),
         };
         match ended {
             Some((role, Err(error))) => error.context(format!("role {role} failed")),

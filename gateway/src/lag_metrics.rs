@@ -73,6 +73,7 @@ mod tests {
             heartbeat_at: None,
             heartbeat_age_seconds: None,
             parked: 2,
+            clock_ahead_seconds: 0.0,
             rebuild_position: None,
             error: None,
             error_since: None,

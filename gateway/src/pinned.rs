@@ -94,7 +94,12 @@ fn names_in_the_configuration() {
     let shown = json!(config);
     for (group, names) in [
         ("bus", "nats_password nats_password_file nats_url nats_username"),
-        ("database", "database_connections database_url"),
+        (
+            "database",
+            "clock_tolerance database_client_check_interval database_connections \
+             database_idle_in_transaction_timeout database_lock_timeout \
+             database_statement_timeout database_tcp_timeout database_url",
+        ),
         ("http", "http_body_limit http_timeout listen port"),
         ("orders", "order_ttl"),
         (
@@ -135,6 +140,7 @@ fn status() -> projections::Status {
         heartbeat_at: Some(chrono::DateTime::UNIX_EPOCH),
         heartbeat_age_seconds: Some(4.5),
         parked: 5,
+        clock_ahead_seconds: 0.0,
         rebuild_position: Some(6),
         error: Some("full".into()),
         error_since: None,
@@ -209,7 +215,7 @@ fn names_in_results() {
         json!({"name": "works", "state": "catching_up", "position": 42, "events_behind": 1,
             "seconds_behind": 2.5, "events_per_second": 3.5,
             "heartbeat_at": "1970-01-01T00:00:00Z", "heartbeat_age_seconds": 4.5, "parked": 5,
-            "rebuild_position": 6})
+            "clock_ahead_seconds": 0.0, "rebuild_position": 6})
     );
     let difference = projections::Difference {
         table: "work".into(),

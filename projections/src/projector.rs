@@ -10,13 +10,13 @@ use eventsourcing::{Position, StreamId};
 use eventstore::consume::{ConsumeError, Consumer, Failed, Session, single_event};
 use eventstore::parked::Parked;
 use eventstore::{EventStore, Filter, RawEvent, otel, otel_span};
+use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
-use sqlx::{ConnectOptions, PgConnection};
 use tokio::sync::watch;
 use tracing::Span;
 
 use crate::projection::{Projection, project};
-use crate::schema::{self, pointing_at};
+use crate::schema;
 
 /// Keeps the live tables of `P`, or those that a rebuild fills.
 pub(crate) struct Projector<P: Projection> {
@@ -70,7 +70,7 @@ impl<P: Projection> Consumer for Projector<P> {
         store: &EventStore,
         position: Position,
     ) -> Result<Session, ConsumeError> {
-        let mut connection = pointing_at(store.pool(), &self.name).connect().await?;
+        let mut connection = schema::for_projector(store, &self.name).await?;
         let found = schema::found(&mut connection, &self.name).await?;
         let found = found.ok_or(sqlx::Error::RowNotFound)?;
         if found.version != P::VERSION {

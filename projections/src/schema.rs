@@ -1,19 +1,33 @@
 //! Creates the schemas of projections, and opens connections that point at them.
 
+use eventstore::{ConnectOptions, LogReader};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::postgres::types::Oid;
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
+use sqlx::{Connection, Executor, PgConnection, Row};
 
 use crate::projection::Projection;
 
-/// Options of a connection whose unqualified names mean the tables of `schema`. Its commits do not
-/// wait for the disk: after a crash of Postgres, effects and checkpoint are lost together, and the
-/// events are handled again.
-pub(crate) fn pointing_at(pool: &PgPool, schema: &str) -> PgConnectOptions {
-    PgConnectOptions::clone(&pool.connect_options())
-        .options([("search_path", schema), ("synchronous_commit", "off")])
+/// Opens a connection for a projector, whose unqualified names mean the tables of `schema`. Its
+/// commits do not wait for the disk: after a crash of Postgres, effects and checkpoint are lost
+/// together, and the events are handled again.
+pub(crate) async fn for_projector(
+    reader: &LogReader,
+    schema: &str,
+) -> Result<PgConnection, sqlx::Error> {
+    pointing_at(&reader.connect_options().clone().for_consumer(), schema).await
+}
+
+/// The same for a rebuild, whose statements and transactions may take any time.
+pub(crate) async fn unlimited(
+    reader: &LogReader,
+    schema: &str,
+) -> Result<PgConnection, sqlx::Error> {
+    pointing_at(&reader.connect_options().clone().without_time_limits(), schema).await
+}
+
+async fn pointing_at(options: &ConnectOptions, schema: &str) -> Result<PgConnection, sqlx::Error> {
+    options.connect(&[("search_path", schema), ("synchronous_commit", "off")]).await
 }
 
 /// Runs [`Projection::PREPARE`] of every projection. `connection` is of the database's owner.
@@ -45,15 +59,15 @@ pub(crate) async fn lock(connection: &mut PgConnection, schema: &str) -> Result<
 /// Creates the schema of every projection that has none yet. Those of another version than this
 /// build's stay as they are: a rebuild replaces them while they serve. `options` connect as the role
 /// that is to own the schemas, which is that of the projectors.
-pub async fn create_schemas(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+pub async fn create_schemas(options: &ConnectOptions) -> Result<(), sqlx::Error> {
     async fn connect_and_create<P: Projection>(
-        options: &PgConnectOptions,
+        options: &ConnectOptions,
     ) -> Result<(), sqlx::Error> {
-        let options = options.clone().options([("search_path", P::NAME)]);
-        create_schema::<P>(&mut options.connect().await?, P::NAME).await
+        let mut connection = options.connect(&[("search_path", P::NAME)]).await?;
+        create_schema::<P>(&mut connection, P::NAME).await
     }
     /// Futures of one type, so that the list of projections can be an array.
-    fn boxed<P: Projection>(options: &PgConnectOptions) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+    fn boxed<P: Projection>(options: &ConnectOptions) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         connect_and_create::<P>(options).boxed()
     }
     for created in crate::for_each_projection!(boxed(options)) {

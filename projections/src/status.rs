@@ -83,6 +83,9 @@ pub struct Status {
     pub heartbeat_age_seconds: Option<f64>,
     /// Number of parked streams.
     pub parked: i64,
+    /// Seconds that the time of the last event is ahead of the clock of Postgres, because that clock
+    /// was set back; `seconds_behind` is too low by this. Normally 0.
+    pub clock_ahead_seconds: f64,
     /// Position that a rebuild has reached, also an interrupted one; null if there is none.
     pub rebuild_position: Option<i64>,
     /// Why the consumer makes no progress; null if it does.
@@ -113,6 +116,7 @@ pub async fn statuses(reader: &LogReader, names: &[&str]) -> Result<Vec<Status>,
                   where p.consumer = n.name and not p.parked and p.attempts = 0
                     and p.position > c.position
                 ) as waiting,
+                extract(epoch from h.recorded_at - clock_timestamp())::float8 as clock_ahead,
                 rebuild.position as rebuild_position,
                 c.error, c.error_since, c.warning,
                 exists (
@@ -140,11 +144,12 @@ fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
     let heartbeat_at: Option<DateTime<Utc>> = row.try_get("heartbeat_at")?;
     let events_behind = row.try_get::<i64, _>("events_behind")?.max(0);
     let seconds_behind = row.try_get::<f64, _>("seconds_behind")?.max(0.0);
-    let heartbeat_age_seconds =
-        row.try_get::<Option<f64>, _>("heartbeat_age")?.map(|age| age.max(0.0));
-    let state = match heartbeat_age_seconds {
+    let heartbeat_age: Option<f64> = row.try_get("heartbeat_age")?;
+    let heartbeat_age_seconds = heartbeat_age.map(|age| age.max(0.0));
+    let state = match heartbeat_age {
         None => State::NeverRun,
-        Some(age) if age > STALLED_AFTER.as_secs_f64() => State::Stalled,
+        // A heartbeat in the future was written while the clock of Postgres was ahead.
+        Some(age) if age.abs() > STALLED_AFTER.as_secs_f64() => State::Stalled,
         Some(_) if row.try_get("rebuilding")? => State::Rebuilding,
         Some(_) if row.try_get("waiting")? => State::Waiting,
         Some(_) if seconds_behind > LIVE_WITHIN_SECONDS => State::CatchingUp,
@@ -163,6 +168,7 @@ fn from_row(row: &sqlx::postgres::PgRow) -> Result<Status, sqlx::Error> {
         heartbeat_at,
         heartbeat_age_seconds,
         parked: row.try_get("parked")?,
+        clock_ahead_seconds: row.try_get::<f64, _>("clock_ahead")?.max(0.0),
         rebuild_position: row.try_get("rebuild_position")?,
         error: row.try_get("error")?,
         error_since: row.try_get("error_since")?,

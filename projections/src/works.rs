@@ -322,25 +322,28 @@ pub async fn list(
     .await
 }
 
-/// Returns at most `limit` works that may be claimed at `now`, longest due first, and when the next
-/// one is due.
+/// Returns at most `limit` works that may be claimed at the time `now` of the log's clock, longest due
+/// first, and when the next one is due. A demanded work is due at once, whatever its time.
 pub async fn claimable(
     pool: &PgPool,
     now: DateTime<Utc>,
     limit: i64,
 ) -> Result<(Vec<Uuid>, Option<DateTime<Utc>>), sqlx::Error> {
-    let due =
-        sqlx::query_scalar("select id from works.work where due_at <= $1 order by due_at limit $2")
-            .bind(now)
-            .bind(limit)
-            .fetch_all(pool)
-            .await?;
-    let next = sqlx::query_scalar("select min(due_at) from works.work where due_at > $1")
-        .bind(now)
-        .fetch_one(pool)
-        .await?;
+    let due = sqlx::query_scalar(DUE).bind(now).bind(limit).fetch_all(pool).await?;
+    let next = sqlx::query_scalar(
+        "select due_at from works.work where due_at > $1 and status <> 'demanded'
+         order by due_at limit 1",
+    )
+    .bind(now)
+    .fetch_optional(pool)
+    .await?;
     Ok((due, next))
 }
+
+/// A work that is not due and not demanded is claimed or failed: there are few.
+const DUE: &str = "select id from works.work
+    where due_at is not null and (due_at <= $1 or status = 'demanded')
+    order by due_at limit $2";
 
 #[cfg(test)]
 mod tests {

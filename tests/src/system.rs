@@ -60,11 +60,20 @@ impl System {
     }
 
     pub async fn start_with(options: Options) -> Result<Self> {
+        let own = if options.own_postgres { Some(testing::start_postgres().await?) } else { None };
+        Self::start_with_postgres(own).await
+    }
+
+    /// Starts on this Postgres, which only this test uses.
+    pub async fn start_on(postgres: Postgres) -> Result<Self> {
+        Self::start_with_postgres(Some(postgres)).await
+    }
+
+    async fn start_with_postgres(postgres: Option<Postgres>) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let database = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = testing::directory("system")?;
-        let postgres =
-            if options.own_postgres { Some(testing::start_postgres().await?) } else { None };
+        let own_postgres = postgres.is_some();
         let nats = Nats::start(&folder.join("nats"), testing::nats_options()).await?;
         let mosquitto =
             Mosquitto::start(&folder.join("mosquitto"), mosquitto::Options::default()).await?;
@@ -102,7 +111,7 @@ impl System {
             http: reqwest::Client::new(),
             token: String::new(),
             port: AtomicU16::new(0),
-            own_postgres: options.own_postgres,
+            own_postgres,
             unchecked: AtomicBool::new(false),
         };
         gateway::tokens::make_key(&key)?;

@@ -72,7 +72,8 @@ async fn start(servers: &Servers, folder: &Path) -> Result<(App, String)> {
     eventstore::migrate(&mut connection).await?;
     projections::prepare(&mut connection).await?;
     let application = servers.postgres.url("bench", "tributary_app");
-    projections::create_schemas(&application.parse()?).await?;
+    let options: PgConnectOptions = application.parse()?;
+    projections::create_schemas(&options.into()).await?;
     let key = folder.join("signing-key.pem");
     let token = make_key(&key)?.sign("bench", UserRole::Admin, Duration::from_hours(1))?;
     let config = Config::private(

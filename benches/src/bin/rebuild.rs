@@ -58,7 +58,7 @@ async fn main() -> Result<()> {
     eventstore::migrate(&mut owner).await?;
     projections::prepare(&mut owner).await?;
     let application: PgConnectOptions = server.url("bench", "tributary_app").parse()?;
-    projections::create_schemas(&application).await?;
+    projections::create_schemas(&application.clone().into()).await?;
     let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let store = EventStore::open(eventstore::pool(application, 4), &tasks, shutdown.clone());
     fill(&store, &options).await?;

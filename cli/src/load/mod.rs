@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use clap::ValueEnum;
-use eventstore::{EventStore, Tasks, Unavailable};
+use eventstore::{EventStore, Tasks};
 use gateway::config::{Broker, Database, Server, Span};
 use loadtest::{Api, Error, InvalidSetting, MAX_DEVICES_PER_USER, MAX_RATE, Settings};
 use tokio_util::sync::CancellationToken;
@@ -138,7 +138,7 @@ fn failure(error: Error) -> Failure {
         Error::Settings(invalid) => Failure::usage(invalid.iter().map(usage).collect()),
         Error::Broker(_) => Failure::not_reachable(error),
         Error::Api(error) => error.into(),
-        Error::Log(Unavailable(error)) => error.into(),
+        Error::Log(error) => error.into(),
         error => anyhow::Error::from(error).into(),
     }
 }

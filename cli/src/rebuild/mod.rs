@@ -5,11 +5,10 @@ mod report;
 
 use std::time::Duration;
 
-use eventstore::{EventStore, Tasks};
+use eventstore::{ConnectOptions, EventStore, Tasks};
 use futures::StreamExt;
 use futures::stream;
 use projections::{Purpose, Rebuild};
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +53,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     names.dedup();
     let purpose = if args.verify { Purpose::ReplaceIfEqual } else { Purpose::Replace };
-    let results = all(args.database.options()?, &names, purpose, args.parallel).await?;
+    let database = args.database.options()?.without_time_limits();
+    let results = all(database, &names, purpose, args.parallel).await?;
     if args.json {
         output::json(&outcomes(&results))?;
     } else {
@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 
 /// Rebuilds the read models `names`; a rebuild that fails does not stop the others.
 pub(super) async fn all(
-    database: PgConnectOptions,
+    database: ConnectOptions,
     names: &[String],
     purpose: Purpose,
     parallel: u8,

@@ -62,9 +62,12 @@ pub(in super::super) fn verdict(results: &Results) -> Result<(), Failure> {
         }
     }
     if !failed.is_empty() {
-        let unreachable = results.iter().any(|(_, result)| {
-            matches!(result, Err(RebuildError::Database(error))
-                if !matches!(error, sqlx::Error::Database(_) | sqlx::Error::Decode(_)))
+        let unreachable = results.iter().any(|(_, result)| match result {
+            Err(RebuildError::Database(error)) => {
+                !matches!(error, sqlx::Error::Database(_) | sqlx::Error::Decode(_))
+            }
+            Err(RebuildError::Log(error)) => !error.reached(),
+            _ => false,
         });
         failed.extend(different);
         return Err(Failure::of_many(failed, unreachable));

@@ -1,6 +1,5 @@
 //! The process manager of orders: reserves stock, confirms, cancels and releases.
 
-use chrono::Utc;
 use domain::orders::fulfilment::{Cause, Dispatch, NAME, order_of, react};
 use domain::orders::{Event, Order, StockItem, order_stream};
 use eventsourcing::event::StreamId;
@@ -10,7 +9,7 @@ use eventstore::{EventStore, ExpectedVersion, Feed, StreamAppend};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::error::{Error, LoadError};
 use crate::handler::Handler;
 use crate::process::{self, Process, ReactError, following, unless_refused};
 
@@ -45,7 +44,8 @@ impl Fulfilment {
     async fn act(&self, event: &Recorded<Event>, cause: Cause<'_>) -> Result<bool, ReactError> {
         let stream = order_stream(cause.order_id);
         let order = self.orders.load(&stream).await?;
-        for dispatch in react(cause, &order.state, Utc::now()) {
+        let now = self.store.now().await.map_err(LoadError::from)?;
+        for dispatch in react(cause, &order.state, now) {
             let target = dispatch.target();
             let mut envelope = following(NAME, event, &target, &dispatch.content());
             if dispatch.is_reservation() {

@@ -29,6 +29,7 @@ pub struct Users {
     emails: Handler<EmailClaim>,
     sessions: Handler<Session>,
     passwords: Passwords,
+    store: EventStore,
 }
 
 /// A registration of a user.
@@ -63,8 +64,9 @@ impl Users {
         Self {
             accounts: Handler::new(store.clone()),
             emails: Handler::new(store.clone()),
-            sessions: Handler::new(store),
+            sessions: Handler::new(store.clone()),
             passwords: Passwords::new(),
+            store,
         }
     }
 

@@ -7,7 +7,8 @@ use domain::users::session::{self, Live, Reason};
 use eventsourcing::Metadata;
 use uuid::Uuid;
 
-use super::{Error, LoadedUser, Plain, Users, now};
+use super::{Error, LoadedUser, Plain, Users};
+use crate::LoadError;
 use crate::handler::Envelope;
 
 /// The claims of the tokens of a session.
@@ -47,7 +48,8 @@ impl Users {
         let session = Uuid::now_v7();
         let stream = session::stream(session);
         let password_number = account.password_number;
-        let command = session::Command::Begin { user_id: id, password_number, now: now() };
+        let now = self.store.now().await.map_err(LoadError::from)?;
+        let command = session::Command::Begin { user_id: id, password_number, now };
         self.sessions.create(&stream, command, by(id, metadata)).await?;
         let live = self.live_session(session).await?;
         Ok(signed_in(session, &live, account.role))
@@ -68,7 +70,8 @@ impl Users {
             return Err(Error::NoSession);
         }
         let password_number = account.password_number;
-        let command = session::Command::Refresh { generation, password_number, now: now() };
+        let now = self.store.now().await.map_err(LoadError::from)?;
+        let command = session::Command::Refresh { generation, password_number, now };
         let stream = session::stream(session);
         match self.sessions.execute(&stream, command, by(user_id, metadata)).await {
             Err(crate::Error::Rejected(_)) => return Err(Error::NoSession),

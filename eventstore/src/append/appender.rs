@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use eventsourcing::json::holds_nul;
 use eventsourcing::{Position, StreamId};
-use sqlx::PgPool;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::append::group_commit::{BATCH_EVENTS, GroupCommit, Pending};
+use crate::append::health::AppendHealth;
 use crate::append::outcome::{AppendError, Appended};
 use crate::append::prepared::Prepared;
 use crate::append::receipt::NewReceipt;
 use crate::append::request::Append;
+use crate::clock::LogClock;
+use crate::pool::Pool;
 use crate::tasks::Tasks;
 
 /// Largest request in bytes of event data and response.
@@ -31,6 +33,8 @@ pub struct Appender {
     queue: mpsc::Sender<Pending>,
     bytes: Arc<Semaphore>,
     committed: watch::Receiver<Position>,
+    pub(crate) clock: LogClock,
+    pub(crate) health: AppendHealth,
 }
 
 impl Appender {
@@ -38,13 +42,15 @@ impl Appender {
     ///
     /// After `shutdown` is cancelled it accepts no further requests, commits those it has, and
     /// ends.
-    pub fn start(pool: &PgPool, tasks: &Tasks, shutdown: CancellationToken) -> Self {
+    pub fn start(pool: &Pool, tasks: &Tasks, shutdown: CancellationToken) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS);
         let (sender, committed) = watch::channel(Position::START);
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
-        let group_commit = GroupCommit::new(pool, tasks.clone(), sender);
+        let (clock, health) = (LogClock::default(), AppendHealth::default());
+        let group_commit =
+            GroupCommit::new(pool, tasks.clone(), clock.clone(), health.clone(), sender);
         tasks.spawn("appender", group_commit.run(requests, shutdown));
-        Self { queue, bytes, committed }
+        Self { queue, bytes, committed, clock, health }
     }
 
     /// Appends `request` and returns when it is committed. Once the request is queued, dropping

@@ -10,6 +10,7 @@ use crate::append::conflict_check::{ConflictCheck, LockedHead};
 use crate::append::outcome::Outcome;
 use crate::append::prepared::{COPY_EVENTS, Prepared};
 use crate::append::receipt::NewReceipt;
+use crate::clock::LogClock;
 use crate::copy::CopyRows;
 
 /// Writes the requests that can be accepted, and commits. Returns an outcome for each request, and
@@ -17,9 +18,10 @@ use crate::copy::CopyRows;
 pub(crate) async fn write(
     connection: &mut PgConnection,
     cache: &mut AppendCache,
+    clock: &LogClock,
     requests: &[Prepared],
 ) -> Result<(Vec<Outcome>, Position), sqlx::Error> {
-    let head = lock_head(connection).await?;
+    let head = lock_head(connection, clock).await?;
     let state = cache.load_state(connection, requests, head.position).await?;
     let mut conflicts = ConflictCheck {
         head,
@@ -58,19 +60,38 @@ fn room(requests: &[Prepared]) -> usize {
 
 /// Begins the transaction and locks the head, so that no other process appends until the commit.
 /// Only statements after this one see all that was committed before.
-async fn lock_head(connection: &mut PgConnection) -> Result<LockedHead, sqlx::Error> {
+async fn lock_head(
+    connection: &mut PgConnection,
+    clock: &LogClock,
+) -> Result<LockedHead, sqlx::Error> {
     let row = connection
         .fetch_one(
             "begin;
-         select position, greatest(clock_timestamp(), recorded_at) as recorded_at, hash
-         from log.head for update",
+         select position, clock_timestamp() as now, recorded_at, hash from log.head for update",
         )
         .await?;
+    let last: DateTime<Utc> = row.try_get("recorded_at")?;
     Ok(LockedHead {
         position: Position(row.try_get("position")?),
-        recorded_at: row.try_get("recorded_at")?,
+        recorded_at: clock.bounded(row.try_get("now")?).max(last),
         hash: row.try_get("hash")?,
     })
+}
+
+/// Tests whether a batch could be committed, and writes nothing: locks the head, takes some space in
+/// the log's tables, which a full disk refuses, and rolls back.
+pub(crate) async fn probe(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection
+        .execute(
+            "begin; select 1 from log.head for update;
+             insert into log.receipt (key, fingerprint, position, response, recorded_at)
+             select 'probe ' || gen_random_uuid(), '', 0, to_json(string_agg(md5(n::text), '')),
+                    clock_timestamp()
+             from generate_series(1, 8192) n;
+             rollback",
+        )
+        .await?;
+    Ok(())
 }
 
 async fn move_head_and_commit(

@@ -1,22 +1,24 @@
 //! Group commit: one task that commits all waiting requests in one transaction. It has no timer:
 //! while one batch commits, the next gathers.
 
-use std::io;
 use std::time::Duration;
 
 use eventsourcing::Position;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::append::append_cache::AppendCache;
 use crate::append::batch;
+use crate::append::head_lock::find_holder;
+use crate::append::health::AppendHealth;
 use crate::append::outcome::{AppendError, Outcome};
 use crate::append::prepared::Prepared;
-use crate::error::{ErrorChain, Unavailable};
+use crate::clock::LogClock;
+use crate::error::{ErrorChain, Unavailable, sqlstate};
 use crate::fault;
+use crate::pool::{ConnectOptions, Pool, timed_out};
 use crate::tasks::Tasks;
 
 /// Most events in one request.
@@ -30,8 +32,9 @@ pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// A batch that has not committed after this time is given up; its callers get
 /// [`AppendError::Unavailable`].
 const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest time to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval between two tests whether a batch could be committed, after a failure and while no
+/// request waits.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Shortest time between a failure and the next connection: thousands of callers may retry at once.
 const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 
@@ -44,28 +47,40 @@ pub(crate) struct Pending {
 }
 
 pub(crate) struct GroupCommit {
-    options: PgConnectOptions,
+    options: ConnectOptions,
     tasks: Tasks,
     /// A connection outside the pool, so that readers cannot delay it. Dropped after any failure,
     /// which rolls back an open transaction.
     connection: Option<PgConnection>,
-    /// Batches in a row that failed because of the database.
+    /// Batches in a row that failed because of the database, and their requests.
     failures: u64,
+    failed_requests: usize,
     /// Earliest time of the next connection.
     retry_at: Instant,
     cache: AppendCache,
+    clock: LogClock,
+    health: AppendHealth,
     committed: watch::Sender<Position>,
 }
 
 impl GroupCommit {
-    pub(crate) fn new(pool: &PgPool, tasks: Tasks, committed: watch::Sender<Position>) -> Self {
+    pub(crate) fn new(
+        pool: &Pool,
+        tasks: Tasks,
+        clock: LogClock,
+        health: AppendHealth,
+        committed: watch::Sender<Position>,
+    ) -> Self {
         Self {
-            options: PgConnectOptions::clone(&pool.connect_options()),
+            options: pool.options().clone(),
             tasks,
             connection: None,
             failures: 0,
+            failed_requests: 0,
             retry_at: Instant::now(),
             cache: AppendCache::default(),
+            clock,
+            health,
             committed,
         }
     }
@@ -86,6 +101,10 @@ impl GroupCommit {
                     pending = requests.recv() => pending,
                     () = shutdown.cancelled(), if !requests.is_closed() => {
                         requests.close(); // Requests in the queue are still received.
+                        continue;
+                    }
+                    () = sleep(PROBE_EVERY), if self.failures > 0 => {
+                        self.probe().await;
                         continue;
                     }
                 }
@@ -109,7 +128,9 @@ impl GroupCommit {
             Err(Failure::Data(reason) | Failure::Duplicate(reason)) => {
                 vec![Err(AppendError::BadData(reason))]
             }
-            Err(Failure::Database(error)) => unavailable(error, requests.len()),
+            Err(Failure::Database(error)) => {
+                requests.iter().map(|_| Err(AppendError::Unavailable(error.clone()))).collect()
+            }
             Ok(outcomes) => outcomes,
         };
         let reply_to_all = move || {
@@ -137,61 +158,122 @@ impl GroupCommit {
                 Err(Failure::Data(reason) | Failure::Duplicate(reason)) => {
                     Err(AppendError::BadData(reason))
                 }
-                Err(Failure::Database(error)) => Err(Unavailable(error).into()),
+                Err(Failure::Database(error)) => Err(error.into()),
             });
         }
         outcomes
     }
 
-    /// Commits the batch. If a unique index detected a duplicate, tries once more with look-ups.
+    /// Commits the batch. Tries once more with look-ups if a unique index detected a duplicate, and
+    /// if the head was locked by a session that was then ended.
     async fn try_commit(&mut self, requests: &[Prepared]) -> Result<Vec<Outcome>, Failure> {
-        let done = self.try_commit_once(requests).await;
+        let mut done = self.try_commit_once(requests).await;
         if matches!(done, Err(Failure::Duplicate(_))) && self.cache.require_lookups() {
-            return self.try_commit_once(requests).await;
+            done = self.try_commit_once(requests).await;
+        }
+        if let Err(Failure::Database(error)) = done {
+            done = match self.free_head(error).await {
+                None => self.try_commit_once(requests).await,
+                Some(error) => Err(Failure::Database(error)),
+            };
+        }
+        if let Err(Failure::Database(error)) = &done {
+            self.record_failure(error, requests.len());
         }
         done
     }
 
     async fn try_commit_once(&mut self, requests: &[Prepared]) -> Result<Vec<Outcome>, Failure> {
         let work = async {
-            let mut connection = if let Some(connection) = self.connection.take() {
-                connection
-            } else {
-                sleep_until(self.retry_at).await;
-                timeout(CONNECT_TIMEOUT, self.options.connect())
-                    .await
-                    .unwrap_or_else(|_elapsed| Err(timed_out()))?
-            };
+            let mut connection = self.connection().await?;
             fault::point("appender", "");
-            let done = batch::write(&mut connection, &mut self.cache, requests).await?;
+            let clock = &self.clock;
+            let done = batch::write(&mut connection, &mut self.cache, clock, requests).await?;
             Ok::<_, sqlx::Error>((connection, done))
         };
         let done = timeout(BATCH_TIMEOUT, work).await.unwrap_or_else(|_elapsed| Err(timed_out()));
         match done {
             Ok((connection, (outcomes, head))) => {
                 self.connection = Some(connection);
-                let failures = std::mem::take(&mut self.failures);
-                if failures > 0 {
-                    tracing::info!(failures, "appender recovered");
-                }
+                self.record_success(true);
                 self.committed.send_if_modified(|at| std::mem::replace(at, head) != head);
                 Ok(outcomes)
             }
             Err(error) => {
                 self.cache.clear();
-                let failure = Failure::of(error);
-                if let Failure::Database(error) = &failure {
-                    self.record_failure(error, requests.len());
-                }
-                Err(failure)
+                Err(Failure::of(error))
             }
         }
     }
 
+    /// Returns the connection, or a new one.
+    async fn connection(&mut self) -> Result<PgConnection, sqlx::Error> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        sleep_until(self.retry_at).await;
+        self.options.connect(&[("application_name", "tributary appender")]).await
+    }
+
+    /// If a batch failed because the head is locked, finds out by which session. None if that
+    /// session was ended, so that the batch can be tried again; otherwise the error, with the
+    /// session if it is known.
+    async fn free_head(&mut self, error: Unavailable) -> Option<Unavailable> {
+        const LOCK_NOT_AVAILABLE: &str = "55P03";
+        if sqlstate(error.cause()).as_deref() != Some(LOCK_NOT_AVAILABLE) {
+            return Some(error);
+        }
+        let idle = self.options.limits().idle_in_transaction;
+        let finding = async {
+            let mut connection = self.connection().await?;
+            find_holder(&mut connection, idle).await
+        };
+        match timeout(BATCH_TIMEOUT, finding).await {
+            Ok(Ok(Some(holder))) if holder.ended => {
+                tracing::warn!(%holder, "ended a session that stopped inside a batch");
+                None
+            }
+            Ok(Ok(Some(holder))) => Some(error.noting(&holder.to_string())),
+            Ok(Ok(None) | Err(_)) | Err(_) => Some(error),
+        }
+    }
+
+    /// Tests whether appends succeed again, so that readiness need not wait for a request.
+    async fn probe(&mut self) {
+        let work = async {
+            let mut connection = self.connection().await?;
+            batch::probe(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        let done = timeout(BATCH_TIMEOUT, work).await.unwrap_or_else(|_elapsed| Err(timed_out()));
+        match done {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                self.record_success(false);
+            }
+            Err(error) => {
+                if let Some(error) = self.free_head(error.into()).await {
+                    self.record_failure(&error, 0);
+                }
+            }
+        }
+    }
+
+    fn record_success(&mut self, committed: bool) {
+        let failures = std::mem::take(&mut self.failures);
+        if failures > 0 {
+            let requests = std::mem::take(&mut self.failed_requests);
+            tracing::info!(failures, requests, "appender recovered");
+        }
+        self.health.succeeded(committed.then(|| self.clock.now()).flatten());
+    }
+
     /// Logs the first failure of an outage as a warning; there can be many a second.
-    fn record_failure(&mut self, error: &sqlx::Error, requests: usize) {
+    fn record_failure(&mut self, error: &Unavailable, requests: usize) {
         self.retry_at = Instant::now() + RECONNECT_DELAY;
         self.failures += 1;
+        self.failed_requests += requests;
+        self.health.failed(error.clone());
         let error = ErrorChain(error);
         if self.failures == 1 {
             tracing::warn!(%error, requests, "appender failed to commit a batch");
@@ -208,7 +290,7 @@ enum Failure {
     /// Postgres cannot store a value in the batch.
     Data(String),
     /// The database failed; whether the batch was committed is unknown.
-    Database(sqlx::Error),
+    Database(Unavailable),
 }
 
 impl Failure {
@@ -220,7 +302,7 @@ impl Failure {
             sqlx::Error::Database(error) if is_about_data(error.code().as_deref()) => {
                 Self::Data(error.message().to_owned())
             }
-            error => Self::Database(error),
+            error => Self::Database(error.into()),
         }
     }
 }
@@ -229,21 +311,6 @@ impl Failure {
 /// violation, or program limit exceeded.
 fn is_about_data(code: Option<&str>) -> bool {
     code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
-}
-
-fn timed_out() -> sqlx::Error {
-    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
-}
-
-/// Returns the error for each of `callers`. It cannot be cloned: the first gets it, the others get
-/// one with the same text.
-fn unavailable(error: sqlx::Error, callers: usize) -> Vec<Outcome> {
-    let (kind, cause) = match &error {
-        sqlx::Error::Io(error) => (error.kind(), error.to_string()),
-        error => (io::ErrorKind::Other, error.to_string()),
-    };
-    let others = (1..callers).map(|_| sqlx::Error::Io(io::Error::new(kind, cause.clone())));
-    std::iter::once(error).chain(others).map(|error| Err(Unavailable(error).into())).collect()
 }
 
 /// Adds waiting requests to `batch`, up to its limits. Returns the request that did not fit.

@@ -7,5 +7,7 @@ mod prepared;
 mod conflict_check;
 mod append_cache;
 mod batch;
+mod head_lock;
+pub(crate) mod health;
 pub(crate) mod group_commit;
 pub(crate) mod appender;

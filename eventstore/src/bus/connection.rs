@@ -16,8 +16,9 @@ use crate::bus::subjects::HEAD_SUBJECT;
 
 /// Longest time of a request to the JetStream API.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Interval of pings; after about three without an answer the connection counts as lost.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval of pings; after about three without an answer the connection counts as lost, which is
+/// how readiness and the relay notice a server that is stopped.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest delay between two attempts to connect.
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 

@@ -117,9 +117,9 @@ impl EventStore {
         .bind(consumer)
         .bind(start == Start::Head)
         .bind(after_crash)
-        .fetch_one(&self.pool)
+        .fetch_one(self.pool())
         .await?;
-        from_row(&row).map_err(Unavailable)
+        Ok(from_row(&row)?)
     }
 
     /// Returns the checkpoints of all consumers, by name.
@@ -127,9 +127,9 @@ impl EventStore {
         let rows = sqlx::query(
             "select consumer, position, starts, heartbeat_at from log.checkpoint order by consumer",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await?;
-        rows.iter().map(from_row).collect::<Result<_, _>>().map_err(Unavailable)
+        Ok(rows.iter().map(from_row).collect::<Result<_, _>>()?)
     }
 
     /// Stores the position of a consumer that keeps its checkpoint elsewhere, and its heartbeat. The
@@ -143,7 +143,7 @@ impl EventStore {
         ))
         .bind(consumer)
         .bind(position.0)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await?;
         Ok(())
     }
@@ -166,7 +166,7 @@ impl EventStore {
         .bind(consumer)
         .bind(error)
         .bind(warning)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await?;
         Ok(())
     }
@@ -179,7 +179,7 @@ impl EventStore {
             " where consumer = $1",
         ))
         .bind(consumer)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await?;
         Ok(())
     }

@@ -10,7 +10,8 @@ use crate::{EventStore, Unavailable};
 
 impl EventStore {
     /// Takes or extends the lease `name` for `owner`, for the duration `for_` from now by the
-    /// database's clock. False while another owner holds it.
+    /// database's clock. False while another owner holds it. A lease that ends much later than in
+    /// the duration `for_` was taken while that clock was ahead, and holds no longer.
     pub async fn take_lease(
         &self,
         name: &str,
@@ -21,7 +22,8 @@ impl EventStore {
             "insert into log.lease as l (name, owner, until)
              values ($1, $2, clock_timestamp() + make_interval(secs => $3))
              on conflict (name) do update set owner = excluded.owner, until = excluded.until
-             where l.owner = excluded.owner or l.until <= clock_timestamp()",
+             where l.owner = excluded.owner or l.until <= clock_timestamp()
+               or l.until > clock_timestamp() + make_interval(secs => 2 * $3 + 60)",
         )
         .bind(name)
         .bind(owner)

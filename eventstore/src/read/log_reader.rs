@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::bus::owner::Owner;
 use crate::error::Unavailable;
+use crate::pool::{ConnectOptions, Pool};
 use crate::raw::RawEvent;
 use crate::read::filter::{ALL, Filter};
 use crate::read::page::{COLUMNS, Page, collect};
@@ -16,24 +17,29 @@ const SCAN: i64 = 100_000;
 /// Reads the log. Starts no task and needs no appender; clones share the pool.
 #[derive(Debug, Clone)]
 pub struct LogReader {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     committed: watch::Receiver<Position>,
 }
 
 impl LogReader {
     /// Creates a reader for a process that does not append. Connects on first use.
-    pub fn new(pool: PgPool) -> Self {
-        Self::with_commits(pool, watch::channel(Position::START).1)
+    pub fn new(pool: impl Into<Pool>) -> Self {
+        Self::with_commits(pool.into(), watch::channel(Position::START).1)
     }
 
     /// Creates a reader that is notified of the process's own commits.
-    pub(crate) fn with_commits(pool: PgPool, committed: watch::Receiver<Position>) -> Self {
+    pub(crate) fn with_commits(pool: Pool, committed: watch::Receiver<Position>) -> Self {
         Self { pool, committed }
     }
 
     /// Returns the pool that the log is read with.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Returns the options of connections outside the pool.
+    pub fn connect_options(&self) -> &ConnectOptions {
+        self.pool.options()
     }
 
     /// Watches the last position that this process committed: a notification, since other processes
@@ -44,14 +50,14 @@ impl LogReader {
 
     /// Returns the head: the last committed position.
     pub async fn head(&self) -> Result<Position, Unavailable> {
-        let position = sqlx::query_scalar("select position from log.head").fetch_one(&self.pool);
+        let position = sqlx::query_scalar("select position from log.head").fetch_one(self.pool());
         Ok(Position(position.await?))
     }
 
     /// Returns the deployment that the log belongs to, and its epoch: the owner of its streams.
     pub async fn owner(&self) -> Result<Owner, Unavailable> {
         let row = sqlx::query_as("select d.id, h.epoch from log.deployment d, log.head h");
-        let (deployment, epoch) = row.fetch_one(&self.pool).await?;
+        let (deployment, epoch) = row.fetch_one(self.pool()).await?;
         Ok(Owner { deployment, epoch })
     }
 
@@ -122,7 +128,7 @@ impl LogReader {
             .bind(stream.as_str())
             .bind(after.0)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch(&self.pool);
+            .fetch(self.pool());
         Ok(collect(rows, limit).await?.list)
     }
 
@@ -142,7 +148,7 @@ impl LogReader {
         let rows = sqlx::query(&sql)
             .bind(streams.iter().map(StreamId::as_str).collect::<Vec<_>>())
             .bind(until.0)
-            .fetch(&self.pool);
+            .fetch(self.pool());
         Ok(collect(rows, streams.len()).await?.list)
     }
 
@@ -154,7 +160,7 @@ impl LogReader {
         )
         .bind(format!("{category}-"))
         .bind(format!("{category}."))
-        .fetch_one(&self.pool);
+        .fetch_one(self.pool());
         Ok(found.await?)
     }
 
@@ -165,7 +171,7 @@ impl LogReader {
         );
         let rows = sqlx::query(&sql)
             .bind(positions.iter().map(|position| position.0).collect::<Vec<_>>())
-            .fetch(&self.pool);
+            .fetch(self.pool());
         Ok(collect(rows, positions.len()).await?.list)
     }
 }

@@ -77,7 +77,7 @@ impl Subscription {
             head = self.head.wait_for(ahead) => match head {
                 Ok(head) => Ok(Some(*head)),
                 // The feed stopped, at shutdown.
-                Err(_closed) => Err(Unavailable(sqlx::Error::PoolClosed)),
+                Err(_closed) => Err(sqlx::Error::PoolClosed.into()),
             },
             () = sleep_until(self.next_empty_at), if self.unreported => Ok(None),
         }

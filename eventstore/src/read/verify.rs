@@ -88,7 +88,7 @@ impl ChainVerifier {
 impl LogReader {
     /// Returns the head and its hash.
     pub async fn head_and_hash(&self) -> Result<(Position, EventHash), Unavailable> {
-        let row = sqlx::query("select position, hash from log.head").fetch_one(&self.pool).await?;
+        let row = sqlx::query("select position, hash from log.head").fetch_one(self.pool()).await?;
         Ok((Position(row.try_get(0)?), row.try_get(1)?))
     }
 
@@ -106,7 +106,7 @@ impl LogReader {
         )
         .bind(after.0)
         .bind(limit)
-        .fetch(&self.pool);
+        .fetch(self.pool());
         let mut events = Vec::new();
         let mut bytes = 0;
         while let Some(row) = rows.try_next().await? {
@@ -145,7 +145,7 @@ impl LogReader {
              where position < 1 or position > 1 + (select position from log.head) limit 100",
         ];
         for check in checks {
-            for row in sqlx::query(check).fetch_all(&self.pool).await? {
+            for row in sqlx::query(check).fetch_all(self.pool()).await? {
                 findings.push(Finding { position: row.try_get(0)?, what: row.try_get(1)? });
             }
         }

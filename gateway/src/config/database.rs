@@ -1,13 +1,18 @@
 //! Options of Postgres and NATS.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use eventstore::{ConnectOptions, SessionLimits};
 use serde::Serialize;
 use url::Url;
 
-use super::{Secret, ServerUrl};
+use super::{Secret, ServerUrl, Span};
+
+/// Longest limit of a session; Postgres accepts up to 24 days.
+const MAX_LIMIT: Duration = Duration::from_hours(24);
 
 /// The log and the read models.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -20,12 +25,73 @@ pub struct Database {
     #[arg(long, env = "DATABASE_CONNECTIONS", value_name = "COUNT", default_value_t = 16,
           value_parser = clap::value_parser!(u32).range(2..=500))]
     pub database_connections: u32,
+    /// Longest time of a statement, with a unit; 0s: no limit. Rebuilds, verification and
+    /// migrations have none
+    #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT", value_name = "TIME", default_value = "30s")]
+    pub database_statement_timeout: Span,
+    /// Longest wait for a lock, such as that of the log's head, with a unit; must be longer than
+    /// --database-idle-in-transaction-timeout; 0s: no limit
+    #[arg(long, env = "DATABASE_LOCK_TIMEOUT", value_name = "TIME", default_value = "3s")]
+    pub database_lock_timeout: Span,
+    /// Time after which Postgres ends a session that is idle inside a transaction, with a unit: how
+    /// long a process that stops inside a batch stops all others; 0s: no limit
+    #[arg(
+        long,
+        env = "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT",
+        value_name = "TIME",
+        default_value = "2s"
+    )]
+    pub database_idle_in_transaction_timeout: Span,
+    /// Time after which Postgres closes a connection whose other end does not answer, with a unit;
+    /// 0s: the default of the system
+    #[arg(long, env = "DATABASE_TCP_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    pub database_tcp_timeout: Span,
+    /// Interval at which a running statement checks that its client is still connected, with a unit;
+    /// 0s: never
+    #[arg(long, env = "DATABASE_CLIENT_CHECK_INTERVAL", value_name = "TIME", default_value = "1s")]
+    pub database_client_check_interval: Span,
+    /// Difference between clocks that is reported, and largest leap forward of the clock of Postgres
+    /// that is followed at once, with a unit
+    #[arg(long, env = "CLOCK_TOLERANCE", value_name = "TIME", default_value = "5s")]
+    pub clock_tolerance: Span,
 }
 
 impl Database {
     /// Returns the options of a connection.
-    pub fn options(&self) -> Result<sqlx::postgres::PgConnectOptions, sqlx::Error> {
-        self.database_url.expose().parse()
+    pub fn options(&self) -> Result<ConnectOptions, sqlx::Error> {
+        let limits = SessionLimits {
+            statement: self.database_statement_timeout.0,
+            lock: self.database_lock_timeout.0,
+            idle_in_transaction: self.database_idle_in_transaction_timeout.0,
+            tcp: self.database_tcp_timeout.0,
+            client_check: self.database_client_check_interval.0,
+        };
+        Ok(ConnectOptions::new(self.database_url.expose().parse()?, limits))
+    }
+
+    /// Returns one message for each value that is out of bounds.
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if let Err(error) = self.options() {
+            mistakes.push(format!("--database-url: {error}"));
+        }
+        for (name, span) in [
+            ("--database-statement-timeout", self.database_statement_timeout),
+            ("--database-lock-timeout", self.database_lock_timeout),
+            ("--database-idle-in-transaction-timeout", self.database_idle_in_transaction_timeout),
+            ("--database-tcp-timeout", self.database_tcp_timeout),
+            ("--database-client-check-interval", self.database_client_check_interval),
+        ] {
+            if span.0 > MAX_LIMIT {
+                mistakes.push(format!("{name} must not be longer than 1 day"));
+            }
+        }
+        let lock = self.database_lock_timeout.0;
+        if !lock.is_zero() && lock <= self.database_idle_in_transaction_timeout.0 {
+            let rule = "must be longer than --database-idle-in-transaction-timeout";
+            mistakes.push(format!("--database-lock-timeout {rule}"));
+        }
+        mistakes
     }
 
     /// Returns the password in the URL, if there is one.

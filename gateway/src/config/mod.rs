@@ -25,8 +25,8 @@ pub use logging::{Log, LogFormat, Traces};
 pub use mqtt::{Broker, Mqtt, MqttVersion};
 pub use presence::Presence;
 pub use process_role::ProcessRole;
-pub use streams::Streams;
 pub use readings::Readings;
+pub use streams::Streams;
 pub use values::{InvalidUrl, REDACTED, Secret, SecretParser, ServerUrl, UnsafeSecret};
 pub use worker::{Orders, Worker};
 
@@ -127,10 +127,7 @@ impl Config {
     /// Returns one message for each value that is valid by itself, but not together with others or
     /// for `roles`.
     pub fn mistakes(&self, roles: &[ProcessRole]) -> Vec<String> {
-        let mut mistakes = Vec::new();
-        if let Err(error) = self.database.options() {
-            mistakes.push(format!("--database-url: {error}"));
-        }
+        let mut mistakes = self.database.mistakes();
         let worker = &self.worker;
         if worker.worker_time_limit >= worker.worker_lease {
             mistakes.push("--worker-time-limit must be shorter than --worker-lease".into());

@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
+use chrono::{DateTime, Utc};
 use eventstore::EventStore;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,10 +19,14 @@ use super::prelude::*;
 use super::request_trace;
 use crate::bridge::Accounting;
 
-/// Longest wait for Postgres; a database that takes longer is not ready.
+/// Longest wait for the lag of the consumers.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time until a response of the server behind `--metrics-listen` begins.
 const RESPONSE_TIME: Duration = Duration::from_secs(10);
+/// Why NATS is down. The client pings it every second, and counts three missing answers as the loss
+/// of the connection; its log has the cause.
+const NATS_DOWN: &str = "NATS has not answered for some seconds, or there is no connection: check \
+    that it runs, and --nats-url";
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(livez)).routes(routes!(readyz)).routes(routes!(startupz))
@@ -77,6 +82,21 @@ struct Health {
     status: Level,
     /// What this process depends on; empty for `/livez`.
     dependencies: Vec<Dependency>,
+    /// When this process last committed events; null if it has not since it started, and for
+    /// `/livez`.
+    last_append_at: Option<DateTime<Utc>>,
+    /// How the clocks differ; null before the first measurement, and for `/livez`.
+    clock: Option<Clock>,
+}
+
+/// Differences of clocks.
+#[derive(Debug, Serialize, ToSchema)]
+struct Clock {
+    /// Seconds that the clock of this process is ahead of that of Postgres; negative if behind.
+    skew_seconds: f64,
+    /// Seconds that the times of new events are ahead of the clock of Postgres, because they never
+    /// fall and do not follow its short leaps; negative if behind.
+    correction_seconds: f64,
 }
 
 /// A server that this process depends on.
@@ -108,26 +128,28 @@ impl Level {
 }
 
 async fn check(api: &Probes) -> Health {
-    let head = tokio::time::timeout(TIMEOUT, api.store.head()).await;
-    let database = head.is_ok_and(|head| head.is_ok());
+    let eventstore::Health { reason, committed_at, clocks } = api.store.health().await;
+    let database = reason.is_none();
     if database {
         api.started.store(true, Ordering::Relaxed);
     }
     let serving = database && !api.shutdown.is_cancelled();
-    let dependency = |name, up, required| {
-        let status = Level::of(up);
-        Dependency { name, status, required, reason: None }
+    let dependency = |name, reason: Option<String>, required| {
+        let status = Level::of(reason.is_none());
+        Dependency { name, status, required, reason }
     };
-    let nats = *api.bus.borrow();
+    let nats = (!*api.bus.borrow()).then(|| NATS_DOWN.to_owned());
     let mut dependencies =
-        vec![dependency("postgres", database, true), dependency("nats", nats, false)];
+        vec![dependency("postgres", reason, true), dependency("nats", nats, false)];
     if let Some(bridge) = &api.bridge {
-        let reason = bridge.trouble();
-        let up = reason.is_none();
-        dependencies.push(Dependency { reason, ..dependency("mqtt", up, false) });
+        dependencies.push(dependency("mqtt", bridge.trouble(), false));
     }
     dependencies.extend(relay(api).await);
-    Health { status: Level::of(serving), dependencies }
+    let clock = clocks.map(|clocks| Clock {
+        skew_seconds: clocks.skew.as_seconds_f64(),
+        correction_seconds: clocks.correction.as_seconds_f64(),
+    });
+    Health { status: Level::of(serving), dependencies, last_append_at: committed_at, clock }
 }
 
 /// Returns what the relay reports, wherever it runs; none while the database does not answer.
@@ -146,7 +168,10 @@ fn respond(health: Health, ready: bool) -> Result<Json<Health>, Problem> {
     }
     let dependencies = serde_json::to_value(&health.dependencies).unwrap_or_default();
     let detail = "this process cannot serve requests now; `dependencies` shows what is down";
-    Err(Problem::unavailable("not_ready", detail).member("dependencies", dependencies))
+    let last_append_at = health.last_append_at.map(|at| at.to_rfc3339());
+    Err(Problem::unavailable("not_ready", detail)
+        .member("dependencies", dependencies)
+        .member("last_append_at", last_append_at))
 }
 
 /// Check liveness
@@ -157,12 +182,14 @@ fn respond(health: Health, ready: bool) -> Result<Json<Health>, Problem> {
     responses((status = 200, description = "The process is alive", body = Health)),
 )]
 async fn livez() -> Json<Health> {
-    Json(Health { status: Level::Up, dependencies: Vec::new() })
+    let dependencies = Vec::new();
+    Json(Health { status: Level::Up, dependencies, last_append_at: None, clock: None })
 }
 
 /// Check readiness
 ///
-/// Succeeds if the process can serve requests: Postgres is available and no shutdown has begun.
+/// Succeeds if the process can serve requests: Postgres is available, the last append succeeded, and
+/// no shutdown has begun.
 #[utoipa::path(
     get, path = "/readyz", tag = tags::OPERATIONS, security(()),
     responses((status = 200, description = "The process can serve requests", body = Health)),

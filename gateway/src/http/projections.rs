@@ -78,6 +78,7 @@ impl From<RebuildError> for Problem {
         match error {
             RebuildError::Unknown(_) => Self::not_found("projection"),
             RebuildError::Database(error) => error.into(),
+            RebuildError::Log(error) => error.into(),
             RebuildError::Busy(_) => Self::new(StatusCode::CONFLICT, "rebuild_is_running", detail),
             RebuildError::NoModel(_)
             | RebuildError::OtherVersion(_)

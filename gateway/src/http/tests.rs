@@ -38,7 +38,8 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
 /// The API on a free port, with a database that is unreachable.
 async fn without_database() -> (String, String) {
     let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
-    let nowhere = "postgres://nobody@127.0.0.1:1/nothing".parse().unwrap();
+    let nowhere: sqlx::postgres::PgConnectOptions =
+        "postgres://nobody@127.0.0.1:1/nothing".parse().unwrap();
     let store = EventStore::open(eventstore::pool(nowhere, 1), &tasks, shutdown.clone());
     let directory = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
     let keys = make_key(&directory).unwrap();

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use commands::orders::{Fulfilment, OrderDeadlines};
-use eventstore::{ErrorChain, RetryLog};
+use eventstore::RetryLog;
 use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
@@ -19,8 +18,8 @@ pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
     let expiring = async {
         let mut log = RetryLog::new("expiry of orders");
         loop {
-            let expired = deadlines.expire_due(Utc::now()).await;
-            log.note(expired.map(drop).map_err(|error| ErrorChain(&error).to_string()));
+            let expired = expire(&deadlines, parts).await;
+            log.note(expired.map_err(|error| format!("{error:#}")));
             tokio::time::sleep(EXPIRE_EVERY).await;
         }
     };
@@ -29,4 +28,11 @@ pub(super) async fn run(parts: &Parts, shutdown: &CancellationToken) {
         deadlines.run(&parts.feed, shutdown),
         shutdown.run_until_cancelled(expiring),
     );
+}
+
+/// Cancels the orders whose deadline has passed by the clock of the log.
+async fn expire(deadlines: &OrderDeadlines, parts: &Parts) -> anyhow::Result<()> {
+    let now = parts.store.now().await?;
+    deadlines.expire_due(now).await?;
+    Ok(())
 }

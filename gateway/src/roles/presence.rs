@@ -71,8 +71,10 @@ impl Watch<'_> {
             if !self.owns().await? || !self.is_live().await? {
                 break;
             }
+            let now = self.parts.store.now().await?;
             let silence = self.parts.config.presence.device_inactive_after.0;
-            let page = due_decisions(self.parts.store.pool(), silence, &place, PAGE.into()).await?;
+            let page =
+                due_decisions(self.parts.store.pool(), now, silence, &place, PAGE.into()).await?;
             let decided = join_all(page.iter().map(|due| self.append(due))).await;
             for position in decided {
                 last = last.max(position?);

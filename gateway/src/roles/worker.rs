@@ -5,12 +5,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use commands::alerts::Watcher;
 use commands::works::{Attempt, Worker};
 use domain::works::Work;
 use eventsourcing::Decider;
-use eventstore::{Filter, caught};
+use eventstore::{ErrorChain, Filter, Unavailable, caught};
 use projections::works::claimable;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -99,15 +98,15 @@ impl Works {
     /// Attempts works that are due: at each wake-up, when the next one becomes due, and every 5 s.
     async fn search(&self) {
         loop {
-            let next = match self.attempt_due().await {
-                Ok(next) => next,
+            let until_due = match self.attempt_due().await {
+                Ok(until_due) => until_due,
                 Err(error) => {
-                    tracing::warn!(%error, "search for due works failed, retrying");
+                    let error = ErrorChain(&error).to_string(); // The monitor logs the outage.
+                    tracing::debug!(error, "search for due works failed, retrying");
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
-            let until_due = next.and_then(|next| (next - Utc::now()).to_std().ok());
             let pause = until_due.unwrap_or(SEARCH_EVERY).min(SEARCH_EVERY);
             tokio::select! {
                 () = self.wake_up.notified() => {}
@@ -116,14 +115,16 @@ impl Works {
         }
     }
 
-    /// Starts attempts at works that are due while there are slots. Returns when the next is due.
-    async fn attempt_due(&self) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    /// Starts attempts at works that are due while there are slots. Returns the time until the next
+    /// is due.
+    async fn attempt_due(&self) -> Result<Option<Duration>, Unavailable> {
         if self.slots.available_permits() == 0 {
             return Ok(None); // A slot that becomes free wakes it up.
         }
         let busy = self.busy().len();
         let limit = i64::try_from(busy + self.slots.available_permits()).unwrap_or(i64::MAX);
-        let (due, next) = claimable(self.parts.store.pool(), Utc::now(), limit).await?;
+        let now = self.parts.store.now().await?;
+        let (due, next) = claimable(self.parts.store.pool(), now, limit).await?;
         for id in due {
             if self.busy().contains(&id) {
                 continue;
@@ -134,7 +135,7 @@ impl Works {
             self.busy().insert(id);
             self.attempt(id, slot);
         }
-        Ok(next)
+        Ok(next.and_then(|next| (next - now).to_std().ok()))
     }
 
     fn attempt(&self, id: Uuid, slot: OwnedSemaphorePermit) {

@@ -2,11 +2,11 @@
 
 use eventstore::EventStore;
 use serde::Serialize;
-use sqlx::{ConnectOptions, Executor, PgConnection, Row};
+use sqlx::{Executor, PgConnection, Row};
 
 use super::{RebuildError, shadow_schema};
 use crate::projection::Projection;
-use crate::schema::pointing_at;
+use crate::schema::unlimited;
 
 /// Rows shown of each side of a difference.
 const EXAMPLES: i64 = 3;
@@ -33,7 +33,7 @@ pub(super) struct Snapshot(PgConnection);
 
 impl Snapshot {
     pub(super) async fn take<P: Projection>(store: &EventStore) -> Result<Self, RebuildError> {
-        let mut connection = pointing_at(store.pool(), "pg_catalog").connect().await?;
+        let mut connection = unlimited(store, "pg_catalog").await?;
         // Whole tables are read here, which the settings for queries forbid.
         connection
             .execute(

@@ -16,13 +16,13 @@ use eventstore::{EventStore, Unavailable};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::projection::Projection;
 use crate::projector::Projector;
-use crate::schema::pointing_at;
+use crate::schema::unlimited;
 
 pub use compare::Difference;
 
@@ -132,21 +132,18 @@ pub enum RebuildError {
     )]
     StillRead(&'static str),
     #[error(transparent)]
+    Log(#[from] Unavailable),
+    #[error(transparent)]
     Database(#[from] sqlx::Error),
     #[error("{0}")]
     Interrupted(String),
 }
 
-impl From<Unavailable> for RebuildError {
-    fn from(Unavailable(error): Unavailable) -> Self {
-        error.into()
-    }
-}
-
 impl From<ConsumeError> for RebuildError {
     fn from(error: ConsumeError) -> Self {
         match error {
-            ConsumeError::Log(Unavailable(error)) | ConsumeError::Database(error) => error.into(),
+            ConsumeError::Log(error) => error.into(),
+            ConsumeError::Database(error) => error.into(),
             error @ (ConsumeError::Append(_)
             | ConsumeError::Fenced
             | ConsumeError::Panicked(_)
@@ -190,7 +187,7 @@ impl Rebuild {
         let Some((name, run)) = known else {
             return Err(RebuildError::Unknown(name.to_owned()));
         };
-        let mut control = pointing_at(store.pool(), "pg_catalog").connect().await?;
+        let mut control = unlimited(store, "pg_catalog").await?;
         let begun = Instant::now();
         let lock = "select pg_try_advisory_lock($1, hashtext($2))";
         while !sqlx::query_scalar(lock).bind(LOCK).bind(name).fetch_one(&mut control).await? {

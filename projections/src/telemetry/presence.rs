@@ -114,11 +114,12 @@ pub struct DueDecision {
     pub decision: Decision,
 }
 
-/// Returns at most `limit` decisions, by user and device, of devices after `cursor`: devices that are
+/// Returns at most `limit` decisions at the time `now` of the log's clock, by user and device, of devices after `cursor`: devices that are
 /// online and have been silent for too long, and devices that are offline and sent a reading. `default`
 /// is how long devices may be silent whose user has configured nothing.
 pub async fn due_decisions(
     pool: &PgPool,
+    now: DateTime<Utc>,
     default: Duration,
     cursor: &DeviceCursor,
     limit: i64,
@@ -128,7 +129,7 @@ pub async fn due_decisions(
          from telemetry.device d
          left join telemetry.presence_setting s on s.user_id = d.user_id
          cross join lateral (
-           select clock_timestamp()
+           select $7::timestamptz
              - make_interval(secs => coalesce(s.inactive_after_ms / 1000.0, $3)::float8) as silent
          ) since
          where (d.user_id, d.device_id) > ($1, $2)
@@ -145,6 +146,7 @@ pub async fn due_decisions(
     .bind(RECENT_READING.as_secs_f64())
     .bind(WILL_GRACE.as_secs_f64())
     .bind(limit)
+    .bind(now)
     .fetch_all(pool)
     .await?;
     rows.iter().filter_map(|row| due_decision(row).transpose()).collect()

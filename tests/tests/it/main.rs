@@ -53,6 +53,8 @@ mod traces;
 mod replay;
 mod verify;
 mod faults;
+mod postgres;
+mod clocks;
 mod load;
 mod cli;
 mod lag;

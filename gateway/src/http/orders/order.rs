@@ -1,6 +1,5 @@
 //! Orders: place one, list and show them, cancel or ship one.
 
-use chrono::Utc;
 use commands::orders::{PricingError, price_items};
 use domain::orders::order::{Command, Placed};
 use domain::orders::order_stream;
@@ -67,7 +66,7 @@ pub(super) async fn place(
 ) -> Result<Response, Problem> {
     let customer = context.caller.user()?;
     let lines = price_items(&context.api.handlers, &value.items()?).await?;
-    let now = Utc::now();
+    let now = context.api.store.now().await?;
     let placed = Placed::new(customer.id, lines, now + context.api.order_ttl)
         .map_err(commands::Error::Rejected)?;
     let row = OrderRow::placed(Uuid::now_v7(), &placed, now);

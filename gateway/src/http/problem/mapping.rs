@@ -106,36 +106,23 @@ impl From<AppendError> for Problem {
     }
 }
 
-impl From<Unavailable> for Problem {
-    fn from(Unavailable(error): Unavailable) -> Self {
-        error.into()
-    }
-}
-
 /// A failed query: 503 if Postgres is unavailable, 500 if the statement is wrong.
-impl From<sqlx::Error> for Problem {
-    fn from(error: sqlx::Error) -> Self {
-        // Classes of SQLSTATE that concern the server, not the statement: connection, transaction,
-        // resources, operator intervention.
-        let passes =
-            |code: &str| ["08", "25", "40", "53", "57"].contains(&&code[..2.min(code.len())]);
+impl From<Unavailable> for Problem {
+    fn from(error: Unavailable) -> Self {
+        let code = error.cause().as_database_error().and_then(sqlx::error::DatabaseError::code);
         // RFC 3339 allows years that Postgres does not: before -4712.
-        if let sqlx::Error::Database(error) = &error
-            && error.code().is_some_and(|code| code == "22008")
-        {
+        if code.as_deref() == Some("22008") {
             return Self::invalid("time_out_of_range", "a time is before the year -4712");
         }
-        if let sqlx::Error::Database(error) = &error
-            && error.code().is_some_and(|code| code == "22021")
-        {
+        if code.as_deref() == Some("22021") {
             return Self::new(
                 StatusCode::BAD_REQUEST,
                 "nul_character",
                 "the request contains a NUL character, which no name and no text may hold",
             );
         }
-        let about_the_server = match &error {
-            sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
+        let about_the_server = match error.cause() {
+            sqlx::Error::Database(_) => code.is_some_and(|code| concerns_the_server(&code)),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
@@ -144,12 +131,29 @@ impl From<sqlx::Error> for Problem {
             | sqlx::Error::WorkerCrashed => true,
             _ => false,
         };
-        if about_the_server {
-            tracing::warn!(%error, "Postgres unavailable");
-            Self::unavailable("database_unavailable", "the database is unavailable; retry later")
-        } else {
-            Self::internal(&error)
+        if !about_the_server {
+            return Self::internal(error.cause());
         }
+        // The monitor logs the outage once, with the number of requests that it failed.
+        tracing::debug!(error = %eventstore::ErrorChain(&error), "Postgres unavailable");
+        eventstore::count_refused(&error);
+        if error.is_disk_full() {
+            let detail = "the disk of the database is full, so nothing can be written; retry later";
+            return Self::unavailable("disk_full", detail);
+        }
+        Self::unavailable("database_unavailable", "the database is unavailable; retry later")
+    }
+}
+
+/// Whether a SQLSTATE concerns the server and not the statement: connection, transaction, rollback,
+/// resources, a lock that is held for too long, operator intervention.
+fn concerns_the_server(code: &str) -> bool {
+    code == "55P03" || ["08", "25", "40", "53", "57"].contains(&&code[..2.min(code.len())])
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        Unavailable::from(error).into()
     }
 }
 
@@ -188,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_outage_has_retry_after() {
-        let (status, response, body) = written(Unavailable(sqlx::Error::PoolTimedOut)).await;
+        let (status, response, body) = written(Unavailable::from(sqlx::Error::PoolTimedOut)).await;
         assert_eq!(status, 503);
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(body["code"], "database_unavailable");
