@@ -3,7 +3,7 @@
 
 CREATE SCHEMA alerts;
 
-COMMENT ON SCHEMA alerts IS 'version 1';
+COMMENT ON SCHEMA alerts IS 'version 2';
 
 CREATE SCHEMA documents;
 
@@ -17,7 +17,7 @@ CREATE SCHEMA log;
 
 CREATE SCHEMA order_list;
 
-COMMENT ON SCHEMA order_list IS 'version 1';
+COMMENT ON SCHEMA order_list IS 'version 2';
 
 CREATE SCHEMA page_views;
 
@@ -25,7 +25,7 @@ COMMENT ON SCHEMA page_views IS 'version 1';
 
 CREATE SCHEMA projects;
 
-COMMENT ON SCHEMA projects IS 'version 1';
+COMMENT ON SCHEMA projects IS 'version 2';
 
 CREATE SCHEMA stock_level;
 
@@ -33,7 +33,7 @@ COMMENT ON SCHEMA stock_level IS 'version 1';
 
 CREATE SCHEMA telemetry;
 
-COMMENT ON SCHEMA telemetry IS 'version 3';
+COMMENT ON SCHEMA telemetry IS 'version 4';
 
 CREATE SCHEMA trace;
 
@@ -45,30 +45,61 @@ COMMENT ON SCHEMA users IS 'version 1';
 
 CREATE SCHEMA works;
 
-COMMENT ON SCHEMA works IS 'version 1';
+COMMENT ON SCHEMA works IS 'version 2';
+
+CREATE FUNCTION telemetry.add_partition(name text, since timestamp with time zone, until timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET lock_timeout TO '200ms'
+    AS $_$
+begin
+    execute format('create table %I (like reading including all)', name);
+    execute format(
+        'with moved as (
+             delete from reading_later where time >= coalesce($1, ''-infinity'') and time < $2
+             returning *
+         )
+         insert into %I select * from moved', name
+    ) using since, until;
+    execute format(
+        'alter table reading attach partition %I for values from (%s) to (%L)',
+        name, coalesce(quote_literal(since), 'minvalue'), until
+    );
+end
+$_$;
 
 CREATE FUNCTION telemetry.ensure_partitions(weeks date[]) RETURNS void
     LANGUAGE plpgsql
-    AS $$
+    AS $_$
 declare
-    week date;
-    name text;
+    this_week   date := date_trunc('week', now() at time zone 'UTC');
+    oldest_week date;
+    newest_week date;
+    week        date;
+    name        text;
 begin
     if (select relkind from pg_class where oid = to_regclass('reading')) <> 'p' then
         return; -- A hypertable makes its own.
     end if;
+    select this_week - 7 * weeks_back, this_week + 7 * weeks_ahead
+        into strict oldest_week, newest_week from limits;
+    if to_regclass('reading_old') is null then
+        perform add_partition('reading_old', null, oldest_week::timestamp at time zone 'UTC');
+    end if;
+    select substring(pg_get_expr(relpartbound, oid) from $bound$TO \('([^']+)'\)$bound$)::timestamptz
+               at time zone 'UTC'
+        into strict oldest_week from pg_class where oid = to_regclass('reading_old');
     foreach week in array weeks loop
         name := 'reading_' || to_char(week, 'YYYYMMDD');
-        if to_regclass(format('%I.%I', current_schema(), name)) is null then
-            execute format('create table %I (like reading including all)', name);
-            execute format(
-                'alter table reading attach partition %I for values from (%L) to (%L)', name,
-                week::timestamp at time zone 'UTC', (week + 7)::timestamp at time zone 'UTC'
+        if week between oldest_week and newest_week and to_regclass(name) is null then
+            perform add_partition(
+                name, week::timestamp at time zone 'UTC', (week + 7)::timestamp at time zone 'UTC'
             );
         end if;
     end loop;
+exception when lock_not_available then
+    raise log 'a query reads telemetry.reading_later, partitions are created later';
 end
-$$;
+$_$;
 
 CREATE TABLE alerts.alert (
     id uuid NOT NULL,
@@ -280,7 +311,9 @@ CREATE TABLE page_views.visit (
 
 CREATE TABLE projects.member (
     project_id uuid NOT NULL,
-    user_id uuid NOT NULL
+    user_id uuid NOT NULL,
+    archived boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE projects.project (
@@ -367,10 +400,18 @@ CREATE TABLE telemetry.device (
     session_seq bigint,
     session_boot_id text,
     session_ended boolean,
+    fields jsonb NOT NULL,
+    values_not_aggregated bigint NOT NULL,
     CONSTRAINT device_is_told_as_a_whole CHECK ((num_nulls(online, reason, online_since, told_position, told_at) = ANY (ARRAY[0, 5]))),
     CONSTRAINT device_reason_is_known CHECK ((reason = ANY (ARRAY['birth'::text, 'will'::text, 'inactive'::text, 'heard'::text])))
 )
 WITH (fillfactor='70');
+
+CREATE TABLE telemetry.limits (
+    fields_per_device integer DEFAULT 128 NOT NULL,
+    weeks_back integer DEFAULT 104 NOT NULL,
+    weeks_ahead integer DEFAULT 4 NOT NULL
+);
 
 CREATE TABLE telemetry.presence_setting (
     user_id text NOT NULL COLLATE pg_catalog."C",
@@ -391,6 +432,18 @@ CREATE TABLE telemetry.reading (
     extra_data jsonb
 )
 PARTITION BY RANGE ("time");
+
+CREATE TABLE telemetry.reading_later (
+    device bigint NOT NULL,
+    "time" timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    sequence_id bigint NOT NULL,
+    "position" bigint NOT NULL,
+    temperature double precision,
+    battery integer,
+    boot_id text NOT NULL,
+    extra_data jsonb
+);
 
 CREATE TABLE telemetry.rollup (
     device bigint NOT NULL,
@@ -444,6 +497,8 @@ CREATE TABLE works.work (
     CONSTRAINT work_status_is_known CHECK ((status = ANY (ARRAY['demanded'::text, 'claimed'::text, 'started'::text, 'completed'::text, 'failed'::text, 'given_up'::text])))
 )
 WITH (fillfactor='80');
+
+ALTER TABLE ONLY telemetry.reading ATTACH PARTITION telemetry.reading_later DEFAULT;
 
 ALTER TABLE ONLY alerts.alert
     ADD CONSTRAINT alert_key PRIMARY KEY (id);
@@ -535,8 +590,11 @@ ALTER TABLE ONLY telemetry.presence_setting
 ALTER TABLE ONLY telemetry.reading
     ADD CONSTRAINT reading_key PRIMARY KEY (device, "time", "position");
 
+ALTER TABLE ONLY telemetry.reading_later
+    ADD CONSTRAINT reading_later_pkey PRIMARY KEY (device, "time", "position");
+
 ALTER TABLE ONLY telemetry.rollup
-    ADD CONSTRAINT rollup_key PRIMARY KEY (device, width, field, bucket);
+    ADD CONSTRAINT rollup_key PRIMARY KEY (device, width, bucket, field);
 
 ALTER TABLE ONLY trace.link
     ADD CONSTRAINT link_key PRIMARY KEY ("position");
@@ -547,9 +605,13 @@ ALTER TABLE ONLY users.account
 ALTER TABLE ONLY works.work
     ADD CONSTRAINT work_key PRIMARY KEY (id);
 
-CREATE INDEX alert_raised_idx ON alerts.alert USING btree (raised_position);
+CREATE INDEX alert_device_idx ON alerts.alert USING btree (device_id, state, severity, ((acknowledged_at IS NOT NULL)), raised_position);
 
-CREATE INDEX alert_user_idx ON alerts.alert USING btree (user_id, raised_position);
+CREATE INDEX alert_raised_idx ON alerts.alert USING btree (state, severity, ((acknowledged_at IS NOT NULL)), raised_position);
+
+CREATE INDEX alert_user_device_idx ON alerts.alert USING btree (user_id, device_id, state, severity, ((acknowledged_at IS NOT NULL)), raised_position);
+
+CREATE INDEX alert_user_idx ON alerts.alert USING btree (user_id, state, severity, ((acknowledged_at IS NOT NULL)), raised_position);
 
 CREATE INDEX document_created_idx ON documents.document USING btree (created_at, id);
 
@@ -561,37 +623,43 @@ CREATE INDEX deadline_due_idx ON log.deadline USING btree (consumer, due_at, key
 
 CREATE INDEX receipt_recorded_at_idx ON log.receipt USING btree (recorded_at);
 
-CREATE INDEX purchase_created_idx ON order_list.purchase USING btree (created_at, id);
-
-CREATE INDEX purchase_customer_idx ON order_list.purchase USING btree (customer_id, created_at, id);
+CREATE INDEX purchase_customer_idx ON order_list.purchase USING btree (customer_id, status, created_at, id);
 
 CREATE INDEX purchase_due_idx ON order_list.purchase USING btree (reserve_until) WHERE (reserve_until IS NOT NULL);
 
+CREATE INDEX purchase_status_idx ON order_list.purchase USING btree (status, created_at, id);
+
 CREATE INDEX rollup_bucket_idx ON page_views.rollup USING btree (width, bucket);
 
-CREATE INDEX member_user_idx ON projects.member USING btree (user_id);
+CREATE INDEX member_user_idx ON projects.member USING btree (user_id, archived, created_at, project_id);
 
-CREATE INDEX project_created_idx ON projects.project USING btree (created_at, id);
+CREATE INDEX project_created_idx ON projects.project USING btree (archived, created_at, id);
 
-CREATE INDEX project_owner_idx ON projects.project USING btree (owner_id);
+CREATE INDEX project_owner_idx ON projects.project USING btree (owner_id, archived, created_at, id);
 
-CREATE INDEX task_assignee_idx ON projects.task USING btree (assignee_id, created_at, id) WHERE (assignee_id IS NOT NULL);
+CREATE INDEX task_assignee_idx ON projects.task USING btree (assignee_id, status, created_at, id) WHERE (assignee_id IS NOT NULL);
 
-CREATE INDEX task_created_idx ON projects.task USING btree (created_at, id);
+CREATE INDEX task_project_assignee_idx ON projects.task USING btree (project_id, assignee_id, status, created_at, id) WHERE (assignee_id IS NOT NULL);
 
-CREATE INDEX task_project_idx ON projects.task USING btree (project_id, created_at, id);
+CREATE INDEX task_project_idx ON projects.task USING btree (project_id, status, created_at, id);
+
+CREATE INDEX task_status_idx ON projects.task USING btree (status, created_at, id);
 
 CREATE INDEX product_sku_idx ON stock_level.product USING btree (sku, id);
+
+CREATE INDEX device_online_idx ON telemetry.device USING btree (online, user_id, device_id);
 
 CREATE INDEX link_correlation_idx ON trace.link USING btree (correlation_id, "position") WHERE (correlation_id IS NOT NULL);
 
 CREATE INDEX account_created_idx ON users.account USING btree (created_at, id);
 
-CREATE INDEX work_code_idx ON works.work USING btree (work_code);
-
-CREATE INDEX work_created_idx ON works.work USING btree (created_at, id);
+CREATE INDEX work_code_idx ON works.work USING btree (work_code, status, created_at, id);
 
 CREATE INDEX work_due_idx ON works.work USING btree (due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX work_status_idx ON works.work USING btree (status, created_at, id);
+
+ALTER INDEX telemetry.reading_key ATTACH PARTITION telemetry.reading_later_pkey;
 
 GRANT USAGE ON SCHEMA log TO tributary_app;
 

@@ -18,7 +18,7 @@ const SECONDS: [f64; 13] =
 const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0];
 
 /// Names and descriptions of the counters.
-const COUNTERS: [(&str, &str); 20] = [
+const COUNTERS: [(&str, &str); 21] = [
     ("tributary_events_appended_total", "Events this process appended to the log"),
     ("tributary_relay_published_total", "Events published to the bus"),
     ("tributary_relay_rewinds_total", "Times the relay republished events that the bus had lost"),
@@ -31,6 +31,10 @@ const COUNTERS: [(&str, &str); 20] = [
     (
         "tributary_consumer_restarts_total",
         "Restarts of consumers, by cause: error, panic, or fenced by another process",
+    ),
+    (
+        "tributary_telemetry_values_not_aggregated_total",
+        "Values of readings in no bucket, because the device has too many fields",
     ),
     ("tributary_works_attempts_total", "Attempts to execute works in this process, by outcome"),
     ("tributary_works_demands_total", "Demands for works received over NATS, by outcome"),

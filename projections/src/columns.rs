@@ -1,8 +1,8 @@
 //! Sets of rows as arguments of one statement: an array for each column, read by `unnest`.
 
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, Encode, FromRow, PgConnection, Postgres, Type};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, Encode, PgConnection, Postgres, Type};
 
 /// The columns of `rows`. A column is named once; its number and type follow.
 pub(crate) struct Columns<'r, R> {
@@ -66,23 +66,6 @@ impl<'r, R> Columns<'r, R> {
     ) -> Result<(), sqlx::Error> {
         let statement = self.insert_statement(table, then);
         self.execute(&statement, connection).await
-    }
-
-    /// Inserts the rows as [`Self::insert`] does, and returns what `… returning …` names.
-    pub(crate) async fn insert_returning<O>(
-        self,
-        table: &str,
-        then: &str,
-        connection: &mut PgConnection,
-    ) -> Result<Vec<O>, sqlx::Error>
-    where
-        O: for<'row> FromRow<'row, PgRow> + Send + Unpin,
-    {
-        if self.rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let statement = self.complete(&self.insert_statement(table, then));
-        sqlx::query_as_with(&statement, self.arguments()?).fetch_all(connection).await
     }
 
     /// Executes a statement in which `{n}` stands for the rows, as a table named `n`. Without rows

@@ -9,11 +9,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgConnection, PgPool, Row as _};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder, Row as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::columns::Columns;
+use crate::list::{CREATED, Key, Page, Section};
 use crate::projection::Projection;
 
 /// A page of documents ends with the document that brings it to this many bytes.
@@ -181,26 +182,16 @@ pub async fn list(
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as(
+    let mut query = QueryBuilder::new(
         "with page as (
            select *, sum(octet_length(data::text)) over (order by created_at desc, id desc) as bytes
-           from (
-             select * from documents.document
-             where ($1::uuid is null or owner_id = $1)
-               and ($2::timestamptz is null or (created_at, id) < ($2, $3))
-             order by created_at desc, id desc limit $4
-           ) newest
-         )
-         select * from page where bytes - octet_length(data::text) < $5
-         order by created_at desc, id desc",
-    )
-    .bind(owner)
-    .bind(after.map(|(created_at, _)| created_at))
-    .bind(after.map(|(_, id)| id))
-    .bind(limit)
-    .bind(i64::from(PAGE_BYTES))
-    .fetch_all(pool)
-    .await
+           from (select * from documents.document where true",
+    );
+    let section = Section::default().by_some("owner_id", owner.map(Key::Uuid));
+    section.newest_first(&mut query, CREATED, &Page { after, limit, ..Page::default() });
+    query.push(") newest) select * from page where bytes - octet_length(data::text) < ");
+    query.push_bind(i64::from(PAGE_BYTES)).push(" order by created_at desc, id desc");
+    query.build_query_as().fetch_all(pool).await
 }
 
 /// Returns a version of a schema; the latest if `version` is `None`.
@@ -209,15 +200,13 @@ pub async fn schema(
     name: &str,
     version: Option<i64>,
 ) -> Result<Option<SchemaRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select * from documents.schema
-         where name = $1 and ($2::bigint is null or version = $2)
-         order by version desc limit 1",
-    )
-    .bind(name)
-    .bind(version)
-    .fetch_optional(pool)
-    .await
+    let mut query = QueryBuilder::new("select * from documents.schema where name = ");
+    query.push_bind(name);
+    if let Some(version) = version {
+        query.push(" and version = ").push_bind(version);
+    }
+    query.push(" order by version desc limit 1");
+    query.build_query_as().fetch_optional(pool).await
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use domain::host::{Event, HOST, Sample};
 use eventsourcing::{Position, Recorded};
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
 use utoipa::ToSchema;
 
 use crate::columns::Columns;
+use crate::list::{Key, Section};
 use crate::projection::Projection;
 
 /// The read model of hosts.
@@ -150,19 +151,6 @@ pub struct Filter {
     pub to: Option<DateTime<Utc>>,
 }
 
-macro_rules! select {
-    ($host:literal) => {
-        concat!(
-            "select * from host.sample where ",
-            $host,
-            " and ($2::timestamptz is null or time >= $2)
-              and ($3::timestamptz is null or time < $3)
-              and ($4::timestamptz is null or (time, host) < ($4, $5))
-             order by time desc, host desc limit $6"
-        )
-    };
-}
-
 /// Lists samples, newest first, after the cursor `after`: time and host of the last one seen.
 pub async fn samples(
     pool: &PgPool,
@@ -170,19 +158,37 @@ pub async fn samples(
     after: Option<(DateTime<Utc>, String)>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    // Two statements, so that each is one index scan.
-    let sql =
-        if filter.host.is_some() { select!("host = $1") } else { select!("$1::text is null") };
-    let (time, host) = after.unzip();
-    sqlx::query_as(sql)
-        .bind(&filter.host)
-        .bind(filter.from)
-        .bind(filter.to)
-        .bind(time)
-        .bind(host)
-        .bind(limit)
-        .fetch_all(pool)
-        .await
+    let mut query = QueryBuilder::new("select * from host.sample where true");
+    let section = Section::default().by_some("host", filter.host.as_deref().map(Key::Text));
+    section.compare(&mut query, "time", ">=", |query| match filter.from {
+        Some(from) => {
+            query.push_bind(from);
+        }
+        None => {
+            query.push("'-infinity'");
+        }
+    });
+    let is_after = |(time, _): &(DateTime<Utc>, String)| filter.to.is_none_or(|to| *time < to);
+    match (after.filter(is_after), filter.to) {
+        // Samples of one host have different times.
+        (Some((time, _)), _) if filter.host.is_some() => {
+            section.compare(&mut query, "time", "<", |query| {
+                query.push_bind(time);
+            });
+        }
+        (Some((time, host)), _) => section.compare(&mut query, "time, host", "<", |query| {
+            query.push_bind(time).push(", ").push_bind(host);
+        }),
+        (None, Some(to)) => section.compare(&mut query, "time", "<", |query| {
+            query.push_bind(to);
+        }),
+        (None, None) => section.compare(&mut query, "time", "<=", |query| {
+            query.push("'infinity'");
+        }),
+    }
+    let order = if filter.host.is_some() { "time desc" } else { "time desc, host desc" };
+    section.descending(&mut query, order, limit);
+    query.build_query_as().fetch_all(pool).await
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod by_name;
 mod columns;
+mod list;
 mod projection;
 mod projector;
 mod progress;

@@ -8,12 +8,13 @@ use domain::users::user::{Account, Event};
 use domain::users::{Personal, User};
 use eventsourcing::{Decider, Recorded};
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::by_name::{ByName, Named};
 use crate::columns::Columns;
+use crate::list::{CREATED, Page, Section};
 use crate::projection::Projection;
 
 /// The read model of users.
@@ -171,16 +172,12 @@ pub async fn list(
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, email, full_name, role, created_at, version from users.account
-         where $1::timestamptz is null or (created_at, id) < ($1, $2)
-         order by created_at desc, id desc limit $3",
-    )
-    .bind(after.map(|(created_at, _)| created_at))
-    .bind(after.map(|(_, id)| id))
-    .bind(limit)
-    .fetch_all(pool)
-    .await
+    let mut query = QueryBuilder::new(
+        "select id, email, full_name, role, created_at, version from users.account where true",
+    );
+    let page = Page { after, limit, ..Page::default() };
+    Section::default().newest_first(&mut query, CREATED, &page);
+    query.build_query_as().fetch_all(pool).await
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use domain::works::{Event, Work};
 use eventsourcing::{Decider, Recorded};
 use eventstore::CopyRows;
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::by_name::{ByName, Named};
 use crate::columns::Columns;
+use crate::list::{CREATED, Key, Page, Section};
 use crate::projection::Projection;
 
 /// The read model of works.
@@ -96,6 +97,8 @@ enum Due {
 
 impl Projection for Works {
     const NAME: &'static str = "works";
+    /// 2 changed indexes.
+    const VERSION: i32 = 2;
     const CATEGORIES: &'static [&'static str] = &[Work::CATEGORY];
     const DDL: &'static str = include_str!("works.sql");
     type Event = Event;
@@ -278,13 +281,24 @@ pub struct Filter {
     pub created_to: Option<DateTime<Utc>>,
 }
 
+impl Filter {
+    /// The statuses that pass.
+    fn statuses(&self) -> impl Iterator<Item = Status> {
+        let passes = |status: &Status| {
+            self.status.is_none_or(|wanted| wanted == *status)
+                && self.done.is_none_or(|done| done == (*status == Status::Completed))
+        };
+        Status::ALL.iter().copied().filter(passes)
+    }
+}
+
 macro_rules! select {
     ($rest:literal) => {
         concat!(
             "select id, work_code, add_up_to, done, result, status, attempts, reason, version,
                     floor(extract(epoch from created_at))::bigint as created_on,
                     floor(extract(epoch from updated_at))::bigint as updated_on, created_at
-             from works.work ",
+             from ",
             $rest
         )
     };
@@ -292,7 +306,7 @@ macro_rules! select {
 
 /// Returns the work of this id.
 pub async fn get(pool: &PgPool, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
-    sqlx::query_as(select!("where id = $1")).bind(id).fetch_optional(pool).await
+    sqlx::query_as(select!("works.work where id = $1")).bind(id).fetch_optional(pool).await
 }
 
 /// Lists works, newest first, after the cursor `after`: time of creation and id of the last one seen.
@@ -302,24 +316,19 @@ pub async fn list(
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as(select!(
-        "where ($1::boolean is null or done = $1) and ($2::text is null or status = $2)
-           and ($3::text is null or work_code = $3)
-           and ($4::timestamptz is null or created_at >= $4)
-           and ($5::timestamptz is null or created_at < $5)
-           and ($6::timestamptz is null or (created_at, id) < ($6, $7))
-         order by created_at desc, id desc limit $8"
-    ))
-    .bind(filter.done)
-    .bind(filter.status.map(Named::name))
-    .bind(&filter.work_code)
-    .bind(filter.created_from)
-    .bind(filter.created_to)
-    .bind(after.map(|(created_at, _)| created_at))
-    .bind(after.map(|(_, id)| id))
-    .bind(limit)
-    .fetch_all(pool)
-    .await
+    let mut query = QueryBuilder::new(select!("unnest("));
+    query.push_bind(filter.statuses().map(Named::name).collect::<Vec<_>>());
+    query.push(
+        ") as each (value) cross join lateral (
+           select * from works.work where true",
+    );
+    let section = Section::default()
+        .by_some("work_code", filter.work_code.as_deref().map(Key::Text))
+        .by("status", Key::Sql("each.value"));
+    let page = Page { from: filter.created_from, to: filter.created_to, after, limit };
+    section.newest_first(&mut query, CREATED, &page);
+    query.push(") w order by created_at desc, id desc limit ").push_bind(limit);
+    query.build_query_as().fetch_all(pool).await
 }
 
 /// Returns at most `limit` works that may be claimed at the time `now` of the log's clock, longest due

@@ -18,5 +18,6 @@ create table work (
 ) with (fillfactor = 80);
 
 create index work_due_idx on work (due_at) where due_at is not null;
-create index work_created_idx on work (created_at, id);
-create index work_code_idx on work (work_code);
+-- A list takes a page of each status.
+create index work_status_idx on work (status, created_at, id);
+create index work_code_idx on work (work_code, status, created_at, id);

@@ -11,6 +11,7 @@ mod presence;
 mod process_role;
 mod streams;
 mod readings;
+mod telemetry;
 mod values;
 mod worker;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use presence::Presence;
 pub use process_role::ProcessRole;
 pub use readings::Readings;
 pub use streams::Streams;
+pub use telemetry::Telemetry;
 pub use values::{InvalidUrl, REDACTED, Secret, SecretParser, ServerUrl, UnsafeSecret};
 pub use worker::{Orders, Worker};
 
@@ -85,6 +87,9 @@ pub struct Config {
     /// Limits on readings.
     #[command(flatten)]
     pub readings: Readings,
+    /// The read model of telemetry.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
 }
 
 /// A command line that consists of options only.
@@ -144,6 +149,7 @@ impl Config {
         mistakes.extend(self.bus.mistake());
         mistakes.extend(self.presence.mistakes());
         mistakes.extend(self.readings.mistakes());
+        mistakes.extend(self.telemetry.mistakes());
         mistakes.extend(self.mqtt.mistakes());
         let broker = &self.mqtt.broker;
         let anonymous = broker.mqtt_username.is_none() && !broker.mqtt_url.names_user();

@@ -59,6 +59,8 @@ struct Configured {
 
 impl Projection for Alerts {
     const NAME: &'static str = "alerts";
+    /// 2 changed indexes.
+    const VERSION: i32 = 2;
     const CATEGORIES: &'static [&'static str] = &[Rules::CATEGORY, Alert::CATEGORY];
     const DDL: &'static str = include_str!("schema.sql");
     type Event = Event;

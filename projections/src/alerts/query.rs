@@ -5,12 +5,13 @@ use domain::alerts::{Config, Scope, Severity, rules_stream};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgPool, Row as _};
+use sqlx::{FromRow, PgPool, QueryBuilder, Row as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{ClearedName, SeverityName, State, StateName};
 use crate::by_name::Named;
+use crate::list::{Key, Section};
 
 /// An alert.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
@@ -79,15 +80,32 @@ pub struct Filter {
     pub acknowledged: Option<bool>,
 }
 
-macro_rules! select {
-    ($rest:literal) => {
-        concat!("select *, acknowledged_at is not null as acknowledged from alerts.alert ", $rest)
-    };
+impl Filter {
+    /// What passes of the columns with few values: state, severity and whether it was acknowledged.
+    fn each(&self) -> (Vec<&'static str>, Vec<&'static str>, Vec<bool>) {
+        let mut each = (Vec::new(), Vec::new(), Vec::new());
+        for state in one_or_all(self.state.as_ref(), State::ALL) {
+            for severity in one_or_all(self.severity.as_ref(), Severity::ALL) {
+                for acknowledged in one_or_all(self.acknowledged.as_ref(), &[false, true]) {
+                    each.0.push(state.name());
+                    each.1.push(severity.name());
+                    each.2.push(*acknowledged);
+                }
+            }
+        }
+        each
+    }
+}
+
+fn one_or_all<'a, T>(one: Option<&'a T>, all: &'a [T]) -> &'a [T] {
+    one.map_or(all, std::slice::from_ref)
 }
 
 /// Returns the alert of this id.
 pub async fn get(pool: &PgPool, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
-    sqlx::query_as(select!("where id = $1")).bind(id).fetch_optional(pool).await
+    let sql =
+        "select *, acknowledged_at is not null as acknowledged from alerts.alert where id = $1";
+    sqlx::query_as(sql).bind(id).fetch_optional(pool).await
 }
 
 /// Lists alerts, the last raised first; only those raised before the position `before`, if given.
@@ -97,22 +115,28 @@ pub async fn list(
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as(select!(
-        "where ($1::text is null or user_id = $1) and ($2::text is null or device_id = $2)
-           and ($3::text is null or state = $3) and ($4::text is null or severity = $4)
-           and ($5::boolean is null or (acknowledged_at is not null) = $5)
-           and ($6::bigint is null or raised_position < $6)
-         order by raised_position desc limit $7"
-    ))
-    .bind(&filter.user_id)
-    .bind(&filter.device_id)
-    .bind(filter.state.map(Named::name))
-    .bind(filter.severity.map(Named::name))
-    .bind(filter.acknowledged)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(pool)
-    .await
+    let (states, severities, acknowledged) = filter.each();
+    let mut query = QueryBuilder::new("select a.*, each.acknowledged from unnest(");
+    query.push_bind(states).push(", ").push_bind(severities).push(", ").push_bind(acknowledged);
+    query.push(
+        ") as each (state, severity, acknowledged) cross join lateral (
+           select * from alerts.alert where true",
+    );
+    let section = Section::default()
+        .by_some("user_id", filter.user_id.as_deref().map(Key::Text))
+        .by_some("device_id", filter.device_id.as_deref().map(Key::Text))
+        .by("state", Key::Sql("each.state"))
+        .by("severity", Key::Sql("each.severity"))
+        .by("(acknowledged_at is not null)", Key::Sql("each.acknowledged"));
+    section.compare(&mut query, "raised_position", ">=", |query| {
+        query.push("0");
+    });
+    section.compare(&mut query, "raised_position", "<", |query| {
+        query.push_bind(before.unwrap_or(i64::MAX));
+    });
+    section.descending(&mut query, "raised_position desc", limit);
+    query.push(") a order by raised_position desc limit ").push_bind(limit);
+    query.build_query_as().fetch_all(pool).await
 }
 
 /// Returns the rules of `scope` and the version of their stream; `None` if they were never configured.

@@ -26,8 +26,15 @@ create table alert (
     version         bigint      not null  -- of the alert's stream
 ) with (fillfactor = 80);
 
-create index alert_raised_idx on alert (raised_position);
-create index alert_user_idx on alert (user_id, raised_position);
+-- A list takes a page of each state, severity, and whether acknowledged.
+create index alert_raised_idx
+    on alert (state, severity, (acknowledged_at is not null), raised_position);
+create index alert_user_idx
+    on alert (user_id, state, severity, (acknowledged_at is not null), raised_position);
+create index alert_device_idx
+    on alert (device_id, state, severity, (acknowledged_at is not null), raised_position);
+create index alert_user_device_idx
+    on alert (user_id, device_id, state, severity, (acknowledged_at is not null), raised_position);
 
 -- The current rules of each user, and those for all users (scope `~`).
 create table config (

@@ -7,7 +7,7 @@ use domain::orders::order::{self, Placed};
 use domain::orders::{Event, Order, StockItem, stock_item};
 use eventsourcing::{Decider, Recorded};
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ use super::names::{
 };
 use crate::by_name::{ByName, Named};
 use crate::columns::Columns;
+use crate::list::{CREATED, Key, Page, Section};
 use crate::projection::Projection;
 
 /// The read model of orders.
@@ -43,6 +44,8 @@ struct Update {
 
 impl Projection for OrderList {
     const NAME: &'static str = "order_list";
+    /// 2 changed indexes.
+    const VERSION: i32 = 2;
     const CATEGORIES: &'static [&'static str] = &[Order::CATEGORY, StockItem::CATEGORY];
     const DDL: &'static str = include_str!("order_list.sql");
     type Event = Event;
@@ -268,7 +271,7 @@ macro_rules! select {
                               'at', h.at, 'event', h.event, 'product_id', h.product_id,
                               'quantity', h.quantity) order by h.position), '[]')
                      from order_list.history h where h.order_id = p.id) as history
-             from order_list.purchase p ",
+             from ",
             $rest
         )
     };
@@ -276,7 +279,10 @@ macro_rules! select {
 
 /// Returns the order of this id.
 pub async fn order(pool: &PgPool, id: Uuid) -> Result<Option<OrderRow>, sqlx::Error> {
-    sqlx::query_as(select!("where id = $1")).bind(id).fetch_optional(pool).await
+    sqlx::query_as(select!("order_list.purchase p where id = $1"))
+        .bind(id)
+        .fetch_optional(pool)
+        .await
 }
 
 /// Lists orders, newest first, after the cursor `after`: time of creation and id of the last one seen.
@@ -286,18 +292,19 @@ pub async fn orders(
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> Result<Vec<OrderRow>, sqlx::Error> {
-    sqlx::query_as(select!(
-        "where ($1::uuid is null or customer_id = $1) and ($2::text is null or status = $2)
-           and ($3::timestamptz is null or (created_at, id) < ($3, $4))
-         order by created_at desc, id desc limit $5"
-    ))
-    .bind(filter.customer_id)
-    .bind(filter.status.map(Named::name))
-    .bind(after.map(|(created_at, _)| created_at))
-    .bind(after.map(|(_, id)| id))
-    .bind(limit)
-    .fetch_all(pool)
-    .await
+    let statuses = filter.status.as_ref().map_or(Status::ALL, std::slice::from_ref);
+    let mut query = QueryBuilder::new(select!("unnest("));
+    query.push_bind(statuses.iter().map(|status| status.name()).collect::<Vec<_>>());
+    query.push(
+        ") as each (value) cross join lateral (
+           select * from order_list.purchase where true",
+    );
+    let section = Section::default()
+        .by_some("customer_id", filter.customer_id.map(Key::Uuid))
+        .by("status", Key::Sql("each.value"));
+    section.newest_first(&mut query, CREATED, &Page { after, limit, ..Page::default() });
+    query.push(") p order by created_at desc, id desc limit ").push_bind(limit);
+    query.build_query_as().fetch_all(pool).await
 }
 
 #[cfg(test)]

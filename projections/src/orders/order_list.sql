@@ -15,8 +15,9 @@ create table purchase (
     version       bigint      not null  -- of the order's stream
 ) with (fillfactor = 80);
 
-create index purchase_created_idx on purchase (created_at, id);
-create index purchase_customer_idx on purchase (customer_id, created_at, id);
+-- A list takes a page of each status.
+create index purchase_status_idx on purchase (status, created_at, id);
+create index purchase_customer_idx on purchase (customer_id, status, created_at, id);
 create index purchase_due_idx on purchase (reserve_until) where reserve_until is not null;
 
 -- The events of each order and of its stock.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::orders::{Currency, Event, Price, Product, Sku, StockItem, product, stock_item};
 use eventsourcing::{Decider, Recorded};
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -228,7 +228,9 @@ macro_rules! select {
             "select id, sku, name, price, currency, created_at, p.updated_at, version,
                     coalesce(available, 0) as available, coalesce(reserved, 0) as reserved,
                     coalesce(shipped, 0) as shipped
-             from stock_level.product p left join stock_level.stock s on s.product_id = p.id ",
+             from stock_level.product p left join lateral (
+               select * from stock_level.stock where product_id = p.id offset 0
+             ) s on true ",
             $rest
         )
     };
@@ -245,15 +247,12 @@ pub async fn products(
     after: Option<(String, Uuid)>,
     limit: i64,
 ) -> Result<Vec<ProductRow>, sqlx::Error> {
-    let (sku, id) = after.unzip();
-    sqlx::query_as(select!(
-        "where $1::text is null or (sku, id) > ($1, $2) order by sku, id limit $3"
-    ))
-    .bind(sku)
-    .bind(id)
-    .bind(limit)
-    .fetch_all(pool)
-    .await
+    let mut query = QueryBuilder::new(select!("where true"));
+    if let Some((sku, id)) = after {
+        query.push(" and (sku, id) > (").push_bind(sku).push(", ").push_bind(id).push(")");
+    }
+    query.push(" order by sku, id limit ").push_bind(limit);
+    query.build_query_as().fetch_all(pool).await
 }
 
 #[cfg(test)]

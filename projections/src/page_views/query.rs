@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgPool, QueryBuilder};
 use utoipa::ToSchema;
 
 use super::rollup::WIDTHS;
 use super::rollup::key_of;
+use crate::list::{Key, Section};
 
 /// The views of a page, in one bucket or in the whole range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
@@ -87,16 +88,27 @@ fn ceil(time: i64, step: i64) -> i64 {
 }
 
 impl StatsFilter {
+    /// Start and end in seconds. A second that has begun is included.
+    fn seconds(&self) -> (i64, i64) {
+        (self.from.timestamp(), ceil(self.to.timestamp_micros(), 1_000_000) / 1_000_000)
+    }
+
     fn spans(&self) -> Vec<Span> {
-        // A second that has begun is included.
-        let (from, to) = (self.from.timestamp(), ceil(self.to.timestamp_micros(), 1_000_000));
-        let to = to / 1_000_000;
-        let Some(width) = self.width else {
-            return cover(from, to);
-        };
-        let stored = stored(width);
-        let width = i64::from(width);
-        vec![(stored, from.div_euclid(width) * width, ceil(to, width))]
+        let (from, to) = self.seconds();
+        cover(from, to)
+    }
+
+    /// The rows of one page, or of all.
+    fn section(&self) -> Section<'static> {
+        let page = self.path.as_deref().map(|path| Key::Uuid(key_of(path)));
+        Section::default().by_some("page", page)
+    }
+
+    /// The span of a list of buckets of `width` seconds.
+    fn span(&self, width: i32) -> Span {
+        let (from, to) = self.seconds();
+        let step = i64::from(width);
+        (stored(width), from.div_euclid(step) * step, ceil(to, step))
     }
 }
 
@@ -105,55 +117,126 @@ fn stored(width: i32) -> i32 {
     WIDTHS.into_iter().rev().find(|stored| width % stored == 0).unwrap_or(WIDTHS[0])
 }
 
-/// Lists statistics, by time or by views, then by path.
+/// Narrows the span of a list of buckets to those of one page: from the bucket of its cursor to the first
+/// bucket after which there are enough rows. Otherwise each page would read the rest of the range.
+async fn narrow(pool: &PgPool, filter: &StatsFilter, width: i32) -> Result<Span, sqlx::Error> {
+    let (stored, mut begin, mut finish) = filter.span(width);
+    let step = i64::from(width);
+    // All rows of the cursor's bucket are read: only their paths tell which ones follow.
+    let (mut first, mut last) = (begin, finish);
+    if let Some(cursor) = &filter.after {
+        let start = cursor.rank.min(finish).max(begin);
+        if filter.descending {
+            (last, finish) = (start, finish.min(start + step));
+        } else {
+            (first, begin) = (finish.min(start + step), start);
+        }
+    }
+    let mut query = QueryBuilder::new(
+        "select extract(epoch from bucket)::bigint from page_views.rollup where true",
+    );
+    let section = filter.section();
+    section.compare(&mut query, "width, bucket", ">=", |query| {
+        query.push_bind(stored).push(", to_timestamp(").push_bind(first).push(")");
+    });
+    section.compare(&mut query, "width, bucket", "<", |query| {
+        query.push_bind(stored).push(", to_timestamp(").push_bind(last).push(")");
+    });
+    query.push(" order by ");
+    query.push(match (filter.path.is_some(), filter.descending) {
+        (false, false) => "width, bucket",
+        (false, true) => "width desc, bucket desc",
+        (true, false) => "page, width, bucket",
+        (true, true) => "page desc, width desc, bucket desc",
+    });
+    // A row of the list is made of at most so many stored ones.
+    let ratio = step / i64::from(stored);
+    query.push(" limit 1 offset ").push_bind(filter.limit.saturating_mul(ratio));
+    let enough: Option<i64> = query.build_query_scalar().fetch_optional(pool).await?;
+    match enough.map(|second| second.div_euclid(step) * step) {
+        Some(start) if filter.descending => begin = start,
+        Some(start) => finish = start + step,
+        None => {}
+    }
+    Ok((stored, begin, finish))
+}
+
+/// Lists statistics, by time or by views, then by path. Without buckets, each page adds up the views of
+/// all pages in the range, since their order depends on them.
 pub async fn stats(pool: &PgPool, filter: &StatsFilter) -> Result<Vec<Stats>, sqlx::Error> {
-    let spans = filter.spans();
+    let spans = match filter.width {
+        Some(width) => vec![narrow(pool, filter, width).await?],
+        None => filter.spans(),
+    };
     let sign = if filter.descending { -1_i64 } else { 1 };
     let is_stored = filter.width.is_some_and(|width| width == stored(width));
     let column = |of: fn(&Span) -> i64| spans.iter().map(of).collect::<Vec<_>>();
-    sqlx::query_as(
-        // The sessions of one stored bucket are stored; those of several are counted, and only for the
-        // rows of this page.
+    let mut query = QueryBuilder::new(
         "with span as (
            select width, to_timestamp(begin) as begin, to_timestamp(finish) as finish
-           from unnest($1::integer[], $2::bigint[], $3::bigint[]) as s (width, begin, finish)
+           from unnest(",
+    );
+    query.push_bind(spans.iter().map(|(width, ..)| *width).collect::<Vec<_>>());
+    query.push(", ").push_bind(column(|(_, begin, _)| *begin));
+    query.push(", ").push_bind(column(|(.., finish)| *finish));
+    query.push(
+        ") as s (width, begin, finish)
          ), part as (
-           select page, views, sessions, date_bin(make_interval(secs => $4), bucket, 'epoch') as time
-           from span s join page_views.rollup r
-             on r.width = s.width and r.bucket >= s.begin and r.bucket < s.finish
-           where $5::uuid is null or r.page = $5
+           select page, views, sessions, date_bin(make_interval(secs => ",
+    );
+    query.push_bind(filter.width.map(f64::from));
+    query.push(
+        "), bucket, 'epoch') as time
+           from span s cross join lateral (
+             select * from page_views.rollup where true",
+    );
+    let section = filter.section();
+    section.compare(&mut query, "width, bucket", ">=", |query| {
+        query.push("s.width, s.begin");
+    });
+    section.compare(&mut query, "width, bucket", "<", |query| {
+        query.push("s.width, s.finish");
+    });
+    query.push(
+        " offset 0) r
          ), summed as (
            select page, time, sum(views)::bigint as views, sum(sessions)::bigint as sessions
            from part group by page, time
          ), ranked as (
-           select p.path, r.*,
-                  $6 * coalesce(extract(epoch from time)::bigint, views) as rank
-           from summed r join page_views.page p on p.id = r.page
+           select p.path, r.*, ",
+    );
+    query.push_bind(sign);
+    query.push(
+        " * coalesce(extract(epoch from time)::bigint, views) as rank
+           from summed r cross join lateral (
+             select path from page_views.page where id = r.page offset 0
+           ) p
          ), listed as (
-           select * from ranked where $7::bigint is null or (rank, path) > ($6 * $7, $8)
-           order by rank, path limit $9
-         )
-         select path, time, views, case when $10 then sessions else (
-                  select count(distinct v.session)
-                  from span s join page_views.visit v
-                    on v.page = l.page and v.width = s.width
-                      and v.bucket >= greatest(s.begin, l.time)
-                      and v.bucket < least(s.finish, l.time + make_interval(secs => $4))
-                ) end as unique_sessions
-         from listed l order by rank, path",
-    )
-    .bind(spans.iter().map(|(width, ..)| *width).collect::<Vec<_>>())
-    .bind(column(|(_, begin, _)| *begin))
-    .bind(column(|(.., finish)| *finish))
-    .bind(filter.width.map(f64::from))
-    .bind(filter.path.as_deref().map(key_of))
-    .bind(sign)
-    .bind(filter.after.as_ref().map(|place| place.rank))
-    .bind(filter.after.as_ref().map(|place| place.path.as_str()))
-    .bind(filter.limit)
-    .bind(is_stored)
-    .fetch_all(pool)
-    .await
+           select * from ranked",
+    );
+    if let Some(after) = &filter.after {
+        query.push(" where (rank, path) > (").push_bind(sign.saturating_mul(after.rank));
+        query.push(", ").push_bind(&after.path).push(")");
+    }
+    query.push(" order by rank, path limit ").push_bind(filter.limit);
+    // The sessions of one stored bucket are stored; those of several are counted, and only for the rows
+    // of this page.
+    query.push(")\nselect path, time, views, ");
+    if is_stored {
+        query.push("sessions");
+    } else {
+        query.push(
+            "(select count(distinct v.session)
+              from span s cross join lateral (
+                select session from page_views.visit
+                where page = l.page and width = s.width
+                  and bucket >= greatest(s.begin, l.time)
+                  and bucket < least(s.finish, l.time + make_interval(secs => ",
+        );
+        query.push_bind(filter.width.map(f64::from)).push(")) offset 0) v)");
+    }
+    query.push(" as unique_sessions from listed l order by rank, path");
+    query.build_query_as().fetch_all(pool).await
 }
 
 #[cfg(test)]

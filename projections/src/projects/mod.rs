@@ -42,6 +42,8 @@ impl Viewer {
 
 impl Projection for Projects {
     const NAME: &'static str = "projects";
+    /// 2 changed indexes.
+    const VERSION: i32 = 2;
     const CATEGORIES: &'static [&'static str] = &[Project::CATEGORY, Task::CATEGORY];
     const DDL: &'static str = include_str!("schema.sql");
     type Event = Event;

@@ -6,12 +6,13 @@ use chrono::{DateTime, Utc};
 use domain::projects::Change;
 use domain::projects::project::Event;
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Viewer;
 use crate::columns::Columns;
+use crate::list::{CREATED, CREATED_PROJECT, Key, Page, Section};
 
 /// The changes of a batch of events.
 #[derive(Debug, Default)]
@@ -102,9 +103,22 @@ impl Changes {
                    delete from member as m using n
                    where not n.stays and m.project_id = n.project_id and m.user_id = n.user_id
                  )
-                 insert into member (project_id, user_id)
-                 select project_id, user_id from n where stays
+                 insert into member (project_id, user_id, archived, created_at)
+                 select project_id, user_id, archived, created_at
+                 from n cross join lateral (
+                   select archived, created_at from project where id = n.project_id offset 0
+                 ) p
+                 where stays
                  on conflict on constraint member_key do nothing",
+                connection,
+            )
+            .await?;
+        let archived = updates.iter().filter(|(_, update)| update.archived);
+        let archived: Vec<_> = archived.map(|(id, _)| *id).collect();
+        Columns::of(&archived)
+            .column("id", |id| *id)
+            .execute(
+                "update member as m set archived = true from {n} where m.project_id = n.id",
                 connection,
             )
             .await
@@ -160,14 +174,13 @@ impl Row {
 }
 
 macro_rules! select {
-    ($visible:literal, $rest:literal) => {
+    ($rest:literal) => {
         concat!(
             "select p.id, p.name, p.description, p.owner_id, p.archived, p.created_at,
                     p.updated_at, p.version,
                     array(select m.user_id from projects.member m where m.project_id = p.id
                           order by m.user_id) as members
-             from projects.project p where ",
-            $visible,
+             from ",
             $rest
         )
     };
@@ -176,9 +189,9 @@ macro_rules! select {
 /// Returns the project of this id, if `viewer` may see it.
 pub async fn get(pool: &PgPool, viewer: Viewer, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(select!(
-        "($1::uuid is null or p.owner_id = $1 or exists (
-           select from projects.member m where m.project_id = p.id and m.user_id = $1))",
-        " and p.id = $2"
+        "projects.project p
+         where p.id = $2 and ($1::uuid is null or p.owner_id = $1 or exists (
+           select from projects.member m where m.project_id = p.id and m.user_id = $1))"
     ))
     .bind(viewer.user())
     .bind(id)
@@ -195,30 +208,32 @@ pub async fn list(
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    // Two statements: the few projects of one user are found by the user's indexes.
-    macro_rules! list {
-        ($visible:literal) => {
-            select!(
-                $visible,
-                " and ($2 or not p.archived)
-                  and ($3::timestamptz is null or (p.created_at, p.id) < ($3, $4))
-                order by p.created_at desc, p.id desc limit $5"
-            )
-        };
+    let mut query = QueryBuilder::new(select!("unnest("));
+    query.push_bind(if archived { vec![false, true] } else { vec![false] });
+    query.push(
+        ") as each (archived) cross join lateral (
+           (select id, created_at from projects.project where true",
+    );
+    let page = Page { after, limit, ..Page::default() };
+    let section = Section::default()
+        .by_some("owner_id", viewer.user().map(Key::Uuid))
+        .by("archived", Key::Sql("each.archived"));
+    section.newest_first(&mut query, CREATED, &page);
+    query.push(")");
+    if let Viewer::User(user) = viewer {
+        query.push(" union all (select project_id, created_at from projects.member where true");
+        let section = Section::default()
+            .by("user_id", Key::Uuid(user))
+            .by("archived", Key::Sql("each.archived"));
+        section.newest_first(&mut query, CREATED_PROJECT, &page);
+        query.push(")");
     }
-    let sql = match viewer {
-        Viewer::All => list!("$1::uuid is null"),
-        Viewer::User(_) => list!(
-            "p.id in (select id from projects.project where owner_id = $1
-                      union all select project_id from projects.member where user_id = $1)"
-        ),
-    };
-    sqlx::query_as(sql)
-        .bind(viewer.user())
-        .bind(archived)
-        .bind(after.map(|(created_at, _)| created_at))
-        .bind(after.map(|(_, id)| id))
-        .bind(limit)
-        .fetch_all(pool)
-        .await
+    query.push(
+        ") page cross join lateral (
+           select * from projects.project where id = page.id offset 0
+         ) p
+         order by page.created_at desc, page.id desc limit ",
+    );
+    query.push_bind(limit);
+    query.build_query_as().fetch_all(pool).await
 }

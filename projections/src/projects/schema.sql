@@ -11,16 +11,19 @@ create table project (
     version     bigint      not null  -- of the project's stream
 );
 
-create index project_created_idx on project (created_at, id);
-create index project_owner_idx on project (owner_id);
+-- A list takes a page of the archived projects, and one of the others.
+create index project_created_idx on project (archived, created_at, id);
+create index project_owner_idx on project (owner_id, archived, created_at, id);
 
 create table member (
     project_id uuid not null,
     user_id    uuid not null,  -- never the owner
+    archived   boolean     not null, -- of the project
+    created_at timestamptz not null, -- of the project
     constraint member_key primary key (project_id, user_id)
 );
 
-create index member_user_idx on member (user_id);
+create index member_user_idx on member (user_id, archived, created_at, project_id);
 
 create table task (
     id          uuid        not null constraint task_key primary key,
@@ -37,6 +40,10 @@ create table task (
     version     bigint      not null   -- of the task's stream
 ) with (fillfactor = 80);
 
-create index task_created_idx on task (created_at, id);
-create index task_project_idx on task (project_id, created_at, id);
-create index task_assignee_idx on task (assignee_id, created_at, id) where assignee_id is not null;
+-- A list takes a page of each status, and for a user one of each project.
+create index task_status_idx on task (status, created_at, id);
+create index task_project_idx on task (project_id, status, created_at, id);
+create index task_assignee_idx on task (assignee_id, status, created_at, id)
+    where assignee_id is not null;
+create index task_project_assignee_idx on task (project_id, assignee_id, status, created_at, id)
+    where assignee_id is not null;

@@ -6,13 +6,14 @@ use chrono::{DateTime, Utc};
 use domain::projects::task::Event;
 use domain::projects::{Change, Status};
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Viewer;
 use crate::by_name::{ByName, Named};
 use crate::columns::Columns;
+use crate::list::{CREATED, Key, Page, Section};
 
 /// The changes of a batch of events.
 #[derive(Debug, Default)]
@@ -200,12 +201,11 @@ pub struct Filter {
 }
 
 macro_rules! select {
-    ($visible:literal, $rest:literal) => {
+    ($rest:literal) => {
         concat!(
             "select id, project_id, title, description, assignee_id, status, due_at, created_at,
                     updated_at, version
-             from projects.task where ",
-            $visible,
+             from ",
             $rest
         )
     };
@@ -214,12 +214,12 @@ macro_rules! select {
 /// Returns the task of this id, if `viewer` may see its project.
 pub async fn get(pool: &PgPool, viewer: Viewer, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(select!(
-        "($1::uuid is null
-          or exists (select from projects.project p
-                     where p.id = task.project_id and p.owner_id = $1)
-          or exists (select from projects.member m
-                     where m.project_id = task.project_id and m.user_id = $1))",
-        " and id = $2"
+        "projects.task t
+         where id = $2 and ($1::uuid is null
+           or exists (select from projects.project p
+                      where p.id = t.project_id and p.owner_id = $1)
+           or exists (select from projects.member m
+                      where m.project_id = t.project_id and m.user_id = $1))"
     ))
     .bind(viewer.user())
     .bind(id)
@@ -228,7 +228,7 @@ pub async fn get(pool: &PgPool, viewer: Viewer, id: Uuid) -> Result<Option<Row>,
 }
 
 /// Lists tasks of projects that `viewer` may see, newest first, after the cursor `after`: time of
-/// creation and id of the last one seen.
+/// creation and id of the last one seen. For a user, it takes a page of each of the user's projects.
 pub async fn list(
     pool: &PgPool,
     viewer: Viewer,
@@ -236,34 +236,36 @@ pub async fn list(
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    // Two statements, as for projects.
-    macro_rules! list {
-        ($visible:literal) => {
-            select!(
-                $visible,
-                " and ($2::uuid is null or project_id = $2)
-                  and ($3::uuid is null or assignee_id = $3)
-                  and ($4::text is null or status = $4)
-                  and ($5::timestamptz is null or (created_at, id) < ($5, $6))
-                order by created_at desc, id desc limit $7"
-            )
-        };
+    let statuses = filter.status.as_ref().map_or(<Status as Named>::ALL, std::slice::from_ref);
+    let mut query = QueryBuilder::new(select!("unnest("));
+    query.push_bind(statuses.iter().map(|status| status.name()).collect::<Vec<_>>());
+    query.push(") as each (value)");
+    if let Viewer::User(user) = viewer {
+        query.push(" cross join (select id as project from projects.project where owner_id = ");
+        query.push_bind(user);
+        if let Some(project) = filter.project_id {
+            query.push(" and id = ").push_bind(project);
+        }
+        query.push(" union all select project_id from projects.member where user_id = ");
+        query.push_bind(user);
+        if let Some(project) = filter.project_id {
+            query.push(" and project_id = ").push_bind(project);
+        }
+        query.push(" offset 0) visible");
     }
-    let sql = match viewer {
-        Viewer::All => list!("$1::uuid is null"),
-        Viewer::User(_) => list!(
-            "project_id in (select id from projects.project where owner_id = $1
-                            union all select project_id from projects.member where user_id = $1)"
-        ),
+    query.push(" cross join lateral (select * from projects.task where true");
+    let project = match (viewer, filter.project_id) {
+        (Viewer::User(_), _) => Some(Key::Sql("visible.project")),
+        (Viewer::All, project) => project.map(Key::Uuid),
     };
-    sqlx::query_as(sql)
-        .bind(viewer.user())
-        .bind(filter.project_id)
-        .bind(filter.assignee_id)
-        .bind(filter.status.map(Named::name))
-        .bind(after.map(|(created_at, _)| created_at))
-        .bind(after.map(|(_, id)| id))
-        .bind(limit)
-        .fetch_all(pool)
-        .await
+    if filter.assignee_id.is_some() {
+        query.push(" and assignee_id is not null"); // As the indexes that begin with it.
+    }
+    let section = Section::default()
+        .by_some("project_id", project)
+        .by_some("assignee_id", filter.assignee_id.map(Key::Uuid))
+        .by("status", Key::Sql("each.value"));
+    section.newest_first(&mut query, CREATED, &Page { after, limit, ..Page::default() });
+    query.push(") t order by created_at desc, id desc limit ").push_bind(limit);
+    query.build_query_as().fetch_all(pool).await
 }

@@ -1,23 +1,22 @@
 //! The last reading of each device, and its presence.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use domain::telemetry::presence::{Session, Status};
 use domain::telemetry::{Connection, DeviceRef, Reading};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::PgConnection;
 
-use super::presence::{ConnectionChange, StoredDevice, load};
+use super::presence::{ConnectionChange, StoredDevice};
 use super::readings::extra_json;
+use super::rollup::{Admitted, RollupDevice};
 use crate::by_name::Named;
 use crate::columns::Columns;
 
 /// The changes of a batch to one device.
 #[derive(Debug)]
 pub(super) struct DeviceChange {
-    user_id: String,
-    device_id: String,
+    pub(super) user_id: String,
+    pub(super) device_id: String,
     /// Position of its first event in the batch, which becomes the number of a new device.
     first: Position,
     version: Version,
@@ -74,9 +73,20 @@ impl DeviceChange {
         });
     }
 
+    /// Whether the batch has births, wills or decisions about it.
+    pub(super) fn has_connections(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// The device for the rollups of the batch.
+    pub(super) fn of_rollups(&self, stored: Option<&StoredDevice>) -> RollupDevice {
+        let number = stored.map_or(self.first.0, |stored| stored.number);
+        let batch = self.last.as_ref().map(|(_, reading)| reading.time);
+        RollupDevice::new(number, stored.and_then(|stored| stored.time), batch)
+    }
+
     /// The presence to write: its last transition, if the batch has one, and the state after it.
-    fn presence(&mut self, known: Option<StoredDevice>) -> Option<(Status, StoredDevice)> {
-        let mut known = known.unwrap_or_default();
+    fn presence(&mut self, mut known: StoredDevice) -> Option<(Status, StoredDevice)> {
         self.last_seen_at = self.last_seen_at.or(known.last_seen_at);
         let before = known.presence.status;
         for change in std::mem::take(&mut self.changes) {
@@ -87,89 +97,117 @@ impl DeviceChange {
     }
 }
 
-/// A device's changes, and the presence to write for it.
-type Row = (DeviceChange, Option<(Status, StoredDevice)>);
+/// A device's changes, its fields that have rollups, and the presence to write for it.
+struct Row {
+    device: DeviceChange,
+    number: i64,
+    /// The fields as JSON text; `None` if they are unchanged.
+    fields: Option<String>,
+    refused_values: i64,
+    presence: Option<(Status, StoredDevice)>,
+}
 
-/// Writes the changes of a batch to its devices. Returns the numbers of the devices, in order.
+impl Row {
+    fn new(
+        mut device: DeviceChange,
+        stored: Option<StoredDevice>,
+        Admitted { fields, refused_values }: Admitted,
+    ) -> Self {
+        let number = stored.as_ref().map_or(device.first.0, |stored| stored.number);
+        let mut stored = stored.unwrap_or_default();
+        let is_latest = |(_, reading): &(Position, Reading)| {
+            stored.time.is_none_or(|stored| stored <= reading.time)
+        };
+        device.last = device.last.take().filter(is_latest);
+        let fields = (!fields.is_empty()).then(|| {
+            stored.fields.extend(fields);
+            serde_json::to_string(&stored.fields).expect("a list of texts is always JSON")
+        });
+        let presence = device.presence(stored);
+        Self { device, number, fields, refused_values, presence }
+    }
+
+    fn last<'r, T>(&'r self, value: impl Fn(&'r Reading) -> T) -> Option<T> {
+        self.device.last.as_ref().map(|(_, reading)| value(reading))
+    }
+
+    fn status<T>(&self, value: impl Fn(Status) -> T) -> Option<T> {
+        self.presence.as_ref().map(|(status, _)| value(*status))
+    }
+
+    fn session<'r, T>(&'r self, value: impl Fn(&'r Session) -> T) -> Option<T> {
+        self.presence.as_ref().and_then(|(_, known)| known.presence.session.as_ref()).map(value)
+    }
+}
+
+/// Writes the changes of a batch to its devices. `stored` are the devices before the batch, and
+/// `admitted` their new fields, both in the order of `devices`.
 pub(super) async fn write(
     devices: Vec<DeviceChange>,
+    stored: Vec<Option<StoredDevice>>,
+    admitted: Vec<Admitted>,
     connection: &mut PgConnection,
-) -> Result<Vec<i64>, sqlx::Error> {
-    fn last<'r, T>((device, _): &'r Row, value: impl Fn(&'r Reading) -> T) -> Option<T> {
-        device.last.as_ref().map(|(_, reading)| value(reading))
-    }
-    fn status<T>((_, presence): &Row, value: impl Fn(Status) -> T) -> Option<T> {
-        presence.as_ref().map(|(status, _)| value(*status))
-    }
-    fn session((_, presence): &Row) -> Option<&Session> {
-        presence.as_ref().and_then(|(_, known)| known.presence.session.as_ref())
-    }
-    let changed = devices.iter().filter(|device| !device.changes.is_empty());
-    let keys = changed.map(|device| (device.user_id.as_str(), device.device_id.as_str()));
-    let mut known = load(keys, connection).await?;
-    let row = |mut device: DeviceChange| {
-        let key = (device.user_id.clone(), device.device_id.clone());
-        let presence = device.presence(known.remove(&key));
-        (device, presence)
-    };
-    let rows: Vec<Row> = devices.into_iter().map(row).collect();
-    let numbers: Vec<(String, String, i64)> = Columns::of(&rows)
-        .column("user_id", |(device, _)| device.user_id.as_str())
-        .column("device_id", |(device, _)| device.device_id.as_str())
-        .column("number", |(device, _)| device.first.0)
-        .column("version", |(device, _)| device.version.0)
-        .column("first_seen_at", |(device, _)| device.first_seen_at)
-        .column("last_seen_at", |(device, _)| device.last_seen_at.unwrap_or(device.first_seen_at))
-        .column("readings", |(device, _)| device.readings)
-        .column("time", |row| last(row, |reading| reading.time))
-        .column("reading_position", |(device, _)| device.last.as_ref().map(|(at, _)| at.0))
-        .column("sequence_id", |row| last(row, |reading| reading.sequence_id))
-        .column("boot_id", |row| last(row, |reading| reading.boot_id.as_str()))
-        .column("temperature", |row| last(row, |reading| reading.temperature).flatten())
-        .column("battery", |row| last(row, |reading| reading.battery).flatten())
-        .cast("extra_data", "jsonb", |row| last(row, extra_json).flatten())
-        .column("read_position", |(device, _)| device.read.map(|(position, _)| position.0))
-        .column("read_at", |(device, _)| device.read.map(|(_, at)| at))
-        .column("online", |row| status(row, |status| status.reason.is_online()))
-        .column("reason", |row| status(row, |status| status.reason.name()))
-        .column("online_since", |row| status(row, |status| status.since))
-        .column("told_position", |row| status(row, |status| status.position.0))
-        .column("told_at", |row| status(row, |status| status.at))
-        .column("session_seq", |row| session(row).map(|session| session.seq))
-        .column("session_boot_id", |row| session(row).map(|session| session.boot_id.as_str()))
-        .column("session_ended", |row| session(row).map(|session| session.ended))
-        .insert_returning(
-            "device as d",
-            "on conflict (user_id, device_id) do update set
-               (version, last_seen_at, readings) = row (
-                 excluded.version, excluded.last_seen_at, d.readings + excluded.readings),
-               (time, reading_position, sequence_id, boot_id, temperature, battery, extra_data) = (
-                 select time, reading_position, sequence_id, boot_id, temperature, battery,
-                        extra_data
-                 from (select (case when d.time is null or excluded.time >= d.time
-                                    then excluded else d end).*) latest),
-               (read_position, read_at) = row (
-                 coalesce(excluded.read_position, d.read_position),
-                 coalesce(excluded.read_at, d.read_at)),
-               (online, reason, online_since, told_position, told_at, session_seq,
-                session_boot_id, session_ended) = (
-                 select online, reason, online_since, told_position, told_at, session_seq,
-                        session_boot_id, session_ended
-                 from (select (case when excluded.told_position is not null
-                                    then excluded else d end).*) latest)
-             returning user_id, device_id, number",
-            connection,
-        )
-        .await?;
-    // Postgres returns the rows in any order.
-    let numbers: HashMap<_, _> =
-        numbers.iter().map(|(user, device, number)| ((&**user, &**device), *number)).collect();
-    let number = |(device, _): &Row| {
-        let key = (&*device.user_id, &*device.device_id);
-        numbers.get(&key).copied().ok_or(sqlx::Error::RowNotFound)
-    };
-    rows.iter().map(number).collect()
+) -> Result<(), sqlx::Error> {
+    let rows = devices.into_iter().zip(stored).zip(admitted);
+    let rows: Vec<_> =
+        rows.map(|((device, stored), admitted)| Row::new(device, stored, admitted)).collect();
+    Columns::of(&rows)
+        .column("user_id", |row| row.device.user_id.as_str())
+        .column("device_id", |row| row.device.device_id.as_str())
+        .column("number", |row| row.number)
+        .column("version", |row| row.device.version.0)
+        .column("first_seen_at", |row| row.device.first_seen_at)
+        .column("last_seen_at", |row| row.device.last_seen_at.unwrap_or(row.device.first_seen_at))
+        .column("readings", |row| row.device.readings)
+        .column("time", |row| row.last(|reading| reading.time))
+        .column("reading_position", |row| row.device.last.as_ref().map(|(at, _)| at.0))
+        .column("sequence_id", |row| row.last(|reading| reading.sequence_id))
+        .column("boot_id", |row| row.last(|reading| reading.boot_id.as_str()))
+        .column("temperature", |row| row.last(|reading| reading.temperature).flatten())
+        .column("battery", |row| row.last(|reading| reading.battery).flatten())
+        .cast("extra_data", "jsonb", |row| row.last(extra_json).flatten())
+        .column("read_position", |row| row.device.read.map(|(position, _)| position.0))
+        .column("read_at", |row| row.device.read.map(|(_, at)| at))
+        .column("online", |row| row.status(|status| status.reason.is_online()))
+        .column("reason", |row| row.status(|status| status.reason.name()))
+        .column("online_since", |row| row.status(|status| status.since))
+        .column("told_position", |row| row.status(|status| status.position.0))
+        .column("told_at", |row| row.status(|status| status.at))
+        .column("session_seq", |row| row.session(|session| session.seq))
+        .column("session_boot_id", |row| row.session(|session| session.boot_id.as_str()))
+        .column("session_ended", |row| row.session(|session| session.ended))
+        .cast("fields", "jsonb", |row| row.fields.as_deref().unwrap_or("[]"))
+        .column("values_not_aggregated", |row| row.refused_values)
+        .insert("device as d", ON_CONFLICT, connection)
+        .await
 }
+
+/// A reading that is not the latest of its device, and a status that has not changed, are null;
+/// fields that have not changed are empty.
+const ON_CONFLICT: &str = "on conflict (user_id, device_id) do update set
+  version = excluded.version, last_seen_at = excluded.last_seen_at,
+  readings = d.readings + excluded.readings,
+  time = coalesce(excluded.time, d.time),
+  reading_position = coalesce(excluded.reading_position, d.reading_position),
+  sequence_id = coalesce(excluded.sequence_id, d.sequence_id),
+  boot_id = coalesce(excluded.boot_id, d.boot_id),
+  temperature = case when excluded.time is null then d.temperature else excluded.temperature end,
+  battery = case when excluded.time is null then d.battery else excluded.battery end,
+  extra_data = case when excluded.time is null then d.extra_data else excluded.extra_data end,
+  read_position = coalesce(excluded.read_position, d.read_position),
+  read_at = coalesce(excluded.read_at, d.read_at),
+  online = coalesce(excluded.online, d.online),
+  reason = coalesce(excluded.reason, d.reason),
+  online_since = coalesce(excluded.online_since, d.online_since),
+  told_position = coalesce(excluded.told_position, d.told_position),
+  told_at = coalesce(excluded.told_at, d.told_at),
+  session_seq = case when excluded.told_at is null then d.session_seq else excluded.session_seq end,
+  session_boot_id = case when excluded.told_at is null
+                    then d.session_boot_id else excluded.session_boot_id end,
+  session_ended = case when excluded.told_at is null
+                  then d.session_ended else excluded.session_ended end,
+  fields = case when excluded.fields = '[]' then d.fields else excluded.fields end,
+  values_not_aggregated = d.values_not_aggregated + excluded.values_not_aggregated";
 
 #[cfg(test)]
 mod tests {
@@ -218,12 +256,12 @@ mod tests {
         let events = [connected("device_connected"), reading(50, 1)];
         let changes = fold::<Telemetry>(events.map(|event| (stream(), event)));
         let mut device = changes.devices.into_iter().next().unwrap();
-        let (status, known) = device.presence(None).unwrap();
+        let (status, known) = device.presence(StoredDevice::default()).unwrap();
         assert_eq!(
             (status.reason, status.position, status.at),
             (StatusReason::Birth, Position(1), at(1))
         );
         assert!(known.presence.session.is_some());
-        assert!(device.presence(Some(known)).is_none(), "nothing is left to write");
+        assert!(device.presence(known).is_none(), "nothing is left to write");
     }
 }

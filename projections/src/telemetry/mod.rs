@@ -2,6 +2,7 @@
 //! and day.
 
 mod device;
+mod limits;
 mod names;
 mod presence;
 mod query;
@@ -22,6 +23,7 @@ use presence::Settings;
 use readings::Readings;
 use rollup::Rollups;
 
+pub use limits::{Limits, set_limits};
 pub use names::ReasonName;
 pub use presence::{DueDecision, due_decisions, presence_setting};
 pub use query::{
@@ -48,12 +50,12 @@ pub struct Changes {
 impl Projection for Telemetry {
     const NAME: &'static str = "telemetry";
     const CATEGORIES: &'static [&'static str] = &[DEVICE, domain::telemetry::presence::CATEGORY];
-    /// 2 added presence, 3 the numbers of devices.
-    const VERSION: i32 = 3;
+    /// 2 added presence, 3 the numbers of devices, 4 limits and open buckets.
+    const VERSION: i32 = 4;
     const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");
     const FILLED_WITHOUT: &'static [&'static str] = &["reading_key"];
-    /// A batch writes one rollup row for each device, field and width, however few readings it has.
+    /// A batch writes one rollup row for each device and field, however few readings it has.
     const PACE: Duration = Duration::from_millis(50);
     type Event = AnyEvent;
     type Changes = Changes;
@@ -73,10 +75,16 @@ impl Projection for Telemetry {
                 .execute(&mut *connection)
                 .await?;
         }
-        changes.settings.write(connection).await?;
-        let numbers = device::write(changes.devices, connection).await?;
-        changes.readings.write(&numbers, connection).await?;
-        changes.rollups.write(&numbers, connection).await
+        let Changes { readings, devices, mut rollups, settings, .. } = changes;
+        settings.write(connection).await?;
+        let stored = presence::load(&devices, connection).await?;
+        let admitted = limits::admit(&mut rollups, &stored, connection).await?;
+        let of_rollups = devices.iter().zip(&stored);
+        let of_rollups: Vec<_> =
+            of_rollups.map(|(device, stored)| device.of_rollups(stored.as_ref())).collect();
+        device::write(devices, stored, admitted, connection).await?;
+        readings.write(|device| of_rollups[device].number(), connection).await?;
+        rollups.write(&of_rollups, connection).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Presence: its stored state, the decisions that are due, and how long the devices of each user may
 //! be silent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,8 +9,10 @@ use domain::telemetry::presence::{self, Decision, Presence, Session, Status, WIL
 use domain::telemetry::{Connection, DeviceId, DeviceRef, UserId};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool, Row};
 
+use super::device::DeviceChange;
 use super::names::ReasonName;
 use super::query::DeviceCursor;
 use crate::by_name::ByName;
@@ -47,34 +49,53 @@ impl ConnectionChange {
 /// The stored state of a device before a batch.
 #[derive(Debug, Default)]
 pub(super) struct StoredDevice {
+    pub(super) number: i64,
+    /// Time of its latest reading by its own clock.
+    pub(super) time: Option<DateTime<Utc>>,
+    /// Fields of `extra_data` that have rollups.
+    pub(super) fields: Vec<String>,
     pub(super) last_seen_at: Option<DateTime<Utc>>,
+    /// Loaded only for a device that the batch has births, wills or decisions about.
     pub(super) presence: Presence,
 }
 
-/// Loads the stored state of these devices; unknown devices are left out.
+/// Loads the stored state of `devices`, in their order; `None` for new ones.
 pub(super) async fn load(
-    keys: impl Iterator<Item = (&str, &str)>,
+    devices: &[DeviceChange],
     connection: &mut PgConnection,
-) -> Result<HashMap<(String, String), StoredDevice>, sqlx::Error> {
-    let (users, devices): (Vec<_>, Vec<_>) = keys.unzip();
-    if users.is_empty() {
-        return Ok(HashMap::new());
-    }
+) -> Result<Vec<Option<StoredDevice>>, sqlx::Error> {
+    let mut stored: Vec<_> = devices.iter().map(|_| None).collect();
     let rows = sqlx::query(
-        "select d.* from unnest($1::text[], $2::text[]) as n (user_id, device_id)
-         join device d using (user_id, device_id)",
+        "select n.place, d.number, d.time, d.fields, d.last_seen_at, d.reason, d.told_position,
+                d.told_at, d.online_since, d.session_seq, d.session_boot_id, d.session_ended,
+                d.read_position
+         from unnest($1::text[], $2::text[]) with ordinality as n (user_id, device_id, place)
+         cross join lateral (
+           select * from device
+           where user_id = n.user_id and device_id = n.device_id offset 0 -- one index scan each
+         ) d",
     )
-    .bind(users)
-    .bind(devices)
+    .bind(devices.iter().map(|device| device.user_id.as_str()).collect::<Vec<_>>())
+    .bind(devices.iter().map(|device| device.device_id.as_str()).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let key = (row.try_get("user_id")?, row.try_get("device_id")?);
-            let last_seen_at = row.try_get("last_seen_at")?;
-            Ok((key, StoredDevice { last_seen_at, presence: presence_of(row)? }))
-        })
-        .collect()
+    for row in &rows {
+        let place = usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX);
+        let Some(device) = devices.get(place) else { continue };
+        let Json(fields) = row.try_get(3)?;
+        stored[place] = Some(StoredDevice {
+            number: row.try_get(1)?,
+            time: row.try_get(2)?,
+            fields,
+            last_seen_at: row.try_get(4)?,
+            presence: if device.has_connections() {
+                presence_of(row)?
+            } else {
+                Presence::default()
+            },
+        });
+    }
+    Ok(stored)
 }
 
 fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {

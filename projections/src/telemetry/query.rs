@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 use eventsourcing::json::Plain;
 use serde::Serialize;
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use utoipa::ToSchema;
 
 use super::names::ReasonName;
 use super::rollup::WIDTHS;
+use crate::list::{Key, Section};
 
 /// A device, its last reading and its presence.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
@@ -22,6 +23,9 @@ pub struct Device {
     pub last_seen_at: DateTime<Utc>,
     /// Number of readings it has sent.
     pub readings: i64,
+    /// Number of values in its readings that buckets leave out: those of numeric fields beyond the most
+    /// that a device may have.
+    pub values_not_aggregated: i64,
     /// Time of its last reading, by its own clock. This and the fields of the reading are null until
     /// it has sent one.
     pub time: Option<DateTime<Utc>>,
@@ -126,19 +130,27 @@ pub async fn devices(
     cursor: &DeviceCursor,
     limit: i64,
 ) -> Result<Vec<Device>, sqlx::Error> {
-    sqlx::query_as(
-        "select * from telemetry.device
-         where (user_id, device_id) > ($1, $2) and ($3::text is null or user_id = $3)
-           and ($4::boolean is null or online = $4)
-         order by user_id, device_id limit $5",
-    )
-    .bind(&cursor.user_id)
-    .bind(&cursor.device_id)
-    .bind(user_id)
-    .bind(online)
-    .bind(limit)
-    .fetch_all(pool)
-    .await
+    let mut query = QueryBuilder::new("select * from telemetry.device where true");
+    let section = Section::default().by_some("online", online.map(Key::Boolean));
+    let (user, device) = match user_id {
+        Some(user_id) if user_id > cursor.user_id.as_str() => (user_id, ""),
+        _ => (cursor.user_id.as_str(), cursor.device_id.as_str()),
+    };
+    section.compare(&mut query, "user_id, device_id", ">", |query| {
+        query.push_bind(user).push(", ").push_bind(device);
+    });
+    match (user_id, online) {
+        (Some(user_id), _) => section.compare(&mut query, "user_id", "<=", |query| {
+            query.push_bind(user_id);
+        }),
+        (None, Some(online)) => {
+            query.push(" and online <= ").push_bind(online);
+        }
+        (None, None) => {}
+    }
+    let order = if online.is_some() { "online, user_id, device_id" } else { "user_id, device_id" };
+    query.push(" order by ").push(order).push(" limit ").push_bind(limit);
+    query.build_query_as().fetch_all(pool).await
 }
 
 /// Returns a device.
@@ -161,30 +173,34 @@ pub async fn readings(
     device_id: &str,
     range: &Range,
 ) -> Result<Vec<ReadingRow>, sqlx::Error> {
-    // Two statements, so that each is one index scan.
-    let sql = if range.descending {
+    let mut query = QueryBuilder::new(
         "select * from telemetry.reading
-         where device = (select number from telemetry.device where user_id = $1 and device_id = $2)
-           and time >= $3 and time < $4
-           and ($5::timestamptz is null or (time, position) < ($5, $6))
-         order by time desc, position desc limit $7"
-    } else {
-        "select * from telemetry.reading
-         where device = (select number from telemetry.device where user_id = $1 and device_id = $2)
-           and time >= $3 and time < $4
-           and ($5::timestamptz is null or (time, position) > ($5, $6))
-         order by time, position limit $7"
-    };
-    sqlx::query_as(sql)
-        .bind(user_id)
-        .bind(device_id)
-        .bind(range.from)
-        .bind(range.to)
-        .bind(range.after.map(|(time, _)| time))
-        .bind(range.after.map(|(_, position)| position))
-        .bind(range.limit)
-        .fetch_all(pool)
-        .await
+         where device = (select number from telemetry.device where user_id = ",
+    );
+    query.push_bind(user_id).push(" and device_id = ").push_bind(device_id);
+    query.push(") and time >= ").push_bind(range.from).push(" and time < ").push_bind(range.to);
+    if let Some((time, position)) = range.after {
+        let beyond = if range.descending { "<" } else { ">" };
+        query.push(" and (time, position) ").push(beyond).push(" (").push_bind(time);
+        query.push(", ").push_bind(position).push(")");
+    }
+    let order = if range.descending { "time desc, position desc" } else { "time, position" };
+    query.push(" order by ").push(order).push(" limit ").push_bind(range.limit);
+    query.build_query_as().fetch_all(pool).await
+}
+
+/// Buckets to list: of a device, of `width` seconds, made of stored buckets of `stored` seconds that
+/// begin from `begin` to before `finish`, in seconds since the epoch.
+struct Buckets<'q> {
+    user_id: &'q str,
+    device_id: &'q str,
+    fields: &'q [String],
+    descending: bool,
+    limit: i64,
+    width: i32,
+    stored: i32,
+    begin: i64,
+    finish: i64,
 }
 
 /// Lists buckets of `width` seconds, a multiple of 60, of a device's `fields`, or of all its fields if
@@ -197,45 +213,116 @@ pub async fn buckets(
     fields: &[String],
     range: &Range,
 ) -> Result<Vec<Bucket>, sqlx::Error> {
+    let Range { from, to, descending, limit, after } = *range;
     let stored = WIDTHS.into_iter().rev().find(|stored| width % stored == 0).unwrap_or(WIDTHS[0]);
-    let sql = if range.descending { BUCKETS_DESCENDING } else { BUCKETS_ASCENDING };
-    sqlx::query_as(sql)
-        .bind(user_id)
-        .bind(device_id)
-        .bind(stored)
-        .bind(width)
-        .bind(fields)
-        .bind(range.from)
-        .bind(range.to)
-        .bind(range.after.map(|(time, _)| time))
-        .bind(range.limit)
-        .fetch_all(pool)
-        .await
+    let mut begin = start_of_bucket(from.timestamp(), width);
+    // The first bucket that begins at `to` or later.
+    let mut finish =
+        -start_of_bucket(-to.timestamp() - i64::from(to.timestamp_subsec_nanos() > 0), width);
+    match after {
+        Some((time, _)) if descending => finish = finish.min(time.timestamp()),
+        Some((time, _)) => begin = begin.max(time.timestamp().saturating_add(width.into())),
+        None => {}
+    }
+    let (begin, finish) = (begin.clamp(TIMES.0, TIMES.1), finish.clamp(TIMES.0, TIMES.1));
+    let query =
+        Buckets { user_id, device_id, fields, descending, limit, width, stored, begin, finish };
+    query.up_to_limit(pool).await?.list(pool).await
 }
 
-macro_rules! buckets {
-    ($beyond:literal, $order:literal) => {
-        concat!(
-            "with part as (
-               select *, date_bin(make_interval(secs => $4), bucket, 'epoch') as time
-               from telemetry.rollup
-               where device = (select number from telemetry.device
-                               where user_id = $1 and device_id = $2)
-                 and width = $3 and (cardinality($5::text[]) = 0 or field = any($5))
-                 and bucket >= date_bin(make_interval(secs => $4), $6, 'epoch') and bucket < $7
+/// The first and the last second that Postgres can represent.
+const TIMES: (i64, i64) = (-210_866_803_200, 9_224_318_015_999);
+
+fn start_of_bucket(second: i64, width: i32) -> i64 {
+    second.div_euclid(width.into()) * i64::from(width)
+}
+
+impl<'q> Buckets<'q> {
+    /// Ends the range with the first bucket after which there are enough rows, so that a page does not
+    /// read the rest of the range.
+    async fn up_to_limit(mut self, pool: &PgPool) -> Result<Self, sqlx::Error> {
+        let mut query = QueryBuilder::new(
+            "select extract(epoch from bucket)::bigint from telemetry.rollup
+             where device = (select number from telemetry.device where user_id = ",
+        );
+        query.push_bind(self.user_id).push(" and device_id = ").push_bind(self.device_id);
+        query.push(") and width = ").push_bind(self.stored);
+        query.push(" and bucket >= to_timestamp(").push_bind(self.begin);
+        query.push(") and bucket < to_timestamp(").push_bind(self.finish).push(")");
+        self.push_fields(&mut query);
+        let order = if self.descending { "bucket desc, field desc" } else { "bucket, field" };
+        query.push(" order by ").push(order);
+        // A row of the list is made of at most so many stored ones.
+        let ratio = i64::from(self.width / self.stored);
+        query.push(" limit 1 offset ").push_bind(self.limit.saturating_mul(ratio));
+        let last: Option<i64> = query.build_query_scalar().fetch_optional(pool).await?;
+        match last.map(|second| start_of_bucket(second, self.width)) {
+            Some(start) if self.descending => self.begin = start,
+            Some(start) => self.finish = start + i64::from(self.width),
+            None => {}
+        }
+        Ok(self)
+    }
+
+    fn push_fields(&self, query: &mut QueryBuilder<'q, Postgres>) {
+        if !self.fields.is_empty() {
+            query.push(" and field = any(").push_bind(self.fields).push(")");
+        }
+    }
+
+    /// Lists the buckets of the range. The rows of an hour lack the open minute of the device, those of
+    /// a day also the open hour: see `schema.sql`. They are found in the same snapshot.
+    async fn list(&self, pool: &PgPool) -> Result<Vec<Bucket>, sqlx::Error> {
+        let mut query = QueryBuilder::new("with range as (select to_timestamp(");
+        query.push_bind(self.begin).push(") as begin, to_timestamp(").push_bind(self.finish);
+        query
+            .push(") as finish, ")
+            .push_bind(self.stored)
+            .push("::integer as width, make_interval(secs => ");
+        query
+            .push_bind(self.width)
+            .push(") as bucket, number, time from telemetry.device where user_id = ");
+        query.push_bind(self.user_id).push(" and device_id = ").push_bind(self.device_id);
+        query.push(
+            "), span as (
+               select number, width, begin, finish from range
+               union all
+               select number, 60, start, start + interval '1 minute'
+               from range, date_bin('1 minute', time, 'epoch') as start
+               where width > 60 and start >= begin and start < finish
+               union all
+               select number, 3600, start, start + interval '1 hour'
+               from range, date_bin('1 hour', time, 'epoch') as start
+               where width > 3600 and start >= begin and start < finish
+             ), part as (
+               select r.*, date_bin((select bucket from range), r.bucket, 'epoch') as time
+               from span s cross join lateral (
+                 select * from telemetry.rollup
+                 where device = s.number and width = s.width
+                   and bucket >= s.begin and bucket < s.finish",
+        );
+        self.push_fields(&mut query);
+        query.push(
+            " offset 0) r
              )
              select time, field, sum(count)::bigint as count, min(min) as min, max(max) as max,
                     (sum(sum) / 1000000000 / sum(count))::float8 as avg,
                     (array_agg(first order by first_at, first_position))[1] as first,
                     (array_agg(last order by last_at desc, last_position desc))[1] as last
-             from part where $8::timestamptz is null or time ",
-            $beyond,
-            " $8 group by time, field order by time ",
-            $order,
-            ", field limit $9"
-        )
-    };
+             from part group by time, field order by time",
+        );
+        query.push(if self.descending { " desc" } else { "" });
+        query.push(", field limit ").push_bind(self.limit);
+        query.build_query_as().fetch_all(pool).await
+    }
 }
 
-const BUCKETS_ASCENDING: &str = buckets!(">", "asc");
-const BUCKETS_DESCENDING: &str = buckets!("<", "desc");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_begins_at_a_multiple_of_its_width() {
+        assert_eq!([0, 59, 60, -1].map(|second| start_of_bucket(second, 60)), [0, 0, 60, -60]);
+    }
+}

@@ -38,14 +38,14 @@ impl Readings {
         self.rows.len()
     }
 
-    /// Writes the readings; `numbers` are the numbers of the batch's devices.
+    /// Writes the readings; `number` returns the number of the batch's device with this index.
     pub(super) async fn write(
         mut self,
-        numbers: &[i64],
+        number: impl Fn(usize) -> i64,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
         for (at, device) in self.devices {
-            self.rows.set_int8(at, numbers[device]);
+            self.rows.set_int8(at, number(device));
         }
         self.rows.send(connection, COPY).await
     }

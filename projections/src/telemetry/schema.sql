@@ -1,6 +1,25 @@
 -- Read model of telemetry. Names have no schema: the live and the shadow schema share this text.
 
--- One row per reading. A hypertable with TimescaleDB, else partitioned by week.
+-- Limits in force, in one row: the options of the projector that started last. A shadow schema takes
+-- over those of the live one, so that a rebuild aggregates the same fields.
+create table limits (
+    fields_per_device integer not null default 128, -- fields of `extra_data` with rollups
+    weeks_back        integer not null default 104, -- weeks before this one with a partition each
+    weeks_ahead       integer not null default 4    -- weeks after this one, likewise
+);
+do $$
+begin
+    if to_regclass('telemetry.limits') is not null then
+        execute 'insert into limits select * from telemetry.limits';
+    end if;
+    if not exists (select from limits) then
+        insert into limits default values;
+    end if;
+end
+$$;
+
+-- One row per reading. A hypertable with TimescaleDB, else partitioned by time: a partition per week
+-- around now, one for everything older, and the default one for everything later.
 do $$
 declare
     timescale text := (
@@ -22,7 +41,9 @@ begin
             constraint reading_key primary key (device, time, position)
         )
     $table$ || case when timescale is null then 'partition by range (time)' else '' end;
-    if timescale is not null then
+    if timescale is null then
+        create table reading_later partition of reading default;
+    else
         execute format(
             'select %I.create_hypertable(%L, %L, chunk_time_interval => interval ''7 days'',
                                          create_default_indexes => false)',
@@ -32,26 +53,60 @@ begin
 end
 $$;
 
--- Creates the partitions that begin on these Mondays. Attaching an existing table takes no lock
--- that blocks reads or writes of the others.
+-- Creates a partition for the times before `until`, from `since` on (null: all), and moves its rows
+-- out of the default partition. To attach it, Postgres locks the default partition, which holds few
+-- rows and which queries seldom read. If a long query does, this fails after 200 ms.
+create function add_partition(name text, since timestamptz, until timestamptz) returns void
+language plpgsql set lock_timeout = '200ms' as $$
+begin
+    execute format('create table %I (like reading including all)', name);
+    execute format(
+        'with moved as (
+             delete from reading_later where time >= coalesce($1, ''-infinity'') and time < $2
+             returning *
+         )
+         insert into %I select * from moved', name
+    ) using since, until;
+    execute format(
+        'alter table reading attach partition %I for values from (%s) to (%L)',
+        name, coalesce(quote_literal(since), 'minvalue'), until
+    );
+end
+$$;
+
+-- Creates the partitions of these Mondays that lie within the limits. The partition of everything older
+-- is created first, and its end never moves: the weeks that have gone by since the schema was created
+-- keep their partitions until the next rebuild. Readings of a week without a partition are stored in
+-- the default one; a later call moves them.
 create function ensure_partitions(weeks date[]) returns void language plpgsql as $$
 declare
-    week date;
-    name text;
+    this_week   date := date_trunc('week', now() at time zone 'UTC');
+    oldest_week date;
+    newest_week date;
+    week        date;
+    name        text;
 begin
     if (select relkind from pg_class where oid = to_regclass('reading')) <> 'p' then
         return; -- A hypertable makes its own.
     end if;
+    select this_week - 7 * weeks_back, this_week + 7 * weeks_ahead
+        into strict oldest_week, newest_week from limits;
+    if to_regclass('reading_old') is null then
+        perform add_partition('reading_old', null, oldest_week::timestamp at time zone 'UTC');
+    end if;
+    select substring(pg_get_expr(relpartbound, oid) from $bound$TO \('([^']+)'\)$bound$)::timestamptz
+               at time zone 'UTC'
+        into strict oldest_week from pg_class where oid = to_regclass('reading_old');
     foreach week in array weeks loop
         name := 'reading_' || to_char(week, 'YYYYMMDD');
-        if to_regclass(format('%I.%I', current_schema(), name)) is null then
-            execute format('create table %I (like reading including all)', name);
-            execute format(
-                'alter table reading attach partition %I for values from (%L) to (%L)', name,
-                week::timestamp at time zone 'UTC', (week + 7)::timestamp at time zone 'UTC'
+        if week between oldest_week and newest_week and to_regclass(name) is null then
+            perform add_partition(
+                name, week::timestamp at time zone 'UTC', (week + 7)::timestamp at time zone 'UTC'
             );
         end if;
     end loop;
+exception when lock_not_available then
+    raise log 'a query reads telemetry.reading_later, partitions are created later';
 end
 $$;
 
@@ -82,12 +137,17 @@ create table device (
     session_seq      bigint,
     session_boot_id  text,
     session_ended    boolean,
+    -- Fields of `extra_data` that have rollups, in order of appearance; at most limits.fields_per_device.
+    fields           jsonb       not null,
+    values_not_aggregated bigint not null, -- numbers of fields beyond that limit
     constraint device_key primary key (user_id, device_id),
     constraint device_reason_is_known
         check (reason in ('birth', 'will', 'inactive', 'heard')),
     constraint device_is_told_as_a_whole
         check (num_nulls(online, reason, online_since, told_position, told_at) in (0, 5))
 ) with (fillfactor = 70); -- No index on columns that a reading changes: HOT updates.
+
+create index device_online_idx on device (online, user_id, device_id);
 
 -- How long a user's devices may be silent before they are inactive.
 create table presence_setting (
@@ -99,6 +159,11 @@ create table presence_setting (
 );
 
 -- Aggregates of every numeric field per device and bucket. Additive: a late reading is added.
+--
+-- A reading changes one row a field. A minute, an hour of a device is open until a reading of a later
+-- one arrives, so the open ones are those of device.time. An open minute is added to its hour when it
+-- closes, an open hour to its day; what is late is added at once. A row of an hour therefore lacks the
+-- open minute, and a row of a day lacks the open hour: queries add the rows of these.
 create table rollup (
     device         bigint      not null, -- device.number
     field          text        not null collate "C",
@@ -114,5 +179,5 @@ create table rollup (
     last           double precision not null,
     last_at        timestamptz not null,
     last_position  bigint      not null,
-    constraint rollup_key primary key (device, width, field, bucket)
+    constraint rollup_key primary key (device, width, bucket, field)
 ) with (fillfactor = 70);

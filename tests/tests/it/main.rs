@@ -58,6 +58,7 @@ mod clocks;
 mod load;
 mod cli;
 mod lag;
+mod list_plans;
 mod readme_commands;
 mod authorization;
 mod idempotency;

@@ -147,7 +147,7 @@ async fn a_row_that_was_altered_is_found_and_repaired() -> Result<()> {
         sqlx::query_scalar("select obj_description('works'::regnamespace, 'pg_namespace')")
             .fetch_one(&system.admin)
             .await?;
-    assert_eq!(says, "version 1");
+    assert_eq!(says, "version 2");
     let left = "select count(*) from pg_namespace where nspname like '%\\_\\_%'";
     assert_eq!(system.number(left).await?, 0, "no shadow schema is left");
     system.post("/api/v1/works", &json!({})).send().await?.error_for_status()?;

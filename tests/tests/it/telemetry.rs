@@ -1,8 +1,10 @@
 //! Readings, from a device to the read model, stored once.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::{System, eventually};
+
+use crate::rebuild::run;
 
 const TOPIC: &str = "users/u1/devices/d1/telemetry";
 
@@ -124,51 +126,110 @@ async fn a_batch_over_http_returns_a_result_per_reading() -> Result<()> {
     Ok(())
 }
 
-/// Readings of other weeks, late ones and those out of order are stored in the partition of their
-/// week, which TimescaleDB creates or, without it, the projection.
+/// A device that replays a reading a week since the year 2000, newest first. TimescaleDB makes its own
+/// partitions.
 #[tokio::test]
-async fn readings_are_partitioned_by_week() -> Result<()> {
+async fn readings_of_all_times_are_in_few_partitions() -> Result<()> {
     let system = System::start().await?;
-    let _process = system.serve(&["http", "projector"]).await?;
-    let times = [
-        "2026-03-04T12:00:00Z",
-        "2025-12-31T23:59:59.999999Z",
-        "2026-03-04T11:00:00Z",
-        "2024-02-29T00:00:00Z",
-        "2000-01-01T00:00:00Z",
-        "2026-03-04T12:00:01Z",
-    ];
-    for (sequence, time) in times.iter().enumerate() {
-        let reading = json!([{"user_id": "u", "device_id": "d", "sequence_id": sequence,
-                              "time": time, "temperature": 1.0}]);
-        system.post("/api/v1/telemetry", &reading).send().await?.error_for_status()?;
+    let limits = [("TELEMETRY_PARTITIONS_BACK", "70d"), ("TELEMETRY_PARTITIONS_AHEAD", "1d")];
+    let mut process = system.serve_with(&["http", "projector"], &limits).await?;
+    process.logs("telemetry limits changed").await?;
+    let now = chrono::Utc::now();
+    let weeks = (now - chrono::DateTime::UNIX_EPOCH).num_weeks() - 30 * 52 - 6;
+    let readings: Vec<_> = (0..weeks)
+        .map(|week| {
+            let time = now - chrono::TimeDelta::weeks(week);
+            json!({"user_id": "u", "device_id": "d", "sequence_id": week, "time": time,
+                   "temperature": 1.0})
+        })
+        .collect();
+    ensure!(readings.len() > 1_000, "{}", readings.len());
+    for batch in readings.chunks(1_000) {
+        system.post("/api/v1/telemetry", &json!(batch)).send().await?.error_for_status()?;
     }
     system.caught_up().await?;
-    let readings = system
-        .json(
-            "/api/v1/users/u/devices/d/readings?order=asc\
-             &from=1990-01-01T00:00:00Z&to=2040-01-01T00:00:00Z",
-        )
-        .await?;
-    let items = readings["items"].as_array().expect("a list");
-    let sequences: Vec<_> = items.iter().map(|item| item["sequence_id"].clone()).collect();
-    assert_eq!(sequences, [4, 3, 1, 2, 0, 5]);
-
+    assert_eq!(system.number("select count(*) from telemetry.reading").await?, weeks);
+    let first = system.json("/api/v1/users/u/devices/d/readings?order=asc&limit=2").await?;
+    assert_eq!(first["items"][0]["sequence_id"], weeks - 1);
+    assert_eq!(first["items"][1]["sequence_id"], weeks - 2);
     let available = "select count(*) from pg_available_extensions where name = 'timescaledb'";
-    let (parted, parts) = if system.number(available).await? == 0 {
-        (
-            "select count(*) from pg_partitioned_table where partrelid = 'telemetry.reading'::regclass",
-            "select count(distinct tableoid) from telemetry.reading",
-        )
-    } else {
-        (
-            "select count(*) from timescaledb_information.hypertables
-             where (hypertable_schema, hypertable_name) = ('telemetry', 'reading')",
-            "select count(*) from timescaledb_information.chunks
-             where (hypertable_schema, hypertable_name) = ('telemetry', 'reading')",
-        )
-    };
-    assert_eq!((system.number(parted).await?, system.number(parts).await?), (1, 4));
+    if system.number(available).await? > 0 {
+        return Ok(());
+    }
+    // This week, ten before it, all the older ones, and the default partition.
+    let partitions =
+        "select count(*) from pg_inherits where inhparent = 'telemetry.reading'::regclass";
+    assert_eq!(system.number(partitions).await?, 13);
+    let old = "select count(*) from telemetry.reading_old";
+    assert_eq!(system.number(old).await?, weeks - 11);
+
+    // A week that is far ahead has no partition, and gets one with its rows when it comes nearer.
+    let mut owner = system.admin.acquire().await?;
+    sqlx::raw_sql(
+        "set search_path = telemetry;
+         insert into reading (device, time, received_at, sequence_id, position, boot_id)
+         select device, now() + interval '28 days', now(), 0, -1, ''
+         from (select number as device from device) d;
+         select ensure_partitions(array[date_trunc('week', now() + interval '28 days')::date])",
+    )
+    .execute(&mut *owner)
+    .await?;
+    let later = "select count(*) from telemetry.reading_later";
+    assert_eq!(system.number(later).await?, 1);
+    sqlx::raw_sql(
+        "update limits set weeks_ahead = 4;
+         select ensure_partitions(array[date_trunc('week', now() + interval '28 days')::date])",
+    )
+    .execute(&mut *owner)
+    .await?;
+    assert_eq!(system.number(later).await?, 0);
+    assert_eq!(system.number(partitions).await?, 14);
+    assert_eq!(system.number("select count(*) from telemetry.reading").await?, weeks + 1);
+    sqlx::query("delete from reading where position = -1").execute(&mut *owner).await?;
+    Ok(())
+}
+
+/// New field names in every reading of a thousand devices: each device has rollups of the first ones
+/// that it sent, and the values of the others are counted.
+#[tokio::test]
+async fn a_device_has_rollups_of_a_limited_number_of_fields() -> Result<()> {
+    let system = System::start().await?;
+    let mut process =
+        system.serve_with(&["http", "projector"], &[("TELEMETRY_FIELDS_PER_DEVICE", "20")]).await?;
+    process.logs("telemetry limits changed").await?;
+    for (sequence, fields) in [(0, 0..15), (1, 10..70)] {
+        let readings: Vec<_> = (0..1_000)
+            .map(|device| {
+                let mut reading = json!({"user_id": "u", "device_id": format!("d{device}"),
+                    "sequence_id": sequence, "time": "2026-01-01T00:00:00Z", "temperature": 21.5});
+                for field in fields.clone() {
+                    reading[format!("f{device}_{field:02}")] = json!(field);
+                }
+                reading
+            })
+            .collect();
+        let answer = system.post("/api/v1/telemetry", &json!(readings)).send().await?;
+        let verdicts: Value = answer.error_for_status()?.json().await?;
+        let accepted = verdicts["items"].as_array().into_iter().flatten();
+        assert_eq!(accepted.filter(|item| item["verdict"] == "accepted").count(), 1_000);
+    }
+    system.caught_up().await?;
+    let rollups = "select count(*) from telemetry.rollup where width = 60";
+    assert_eq!(system.number(rollups).await?, 21 * 1_000);
+    let device = system.json("/api/v1/users/u/devices/d7").await?;
+    assert_eq!(device["values_not_aggregated"], 50);
+    assert_eq!(device["extra_data"]["f7_69"], 69, "kept with the reading");
+    let path = "/api/v1/users/u/devices/d7/readings?bucket=1d&fields=f7_19,f7_20,temperature";
+    let days = system.json(path).await?;
+    let fields: Vec<_> = days["items"].as_array().into_iter().flatten().collect();
+    assert_eq!(fields.len(), 2, "{days:#}");
+    assert_eq!((&fields[0]["field"], &fields[0]["last"]), (&json!("f7_19"), &json!(19.0)));
+    assert_eq!((&fields[1]["field"], &fields[1]["count"]), (&json!("temperature"), &json!(2)));
+    let metrics = system.get("/metrics").send().await?.error_for_status()?.text().await?;
+    ensure!(metrics.contains("tributary_telemetry_values_not_aggregated_total 50000"), "{metrics}");
+    // A rebuild admits the same fields.
+    let (code, ended) = run(&system, &["rebuild", "telemetry", "--verify", "--json"]).await?;
+    assert_eq!(code, Some(0), "{ended:#}");
     Ok(())
 }
 
@@ -199,13 +260,16 @@ async fn rollups_agree_with_the_readings() -> Result<()> {
                union all
                select device, 'battery', battery, time, position from telemetry.reading
              ), expected as (
+               -- A row of an hour lacks the open minute of the device, a row of a day the open hour.
                select device, field, width,
-                      date_bin(make_interval(secs => width), time, 'epoch') as bucket,
+                      date_bin(make_interval(secs => width), v.time, 'epoch') as bucket,
                       count(*) as count, sum(round((v * 1e9)::numeric)) as sum, min(v) as min,
                       max(v) as max,
-                      (array_agg(v order by time, position))[1] as first,
-                      (array_agg(v order by time desc, position desc))[1] as last
-               from value cross join unnest(array[60, 3600, 86400]) as w (width)
+                      (array_agg(v order by v.time, position))[1] as first,
+                      (array_agg(v order by v.time desc, position desc))[1] as last
+               from value v join telemetry.device d on d.number = v.device
+               cross join (values (60, '0'), (3600, '1 minute'), (86400, '1 hour')) as w (width, open)
+               where width = 60 or v.time < date_bin(nullif(open, '0')::interval, d.time, 'epoch')
                group by 1, 2, 3, 4
              )
              select count(*) from expected e
@@ -228,5 +292,25 @@ async fn rollups_agree_with_the_readings() -> Result<()> {
         )
         .await?;
     assert_eq!(wrong, 0, "devices that disagree with their readings");
+
+    // The open minute and the open hour are in the buckets that the API lists, whatever their width.
+    for bucket in ["1m", "7m", "1h", "5h", "1d", "2d"] {
+        let mut counts = 0;
+        let mut path = Some(format!(
+            "/api/v1/users/u/devices/d1/readings?bucket={bucket}&fields=battery&limit=50"
+        ));
+        while let Some(page) = path {
+            let response = system.get(&page).send().await?.error_for_status()?;
+            let link = response.headers().get("link").map(|link| link.to_str()).transpose()?;
+            path =
+                link.and_then(|link| Some(link.strip_prefix('<')?.split_once('>')?.0.to_owned()));
+            let buckets: Value = response.json().await?;
+            let buckets = buckets["items"].as_array().into_iter().flatten();
+            counts += buckets.filter_map(|bucket| bucket["count"].as_i64()).sum::<i64>();
+        }
+        assert_eq!(counts, 900, "{bucket}");
+    }
+    let (code, ended) = run(&system, &["rebuild", "telemetry", "--verify", "--json"]).await?;
+    assert_eq!(code, Some(0), "{ended:#}");
     Ok(())
 }

@@ -1,0 +1,309 @@
+//! Rollups: count, sum, extremes, first and last value of a field in a bucket of time, stored so that
+//! buckets can be added together.
+
+mod write;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use domain::telemetry::Reading;
+use eventsourcing::Position;
+use indexmap::IndexMap;
+use sqlx::PgConnection;
+
+use write::Field;
+pub(super) use write::RollupDevice;
+
+/// Widths of the stored buckets, in seconds.
+pub const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
+
+/// Converts a value to billionths. Sums are whole numbers, because the sum of floats depends on their
+/// order, and a rebuild adds in batches of another size.
+#[expect(clippy::cast_possible_truncation, reason = "saturates beyond 10^29")]
+fn billionths(value: f64) -> i128 {
+    // The fraction is multiplied by itself: the product of a large value has no digits left for it.
+    let fraction = (value.fract() * 1e9).round() as i128;
+    (value.trunc() as i128).saturating_mul(1_000_000_000).saturating_add(fraction)
+}
+
+/// A value and the time of its reading; the position orders equal times.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Sample {
+    at: DateTime<Utc>,
+    position: Position,
+    value: f64,
+}
+
+impl Sample {
+    fn is_before(&self, other: &Self) -> bool {
+        (self.at, self.position) < (other.at, other.position)
+    }
+}
+
+/// The state of one bucket.
+#[derive(Debug, Clone, PartialEq)]
+struct Rollup {
+    count: i64,
+    sum: i128,
+    min: f64,
+    max: f64,
+    first: Sample,
+    last: Sample,
+}
+
+impl Rollup {
+    fn of(sample: Sample) -> Self {
+        let sum = billionths(sample.value);
+        let Sample { value, .. } = sample;
+        Self { count: 1, sum, min: value, max: value, first: sample, last: sample }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum = self.sum.saturating_add(other.sum);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        if other.first.is_before(&self.first) {
+            self.first = other.first;
+        }
+        if self.last.is_before(&other.last) {
+            self.last = other.last;
+        }
+    }
+}
+
+/// The values of one field in a batch, by minute.
+#[derive(Debug)]
+struct Minutes {
+    /// Minute of the last value since the epoch: the next value most often has the same.
+    minute: i64,
+    rollup: Rollup,
+    others: HashMap<i64, Rollup>,
+}
+
+impl Minutes {
+    fn add(&mut self, minute: i64, rollup: Rollup) {
+        if self.minute == minute {
+            return self.rollup.add(&rollup);
+        }
+        let next = match self.others.remove(&minute) {
+            Some(mut known) => {
+                known.add(&rollup);
+                known
+            }
+            None => rollup,
+        };
+        let left = std::mem::replace(&mut self.rollup, next);
+        self.others.insert(std::mem::replace(&mut self.minute, minute), left);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (i64, &Rollup)> {
+        let others = self.others.iter().map(|(minute, rollup)| (*minute, rollup));
+        std::iter::once((self.minute, &self.rollup)).chain(others)
+    }
+
+    /// Adds up the minutes that `of` maps to the same wider bucket; it leaves out those it maps to
+    /// `None`.
+    fn wider(&self, of: impl Fn(i64) -> Option<i64>) -> BTreeMap<i64, Rollup> {
+        let mut wider = BTreeMap::new();
+        for (minute, rollup) in self.iter() {
+            if let Some(bucket) = of(minute) {
+                wider
+                    .entry(bucket)
+                    .and_modify(|known: &mut Rollup| known.add(rollup))
+                    .or_insert_with(|| rollup.clone());
+            }
+        }
+        wider
+    }
+}
+
+/// The fields of one device in a batch, in order of appearance.
+#[derive(Debug, Default)]
+struct Fields(IndexMap<String, Minutes>);
+
+impl Fields {
+    /// Adds a value. `guess` is its place in the reading: readings of a device most often have the same
+    /// fields, and then no hash is computed.
+    fn add(&mut self, guess: usize, name: &str, minute: i64, rollup: Rollup) {
+        if let Some((known, minutes)) = self.0.get_index_mut(guess)
+            && known == name
+        {
+            return minutes.add(minute, rollup);
+        }
+        match self.0.get_mut(name) {
+            Some(minutes) => minutes.add(minute, rollup),
+            None => {
+                let minutes = Minutes { minute, rollup, others: HashMap::new() };
+                self.0.insert(name.to_owned(), minutes);
+            }
+        }
+    }
+}
+
+/// Fields that have rollups whatever the quota is.
+const ALWAYS: [&str; 2] = ["temperature", "battery"];
+
+/// The rollups of a batch by minute, by the index of the device in the batch. Wider buckets are added up
+/// when written.
+#[derive(Debug, Default)]
+pub(super) struct Rollups(Vec<Fields>);
+
+/// What [`Rollups::admit`] decided about a device.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Admitted {
+    /// New fields that have rollups from now on, in order of appearance.
+    pub(super) fields: Vec<String>,
+    /// Values of fields beyond the quota.
+    pub(super) refused_values: i64,
+}
+
+impl Rollups {
+    /// Adds every numeric field of a reading.
+    pub(super) fn add(&mut self, device: usize, position: Position, reading: &Reading) {
+        let Self(devices) = self;
+        if devices.len() <= device {
+            devices.resize_with(device + 1, Fields::default);
+        }
+        let minute = reading.time.timestamp().div_euclid(60);
+        let known = [reading.temperature, reading.battery.map(f64::from)];
+        let known = ALWAYS.into_iter().zip(known);
+        let extra = reading.extra_data.iter().map(|(name, value)| (name.as_str(), value.as_f64()));
+        let numbers = known.chain(extra).filter_map(|(name, value)| Some((name, value?)));
+        for (place, (name, value)) in numbers.enumerate() {
+            let sample = Sample { at: reading.time, position, value };
+            devices[device].add(place, name, minute, Rollup::of(sample));
+        }
+    }
+
+    /// Whether the device has fields that are not among `known`.
+    pub(super) fn has_new(&self, device: usize, known: &[String]) -> bool {
+        let Some(Fields(fields)) = self.0.get(device) else { return false };
+        let extra = fields.keys().filter(|name| !ALWAYS.contains(&name.as_str())).count();
+        extra > known.len()
+            || known.iter().filter(|name| fields.contains_key(*name)).count() < extra
+    }
+
+    /// Admits new fields of a device that has the fields `known`, up to `quota`, and drops the values of
+    /// all others. The order of appearance decides, so it does not matter how the readings are divided
+    /// into batches.
+    pub(super) fn admit(&mut self, device: usize, known: &[String], quota: usize) -> Admitted {
+        let mut admitted = Admitted::default();
+        let Some(Fields(fields)) = self.0.get_mut(device) else { return admitted };
+        let names: HashSet<&str> = known.iter().map(String::as_str).chain(ALWAYS).collect();
+        fields.retain(|name, minutes| {
+            if names.contains(name.as_str()) {
+                return true;
+            }
+            let room = known.len() + admitted.fields.len() < quota;
+            if room {
+                admitted.fields.push(name.clone());
+            } else {
+                admitted.refused_values +=
+                    minutes.iter().map(|(_, rollup)| rollup.count).sum::<i64>();
+            }
+            room
+        });
+        admitted
+    }
+
+    /// Writes the rollups of the batch's `devices`.
+    pub(super) async fn write(
+        &self,
+        devices: &[RollupDevice],
+        connection: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        let fields = self.fields(devices);
+        write::upsert(WIDTHS[0], &write::minutes(&fields), connection).await?;
+        write::upsert(WIDTHS[1], &write::closed(&fields, RollupDevice::hour), connection).await?;
+        write::close(devices, WIDTHS[0], WIDTHS[1], connection).await?;
+        write::upsert(WIDTHS[2], &write::closed(&fields, RollupDevice::day), connection).await?;
+        write::close(devices, WIDTHS[1], WIDTHS[2], connection).await
+    }
+
+    /// Every field of `devices`.
+    fn fields<'r>(&'r self, devices: &'r [RollupDevice]) -> Vec<Field<'r>> {
+        let devices = self.0.iter().zip(devices);
+        let fields = devices.flat_map(|(Fields(fields), device)| {
+            fields.iter().map(move |(name, minutes)| Field { device, name, minutes })
+        });
+        fields.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::telemetry::Event;
+
+    use super::*;
+    use crate::testing::golden;
+
+    fn rollup(second: i64, position: i64, value: f64) -> Rollup {
+        let at = DateTime::from_timestamp(second, 0).unwrap();
+        Rollup::of(Sample { at, position: Position(position), value })
+    }
+
+    #[test]
+    fn the_order_of_addition_does_not_matter() {
+        let parts = [rollup(3, 1, 0.1), rollup(1, 2, 0.2), rollup(2, 3, 1e15), rollup(3, 4, 0.3)];
+        let sum = |order: [usize; 4]| {
+            let mut total = parts[order[0]].clone();
+            order[1..].iter().for_each(|&index| total.add(&parts[index]));
+            total
+        };
+        let total = sum([0, 1, 2, 3]);
+        assert_eq!(total, sum([3, 2, 1, 0]));
+        assert_eq!(total, sum([2, 0, 3, 1]));
+        assert_eq!((total.first.value, total.last.value, total.count), (0.2, 0.3, 4));
+        assert_eq!(total.sum, 1_000_000_000_000_000_600_000_000);
+    }
+
+    fn reading(second: i64, fields: &[(&str, i64)]) -> Reading {
+        let event: Event = golden("telemetry", "reading_recorded");
+        let Event::ReadingRecorded(mut reading) = event else { panic!("a reading") };
+        reading.temperature = Some(21.5);
+        reading.battery = None;
+        reading.time = DateTime::from_timestamp(second, 0).unwrap();
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
+        reading.extra_data = fields.collect();
+        reading.extra_data.insert("room".to_owned(), "attic".into());
+        reading
+    }
+
+    fn counts(Rollups(devices): &Rollups) -> Vec<(&str, i64, i64)> {
+        let fields = devices.iter().flat_map(|Fields(fields)| fields);
+        let mut counts: Vec<_> = fields
+            .flat_map(|(name, minutes)| {
+                minutes.iter().map(move |(minute, rollup)| (name.as_str(), minute, rollup.count))
+            })
+            .collect();
+        counts.sort_unstable();
+        counts
+    }
+
+    #[test]
+    fn every_numeric_field_has_a_rollup_by_minute() {
+        let mut rollups = Rollups::default();
+        for (second, position) in [(0, 1), (60, 2), (59, 3)] {
+            rollups.add(0, Position(position), &reading(second, &[("co2", 400)]));
+        }
+        let expected = [("co2", 0, 2), ("co2", 1, 1), ("temperature", 0, 2), ("temperature", 1, 1)];
+        assert_eq!(counts(&rollups), expected);
+    }
+
+    #[test]
+    fn fields_beyond_the_quota_are_counted_and_not_aggregated() {
+        let mut rollups = Rollups::default();
+        for position in 1..=2 {
+            let fields = [("a", 1), ("b", 2), ("c", 3)];
+            rollups.add(0, Position(position), &reading(0, &fields));
+        }
+        let known = ["b".to_owned()];
+        assert!(rollups.has_new(0, &known));
+        let admitted = rollups.admit(0, &known, 2);
+        assert_eq!(admitted, Admitted { fields: vec!["a".to_owned()], refused_values: 2 });
+        assert_eq!(counts(&rollups), [("a", 0, 2), ("b", 0, 2), ("temperature", 0, 2)]);
+        assert!(!rollups.has_new(0, &["b".to_owned(), "a".to_owned()]));
+        assert_eq!(rollups.admit(0, &["b".to_owned(), "a".to_owned()], 0), Admitted::default());
+    }
+}
