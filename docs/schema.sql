@@ -173,7 +173,10 @@ CREATE TABLE log.checkpoint (
     earlier_position bigint,
     earlier_at timestamp with time zone,
     later_position bigint,
-    later_at timestamp with time zone
+    later_at timestamp with time zone,
+    error text,
+    error_since timestamp with time zone,
+    warning text
 )
 WITH (fillfactor='50');
 
@@ -185,6 +188,12 @@ CREATE TABLE log.deadline (
 );
 
 COMMENT ON TABLE log.deadline IS 'A fold of the log. Can be deleted with the checkpoint of its consumer, which then folds again.';
+
+CREATE TABLE log.deployment (
+    one boolean DEFAULT true NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    CONSTRAINT deployment_has_one_row CHECK (one)
+);
 
 CREATE TABLE log.event (
     "position" bigint NOT NULL,
@@ -521,6 +530,9 @@ ALTER TABLE ONLY log.checkpoint
 ALTER TABLE ONLY log.deadline
     ADD CONSTRAINT deadline_key PRIMARY KEY (consumer, key);
 
+ALTER TABLE ONLY log.deployment
+    ADD CONSTRAINT deployment_pkey PRIMARY KEY (one);
+
 ALTER TABLE ONLY log.event
     ADD CONSTRAINT event_id_key UNIQUE (event_id);
 
@@ -666,6 +678,8 @@ GRANT USAGE ON SCHEMA log TO tributary_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE log.checkpoint TO tributary_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE log.deadline TO tributary_app;
+
+GRANT SELECT ON TABLE log.deployment TO tributary_app;
 
 GRANT SELECT,INSERT ON TABLE log.event TO tributary_app;
 

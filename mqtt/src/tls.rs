@@ -63,7 +63,7 @@ async fn trusting(path: &Path) -> Result<ClientConfig, TlsError> {
         return Err(missing(None));
     }
     // Explicit: a process with two providers linked has no default.
-    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(crypto::ring::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

@@ -2,6 +2,7 @@
 //! accepted if it is signed with this key or, during a rotation, with a second one, for this audience,
 //! and valid now.
 
+mod ed25519;
 mod jwks;
 mod refresh;
 
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use ed25519::install_cryptography;
 pub use jwks::{JwkSet, PublicKey};
 pub use refresh::{REFRESH_AUDIENCE, REFRESH_MAX_CHARS, RefreshClaims, SigningError};
 
@@ -144,6 +146,7 @@ impl Keys {
     }
 
     fn from_pem(pem: &[u8]) -> anyhow::Result<Self> {
+        install_cryptography();
         let signing = EncodingKey::from_ed_pem(pem)?;
         let key = Jwk::from_encoding_key(&signing, Algorithm::EdDSA)?;
         let AlgorithmParameters::OctetKeyPair(public) = &key.algorithm else {
