@@ -46,8 +46,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
              was set back, and lags are measured from it"
         ));
     }
-    let postgres: chrono::DateTime<chrono::Utc> =
-        sqlx::query_scalar("select clock_timestamp()").fetch_one(reader.pool()).await?;
+    let postgres = reader.time_of_postgres().await.map_err(anyhow::Error::from)?;
     let skew = (chrono::Utc::now() - postgres).as_seconds_f64();
     if skew.abs() > CLOCK_NOTED_SECONDS {
         output::note(&format!(

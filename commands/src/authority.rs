@@ -12,9 +12,12 @@ use crate::handler::Handler;
 /// Most decisions of one command: each one but the last met a change of the actor's stream.
 pub(crate) const MAX_ATTEMPTS: usize = 16;
 
+/// Loads the streams of actors.
+pub(crate) type Users = Handler<User>;
+
 /// Returns the authority of `token`, the subject of a token, and the check of it for the append.
 pub(crate) async fn authority(
-    users: &Handler<User>,
+    users: &Users,
     token: Actor,
 ) -> Result<(Authority, StreamAppend), LoadError> {
     let stream = user::stream(token.id);

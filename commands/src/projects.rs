@@ -27,7 +27,7 @@ const PROJECT_LOCKS: usize = 1024;
 pub struct Projects {
     handler: Handler<Project>,
     tasks: Handler<Task>,
-    users: Handler<domain::users::User>,
+    users: authority::Users,
     /// Held for writing by commands on a project, and for reading by commands on a task whose project
     /// changed under them. Without it, a client that changes a project without pause would starve the
     /// commands on its tasks in this process.

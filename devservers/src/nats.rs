@@ -68,7 +68,7 @@ impl Nats {
         };
         let Options { monitor, mqtt, anonymous_admin, store_limit, .. } = options;
         let secret = home.secret(SECRET)?;
-        let settings = Settings { binary, monitor, mqtt, anonymous_admin, store_limit, secret };
+        let settings = Settings { binary, monitor, mqtt, anonymous_admin, secret, store_limit };
         Ok(Self { server: Server::start(settings, home, options.port).await? })
     }
 

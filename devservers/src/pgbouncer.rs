@@ -74,8 +74,8 @@ impl Program for Settings {
 
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
         let Options { postgres_port, pool_mode, roles } = &self.options;
-        let users: String = roles.iter().map(|role| format!("\"{role}\" \"\"\n")).collect();
-        let users = home.write(USERS, &users)?;
+        let users: Vec<_> = roles.iter().map(|role| format!("\"{role}\" \"\"\n")).collect();
+        let users = home.write(USERS, &users.concat())?;
         let settings = format!(
             "; Written by tributary at every start.\n\
              [databases]\n\

@@ -81,7 +81,7 @@ mod tests {
         assert!(accepts(default, 24 * 3600) && !accepts(default, 24 * 3600 + 1));
         let first = TimeWindow::EARLIEST - 1_700_000_000;
         assert!(accepts(default, first) && !accepts(default, first - 1));
-        let narrow = TimeWindow { ahead: Duration::ZERO, behind: Some(Duration::from_secs(60)) };
+        let narrow = TimeWindow { ahead: Duration::ZERO, behind: Some(Duration::from_mins(1)) };
         assert!(accepts(narrow, 0) && !accepts(narrow, 1));
         assert!(accepts(narrow, -60) && !accepts(narrow, -61));
         let refused = narrow.check(at(-61), at(0)).unwrap_err().to_string();

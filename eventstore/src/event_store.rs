@@ -114,11 +114,10 @@ impl EventStore {
     /// Returns the time by the clock of the log, which leases, due times and deadlines are judged
     /// by. Queries Postgres only if no monitor has checked it yet.
     pub async fn now(&self) -> Result<DateTime<Utc>, Unavailable> {
-        if let Some(now) = self.appender.clock.now() {
-            return Ok(now);
+        match self.appender.clock.now() {
+            Some(now) => Ok(now),
+            None => self.time_of_postgres().await,
         }
-        let now = sqlx::query_scalar("select clock_timestamp()");
-        Ok(now.fetch_one(self.pool()).await?)
     }
 
     /// Appends `request` and returns when it is committed, in one transaction with the requests

@@ -21,6 +21,7 @@ mod pinned;
 
 /// Returns the name of every consumer of the log: projections, process managers and publishers.
 pub fn consumer_names() -> Vec<&'static str> {
-    let others = commands::PROCESS_MANAGERS.into_iter().chain([bridge::ALERTS_OUT, roles::RELAY]);
+    let others = [bridge::ALERTS_OUT, eventstore::Relay::NAME];
+    let others = commands::PROCESS_MANAGERS.into_iter().chain(others);
     projections::names().into_iter().chain(others).collect()
 }

@@ -10,11 +10,11 @@ use uuid::Uuid;
 use crate::bridge::{self, Accounting, FILTERS, State};
 use crate::config::ProcessRole;
 use crate::config::{Config, LogFormat, MqttVersion};
-use crate::{consumer_names, lag_metrics, metrics, roles, tokens};
+use crate::{consumer_names, lag_metrics, metrics, tokens};
 
 #[test]
 fn names_of_consumers() {
-    assert_eq!([bridge::ALERTS_OUT, roles::RELAY], ["alert_mqtt", "relay"]);
+    assert_eq!([bridge::ALERTS_OUT, eventstore::Relay::NAME], ["alert_mqtt", "relay"]);
     for name in ["alert_mqtt", "alert_watch", "fulfilment", "relay", "telemetry", "works"] {
         assert!(consumer_names().contains(&name), "{name}");
     }
@@ -215,7 +215,8 @@ fn names_in_results() {
         json!({"name": "works", "state": "catching_up", "position": 42, "events_behind": 1,
             "seconds_behind": 2.5, "events_per_second": 3.5,
             "heartbeat_at": "1970-01-01T00:00:00Z", "heartbeat_age_seconds": 4.5, "parked": 5,
-            "clock_ahead_seconds": 0.0, "rebuild_position": 6})
+            "clock_ahead_seconds": 0.0, "rebuild_position": 6, "error": "full", "error_since": null,
+            "warning": null})
     );
     let difference = projections::Difference {
         table: "work".into(),

@@ -87,6 +87,6 @@ async fn the_servers_outlive_the_thread_and_runtime_that_started_them() {
     let mut servers = std::thread::spawn(start).join().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await; // Time for a signal that must not come.
     servers.postgres.create_database("kept").await.unwrap();
-    async_nats::connect(servers.nats.url()).await.unwrap();
+    async_nats::connect(servers.nats.url_as("admin")).await.unwrap();
     servers.mosquitto.restart().await.unwrap();
 }

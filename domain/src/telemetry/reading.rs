@@ -226,7 +226,8 @@ mod tests {
         let Limits { depth, fields, name_bytes, .. } = Limits::DEFAULT;
         let named = |bytes| format!(r#"{{"sequence_id": 1, "x": {{"{}": 1}}}}"#, "n".repeat(bytes));
         let many = |count| {
-            let fields: String = (0..count).map(|n| format!(r#", "f{n}": {n}"#)).collect();
+            let fields =
+                (0..count).map(|n| format!(r#", "f{n}": {n}"#)).collect::<Vec<_>>().concat();
             format!(r#"{{"sequence_id": 1{fields}}}"#)
         };
         for (fits, exceeds, code, reason) in [

@@ -1,5 +1,6 @@
 //! The connection to NATS, and announcements of the log's head.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use crate::bus::error::BusError;
 use crate::bus::subjects::HEAD_SUBJECT;
+use crate::retry_log::RetryLog;
 
 /// Longest time of a request to the JetStream API.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,6 +61,8 @@ impl Bus {
     pub async fn open(url: &str, options: BusOptions) -> Result<Self, BusError> {
         let (servers, account) = connect_options(url)?;
         let (up, connected) = watch::channel(false);
+        // Each attempt to connect fails, twice a second.
+        let failures = Mutex::new(RetryLog::new("connection to NATS"));
         let client = account
             .name("tributary")
             .retry_on_initial_connect()
@@ -70,14 +74,18 @@ impl Bus {
             .ping_interval(PING_INTERVAL)
             .request_timeout(Some(REQUEST_TIMEOUT))
             .event_callback(move |event| {
+                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
                 match event {
-                    Event::Connected => drop(up.send_replace(true)),
+                    Event::Connected => {
+                        up.send_replace(true);
+                        failures.note(Ok(()));
+                    }
+                    Event::ClientError(error) => failures.note(Err(error.to_string())),
                     Event::Disconnected | Event::Closed => drop(up.send_replace(false)),
                     Event::LameDuckMode
                     | Event::Draining
                     | Event::SlowConsumer(_)
-                    | Event::ServerError(_)
-                    | Event::ClientError(_) => tracing::warn!(%event, "NATS client event"),
+                    | Event::ServerError(_) => tracing::warn!(%event, "NATS client event"),
                 }
                 std::future::ready(())
             })

@@ -28,7 +28,7 @@ pub async fn run<C: Consumer>(
     let mut after_crash = true; // The process before this one may have died of an event.
     loop {
         let started = Instant::now();
-        let followed = caught(follow(consumer, store, feed, owner, after_crash));
+        let followed = caught(Box::pin(follow(consumer, store, feed, owner, after_crash)));
         let mut error = match shutdown.run_until_cancelled(followed).await {
             None => break,
             Some(Ok(Ok(never))) => match never {},

@@ -1,5 +1,6 @@
 //! The reader of the log: the head, and events by position or by stream.
 
+use chrono::{DateTime, Utc};
 use eventsourcing::{Position, StreamId, Version};
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -52,6 +53,12 @@ impl LogReader {
     pub async fn head(&self) -> Result<Position, Unavailable> {
         let position = sqlx::query_scalar("select position from log.head").fetch_one(self.pool());
         Ok(Position(position.await?))
+    }
+
+    /// Returns the time by the clock of Postgres.
+    pub async fn time_of_postgres(&self) -> Result<DateTime<Utc>, Unavailable> {
+        let now = sqlx::query_scalar("select clock_timestamp()");
+        Ok(now.fetch_one(self.pool()).await?)
     }
 
     /// Returns the deployment that the log belongs to, and its epoch: the owner of its streams.

@@ -75,7 +75,10 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
         let address = || text.parse::<IpAddr>().map(IpNet::from);
-        text.parse().or_else(|_not_a_network| address()).map(Self).map_err(|_| InvalidNetwork)
+        text.parse()
+            .or_else(|_not_a_network| address())
+            .map(Self)
+            .map_err(|_not_an_address| InvalidNetwork)
     }
 }
 

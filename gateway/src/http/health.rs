@@ -154,7 +154,7 @@ async fn check(api: &Probes) -> Health {
 
 /// Returns what the relay reports, wherever it runs; none while the database does not answer.
 async fn relay(api: &Probes) -> Option<Dependency> {
-    let statuses = projections::statuses(&api.store, &[crate::roles::RELAY]);
+    let statuses = projections::statuses(&api.store, &[eventstore::Relay::NAME]);
     let statuses = tokio::time::timeout(TIMEOUT, statuses).await.ok()?.ok()?;
     let relay = statuses.into_iter().next()?;
     let status = Level::of(relay.error.is_none());

@@ -63,12 +63,13 @@ mod tests {
     use axum::extract::{DefaultBodyLimit, Extension};
     use axum::middleware::from_fn;
     use axum::routing::any;
+    use eventstore::Tasks;
     use tokio::net::TcpListener;
 
     use super::*;
 
     /// A server whose responses are the fingerprints of its requests. Bodies have 8 bytes at most.
-    async fn server() -> String {
+    async fn server(tasks: &Tasks) -> String {
         async fn respond(Extension(keyed): Extension<KeyedRequest>, body: Bytes) -> Vec<u8> {
             assert_eq!(keyed.body, body, "the handler reads the same body");
             keyed.fingerprint().to_vec()
@@ -79,7 +80,7 @@ mod tests {
             .layer(DefaultBodyLimit::max(8));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        tasks.spawn("server", async move { axum::serve(listener, app).await.unwrap() });
         url
     }
 
@@ -94,7 +95,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_part_of_a_request_changes_its_fingerprint() {
-        let url = server().await;
+        let url = server(&Tasks::new()).await;
         let first = send(&url, "PUT", "/a/b?c=d", "body").await;
         assert_eq!(first.0, 200);
         assert_eq!(send(&url, "PUT", "/a/b?c=d", "body").await, first);
@@ -114,6 +115,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_too_large_is_refused() {
-        assert_eq!(send(&server().await, "PUT", "/a", "123456789").await.0, 413);
+        assert_eq!(send(&server(&Tasks::new()).await, "PUT", "/a", "123456789").await.0, 413);
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct RateLimiter {
 pub(super) struct Remaining {
     policy: &'static str,
     quota: u32,
-    remaining: u32,
+    left: u32,
 }
 
 impl RateLimiter {
@@ -89,8 +89,8 @@ impl RateLimiter {
         made.unwrap_or_else(|()| Arc::new(fresh()))
     }
 
-    fn remaining(&self, remaining: u32) -> Remaining {
-        Remaining { policy: self.policy, quota: self.per_minute.get(), remaining }
+    fn remaining(&self, left: u32) -> Remaining {
+        Remaining { policy: self.policy, quota: self.per_minute.get(), left }
     }
 }
 
@@ -103,12 +103,12 @@ impl Remaining {
     }
 
     fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let Self { policy, quota, remaining } = self;
-        let missing = u64::from(quota.saturating_sub(remaining));
+        let Self { policy, quota, left } = self;
+        let missing = u64::from(quota.saturating_sub(left));
         let full_in = (missing * u64::from(WINDOW)).div_ceil(quota.into());
         let texts = [
             (POLICY, format!("\"{policy}\";q={quota};w={WINDOW}")),
-            (STATE, format!("\"{policy}\";r={remaining};t={full_in}")),
+            (STATE, format!("\"{policy}\";r={left};t={full_in}")),
         ];
         texts.into_iter().filter_map(|(name, text)| Some((name, text.try_into().ok()?)))
     }

@@ -9,8 +9,6 @@ mod projector;
 mod relay;
 mod worker;
 
-pub(crate) use relay::NAME as RELAY;
-
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

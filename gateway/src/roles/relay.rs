@@ -9,9 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
 
-/// Name of the relay among the consumers of the log. Its checkpoint under this name is for display
-/// only: the relay resumes from the end of the JetStream stream.
-pub(crate) const NAME: &str = "relay";
 /// Interval between two reports of the relay's position.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
@@ -45,16 +42,16 @@ async fn report(
     state: Option<RelayReport>,
 ) -> Result<(), Unavailable> {
     if !*started {
-        store.start_consumer(NAME).await?;
+        store.start_consumer(Relay::NAME).await?;
         *started = true;
     }
     if let Some(RelayReport { error, warning }) = state {
-        store.report_state(NAME, error.as_deref(), warning.as_deref()).await?;
+        store.report_state(Relay::NAME, error.as_deref(), warning.as_deref()).await?;
     }
     if position == Position::START {
-        return store.heartbeat(NAME).await; // The relay has not read the stream yet.
+        return store.heartbeat(Relay::NAME).await; // The relay has not read the stream yet.
     }
-    store.report(NAME, position).await
+    store.report(Relay::NAME, position).await
 }
 
 fn context_of(category: &str) -> &'static str {

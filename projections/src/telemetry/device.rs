@@ -1,12 +1,13 @@
 //! The last reading of each device, and its presence.
 
 use chrono::{DateTime, Utc};
-use domain::telemetry::presence::{Session, Status};
+use domain::telemetry::presence::{Presence, Session, Status};
 use domain::telemetry::{Connection, DeviceRef, Reading};
 use eventsourcing::{Position, Recorded, Version};
-use sqlx::PgConnection;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row as _};
 
-use super::presence::{ConnectionChange, StoredDevice};
+use super::presence::{ConnectionChange, StoredDevice, presence_of};
 use super::readings::extra_json;
 use super::rollup::{Admitted, RollupDevice};
 use crate::by_name::Named;
@@ -208,6 +209,45 @@ const ON_CONFLICT: &str = "on conflict (user_id, device_id) do update set
                   then d.session_ended else excluded.session_ended end,
   fields = case when excluded.fields = '[]' then d.fields else excluded.fields end,
   values_not_aggregated = d.values_not_aggregated + excluded.values_not_aggregated";
+
+/// Loads the stored state of `devices`, in their order; `None` for new ones.
+pub(super) async fn load(
+    devices: &[DeviceChange],
+    connection: &mut PgConnection,
+) -> Result<Vec<Option<StoredDevice>>, sqlx::Error> {
+    let mut stored: Vec<_> = devices.iter().map(|_| None).collect();
+    let rows = sqlx::query(
+        "select n.place, d.number, d.time, d.fields, d.last_seen_at, d.reason, d.told_position,
+                d.told_at, d.online_since, d.session_seq, d.session_boot_id, d.session_ended,
+                d.read_position
+         from unnest($1::text[], $2::text[]) with ordinality as n (user_id, device_id, place)
+         cross join lateral (
+           select * from device
+           where user_id = n.user_id and device_id = n.device_id offset 0 -- one index scan each
+         ) d",
+    )
+    .bind(devices.iter().map(|device| device.user_id.as_str()).collect::<Vec<_>>())
+    .bind(devices.iter().map(|device| device.device_id.as_str()).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    for row in &rows {
+        let place = usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX);
+        let Some(device) = devices.get(place) else { continue };
+        let Json(fields) = row.try_get(3)?;
+        stored[place] = Some(StoredDevice {
+            number: row.try_get(1)?,
+            time: row.try_get(2)?,
+            fields,
+            last_seen_at: row.try_get(4)?,
+            presence: if device.has_connections() {
+                presence_of(row)?
+            } else {
+                Presence::default()
+            },
+        });
+    }
+    Ok(stored)
+}
 
 #[cfg(test)]
 mod tests {

@@ -77,7 +77,7 @@ impl Projection for Telemetry {
         }
         let Changes { readings, devices, mut rollups, settings, .. } = changes;
         settings.write(connection).await?;
-        let stored = presence::load(&devices, connection).await?;
+        let stored = device::load(&devices, connection).await?;
         let admitted = limits::admit(&mut rollups, &stored, connection).await?;
         let of_rollups = devices.iter().zip(&stored);
         let of_rollups: Vec<_> =

@@ -9,10 +9,8 @@ use domain::telemetry::presence::{self, Decision, Presence, Session, Status, WIL
 use domain::telemetry::{Connection, DeviceId, DeviceRef, UserId};
 use eventsourcing::{Position, Recorded, Version};
 use sqlx::postgres::PgRow;
-use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool, Row};
 
-use super::device::DeviceChange;
 use super::names::ReasonName;
 use super::query::DeviceCursor;
 use crate::by_name::ByName;
@@ -59,46 +57,8 @@ pub(super) struct StoredDevice {
     pub(super) presence: Presence,
 }
 
-/// Loads the stored state of `devices`, in their order; `None` for new ones.
-pub(super) async fn load(
-    devices: &[DeviceChange],
-    connection: &mut PgConnection,
-) -> Result<Vec<Option<StoredDevice>>, sqlx::Error> {
-    let mut stored: Vec<_> = devices.iter().map(|_| None).collect();
-    let rows = sqlx::query(
-        "select n.place, d.number, d.time, d.fields, d.last_seen_at, d.reason, d.told_position,
-                d.told_at, d.online_since, d.session_seq, d.session_boot_id, d.session_ended,
-                d.read_position
-         from unnest($1::text[], $2::text[]) with ordinality as n (user_id, device_id, place)
-         cross join lateral (
-           select * from device
-           where user_id = n.user_id and device_id = n.device_id offset 0 -- one index scan each
-         ) d",
-    )
-    .bind(devices.iter().map(|device| device.user_id.as_str()).collect::<Vec<_>>())
-    .bind(devices.iter().map(|device| device.device_id.as_str()).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
-    for row in &rows {
-        let place = usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX);
-        let Some(device) = devices.get(place) else { continue };
-        let Json(fields) = row.try_get(3)?;
-        stored[place] = Some(StoredDevice {
-            number: row.try_get(1)?,
-            time: row.try_get(2)?,
-            fields,
-            last_seen_at: row.try_get(4)?,
-            presence: if device.has_connections() {
-                presence_of(row)?
-            } else {
-                Presence::default()
-            },
-        });
-    }
-    Ok(stored)
-}
-
-fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
+/// Reads the stored presence of a device.
+pub(super) fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
     let reason: Option<ReasonName> = row.try_get("reason")?;
     let status = match reason {
         None => None,

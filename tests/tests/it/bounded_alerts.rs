@@ -101,7 +101,7 @@ async fn a_dry_run_beyond_the_number_is_refused() -> Result<()> {
     assert_eq!(second.json::<Value>().await?["code"], "busy");
     assert_eq!(first?.status(), 200);
     assert_eq!(send().await?.status(), 200);
-    let metrics = owner.get("/metrics").send().await?.text().await?;
+    let metrics = system.get("/metrics").send().await?.text().await?;
     assert!(metrics.contains("tributary_dry_runs_refused_total 1"), "{metrics}");
     Ok(())
 }

@@ -108,7 +108,7 @@ async fn requests_that_wait_hold_no_database_connection() -> Result<()> {
         waiting.spawn(request.header("Prefer", "wait=20").send());
     }
     eventually("half of them are committed", async || {
-        Ok(system.number("select count(*) from log.event").await? > (WAITING / 2) as i64)
+        Ok(system.number("select count(*) from log.event").await? > i64::try_from(WAITING / 2)?)
     })
     .await?;
     for _ in 0..50 {

@@ -28,7 +28,7 @@ const OF_THE_LOG: [&str; 4] = [
 ];
 
 /// A value for each parameter of a list, with the list if several use the name; see `list_plans.sql`.
-const VALUES: [(&str, &str); 23] = [
+const VALUES: [(&str, &str); 24] = [
     ("acknowledged", "true"),
     ("archived", "true"),
     ("assignee_id", "eeeeeeee-eeee-4eee-beee-eeeeeeeeeeee"),
@@ -52,6 +52,7 @@ const VALUES: [(&str, &str); 23] = [
     ("/api/v1/works status", "completed"),
     ("to", "2026-01-05T00:00:00Z"),
     ("user_id", CALLER),
+    ("work_code", "api-wanted"),
 ];
 
 /// The user whose rows are the oldest.
@@ -197,7 +198,7 @@ async fn a_page_of_a_list_reads_few_rows() -> Result<()> {
                 let chosen = (0..).zip(conditions).filter(|(index, _)| subset >> index & 1 == 1);
                 let mut path = format!("{path}?");
                 for (_, name) in chosen {
-                    path += &format!("{name}={}&", value(list, name)?);
+                    path.extend([name, "=", value(list, name)?, "&"]);
                 }
                 let first = caller.get(&format!("{path}limit={LIMIT}")).send().await?;
                 if first.status() == StatusCode::FORBIDDEN {
@@ -226,7 +227,7 @@ async fn a_list_of_a_worker_reads_few_rows() -> Result<()> {
     system.skip_end_check();
     sqlx::raw_sql(include_str!("list_plans.sql")).execute(&system.admin).await?;
     sqlx::raw_sql(
-        "update works.work set due_at = created_at where not done;
+        "update works.work set due_at = created_at, status = 'failed' where not done;
          analyze works.work",
     )
     .execute(&system.admin)

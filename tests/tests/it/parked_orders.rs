@@ -59,9 +59,10 @@ async fn a_parked_order_stops_no_other() -> Result<()> {
     let order = stream(&poisoned);
     let bad = inject(&system, &order, "order_cancelled", r#"{"reason": 7}"#).await?;
     inject(&system, &order, "order_shipped", "{}").await?;
-    let list = parked(&system, 2).await?;
-    let both = BTreeSet::from([format!("fulfilment:{order}"), format!("order_list:{order}")]);
-    assert_eq!(keys(&list), both, "only consumers of orders");
+    let list = parked(&system, 3).await?;
+    let consumers = ["fulfilment", "order_deadlines", "order_list"];
+    let all = BTreeSet::from(consumers.map(|consumer| format!("{consumer}:{order}")));
+    assert_eq!(keys(&list), all, "only consumers of orders");
     for row in list["items"].as_array().context("a list")? {
         assert_eq!((&row["position"], &row["attempts"]), (&json!(bad), &json!(1)), "{row}");
         assert!(
@@ -70,7 +71,7 @@ async fn a_parked_order_stops_no_other() -> Result<()> {
         );
     }
     let output = system.run(&["parked", "list"]).await?;
-    assert!(both.iter().all(|key| output.contains(key.as_str())), "{output}");
+    assert!(all.iter().all(|key| output.contains(key.as_str())), "{output}");
     let model = system.json("/api/v1/projections/order_list").await?;
     assert_eq!((&model["parked"], &model["state"]), (&json!(1), &json!("live")), "{model}");
 
@@ -88,7 +89,7 @@ async fn a_parked_order_stops_no_other() -> Result<()> {
         other_contexts_continue(&system, 100 + n).await?;
     }
     system.projected(Some(waits_too)).await?;
-    assert_eq!(keys(&system.json("/api/v1/parked").await?), both, "no further stream");
+    assert_eq!(keys(&system.json("/api/v1/parked").await?), all, "no further stream");
     assert_eq!(customer.json(&poisoned).await?["status"], "confirmed", "its events wait");
     assert_eq!(history(&customer, &poisoned).await?, before, "later events wait, too");
     let shown = operator.json(&format!("/api/v1/products/{hat}")).await?;
@@ -97,7 +98,7 @@ async fn a_parked_order_stops_no_other() -> Result<()> {
     // After the fix, a retry applies all events.
     repair(&system, bad, r#"{"reason": {"code": "requested"}}"#).await?;
     let output = system.run(&["parked", "retry", "--all"]).await?;
-    assert_eq!(output.matches("resumed").count(), 2, "{output}");
+    assert_eq!(output.matches("resumed").count(), 3, "{output}");
     parked(&system, 0).await?;
     assert_eq!(customer.json(&poisoned).await?["status"], "shipped", "the last of them");
     let order_events = async || -> Result<Vec<String>> {

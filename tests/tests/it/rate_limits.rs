@@ -140,8 +140,8 @@ async fn page_views_are_limited_by_address_by_distinct_names_and_by_age() -> Res
     let detail = problem["errors"][0]["detail"].as_str().context("a detail")?;
     assert!(detail.contains("at most 1h before"), "{detail}");
 
-    assert_eq!(send(&system, &views(&[("/a", "s"); 900])).await?.status(), 202);
-    let over = send(&system, &views(&[("/a", "s"); 900])).await?;
+    assert_eq!(send(&system, &views(&vec![("/a", "s"); 900])).await?.status(), 202);
+    let over = send(&system, &views(&vec![("/a", "s"); 900])).await?;
     too_many(over, "too_many_requests", "page_views").await?;
     assert_eq!(system.number("select count(*) from log.event").await?, 903);
     let refused = system.get("/metrics").send().await?.text().await?;

@@ -136,7 +136,7 @@ async fn of_two_processes_one_performs_a_retry() -> Result<()> {
         inject(&system, &stream, "order_shipped", "{}").await?;
         poisoned.push((order, stream, bad));
     }
-    let list = parked(&system, 2 * ORDERS).await?;
+    let list = parked(&system, 3 * ORDERS).await?;
     sqlx::raw_sql(WITNESS).execute(&system.admin).await?;
     for (_, _, bad) in &poisoned {
         repair(&system, *bad, CANCELLED).await?;

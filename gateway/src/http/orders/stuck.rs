@@ -1,6 +1,5 @@
 //! Stuck orders: which orders do not go on, and what they wait for.
 
-use chrono::Utc;
 use projections::orders::{OrderList, StuckOrder};
 
 use super::super::prelude::*;
@@ -19,7 +18,8 @@ pub(super) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let after = page::after(query.cursor.as_ref())?;
-    let rows = projections::orders::stuck(context.pool(), Utc::now(), after, query.limit.into());
+    let now = context.api.store.now().await?;
+    let rows = projections::orders::stuck(context.pool(), now, after, query.limit.into());
     let key = |last: &StuckOrder| (last.created_at, last.id);
     context.list(OrderList::NAME, query.limit, rows, key).await
 }

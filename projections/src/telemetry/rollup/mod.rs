@@ -131,12 +131,11 @@ impl Fields {
         {
             return minutes.add(minute, rollup);
         }
-        match self.0.get_mut(name) {
-            Some(minutes) => minutes.add(minute, rollup),
-            None => {
-                let minutes = Minutes { minute, rollup, others: HashMap::new() };
-                self.0.insert(name.to_owned(), minutes);
-            }
+        if let Some(minutes) = self.0.get_mut(name) {
+            minutes.add(minute, rollup);
+        } else {
+            let minutes = Minutes { minute, rollup, others: HashMap::new() };
+            self.0.insert(name.to_owned(), minutes);
         }
     }
 }
