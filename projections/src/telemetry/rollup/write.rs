@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Minutes, Rollup, WIDTHS};
+use super::bucket::{Minutes, Rollup, WIDTHS};
 use crate::columns::Columns;
 
 /// Rows of one statement. Bounds the memory of its arguments.

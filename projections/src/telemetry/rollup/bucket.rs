@@ -1,0 +1,110 @@
+//! The state of one bucket of time, and how buckets are added together.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use eventsourcing::Position;
+
+/// Widths of the stored buckets, in seconds.
+pub const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
+
+/// Converts a value to billionths. Sums are whole numbers, because the sum of floats depends on their
+/// order, and a rebuild adds in batches of another size.
+#[expect(clippy::cast_possible_truncation, reason = "saturates beyond 10^29")]
+pub(super) fn billionths(value: f64) -> i128 {
+    // The fraction is multiplied by itself: the product of a large value has no digits left for it.
+    let fraction = (value.fract() * 1e9).round() as i128;
+    (value.trunc() as i128).saturating_mul(1_000_000_000).saturating_add(fraction)
+}
+
+/// A value and the time of its reading; the position orders equal times.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Sample {
+    pub(super) at: DateTime<Utc>,
+    pub(super) position: Position,
+    pub(super) value: f64,
+}
+
+impl Sample {
+    fn is_before(&self, other: &Self) -> bool {
+        (self.at, self.position) < (other.at, other.position)
+    }
+}
+
+/// The state of one bucket.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rollup {
+    pub(super) count: i64,
+    pub(super) sum: i128,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) first: Sample,
+    pub(super) last: Sample,
+}
+
+impl Rollup {
+    pub(super) fn of(sample: Sample) -> Self {
+        let sum = billionths(sample.value);
+        let Sample { value, .. } = sample;
+        Self { count: 1, sum, min: value, max: value, first: sample, last: sample }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum = self.sum.saturating_add(other.sum);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        if other.first.is_before(&self.first) {
+            self.first = other.first;
+        }
+        if self.last.is_before(&other.last) {
+            self.last = other.last;
+        }
+    }
+}
+
+/// The values of one field in a batch, by minute.
+#[derive(Debug)]
+pub(super) struct Minutes {
+    /// Minute of the last value since the epoch: the next value most often has the same.
+    pub(super) minute: i64,
+    pub(super) rollup: Rollup,
+    pub(super) others: HashMap<i64, Rollup>,
+}
+
+impl Minutes {
+    pub(super) fn add(&mut self, minute: i64, rollup: Rollup) {
+        if self.minute == minute {
+            return self.rollup.add(&rollup);
+        }
+        let next = match self.others.remove(&minute) {
+            Some(mut known) => {
+                known.add(&rollup);
+                known
+            }
+            None => rollup,
+        };
+        let left = std::mem::replace(&mut self.rollup, next);
+        self.others.insert(std::mem::replace(&mut self.minute, minute), left);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &Rollup)> {
+        let others = self.others.iter().map(|(minute, rollup)| (*minute, rollup));
+        std::iter::once((self.minute, &self.rollup)).chain(others)
+    }
+
+    /// Adds up the minutes that `of` maps to the same wider bucket; it leaves out those it maps to
+    /// `None`.
+    pub(super) fn wider(&self, of: impl Fn(i64) -> Option<i64>) -> BTreeMap<i64, Rollup> {
+        let mut wider = BTreeMap::new();
+        for (minute, rollup) in self.iter() {
+            if let Some(bucket) = of(minute) {
+                wider
+                    .entry(bucket)
+                    .and_modify(|known: &mut Rollup| known.add(rollup))
+                    .or_insert_with(|| rollup.clone());
+            }
+        }
+        wider
+    }
+}
