@@ -1,7 +1,6 @@
 # An image with the executable only, which runs as an unprivileged user. `docker compose up --build`
 # builds it.
 FROM rust:1.95-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # Shown by `tributary --version`: docker build --build-arg TRIBUTARY_COMMIT="$(git log -1 --format='%h %cs')"

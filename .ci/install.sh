@@ -22,11 +22,6 @@ have_postgres() {
     return 1
 }
 
-# aws-lc-sys ships generated sources for these; other targets need cmake.
-needs_cmake() {
-    case "$(uname -m)" in x86_64 | aarch64 | arm64) return 1 ;; esac
-}
-
 have_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
 # Prints the names of missing programs, as used below.
@@ -42,7 +37,6 @@ missing() {
     have_venv || echo python
     have node || echo node
     have npm || echo npm
-    if needs_cmake && ! have cmake; then echo cmake; fi
 }
 
 # Prints the packages of a program, by package manager. The `setpriv` of Alpine's busybox does not
