@@ -87,6 +87,9 @@ async fn the_servers_outlive_the_thread_and_runtime_that_started_them() {
     let mut servers = std::thread::spawn(start).join().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await; // Time for a signal that must not come.
     servers.postgres.create_database("kept").await.unwrap();
-    async_nats::connect(servers.nats.url_as("admin")).await.unwrap();
+    let nats: async_nats::ServerAddr = servers.nats.url_as("admin").parse().unwrap();
+    let (user, password) = (nats.username().unwrap(), nats.password().unwrap());
+    let options = async_nats::ConnectOptions::with_user_and_password(user.into(), password.into());
+    options.connect(servers.nats.url()).await.unwrap();
     servers.mosquitto.restart().await.unwrap();
 }

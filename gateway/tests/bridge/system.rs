@@ -49,7 +49,8 @@ impl System {
         let database_url = postgres.url(&database, "postgres");
         let mut connection = PgConnection::connect(&database_url).await.unwrap();
         eventstore::migrate(&mut connection).await.unwrap();
-        let options: PgConnectOptions = database_url.parse().unwrap();
+        let application = postgres.url(&database, "tributary_app");
+        let options: PgConnectOptions = application.parse().unwrap();
         let pool = eventstore::pool(options, 4);
         let store = EventStore::open(pool, &Tasks::new(), CancellationToken::new());
         let proxy = Proxy::start(mosquitto.port()).await;
@@ -111,7 +112,8 @@ impl System {
         rows
     }
 
-    /// Locks the head of the log: no append commits until the lock is released or dropped.
+    /// Locks the head of the log: no append commits until the lock is released or dropped. The role is
+    /// not that of the appender, which ends a session of its own role that stops in a transaction.
     pub async fn lock_head(&self) -> HeadLock {
         let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
         sqlx::raw_sql("begin; select from log.head for update")
