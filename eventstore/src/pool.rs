@@ -136,7 +136,7 @@ pub(crate) fn timed_out() -> sqlx::Error {
     sqlx::Error::Io(io::ErrorKind::TimedOut.into())
 }
 
-/// A pool of connections, and the options of further connections beside it. Dereferences to the
+/// A pool of connections, and the options of further connections outside it. Dereferences to the
 /// [`PgPool`].
 #[derive(Debug, Clone)]
 pub struct Pool {

@@ -258,8 +258,8 @@ async fn a_reading_beyond_a_limit_is_refused_with_the_limit_and_parks_nothing() 
     let verdicts: Value = answer.json().await?;
     for (n, (_, reason)) in beyond.iter().enumerate() {
         let verdict = &verdicts["items"][n];
-        let told = verdict["reason"].as_str().unwrap_or_default();
-        ensure!(verdict["verdict"] == "rejected" && told.contains(reason), "{reason}: {verdict}");
+        let given = verdict["reason"].as_str().unwrap_or_default();
+        ensure!(verdict["verdict"] == "rejected" && given.contains(reason), "{reason}: {verdict}");
     }
     assert_eq!(verdicts["items"][beyond.len()]["verdict"], "accepted", "{verdicts}");
     for (n, (fields, _)) in beyond.iter().enumerate() {
@@ -273,8 +273,8 @@ async fn a_reading_beyond_a_limit_is_refused_with_the_limit_and_parks_nothing() 
     .await?;
     let rejected = system.json("/api/v1/events?type=message_rejected").await?;
     for (n, (_, reason)) in beyond.iter().enumerate() {
-        let told = rejected["items"][n]["data"]["reason"].as_str().unwrap_or_default();
-        ensure!(told.contains(reason), "{reason}: {told}");
+        let given = rejected["items"][n]["data"]["reason"].as_str().unwrap_or_default();
+        ensure!(given.contains(reason), "{reason}: {given}");
     }
     let metrics = system.get("/metrics").send().await?.text().await?;
     for door in ["http", "mqtt"] {
