@@ -2,6 +2,7 @@
 
 use super::error::{Error, Packages};
 use super::home::Home;
+use super::postgres::ACCOUNTS;
 use super::programs;
 use super::server::{Program, Server};
 use super::signal::Signal;
@@ -12,8 +13,6 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 const NAME: &str = "PgBouncer";
-/// `PgBouncer` refuses to run as root.
-const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 const CONFIG: &str = "pgbouncer.ini";
 const USERS: &str = "users.txt";
 const PID: &str = "pgbouncer.pid";

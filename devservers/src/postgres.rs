@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const NAME: &str = "Postgres";
-/// Postgres refuses to run as root.
-const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
+/// Accounts to run as if the caller is root, which Postgres and `PgBouncer` refuse; the first one that
+/// exists.
+pub(crate) const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 /// SQLSTATEs of a database that exists or is created concurrently.
 const DUPLICATE: [&str; 2] = ["42P04", "23505"];
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Time after which a leap forward of the clock of Postgres is believed.
+/// Time that a leap forward of the clock of Postgres must last before it is followed.
 pub(crate) const CONFIRMED_AFTER: Duration = Duration::from_mins(1);
 /// Largest leap forward that is followed at once, by default.
 pub(crate) const TOLERANCE: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@
 //!
 //! A list lies in a [`Section`] of an index, and a page of it compares whole keys of that index. With
 //! `owner = $1 … order by time`, the planner may take an index on `time` alone and filter by owner, if it
-//! believes that most rows are of this owner. A comparison of the rows `(owner, time)`, in that order,
+//! estimates that most rows are of this owner. A comparison of the rows `(owner, time)`, in that order,
 //! leaves it one index.
 //!
 //! A column with few values, such as a status, is a leading column, too. A list of several of its values

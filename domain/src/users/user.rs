@@ -83,8 +83,8 @@ pub enum Command {
 
 /// The actor of a change of role, as the log knows the actor. A token outlives a demotion; the actor's
 /// own stream does not, so the stream decides, and the change is appended on the condition that the
-/// stream has not changed since. Nobody changes the own role, so whoever takes a role away still
-/// administers at that position: one administrator always remains (ADR 18).
+/// stream has not changed since. No user can change their own role, so an administrator who takes a
+/// role away is still one at that position: one administrator always remains (ADR 18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority {
     /// The actor, with the lower of the roles in the token and in the log.

@@ -14,7 +14,7 @@ use super::Span;
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Limits on HTTP clients")]
 pub struct ClientLimits {
-    /// Networks of the proxies whose `X-Forwarded-For` is believed, as CIDR, separated by commas; the
+    /// Networks of the proxies whose `X-Forwarded-For` is trusted, as CIDR, separated by commas; the
     /// client is the rightmost address that is in none of them. Without it, the client is the peer
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,

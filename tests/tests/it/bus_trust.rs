@@ -1,4 +1,4 @@
-//! The bus is not believed: a forged message becomes no fact, a stream of another deployment is left
+//! The bus is not trusted: a forged message becomes no fact, a stream of another deployment is left
 //! alone, and what NATS does not store is visible everywhere until it is stored.
 
 use anyhow::{Context, Result};

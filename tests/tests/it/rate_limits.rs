@@ -80,7 +80,7 @@ async fn attempts_to_sign_in_are_limited_by_account_and_by_address() -> Result<(
     assert_eq!(log_in(&system, "ADA@example.org", "192.0.2.2").await?.status(), 401);
     let third = log_in(&system, "ada@example.org", "192.0.2.3").await?;
     too_many(third, "too_many_requests", "sign_ins_account").await?;
-    // As one account each. What the client itself writes to the left of its address is not believed.
+    // As one account each. What the client itself writes to the left of its address is not trusted.
     for (account, forged) in [("a", "1.1.1.1"), ("b", "2.2.2.2"), ("c", "3.3.3.3")] {
         let client = format!("{forged}, 2001:db8::{account}, 10.1.2.3");
         assert_eq!(log_in(&system, account, &client).await?.status(), 401);
