@@ -87,6 +87,28 @@ async fn a_forged_event_is_skipped_and_reported_and_the_stream_is_kept() {
 }
 
 #[tokio::test]
+async fn a_copy_of_an_earlier_message_is_skipped_and_nothing_is_published_again() {
+    let (log, nats) = (Log::new().await, start_nats().await);
+    let process = log.open();
+    let bus = Bus::connect(&nats.url()).await.unwrap();
+    let relay = process.relay(&bus);
+    let last = process.append(10).await;
+    reaches(relay.position(), last).await;
+    let stream = bus.jetstream().get_stream(STREAM).await.unwrap();
+    let first = stream.get_raw_message(1).await.unwrap();
+    let mut headers = HeaderMap::new();
+    for name in ["Tributary-Deployment", "Tributary-Position", "ce-id"] {
+        headers.insert(name, first.headers.get(name).unwrap().as_str());
+    }
+    let sent = bus.jetstream().publish_with_headers(first.subject, headers, first.payload).await;
+    sent.unwrap().await.unwrap();
+    let last = process.append(10).await;
+    reaches(relay.position(), last).await;
+    let carried = carried(&everything(&bus, last).await);
+    assert!(carried.iter().copied().eq((1..=10).chain([1]).chain(11..=20)), "{carried:?}");
+}
+
+#[tokio::test]
 async fn the_stream_of_another_deployment_is_refused_until_it_is_taken_over() {
     let nats = start_nats().await;
     let (first, second) = (Log::new().await, other_deployment().await);

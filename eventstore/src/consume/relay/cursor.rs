@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::context_of::ContextOf;
 use super::interrupted::Interrupted;
 use super::tail::{Tail, has_lost_start, last_event};
+use super::window::Published;
 use crate::bus::message::PublishContext;
 use crate::bus::{Bus, BusError, Claim, Owner, is_limited, is_usable};
 use crate::{EventStore, RawEvent, Unavailable};
@@ -44,13 +45,14 @@ impl Cursor {
     /// Reads where to resume. A stream that this deployment filled in an earlier epoch, or that has
     /// lost its start, is purged, to be filled again; messages never cause that. `before` is the
     /// position up to which `previous` is known, `counted` the sequence up to which foreign messages
-    /// were counted.
+    /// were counted, `known` the last event that the stream has acknowledged to this process.
     pub(super) async fn resume(
         store: &EventStore,
         bus: &Bus,
         mut previous: Previous,
         before: Position,
         counted: u64,
+        known: Option<Published>,
     ) -> Result<Self, Interrupted> {
         let owner = store.owner().await?;
         if let Some(info) = bus.stream_info().await? {
@@ -62,7 +64,7 @@ impl Cursor {
             bus.purge().await?;
             info = bus.stream_info().await?.ok_or(Interrupted::Disturbed("it was deleted"))?;
         }
-        let tail = Tail::read(store, bus, &info, counted).await?;
+        let tail = Tail::read(store, bus, &info, counted, known).await?;
         if tail.position > before {
             previous.clear();
         }
@@ -169,7 +171,7 @@ async fn claim(
     match owner.claim(&info.config, bus.take_over())? {
         Claim::Ours => {}
         Claim::Unowned => {
-            let tail = Tail::read(store, bus, info, u64::MAX).await?;
+            let tail = Tail::read(store, bus, info, u64::MAX, None).await?;
             if info.state.messages > 0 && tail.position == Position::START {
                 return Err(BusError::Unowned(owner).into());
             }

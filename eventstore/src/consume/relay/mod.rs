@@ -33,6 +33,7 @@ use interrupted::Interrupted;
 use report::Reporter;
 use session::{Session, next_page};
 use tail::Tail;
+use window::Published;
 
 /// How long an acknowledgement may take before the messages in flight count as lost.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,6 +85,7 @@ impl Relay {
             reporter: Reporter::new(report_sender),
             greeted: false,
             furthest: Position::START,
+            acknowledged: None,
             previous: Previous::new(),
             counted: 0,
         };
@@ -117,6 +119,8 @@ struct Publisher {
     greeted: bool,
     /// The highest position this process has published.
     furthest: Position,
+    /// The last event that the stream has acknowledged to this process.
+    acknowledged: Option<Published>,
     /// The last position of each context up to `furthest` at most, from the session before.
     previous: Previous,
     /// The sequence up to which foreign messages were counted.
@@ -165,8 +169,10 @@ impl Publisher {
             }
         }
         let previous = std::mem::take(&mut self.previous);
+        let (store, bus) = (&self.store, &self.bus);
+        let known = self.acknowledged;
         let cursor =
-            Cursor::resume(&self.store, &self.bus, previous, self.furthest, self.counted).await?;
+            Cursor::resume(store, bus, previous, self.furthest, self.counted, known).await?;
         if !std::mem::replace(&mut self.greeted, true) {
             self.bus.log_server();
         }
@@ -233,7 +239,9 @@ impl Publisher {
         self.moved_to(position);
     }
 
-    fn acknowledged(&mut self, position: Position) {
+    fn acknowledged(&mut self, event: Published) {
+        let position = event.position;
+        self.acknowledged = Some(event);
         let before = self.position.borrow().0;
         let events = u64::try_from(position.0 - before).unwrap_or_default();
         metrics::counter!("tributary_relay_published_total").increment(events);
@@ -279,7 +287,7 @@ impl Publisher {
         let Some(info) = self.bus.stream_info().await? else {
             return Ok(Position::START);
         };
-        Ok(Tail::read(&self.store, &self.bus, &info, u64::MAX).await?.position)
+        Ok(Tail::read(&self.store, &self.bus, &info, u64::MAX, self.acknowledged).await?.position)
     }
 }
 

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use uuid::Uuid;
 
 use super::interrupted::Interrupted;
+use super::window::Published;
 use crate::bus::subjects::STREAM;
 use crate::bus::{Bus, BusError, is_limited, message};
 use crate::read::log_reader::LogReader;
@@ -34,31 +35,40 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Reads the tail. Counts foreign messages after the sequence `counted` only.
+    /// Reads the tail. Counts foreign messages after the sequence `counted` only. If the stream still
+    /// holds the event `known`, messages behind it that carry earlier events are copies, and foreign.
     pub(super) async fn read(
         reader: &LogReader,
         bus: &Bus,
         info: &Info,
         counted: u64,
+        known: Option<Published>,
     ) -> Result<Self, Interrupted> {
         let (first, last) = (info.state.first_sequence.max(1), info.state.last_sequence);
         let mut tail = Self { sequence: last, position: Position::START, foreign: 0 };
         if info.state.messages == 0 {
             return Ok(tail);
         }
-        // The usual case: one message.
-        if let Some(message) = raw_message(bus, last).await?
-            && let Some(claim) = Claimed::by(&message.headers, last)
-            && let Some(found) = latest(reader, &[claim]).await?
+        let mut least = first;
+        if let Some(known) = known
+            && event_at(reader, bus, known.sequence).await? == Some(known.position)
         {
-            tail.position = found.position;
+            (tail.position, least) = (known.position, known.sequence + 1);
+        }
+        let floor = tail.position;
+        // The usual case: one message.
+        if let Some(position) = event_at(reader, bus, last).await?
+            && position > floor
+        {
+            tail.position = position;
             return Ok(tail);
         }
         let (mut until, mut count) = (last, CHUNKS.0);
-        while until >= first {
-            let from = until.saturating_sub(count - 1).max(first);
+        while until >= least {
+            let from = until.saturating_sub(count - 1).max(least);
             let chunk = Chunk::read(bus, from, until).await?;
             let found = latest(reader, &chunk.claims).await?;
+            let found = found.filter(|found| found.position > floor);
             let own = found.as_ref().map_or(0, |found| found.sequence);
             let foreign = chunk.sequences.iter().filter(|seen| **seen > own.max(counted)).count();
             tail.foreign += u64::try_from(foreign).unwrap_or(u64::MAX);
@@ -71,6 +81,18 @@ impl Tail {
         }
         Ok(tail)
     }
+}
+
+/// Returns the position of the event that the message at `sequence` carries; none if there is no such
+/// message, or if it is foreign.
+async fn event_at(
+    reader: &LogReader,
+    bus: &Bus,
+    sequence: u64,
+) -> Result<Option<Position>, Interrupted> {
+    let Some(message) = raw_message(bus, sequence).await? else { return Ok(None) };
+    let Some(claim) = Claimed::by(&message.headers, sequence) else { return Ok(None) };
+    Ok(latest(reader, &[claim]).await?.map(|found| found.position))
 }
 
 /// Returns whether the stream does not hold the first event, though no limit removed it: it was

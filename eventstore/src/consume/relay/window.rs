@@ -19,9 +19,15 @@ pub(crate) const WINDOW: usize = 1024;
 /// No further message is sent while so many bytes are in flight.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 
+/// An event in the stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Published {
+    pub(super) position: Position,
+    pub(super) sequence: u64,
+}
+
 struct Sent {
-    position: Position,
-    sequence: u64,
+    event: Published,
     bytes: usize,
 }
 
@@ -59,7 +65,7 @@ impl Window {
 
     /// The oldest position in flight.
     pub(crate) fn oldest(&self) -> Option<Position> {
-        self.sent.front().map(|sent| sent.position)
+        self.sent.front().map(|sent| sent.event.position)
     }
 
     /// Publishes a message that is to have `sequence`.
@@ -70,7 +76,7 @@ impl Window {
         message: Outgoing,
     ) -> Result<(), BusError> {
         let bytes = message.body.len();
-        self.sent.push_back(Sent { position, sequence, bytes });
+        self.sent.push_back(Sent { event: Published { position, sequence }, bytes });
         self.bytes += bytes;
         let reply = format!("{}.{position}", self.inbox);
         let Outgoing { subject, headers, body } = message;
@@ -81,8 +87,8 @@ impl Window {
     }
 
     /// Waits for an acknowledgement, and takes all others that have arrived. Returns the last
-    /// acknowledged position. Cancel-safe.
-    pub(crate) async fn acknowledged(&mut self) -> Result<Position, Interrupted> {
+    /// acknowledged event. Cancel-safe.
+    pub(super) async fn acknowledged(&mut self) -> Result<Published, Interrupted> {
         let mut next = self.acks.next().await;
         loop {
             let message = next.ok_or(Interrupted::Away)?;
@@ -94,7 +100,7 @@ impl Window {
         }
     }
 
-    fn settle(&mut self, message: &async_nats::Message) -> Result<Position, Interrupted> {
+    fn settle(&mut self, message: &async_nats::Message) -> Result<Published, Interrupted> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(Interrupted::Disturbed("it was deleted"));
         }
@@ -104,13 +110,14 @@ impl Window {
             return Err(Interrupted::OutOfOrder(position.unwrap_or(Position::START)));
         };
         self.bytes -= sent.bytes;
+        let sent = sent.event;
         if position != Some(sent.position) {
             return Err(Interrupted::NotStored(sent.position));
         }
         match serde_json::from_slice(&message.payload) {
             Ok(Response::Ok(PublishAck { sequence, duplicate, .. })) => {
                 match (sequence == sent.sequence, duplicate) {
-                    (true, false) => Ok(sent.position),
+                    (true, false) => Ok(sent),
                     (true, true) => Err(Interrupted::Rival),
                     (false, true) => Err(Interrupted::Remembered),
                     (false, false) => Err(Interrupted::OutOfOrder(sent.position)),
