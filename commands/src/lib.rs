@@ -29,7 +29,10 @@ macro_rules! handlers {
         /// The handlers of every decider.
         #[derive(Debug)]
         pub struct Handlers {
-            $(pub $name: $handler,)*
+            $(
+                #[doc = concat!("Handles the commands of ", stringify!($name), ".")]
+                pub $name: $handler,
+            )*
         }
 
         impl Handlers {

@@ -34,15 +34,22 @@ use std::path::Path;
 
 /// The three servers that Tributary needs; killed when dropped.
 pub struct Servers {
+    /// The database.
     pub postgres: Postgres,
+    /// The bus.
     pub nats: Nats,
+    /// The MQTT broker.
     pub mosquitto: Mosquitto,
 }
 
+/// Options of the three servers.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Options of the database.
     pub postgres: postgres::Options,
+    /// Options of the bus.
     pub nats: nats::Options,
+    /// Options of the MQTT broker.
     pub mosquitto: mosquitto::Options,
 }
 
@@ -52,6 +59,7 @@ impl Servers {
         Self::start_with(directory, Options::default()).await
     }
 
+    /// Starts all three concurrently with the given options.
     pub async fn start_with(directory: &Path, options: Options) -> Result<Self, Error> {
         let Options { postgres, nats, mosquitto } = options;
         let homes = ["postgres", "nats", "mosquitto"].map(|name| directory.join(name));
@@ -63,6 +71,7 @@ impl Servers {
         Ok(Self { postgres, nats, mosquitto })
     }
 
+    /// Shuts all three down.
     pub async fn stop(self) {
         let Self { mut postgres, mut nats, mut mosquitto } = self;
         tokio::join!(postgres.stop(), nats.stop(), mosquitto.stop());

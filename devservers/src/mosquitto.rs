@@ -35,6 +35,7 @@ const PACKAGES: Packages = Packages {
     elsewhere: "https://mosquitto.org/download",
 };
 
+/// Options of a private Mosquitto.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// By default the port of the last run if it is free, otherwise a free port.
@@ -71,6 +72,7 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
+    /// Starts on the data in `directory`; creates the data if there is none.
     pub async fn start(directory: &Path, options: Options) -> Result<Self, Error> {
         let home = Home::claim(NAME, directory, &ACCOUNTS).await?;
         let binary = match &options.binary {
@@ -81,14 +83,17 @@ impl Mosquitto {
         Ok(Self { server: Server::start(Settings { binary, options }, home, wanted).await? })
     }
 
+    /// Returns the URL.
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port())
     }
 
+    /// Returns the TCP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.server.port()
     }
 
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }

@@ -37,6 +37,7 @@ const PACKAGES: Packages = Packages {
 pub const ACCOUNTS: [&str; 7] =
     ["admin", "tributary", "relay", "worker", "gateway", "subscriber", "producer"];
 
+/// Options of a private nats-server.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// By default the port of the last run if it is free, otherwise a free port.
@@ -60,6 +61,7 @@ pub struct Nats {
 }
 
 impl Nats {
+    /// Starts on the data in `directory`; creates the data if there is none.
     pub async fn start(directory: &Path, options: Options) -> Result<Self, Error> {
         let home = Home::claim(NAME, directory, &[]).await?;
         let binary = match options.binary {
@@ -83,14 +85,17 @@ impl Nats {
         format!("nats://{account}:{password}@127.0.0.1:{}", self.port())
     }
 
+    /// Returns the TCP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.server.port()
     }
 
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }
 
+    /// Returns the directory of data and log.
     pub fn directory(&self) -> &Path {
         self.server.home().path()
     }

@@ -25,6 +25,7 @@ const PACKAGES: Packages = Packages {
     elsewhere: "https://www.pgbouncer.org/install.html",
 };
 
+/// Options of a private `PgBouncer`.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Port of the Postgres behind it.
@@ -41,16 +42,19 @@ pub struct Pgbouncer {
 }
 
 impl Pgbouncer {
+    /// Starts on the data in `directory`; creates the data if there is none.
     pub async fn start(directory: &Path, options: Options) -> Result<Self, Error> {
         let home = Home::claim(NAME, directory, &ACCOUNTS).await?;
         let binary = programs::find("pgbouncer", &PACKAGES).await?;
         Ok(Self { server: Server::start(Settings { binary, options }, home, None).await? })
     }
 
+    /// Returns the URL of a database for a role.
     pub fn url(&self, database: &str, role: &str) -> String {
         format!("postgres://{role}@127.0.0.1:{}/{database}", self.server.port())
     }
 
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }

@@ -18,6 +18,7 @@ pub(crate) const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 /// SQLSTATEs of a database that exists or is created concurrently.
 const DUPLICATE: [&str; 2] = ["42P04", "23505"];
 
+/// Options of a private Postgres.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// By default the port of the last run if it is free, otherwise a free port.
@@ -25,6 +26,7 @@ pub struct Options {
     /// The directory with `postgres` and `initdb`. By default that on the search path, otherwise
     /// the newest version.
     pub binaries: Option<PathBuf>,
+    /// `shared_buffers` in MiB.
     pub shared_buffers_mib: u32,
     /// Whether to use fsync. Without it, a commit survives a crash of Postgres, but not of the
     /// machine.
@@ -59,6 +61,7 @@ impl Postgres {
         self.url(ADMIN, ADMIN)
     }
 
+    /// Returns the URL of a database for a role.
     pub fn url(&self, database: &str, role: &str) -> String {
         url(self.port(), database, role)
     }
@@ -85,10 +88,12 @@ impl Postgres {
         self.server.program().timescale
     }
 
+    /// Returns the TCP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.server.port()
     }
 
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }

@@ -50,6 +50,7 @@ pub async fn start_postgres() -> Result<Postgres, Error> {
     Postgres::start(&directory("postgres")?, options).await
 }
 
+/// Starts a nats-server with [`nats_options`] for a test that stops it.
 pub async fn start_nats() -> Result<Nats, Error> {
     Nats::start(&directory("nats")?, nats_options()).await
 }

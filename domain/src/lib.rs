@@ -6,7 +6,6 @@
 //! Shared types come first, then one module for each context. Contexts use nothing of each other but
 //! their `published` modules.
 
-#![warn(missing_docs)]
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod actor;

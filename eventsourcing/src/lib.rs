@@ -4,8 +4,6 @@
 //! The crate performs no I/O outside the test helper [`golden`], reads no clock and knows no business
 //! context. `domain` writes its contexts with these types; `eventstore` stores their events.
 
-#![warn(missing_docs)]
-
 mod stream_id;
 pub mod event;
 pub mod decider;

@@ -8,8 +8,6 @@
 //!
 //! It needs the HTTP API, the broker and the log of a running system. Its devices belong to users of
 //! the run (`load-NAME-u7`), so that runs do not share a device.
-#![warn(missing_docs)]
-
 mod settings;
 mod error;
 mod plan;

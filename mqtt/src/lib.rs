@@ -17,8 +17,6 @@
 //! Everything is bounded: unacknowledged messages in either direction by
 //! [`Options::receive_maximum`] and [`Options::publish_window`], the bytes held of one packet by
 //! [`Options::max_packet_bytes`], silence by [`Options::keep_alive`].
-#![warn(missing_docs)]
-
 mod options;
 mod address;
 mod tls;

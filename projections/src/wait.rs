@@ -30,10 +30,17 @@ pub struct Waiter(Arc<Shared>);
 pub enum WaitError {
     /// The log has not assigned the position yet.
     #[error("the log ends at {head}")]
-    BeyondHead { head: Position },
-    /// The projection did not apply the position in time. `position` is its checkpoint.
+    BeyondHead {
+        /// Position of the last event.
+        head: Position,
+    },
+    /// The projection did not apply the position in time.
     #[error("the projection is at {position}")]
-    Behind { position: Position },
+    Behind {
+        /// Checkpoint of the projection.
+        position: Position,
+    },
+    /// The checkpoint or the head cannot be read.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

@@ -2,6 +2,7 @@
 //! and a Mosquitto of its own, and the executable in as many processes as a test starts. Tests wait
 //! for positions, states and log lines, never for a time.
 
+#![allow(missing_docs, reason = "only the tests call this crate")]
 #![allow(clippy::print_stderr, reason = "the log of a process helps when a test fails")]
 #![allow(clippy::disallowed_methods, reason = "tests have no role whose tasks shutdown waits for")]
 

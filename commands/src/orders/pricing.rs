@@ -54,7 +54,10 @@ pub async fn move_stock(
 pub enum PricingError {
     /// Item number `item` names an unknown product.
     #[error("there is no such product")]
-    UnknownProduct { item: usize },
+    UnknownProduct {
+        /// Index of the item in the order, from 0.
+        item: usize,
+    },
     /// A product could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),

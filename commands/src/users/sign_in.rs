@@ -14,6 +14,7 @@ use crate::handler::Envelope;
 /// The claims of the tokens of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedIn {
+    /// Id of the user.
     pub user_id: Uuid,
     /// The role at this time; a later change takes effect at the next refresh.
     pub role: Role,

@@ -115,26 +115,35 @@ pub struct Rebuilt {
 /// Why a rebuild failed. The shadow schema is kept: the next rebuild resumes there.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
+    /// No projection has this name.
     #[error("there is no projection called {0}")]
     Unknown(String),
+    /// Another rebuild of the projection runs.
     #[error("{0} is being rebuilt already")]
     Busy(&'static str),
+    /// The live schema does not exist.
     #[error("projection {0} has no schema yet: run `tributary migrate`")]
     NoModel(&'static str),
+    /// The live schema was made by a build with other tables.
     #[error("the live schema of {0} has another version than this build: it cannot be compared")]
     OtherVersion(&'static str),
+    /// The swap did not get its locks in time.
     #[error(
         "cannot lock the live schema of {0}: others hold locks for too long; try again with less load"
     )]
     Restless(&'static str),
+    /// The schema that the previous swap replaced cannot be dropped yet.
     #[error(
         "a query still reads the schema of {0} that the last rebuild replaced; try again when it has ended"
     )]
     StillRead(&'static str),
+    /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] Unavailable),
+    /// A statement failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    /// The rebuild stopped before its end, for the reason given.
     #[error("{0}")]
     Interrupted(String),
 }
