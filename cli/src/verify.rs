@@ -2,7 +2,6 @@
 //! pages, and checks every reference into the log. With `--projections` it also rebuilds read models
 //! in shadow schemas and compares them with the live ones.
 
-use std::fmt::Write;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -113,10 +112,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         }
     }
     let (position, hash) = walk.at();
-    let mut hex = String::new();
-    for byte in hash {
-        write!(hex, "{byte:02x}").map_err(anyhow::Error::from)?;
-    }
+    let hash = hex::encode(hash);
     let Findings { count, reported } = findings;
     let log = if count == 0 {
         Ok(())
@@ -132,7 +128,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         ok: verdict.is_ok(),
         events,
         position,
-        hash: hex,
+        hash,
         count,
         findings: reported,
         projections: models.as_ref().map(rebuild::outcomes),

@@ -154,8 +154,7 @@ fn take_refuge(program: &'static str, path: &Path) -> Result<PathBuf, Error> {
         source,
     })?;
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    let digest = digest.iter().take(6).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    let refuge = Path::new(REFUGE).join(digest);
+    let refuge = Path::new(REFUGE).join(hex::encode(&digest[..6]));
     fs::create_dir_all(&refuge).map_err(Error::file("create", &refuge))?;
     for directory in [Path::new(REFUGE), &refuge] {
         fs::set_permissions(directory, Permissions::from_mode(0o755))

@@ -196,8 +196,7 @@ impl Program for Settings {
 const SETTINGS: &str = include_str!("../../deploy/nats/tributary.conf");
 
 fn password(secret: &str, account: &str) -> String {
-    let digest = Sha256::digest(format!("{secret} {account}"));
-    digest.iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    hex::encode(&Sha256::digest(format!("{secret} {account}"))[..16])
 }
 
 /// Quotes a string of the configuration language, in which a backslash escapes.

@@ -36,7 +36,7 @@ impl MessageRejected {
         };
         let (payload_text, encoding) = match text.filter(|text| !text.contains('\0')) {
             Some(text) => (text.to_owned(), "text"),
-            None => (hex(kept), "hex"),
+            None => (hex::encode(kept), "hex"),
         };
         // NUL cannot be stored, and a reason may quote a name that the sender chose.
         let mut reason = reason.to_string().replace('\0', "\u{fffd}");
@@ -49,14 +49,6 @@ impl MessageRejected {
             encoding: encoding.into(),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -41,8 +41,7 @@ impl EmailAddress {
     /// Returns the SHA-256 of the lower-case address in hexadecimal, which identifies the address
     /// where it must not be stored itself.
     pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(self.0.to_ascii_lowercase());
-        digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+        hex::encode(Sha256::digest(self.0.to_ascii_lowercase()))
     }
 }
 

@@ -98,10 +98,7 @@ async fn move_head_and_commit(
     connection: &mut PgConnection,
     head: &LockedHead,
 ) -> Result<(), sqlx::Error> {
-    let hash = head
-        .hash
-        .iter()
-        .fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
+    let hash = hex::encode(&head.hash);
     // One round trip instead of two; the values are numbers, hexadecimal digits and a time.
     let sql = format!(
         "update log.head set position = {}, hash = '\\x{hash}', recorded_at = '{}';

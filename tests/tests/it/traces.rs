@@ -37,10 +37,6 @@ async fn collector() -> Result<(String, watch::Receiver<Vec<Span>>, JoinSet<()>)
     Ok((url, spans, serving))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[tokio::test]
 async fn the_spans_of_a_request_and_its_effects_are_in_the_trace_of_the_caller() -> Result<()> {
     let system = System::start().await?;
@@ -75,7 +71,7 @@ async fn the_spans_of_a_request_and_its_effects_are_in_the_trace_of_the_caller()
     };
     let ours = || -> Vec<Span> {
         let spans = spans.borrow();
-        spans.iter().filter(|span| hex(&span.trace_id) == TRACE).cloned().collect()
+        spans.iter().filter(|span| hex::encode(&span.trace_id) == TRACE).cloned().collect()
     };
     let is = |span: &Span, (name, by): (&str, &str)| span.name == name && actor(span).contains(by);
     let arrived = eventually("the spans are there", async || {
@@ -90,7 +86,7 @@ async fn the_spans_of_a_request_and_its_effects_are_in_the_trace_of_the_caller()
     for span in &ours {
         let parent = by_id.get(&span.parent_span_id).map(|parent| parent.name.as_str());
         if span.name == "POST /api/v1/orders" {
-            assert_eq!(hex(&span.parent_span_id), CALLER);
+            assert_eq!(hex::encode(&span.parent_span_id), CALLER);
             assert_eq!(span.kind(), SpanKind::Server);
         } else {
             assert_eq!(parent, Some("POST /api/v1/orders"), "{} belongs to it", span.name);
