@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::Handlers;
 use crate::error::{Error, LoadError};
 use crate::handler::{Done, Envelope, Handler};
+use crate::multiple_of;
 
 /// Most faults reported for one document or schema.
 pub const MAX_FAULTS: usize = 50;
@@ -185,7 +186,10 @@ fn compile(schema: &Body) -> Result<Validator, Vec<Fault>> {
         return Err(wrong);
     }
     let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
-    let options = jsonschema::options().offline().with_pattern_options(patterns);
+    let options = jsonschema::options()
+        .offline()
+        .with_pattern_options(patterns)
+        .with_keyword(multiple_of::NAME, multiple_of::keyword);
     options.build(&schema).map_err(|error| {
         let mut fault = fault(&error);
         if let Some(pointer) = reference_in(&schema, &fault.detail) {
@@ -195,7 +199,12 @@ fn compile(schema: &Body) -> Result<Validator, Vec<Fault>> {
     })
 }
 
+/// Returns the value of a document or a schema as the validator reads it: numbers are 64-bit integers and
+/// doubles, so a number that neither holds with all its digits is a fault.
 fn parse(body: &Body) -> Result<Value, Vec<Fault>> {
+    body.check_numbers().map_err(|fault| {
+        vec![Fault { pointer: fault.pointer, detail: fault.reason.to_string() }]
+    })?;
     serde_json::from_str(body.as_str())
         .map(|Plain(value)| value)
         .map_err(|error| vec![Fault { pointer: String::new(), detail: error.to_string() }])
@@ -267,6 +276,45 @@ mod tests {
         let old = r#"{"$schema": "http://json-schema.org/draft-07/schema#", "required": "a"}"#;
         assert_eq!(wrong(old), ["/required"]);
         assert_eq!(wrong(r#"{"$schema": "https://example.com/mine"}"#), ["/$schema"]);
+    }
+
+    #[test]
+    fn numbers_are_judged_by_all_their_digits() {
+        let valid = |schema: &str, number: &str| {
+            let schema = format!(r#"{{"properties": {{"n": {schema}}}}}"#);
+            violations(&schema, &format!(r#"{{"n": {number}}}"#)).is_empty()
+        };
+        for (schema, valid_one, invalid) in [
+            (r#"{"maximum": 9007199254740992}"#, "9007199254740992", "9007199254740993"),
+            (r#"{"maximum": 18446744073709551614}"#, "1.8e19", "18446744073709551615"),
+            (r#"{"exclusiveMinimum": 0.1}"#, "0.10000000000000002", "0.1"),
+            (
+                r#"{"minimum": -9223372036854775807}"#,
+                "-9223372036854775807",
+                "-9223372036854775808",
+            ),
+            (r#"{"const": 9007199254740993}"#, "9007199254740993", "9007199254740992"),
+            (r#"{"const": 9007199254740993}"#, "9007199254740993", "9007199254740992.0"),
+            (r#"{"const": 1}"#, "1.0", "1.5"),
+            (r#"{"enum": [1.50]}"#, "1.5", "1.25"),
+            (r#"{"multipleOf": 3}"#, "18446744073709551615", "18446744073709551614"),
+            (r#"{"multipleOf": 0.01}"#, "19.99", "19.995"),
+            (r#"{"multipleOf": 0.1}"#, "0.3", "0.35"),
+            (r#"{"multipleOf": 2.5}"#, "9007199254740995", "9007199254740993"),
+            (r#"{"multipleOf": 9007199254740993}"#, "9007199254740993", "9007199254740992"),
+            (r#"{"uniqueItems": true}"#, "[9007199254740992, 9007199254740993]", "[1, 1.0]"),
+            (r#"{"type": "integer"}"#, "42.0", "42.5"),
+        ] {
+            assert!(valid(schema, valid_one), "{schema} {valid_one}");
+            assert!(!valid(schema, invalid), "{schema} {invalid}");
+        }
+        // What a 64-bit integer or a double rounds is not judged.
+        let rounded = r#"{"a": [1, 18446744073709551617]}"#;
+        assert_eq!(parse(&body(rounded)).unwrap_err()[0].pointer, "/a/1");
+        assert_eq!(
+            wrong(r#"{"properties": {"a": {"maximum": 9007199254740993.0}}}"#),
+            ["/properties/a/maximum"]
+        );
     }
 
     #[test]

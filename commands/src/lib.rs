@@ -3,6 +3,7 @@
 mod authority;
 mod error;
 mod execution;
+mod multiple_of;
 mod handler;
 mod process;
 pub mod alerts;

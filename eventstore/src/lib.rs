@@ -33,7 +33,7 @@ mod pinned;
 
 pub use append::appender::{Appender, MAX_REQUEST_BYTES};
 pub use append::group_commit::{BATCH_BYTES, BATCH_EVENTS};
-pub use append::outcome::{AppendError, Appended, Known};
+pub use append::outcome::{AppendError, Appended, Known, Placed};
 pub use append::receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
 pub use append::request::{Append, ExpectedVersion, NewEvent, StreamAppend};
 pub use bus::claim::Claim;

@@ -4,6 +4,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::http::Method;
+use domain::telemetry::Reading;
 use eventstore::Tasks;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -18,7 +19,7 @@ const SECONDS: [f64; 13] =
 const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0];
 
 /// Names and descriptions of the counters.
-const COUNTERS: [(&str, &str); 21] = [
+const COUNTERS: [(&str, &str); 22] = [
     ("tributary_events_appended_total", "Events this process appended to the log"),
     ("tributary_relay_published_total", "Events published to the bus"),
     ("tributary_relay_rewinds_total", "Times the relay republished events that the bus had lost"),
@@ -35,6 +36,10 @@ const COUNTERS: [(&str, &str); 21] = [
     (
         "tributary_telemetry_values_not_aggregated_total",
         "Values of readings in no bucket, because the device has too many fields",
+    ),
+    (
+        "tributary_readings_field_unusable_total",
+        "Values of known fields that are of no use and kept as further fields, by door and field",
     ),
     ("tributary_works_attempts_total", "Attempts to execute works in this process, by outcome"),
     ("tributary_works_demands_total", "Demands for works received over NATS, by outcome"),
@@ -115,6 +120,15 @@ fn keep_up_every(interval: Duration, tasks: &Tasks, shutdown: CancellationToken)
         }
     };
     tasks.spawn("metrics upkeep", async move { shutdown.run_until_cancelled(upkeep).await });
+}
+
+/// Counts the known fields of a reading whose value was not usable. A reading that is received again is
+/// counted again.
+pub(crate) fn count_unusable(door: &'static str, reading: &Reading) {
+    for field in reading.unusable_fields() {
+        let labels = [("door", door), ("field", field)];
+        metrics::counter!("tributary_readings_field_unusable_total", &labels).increment(1);
+    }
 }
 
 /// Returns the label of an HTTP method: one of nine, or `other`, because clients invent methods.

@@ -56,7 +56,7 @@ mod tests {
             |at| Reading::from_message(&Limits::DEFAULT, device, made().as_bytes(), at).unwrap();
         let (id, reading) = read(started_at);
         assert_eq!((reading.sequence_id, reading.temperature), (199, Some(34.9)));
-        assert_eq!(reading.battery, Some(97));
+        assert_eq!(reading.battery, Some(97.0));
         assert_eq!(reading.time, started_at + TimeDelta::milliseconds(998));
         assert_eq!(id, read(started_at + TimeDelta::hours(1)).0);
     }

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::published::{RULES, RULES_CONFIGURED, Scope};
 use super::rule::{Operator, Rule, Severity, Threshold};
 use eventsourcing::decider::{Decider, Decision, accept, nothing};
+use eventsourcing::json::{self, ReadError};
 use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] = &[(RULES_CONFIGURED, 1)];
@@ -40,6 +41,16 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Returns an error of what is at `place` as a fault.
+fn at(place: &str, error: ReadError) -> Fault {
+    match error {
+        ReadError::Syntax(error) => Fault { pointer: place.into(), reason: error.to_string() },
+        ReadError::Fault(json::Fault { pointer, reason }) => {
+            Fault { pointer: format!("{place}{pointer}"), reason: reason.to_string() }
+        }
+    }
+}
+
 impl Config {
     /// Maximum number of rules in one config.
     pub const MAX_RULES: usize = 100;
@@ -56,24 +67,14 @@ impl Config {
         if bytes.len() > Self::MAX_BYTES {
             return Err(whole(format!("a config is at most {} bytes", Self::MAX_BYTES)));
         }
-        // serde accepts an array as a struct, member by member.
-        let is_object = |text: &[u8]| text.trim_ascii_start().starts_with(b"{");
-        if !is_object(bytes) {
-            return Err(whole("must be an object".to_owned()));
-        }
-        let unparsed: UnparsedConfig =
-            serde_json::from_slice(bytes).map_err(|error| whole(error.to_string()))?;
+        let unparsed: UnparsedConfig = json::read(bytes).map_err(|error| vec![at("", error)])?;
         if unparsed.rules.len() > Self::MAX_RULES {
             let reason = format!("at most {} rules", Self::MAX_RULES);
             return Err(vec![fault("/rules".into(), reason)]);
         }
         let (mut rules, mut faults) = (Vec::new(), Vec::new());
         for (index, rule) in unparsed.rules.iter().enumerate() {
-            if !is_object(rule.get().as_bytes()) {
-                faults.push(fault(format!("/rules/{index}"), "must be an object".to_owned()));
-                continue;
-            }
-            match serde_json::from_str::<Rule>(rule.get()) {
+            match json::read::<Rule>(rule.get().as_bytes()) {
                 Ok(rule) => {
                     faults.extend(
                         rule.faults().into_iter().map(|(member, reason)| {
@@ -82,7 +83,7 @@ impl Config {
                     );
                     rules.push(rule);
                 }
-                Err(error) => faults.push(fault(format!("/rules/{index}"), error.to_string())),
+                Err(error) => faults.push(at(&format!("/rules/{index}"), error)),
             }
         }
         let config = Self { temperature_max: unparsed.temperature_max, rules };

@@ -65,8 +65,8 @@ impl Reading {
         };
         match known {
             Some(Some(number)) => FieldValue::Number(number),
-            Some(None) => FieldValue::Missing,
-            None => self.find(key).map_or(FieldValue::Missing, field_value),
+            // A value that is not a number is kept with the other fields.
+            Some(None) | None => self.find(key).map_or(FieldValue::Missing, field_value),
         }
     }
 

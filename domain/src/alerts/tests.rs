@@ -283,18 +283,21 @@ fn faults_point_at_the_rule() {
         ("clear_times", json!(1001)),
         ("clear_threshold", json!(2)),
         ("device_id", json!("a/b")),
+        ("operator", json!("~")),
+        ("for", json!("soon")),
+        ("times", json!(1.5)),
+        ("colour", json!(1)),
     ] {
         let found = with(member, value);
         assert!(found[0].starts_with(&format!("/rules/1/{member}: ")), "{found:?}");
     }
-    for (member, value) in [("operator", json!("~")), ("for", json!("soon")), ("colour", json!(1))]
-    {
-        let found = with(member, value);
-        assert!(found[0].starts_with("/rules/1: "), "{found:?}");
-    }
+    assert!(
+        Config::parse(br#"{"rules": [{"key": "x", "operator": "is_missing", "times": 2.0}]}"#)
+            .is_ok()
+    );
     assert_eq!(faults(json!({"rules": [ok, ok]})), ["/rules/1: duplicate of the rule at /rules/0"]);
     assert!(faults(json!({"rules": vec![&ok; 101]}))[0].starts_with("/rules: at most 100"));
-    assert!(faults(json!({"colour": 1}))[0].starts_with("/: unknown field"));
+    assert!(faults(json!({"colour": 1}))[0].starts_with("/colour: unknown field"));
     let two = json!({"rules": [{"key": "", "operator": ">", "threshold": 1}, {"operator": ">"}]});
     assert_eq!(faults(two).len(), 2, "all faults are returned at once");
 }

@@ -19,7 +19,7 @@ use eventsourcing::decider::Decider;
 use eventsourcing::event::StreamId;
 use eventsourcing::union;
 
-pub use body::{Body, InvalidBody};
+pub use body::Body;
 
 /// The context of documents and schemas.
 pub const CONTEXT: Context = Context {

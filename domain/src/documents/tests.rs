@@ -6,8 +6,9 @@ use super::document::Document;
 use super::schema::Schema;
 use super::*;
 use eventsourcing::given::given;
+use eventsourcing::json::Fault;
 
-fn read(text: &str) -> Result<Body, InvalidBody> {
+fn read(text: &str) -> Result<Body, Fault> {
     Body::new(serde_json::from_str(text).unwrap())
 }
 
@@ -73,14 +74,30 @@ fn an_invalid_document_is_refused_with_a_pointer_to_the_fault() {
         ("[]", "", "must be an object"),
         ("1", "", "must be an object"),
         (r#"{"a":["x","\u0000"]}"#, "/a/1", "u0000"),
-        (r#"{"a/b":{"\u0000":1}}"#, "/a~1b/\0", "u0000"),
+        (r#"{"a/b":{"\u0000":1}}"#, "/a~1b", "u0000"),
         (r#"{"a":{"b":1,"c":2,"b":3}}"#, "/a/b", "duplicate"),
         (r#"{"a":{"n":1e999}}"#, "/a/n", "out of range"),
-        (r#"{"a":"\ud800"}"#, "/a", "hex escape"),
+        (r#"{"a":"\ud800"}"#, "/a", "lone surrogate"),
     ] {
         let error = read(text).unwrap_err();
         assert_eq!(error.pointer, pointer, "{text}");
-        assert!(error.detail.contains(detail), "{text}: {}", error.detail);
+        assert!(error.reason.to_string().contains(detail), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_number_that_a_validator_rounds_has_a_place() {
+    let check = |text: &str| body(text).check_numbers().map_err(|fault| fault.pointer);
+    assert_eq!(
+        check(r#"{"a": [18446744073709551615, -1, 0.1, 1.50, 1e22, 9007199254740993]}"#),
+        Ok(())
+    );
+    for number in ["18446744073709551616", "0.30000000000000000001", "9007199254740993.0"] {
+        assert_eq!(
+            check(&format!(r#"{{"a": [1, {number}]}}"#)),
+            Err("/a/1".to_owned()),
+            "{number}"
+        );
     }
 }
 
@@ -95,7 +112,7 @@ fn the_nesting_depth_is_limited() {
     let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
     assert!(read(&nested(Body::MAX_DEPTH)).is_ok());
     let error = read(&nested(Body::MAX_DEPTH + 1)).unwrap_err();
-    assert!(error.detail.contains("deeper"), "{error}");
+    assert!(error.to_string().contains("deeper"), "{error}");
     assert!(read(&nested(100_000)).is_err());
 }
 

@@ -1,6 +1,7 @@
 //! A sample of a host: its validation and its id.
 
 use chrono::{DateTime, DurationRound, RoundingError, TimeDelta, Utc};
+use eventsourcing::json::{self, ReadError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -61,7 +62,7 @@ impl Sample {
         payload: &[u8],
         received_at: DateTime<Utc>,
     ) -> Result<(Uuid, Self), InvalidSample> {
-        let fields: Fields = serde_json::from_slice(payload).map_err(InvalidSample::NotASample)?;
+        let fields: Fields = json::read(payload).map_err(InvalidSample::NotASample)?;
         if fields.host.is_some_and(|named| named != *host) {
             return Err(InvalidSample::OtherHost);
         }
@@ -122,7 +123,7 @@ struct Fields {
 pub enum InvalidSample {
     /// The payload is not JSON, or a member is missing or of the wrong type.
     #[error("not a host sample: {0}")]
-    NotASample(serde_json::Error),
+    NotASample(ReadError),
     /// The payload names another host than the topic.
     #[error("`host` names another host than the topic")]
     OtherHost,

@@ -1,16 +1,16 @@
 //! The members of a reading message, as they are parsed.
 
-use std::cell::Cell;
+use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use eventsourcing::json::{self, Name, Numbers, Object, Reason, Scan};
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::invalid::InvalidReading;
 use super::limits::Limits;
-use eventsourcing::json::Within;
 
 /// The fields of a reading message: the known ones, and all others together.
 #[derive(Default)]
@@ -19,87 +19,153 @@ pub(super) struct Fields {
     pub(super) device_id: Option<Box<str>>,
     pub(super) sequence_id: Option<i64>,
     pub(super) boot_id: Option<BootId>,
-    pub(super) time: Option<Time>,
+    pub(super) time: Option<DateTime<Utc>>,
     pub(super) temperature: Option<f64>,
-    pub(super) battery: Option<i32>,
-    pub(super) extra_data: Map<String, Value>,
+    pub(super) battery: Option<f64>,
+    /// All other fields, and the known ones whose value is not usable.
+    pub(super) extra_data: Object,
 }
+
+/// Names and values of further fields, both as JSON.
+type Members<'t> = Vec<(Cow<'t, str>, Cow<'t, str>)>;
 
 impl Fields {
     /// Parses a message.
     pub(super) fn parse(json: &[u8], limits: &Limits) -> Result<Self, InvalidReading> {
-        let exceeded = Cell::new(None);
-        let mut reader = serde_json::Deserializer::from_slice(json);
-        let fields = Seed(Within::new(limits.bounds(), &exceeded)).deserialize(&mut reader);
-        let fields = fields.and_then(|fields| reader.end().map(|()| fields));
-        fields.map_err(|error| match exceeded.get() {
-            Some(exceeded) => InvalidReading::Exceeds(exceeded),
-            None => InvalidReading::NotAReading(error),
-        })
-    }
-}
-
-/// Decodes the fields within bounds. Written by hand because `#[serde(flatten)]` buffers every field and
-/// is three times slower.
-struct Seed<'a>(Within<'a>);
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Fields;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Fields;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object with the fields of a reading")
+        Self::of(json::parse(json)?, limits)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-        let inner = self.0.enter()?;
-        let mut fields = Fields::default();
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "user_id" => fields.user_id = map.next_value()?,
-                "device_id" => fields.device_id = map.next_value()?,
-                "sequence_id" => fields.sequence_id = map.next_value()?,
-                "boot_id" => fields.boot_id = map.next_value()?,
-                "time" => fields.time = map.next_value()?,
-                "temperature" => fields.temperature = map.next_value()?,
-                "battery" => fields.battery = map.next_value()?,
-                _ => {
-                    self.0.name(&name)?;
-                    fields.extra_data.insert(name, map.next_value_seed(inner)?);
-                }
+    /// Reads a message whose syntax was checked.
+    pub(super) fn of(json: &RawValue, limits: &Limits) -> Result<Self, InvalidReading> {
+        let (mut fields, mut others, mut unusable) = (Self::default(), Members::new(), 0);
+        let mut scan = Scan::new(json, limits.rules());
+        let read = scan.object(|scan, name| {
+            if !fields.known(scan, name, &mut others, &mut unusable)? {
+                let value = scan.value()?;
+                others.push((name.quoted.into(), value.into()));
             }
+            Ok(())
+        });
+        read.map_err(|reason| InvalidReading::Fault(scan.fault(reason)))?;
+        if others.len() - unusable > limits.fields {
+            return Err(InvalidReading::Fields(limits.fields));
         }
+        fields.extra_data = Object::of(others).map_err(InvalidReading::NotAReading)?;
         Ok(fields)
     }
+
+    /// Reads the value of a known field; returns false if the field is another one. What identifies a
+    /// reading must be usable. Of the other fields, a value that is not is kept as it is.
+    fn known<'t>(
+        &mut self,
+        scan: &mut Scan<'t>,
+        name: &Name<'t>,
+        others: &mut Members<'t>,
+        unusable: &mut usize,
+    ) -> Result<bool, Reason> {
+        let field = name.text.as_ref();
+        if !KNOWN.contains(&field) {
+            return Ok(false);
+        }
+        let value = scan.value_or_any_number()?;
+        if value == "null" {
+            return Ok(true);
+        }
+        let expected = |what: &str| Reason::Type(format!("must be {what}"));
+        let is_usable = match field {
+            "user_id" => {
+                self.user_id = Some(text(value).ok_or_else(|| expected("a text"))?);
+                true
+            }
+            "device_id" => {
+                self.device_id = Some(text(value).ok_or_else(|| expected("a text"))?);
+                true
+            }
+            "sequence_id" => {
+                let number = json::integer(value);
+                self.sequence_id =
+                    Some(number.ok_or_else(|| expected("a whole number of 64 bits"))?);
+                true
+            }
+            "boot_id" => {
+                let boot = boot_id(value).ok_or_else(|| expected("a text or a whole number"))?;
+                self.boot_id = Some(boot);
+                true
+            }
+            "time" => {
+                self.time = time(value);
+                self.time.is_some()
+            }
+            "temperature" => {
+                self.temperature = json::double(value);
+                self.temperature.is_some()
+            }
+            _ => {
+                self.battery = json::double(value);
+                self.battery.is_some()
+            }
+        };
+        if !is_usable {
+            *unusable += 1;
+            let is_kept = !is_number(value) || Numbers::Kept.check(value).is_ok();
+            // A number that cannot be stored is kept as a text.
+            let value = if is_kept { value.into() } else { format!("\"{value}\"").into() };
+            others.push((name.quoted.into(), value));
+        }
+        Ok(true)
+    }
 }
 
-/// The items of a batch, not yet parsed, so that an invalid item does not affect the others.
-pub(super) struct Items(pub(super) Vec<Box<serde_json::value::RawValue>>);
+/// The known fields; `battery` is the last.
+const KNOWN: [&str; 7] =
+    ["user_id", "device_id", "sequence_id", "boot_id", "time", "temperature", "battery"];
 
-impl Items {
+/// Fields that are kept in `extra_data` if their value is not usable.
+pub(super) const OPTIONAL: [&str; 3] = ["time", "temperature", "battery"];
+
+fn is_number(value: &str) -> bool {
+    value.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+}
+
+fn text(value: &str) -> Option<Box<str>> {
+    serde_json::from_str(value).ok()
+}
+
+fn boot_id(value: &str) -> Option<BootId> {
+    let number = || json::integer(value).map(|number| number.to_string());
+    serde_json::from_str(value).ok().or_else(number).map(BootId)
+}
+
+/// Reads a time: RFC 3339 text or epoch milliseconds. Truncated to microseconds, the precision of
+/// Postgres.
+fn time(value: &str) -> Option<DateTime<Utc>> {
+    let micros = match json::integer(value) {
+        Some(millis) => millis.checked_mul(1000)?,
+        None => serde_json::from_str::<DateTime<Utc>>(value).ok()?.timestamp_micros(),
+    };
+    DateTime::from_timestamp_micros(micros)
+}
+
+/// The items of a batch, not yet read, so that an invalid item does not affect the others.
+pub(super) struct Items<'a>(pub(super) Vec<&'a RawValue>);
+
+impl Items<'_> {
     /// Maximum number of items.
     pub(super) const MAX: usize = 1000;
 }
 
-impl<'de> Deserialize<'de> for Items {
+impl<'de> Deserialize<'de> for Items<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ItemsVisitor;
 
         impl<'de> Visitor<'de> for ItemsVisitor {
-            type Value = Items;
+            type Value = Items<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "an array of at most {} readings", Items::MAX)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
                 let mut items = Vec::new();
                 while items.len() < Items::MAX {
                     let Some(item) = seq.next_element()? else {
@@ -115,27 +181,6 @@ impl<'de> Deserialize<'de> for Items {
         }
 
         deserializer.deserialize_seq(ItemsVisitor)
-    }
-}
-
-/// A time: RFC 3339 text or epoch milliseconds. Truncated to microseconds, the precision of Postgres.
-pub(super) struct Time(pub(super) DateTime<Utc>);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "`time` is RFC 3339 text or epoch milliseconds")]
-        enum Form {
-            Text(DateTime<Utc>),
-            Milliseconds(i64),
-        }
-        let micros = match Form::deserialize(deserializer)? {
-            Form::Text(time) => time.timestamp_micros(),
-            Form::Milliseconds(millis) => millis.saturating_mul(1000),
-        };
-        DateTime::from_timestamp_micros(micros)
-            .map(Time)
-            .ok_or_else(|| serde::de::Error::custom("`time` is out of range"))
     }
 }
 

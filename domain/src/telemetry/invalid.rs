@@ -3,7 +3,7 @@
 use super::id::InvalidId;
 use super::limits::{MAX_BOOT_ID_BYTES, MAX_BYTES};
 use crate::time_window::OutsideWindow;
-use eventsourcing::json::Exceeded;
+use eventsourcing::json::{Fault, ReadError, Reason};
 
 /// Why a message is not a reading.
 #[derive(Debug, thiserror::Error)]
@@ -11,9 +11,12 @@ pub enum InvalidReading {
     /// The payload is larger than [`Reading::MAX_BYTES`](super::Reading::MAX_BYTES).
     #[error("a reading is at most {} bytes", MAX_BYTES)]
     TooLarge,
-    /// The payload is not JSON, or a field has the wrong type.
+    /// The payload is not JSON.
     #[error("not a reading: {0}")]
     NotAReading(serde_json::Error),
+    /// The payload, or a value in it, is not of the right type, exceeds a limit, or is ambiguous.
+    #[error("not a reading: {0}")]
+    Fault(Fault),
     /// The named field is missing.
     #[error("`{0}` is missing")]
     Missing(&'static str),
@@ -23,9 +26,6 @@ pub enum InvalidReading {
     /// The time is too early or too late.
     #[error(transparent)]
     Time(#[from] OutsideWindow),
-    /// The reading is nested too deep, or a name is too long.
-    #[error("{0}")]
-    Exceeds(Exceeded),
     /// The reading has more further fields than this.
     #[error("a reading has at most {0} further fields")]
     Fields(usize),
@@ -43,14 +43,30 @@ impl InvalidReading {
         match self {
             Self::TooLarge => "too_large",
             Self::NotAReading(_) => "not_a_reading",
+            Self::Fault(fault) => match fault.reason {
+                Reason::Type(_) => "not_a_reading",
+                Reason::Depth(_) => "depth",
+                Reason::Name(_) => "name",
+                Reason::Duplicate => "duplicate_member",
+                Reason::Surrogate => "lone_surrogate",
+                Reason::Nul => "nul",
+                Reason::Number(_) => "number",
+            },
             Self::Missing(_) => "missing",
             Self::Id(_) => "id",
             Self::Time(_) => "time",
-            Self::Exceeds(Exceeded::Depth(_)) => "depth",
-            Self::Exceeds(Exceeded::Name(_)) => "name",
             Self::Fields(_) => "fields",
             Self::OtherDevice(_) => "other_device",
             Self::BootId => "boot_id",
+        }
+    }
+}
+
+impl From<ReadError> for InvalidReading {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Syntax(error) => Self::NotAReading(error),
+            ReadError::Fault(fault) => Self::Fault(fault),
         }
     }
 }

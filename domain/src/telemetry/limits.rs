@@ -2,7 +2,7 @@
 //! indexes and the JSON parsers on the way.
 
 use crate::time_window::TimeWindow;
-use eventsourcing::json::Bounds;
+use eventsourcing::json::{Numbers, Rules};
 
 /// Maximum payload of one reading in bytes.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
@@ -35,9 +35,12 @@ impl Limits {
     /// have at most 2,704 bytes.
     pub const MAX_NAME_BYTES: usize = 1024;
 
-    /// Returns the bounds on the JSON of a reading.
-    pub(super) fn bounds(&self) -> Bounds {
-        Bounds { depth: self.depth, name_bytes: self.name_bytes }
+    /// Returns the rules of the JSON of a reading.
+    pub(super) fn rules(&self) -> Rules {
+        /// `sequence_id` and `temperature` fit within any limit.
+        const LONGEST_KNOWN: usize = 11;
+        let name_bytes = self.name_bytes.max(LONGEST_KNOWN);
+        Rules { depth: self.depth, name_bytes, nul: false, numbers: Numbers::Kept }
     }
 }
 

@@ -2,15 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::fields::{Fields, Items};
+use super::fields::{Fields, Items, OPTIONAL};
 use super::id::{DeviceId, DeviceRef, UserId};
 use super::invalid::InvalidReading;
 use super::limits::{self, Limits};
 use eventsourcing::fact;
-use eventsourcing::json;
+use eventsourcing::json::{self, Object};
 
 /// A reading: the values a device measured at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,11 +31,16 @@ pub struct Reading {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
     /// Battery level in per cent; `None` if not measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub battery: Option<i32>,
-    /// All other fields, unchanged; within the [`Limits`] of the door that accepted the reading.
-    #[serde(default, skip_serializing_if = "Map::is_empty", deserialize_with = "json::object")]
-    pub extra_data: Map<String, Value>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "json::without_fraction"
+    )]
+    pub battery: Option<f64>,
+    /// All other fields, with the digits of their numbers; within the [`Limits`] of the door that
+    /// accepted the reading. Also `time`, `temperature` and `battery` if their value was not usable.
+    #[serde(default, skip_serializing_if = "Object::is_empty")]
+    pub extra_data: Object,
 }
 
 impl Reading {
@@ -88,11 +92,8 @@ impl Reading {
         if boot_id.len() > Self::MAX_BOOT_ID_BYTES {
             return Err(InvalidReading::BootId);
         }
-        let time = fields.time.as_ref().map_or(received_at, |time| time.0);
+        let time = fields.time.unwrap_or(received_at);
         limits.time.check(time, received_at)?;
-        if fields.extra_data.len() > limits.fields {
-            return Err(InvalidReading::Fields(limits.fields));
-        }
         let reading = Self {
             user_id,
             device_id,
@@ -109,6 +110,13 @@ impl Reading {
     /// Returns the device.
     pub fn device(&self) -> DeviceRef<'_> {
         DeviceRef { user_id: &self.user_id, device_id: &self.device_id }
+    }
+
+    /// Returns the known fields whose value was not usable; `extra_data` has the value.
+    pub fn unusable_fields(&self) -> impl Iterator<Item = &'static str> {
+        let members =
+            if self.extra_data.is_empty() { Vec::new() } else { self.extra_data.members() };
+        OPTIONAL.into_iter().filter(move |field| members.iter().any(|(name, _)| name == field))
     }
 
     /// Derives the event id: user, device, boot, sequence number and, if the device sent one, time.
@@ -142,12 +150,13 @@ impl Batch {
         payload: &[u8],
         received_at: DateTime<Utc>,
     ) -> Result<Self, InvalidReading> {
-        let items: Items = serde_json::from_slice(payload).map_err(InvalidReading::NotAReading)?;
-        let readings = items.0.into_iter().map(|item| {
+        let Items(items) = serde_json::from_slice(json::without_mark(payload))
+            .map_err(InvalidReading::NotAReading)?;
+        let readings = items.into_iter().map(|item| {
             if item.get().len() > Reading::MAX_BYTES {
                 return Err(InvalidReading::TooLarge);
             }
-            let fields = Fields::parse(item.get().as_bytes(), limits)?;
+            let fields = Fields::of(item, limits)?;
             Reading::of(fields, None, limits, received_at)
         });
         Ok(Self(readings.collect()))
@@ -175,7 +184,7 @@ mod tests {
             read(r#"{"sequence_id": 42, "temperature": 21.5, "battery": 87, "gps": {"lat": 1}}"#)
                 .unwrap();
         assert_eq!(reading.temperature, Some(21.5));
-        assert_eq!(reading.extra_data["gps"]["lat"], 1);
+        assert_eq!(reading.extra_data.get("gps"), Some(r#"{"lat": 1}"#));
         assert_eq!(reading.time, now());
     }
 
@@ -197,7 +206,13 @@ mod tests {
             (r#"{"sequence_id": 1, "time": "1970-01-01T00:00:00Z"}"#, "before the year 2000"),
             (r#"{"sequence_id": 1, "time": 4102444800000}"#, "more than 1d ahead"),
             (r#"{"sequence_id": 1, "device_id": "other"}"#, "another device"),
-            (r#"{"sequence_id": 1, "temperature": "hot"}"#, "not a reading"),
+            (r#"{"sequence_id": 42.5}"#, "`/sequence_id`: must be a whole number"),
+            (r#"{"sequence_id": 1, "boot_id": [1]}"#, "`/boot_id`: must be a text"),
+            (r#"{"sequence_id": 1, "a": {"b": 1, "b": 2}}"#, "`/a/b`: duplicate member"),
+            (r#"{"sequence_id": 1, "time": null, "time": 7}"#, "`/time`: duplicate member"),
+            (r#"{"sequence_id": 1, "a": ["\ud800"]}"#, "`/a/0`: a text has a lone surrogate"),
+            (r#"{"sequence_id": 1, "a": "\u0000"}"#, "`/a`: must not contain"),
+            (r#"{"sequence_id": 1, "a": 1e309}"#, "`/a`: the number is out of range"),
             (r"[1]", "JSON object"),
         ] {
             let error = read(payload).unwrap_err().to_string();
@@ -264,9 +279,57 @@ mod tests {
         let payload =
             r#"{"sequence_id": 1, "x": {"$serde_json::private::RawValue": "[1", "y": 2}}"#;
         let (_, reading) = read(payload).unwrap();
-        assert_eq!(reading.extra_data["x"]["$serde_json::private::RawValue"], "[1");
+        let value = r#"{"$serde_json::private::RawValue": "[1", "y": 2}"#;
+        assert_eq!(reading.extra_data.get("x"), Some(value));
         let stored = serde_json::to_string(&reading).unwrap();
         assert_eq!(serde_json::from_str::<Reading>(&stored).unwrap(), reading);
+    }
+
+    /// Encodes the reading as the log stores it.
+    fn stored(payload: &str) -> String {
+        serde_json::to_string(&read(payload).unwrap().1).unwrap()
+    }
+
+    #[test]
+    fn a_number_may_have_a_fraction_and_keeps_its_digits() {
+        let payload = r#"{"sequence_id": 42.0, "battery": 68.5, "temperature": 21, "boot_id": 7.0,
+            "time": 1.7e12, "iccid": 89490200001234567891, "x": [1.50, 2.5e-10]}"#;
+        let (_, reading) = read(payload).unwrap();
+        assert_eq!((reading.sequence_id, reading.boot_id.as_str()), (42, "7"));
+        assert_eq!((reading.temperature, reading.battery), (Some(21.0), Some(68.5)));
+        assert_eq!(reading.time, now());
+        let extra = r#"{"iccid":89490200001234567891,"x":[1.50, 2.5e-10]}"#;
+        assert_eq!(reading.extra_data.as_str(), extra);
+        assert!(stored(payload).ends_with(&format!(r#""battery":68.5,"extra_data":{extra}}}"#)));
+        // As before a battery could have a fraction.
+        assert!(stored(r#"{"sequence_id": 1, "battery": 87.0}"#).ends_with(r#""battery":87}"#));
+    }
+
+    #[test]
+    fn an_unusable_value_is_kept_and_loses_no_other() {
+        let payload = r#"{"sequence_id": 1, "temperature": "hot", "battery": 1e999, "time": "noon",
+            "humidity": 40}"#;
+        let (_, reading) = read(payload).unwrap();
+        assert_eq!((reading.time, reading.temperature, reading.battery), (now(), None, None));
+        let extra = r#"{"temperature":"hot","battery":"1e999","time":"noon","humidity":40}"#;
+        assert_eq!(reading.extra_data.as_str(), extra);
+        assert_eq!(
+            reading.unusable_fields().collect::<Vec<_>>(),
+            ["time", "temperature", "battery"]
+        );
+        let full: Vec<_> = (0..Limits::DEFAULT.fields).map(|n| format!(r#""f{n}": {n}"#)).collect();
+        let payload = format!(r#"{{"sequence_id": 1, "battery": [true], {}}}"#, full.join(","));
+        assert!(read(&payload).is_ok(), "it does not count as a further field");
+        let missing = read(r#"{"sequence_id": 1, "battery": null}"#).unwrap().1;
+        assert!(missing.extra_data.is_empty() && missing.unusable_fields().count() == 0);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_ignored() {
+        let plain = r#"{"sequence_id": 1}"#;
+        assert_eq!(read(&format!("\u{feff}{plain}")).unwrap(), read(plain).unwrap());
+        let batch = Batch::from_json(&Limits::DEFAULT, "\u{feff}[]".as_bytes(), now());
+        assert!(batch.unwrap().0.is_empty());
     }
 
     proptest! {

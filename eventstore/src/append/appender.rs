@@ -5,14 +5,15 @@ use std::sync::Arc;
 use eventsourcing::json::holds_nul;
 use eventsourcing::{Position, StreamId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::coop::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 use crate::append::group_commit::{BATCH_EVENTS, GroupCommit, Pending};
 use crate::append::health::AppendHealth;
-use crate::append::outcome::{AppendError, Appended};
+use crate::append::outcome::{AppendError, Appended, Outcome};
 use crate::append::prepared::Prepared;
 use crate::append::receipt::NewReceipt;
-use crate::append::request::Append;
+use crate::append::request::{Append, ExpectedVersion, StreamAppend};
 use crate::clock::LogClock;
 use crate::pool::Pool;
 use crate::tasks::Tasks;
@@ -58,17 +59,21 @@ impl Appender {
     pub async fn append(&self, request: Append) -> Result<Appended, AppendError> {
         validate(&request)?;
         let request = Prepared::new(request)?;
-        let weight = u32::try_from(request.bytes.max(1)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.bytes).acquire_many_owned(weight).await;
-        let Ok(permit) = permit else {
-            return Err(AppendError::ShuttingDown);
-        };
         let (reply, outcome) = oneshot::channel();
-        let pending = Pending { request, reply, bytes: permit };
-        if self.queue.send(pending).await.is_err() {
+        // While the queue has room, a request is queued when its future is first polled: the requests of
+        // one task are queued in the order in which the task polls them. Tokio's cooperative budget would
+        // stop the task after 64 of them, and poll the others in another order.
+        if unconstrained(self.queue(request, reply)).await.is_none() {
             return Err(AppendError::ShuttingDown);
         }
         outcome.await.unwrap_or(Err(AppendError::ShuttingDown))
+    }
+
+    /// Queues a request; returns `None` if the appender has ended.
+    async fn queue(&self, request: Prepared, reply: oneshot::Sender<Outcome>) -> Option<()> {
+        let weight = u32::try_from(request.bytes.max(1)).unwrap_or(u32::MAX);
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(weight).await.ok()?;
+        self.queue.send(Pending { request, reply, bytes }).await.ok()
     }
 
     /// Watches the last position that this appender committed; 0 before the first.
@@ -93,12 +98,18 @@ fn validate(request: &Append) -> Result<(), AppendError> {
             NewReceipt::MAX_KEY_BYTES
         ));
     }
-    for (index, part) in request.streams.iter().enumerate() {
+    for part in &request.streams {
         if let Err(error) = StreamId::parse(part.stream.as_str()) {
             return bad(format!("the stream id is invalid: {error}"));
         }
-        if request.streams[..index].iter().any(|other| other.stream == part.stream) {
-            return bad(format!("the request names stream {} more than once", part.stream));
+        let names_again = |other: &StreamAppend| other.stream == part.stream;
+        if part.expected != ExpectedVersion::Any
+            && request.streams.iter().filter(|part| names_again(part)).count() > 1
+        {
+            let stream = &part.stream;
+            return bad(format!(
+                "the request names stream {stream} more than once, with a condition"
+            ));
         }
         if part.events.iter().any(|event| holds_nul(&event.encoded.data)) {
             return bad("a text in the event contains \\u0000, which Postgres cannot store".into());

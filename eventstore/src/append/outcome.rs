@@ -41,6 +41,36 @@ pub enum Appended {
     Replayed(Receipt),
 }
 
+/// Where an event of a request is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Position of the event.
+    pub position: Position,
+    /// Whether the request wrote the event. If not, the log already had it, or the request holds it
+    /// twice.
+    pub is_new: bool,
+}
+
+impl Appended {
+    /// Returns the places of the events of the request, whose `ids` are given in its order. Empty for
+    /// [`Self::Duplicate`] and [`Self::Replayed`], which know only one position.
+    pub fn places(&self, ids: &[Uuid]) -> Vec<Placed> {
+        let Self::New { position, known, .. } = self else { return Vec::new() };
+        let written = i64::try_from(ids.len().saturating_sub(known.len())).unwrap_or(i64::MAX);
+        let mut next = position.0 - written + 1;
+        let mut known = known.iter().peekable();
+        let places = ids.iter().map(|id| {
+            // The first of two equal events is written, and the second one is known by its position.
+            if let Some(known) = known.next_if(|at| at.id == *id && at.position.0 < next) {
+                return Placed { position: known.position, is_new: false };
+            }
+            next += 1;
+            Placed { position: Position(next - 1), is_new: true }
+        });
+        places.collect()
+    }
+}
+
 /// Why a request was not written. Other requests of the same batch are not affected.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
@@ -74,3 +104,22 @@ pub enum AppendError {
 
 /// The outcome of one request of a batch.
 pub(crate) type Outcome = Result<Appended, AppendError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_placed_in_the_order_of_the_request() {
+        let ids: Vec<_> = [7, 1, 2, 1, 7, 3].map(Uuid::from_u128).into();
+        // 7 is in the log, 1 is in the request twice; 1, 2 and 3 are written.
+        let known = [(7, 4), (1, 10), (7, 4)];
+        let known = known.map(|(id, at)| Known { id: Uuid::from_u128(id), position: Position(at) });
+        let appended =
+            Appended::New { position: Position(12), version: Version(5), known: known.into() };
+        let places = appended.places(&ids);
+        let places: Vec<_> = places.iter().map(|at| (at.position.0, at.is_new)).collect();
+        let expected = [(4, false), (10, true), (11, true), (10, false), (4, false), (12, true)];
+        assert_eq!(places, expected);
+    }
+}

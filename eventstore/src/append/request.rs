@@ -70,7 +70,8 @@ impl NewEvent {
 /// The part of a request that concerns one stream. Without events, only the version is checked.
 #[derive(Debug, Clone)]
 pub struct StreamAppend {
-    /// The stream; a request names each stream at most once.
+    /// The stream; a request names a stream more than once only if every part with it expects
+    /// [`ExpectedVersion::Any`].
     pub stream: StreamId,
     /// The version that the stream must have.
     pub expected: ExpectedVersion,

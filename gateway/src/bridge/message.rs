@@ -8,11 +8,13 @@ use domain::telemetry::{
     rejection_stream,
 };
 use eventsourcing::event::CodecError;
+use eventsourcing::json::ReadError;
 use eventstore::{Append, AppendError, ExpectedVersion, NewEvent};
 use uuid::Uuid;
 
 use super::presence;
 use super::topics::{InvalidTopic, Topic};
+use crate::metrics::count_unusable;
 
 /// Rejected messages are recorded in the stream `rejection-mqtt`.
 const SOURCE: &str = "mqtt";
@@ -67,6 +69,7 @@ impl Message {
                 let device = DeviceRef { user_id: &user_id, device_id: &device_id };
                 let (id, reading) =
                     Reading::from_message(limits, device, &self.payload, self.received_at)?;
+                count_unusable("mqtt", &reading);
                 (device_stream(device), NewEvent::with_id(id, &Event::ReadingRecorded(reading))?)
             }
             Topic::Status(user_id, device_id) => {
@@ -117,7 +120,7 @@ pub(super) enum Refused {
     #[error("invalid alert rules: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Rules(Vec<Fault>),
     #[error("invalid device status: {0}")]
-    NotAStatus(serde_json::Error),
+    NotAStatus(ReadError),
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The log cannot store it: an escaped NUL, for example.

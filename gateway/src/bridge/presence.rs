@@ -3,8 +3,8 @@
 //! birth from a redelivered one.
 
 use domain::telemetry::{BootId, Connection, DeviceId, Event, Reading, UserId};
+use eventsourcing::json::{self, Fault, ReadError, Reason};
 use serde::Deserialize;
-use serde::de::Error;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -23,14 +23,13 @@ pub(super) fn read(
     user_id: UserId,
     device_id: DeviceId,
     payload: &[u8],
-) -> Result<(Uuid, Event), serde_json::Error> {
-    let Status { online, session_seq, boot_id } = serde_json::from_slice(payload)?;
+) -> Result<(Uuid, Event), ReadError> {
+    let Status { online, session_seq, boot_id } = json::read(payload)?;
     let BootId(boot_id) = boot_id.unwrap_or_default();
     if boot_id.len() > Reading::MAX_BOOT_ID_BYTES {
         let limit = Reading::MAX_BOOT_ID_BYTES;
-        return Err(serde_json::Error::custom(format_args!(
-            "`boot_id` is longer than {limit} bytes"
-        )));
+        let reason = Reason::Type(format!("must not be longer than {limit} bytes"));
+        return Err(Fault { pointer: "/boot_id".to_owned(), reason }.into());
     }
     let id = id(&user_id, &device_id, online, session_seq, &boot_id);
     let connection =
@@ -68,7 +67,7 @@ fn id(
 mod tests {
     use super::*;
 
-    fn decoded(device: &str, payload: &str) -> Result<(Uuid, Event), serde_json::Error> {
+    fn decoded(device: &str, payload: &str) -> Result<(Uuid, Event), ReadError> {
         read(UserId::parse("u").unwrap(), DeviceId::parse(device).unwrap(), payload.as_bytes())
     }
 

@@ -5,9 +5,9 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use eventsourcing::json::{self, ReadError, without_mark};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_path_to_error::{Path as FieldPath, Segment};
 
 use super::problem::Problem;
 
@@ -17,7 +17,7 @@ pub(super) struct Json<T> {
     pub(super) value: T,
 }
 
-/// The bytes of a body whose content type is JSON, not parsed.
+/// The bytes of a body whose content type is JSON, without a byte-order mark, not parsed.
 #[derive(Debug)]
 pub(super) struct RawJson(pub(super) Bytes);
 
@@ -40,7 +40,8 @@ impl<S: Send + Sync> FromRequest<S> for RawJson {
         if !is_json(request.headers()) {
             return Err(unsupported("the content type must be application/json"));
         }
-        body(request, state).await.map(Self)
+        let bytes = body(request, state).await?;
+        Ok(Self(bytes.slice_ref(without_mark(&bytes))))
     }
 }
 
@@ -110,20 +111,10 @@ fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 pub(super) fn read<T: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<Result<T, (String, String)>, Problem> {
-    // serde would parse an array into a struct, element by element.
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        return Ok(Err((String::new(), "must be an object".into())));
-    }
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize(&mut reader) {
-        Ok(value) => {
-            reader.end().map_err(|error| malformed(&error))?;
-            Ok(Ok(value))
-        }
-        Err(error) if error.inner().is_data() => {
-            Ok(Err((pointer(error.path()), error.inner().to_string())))
-        }
-        Err(error) => Err(malformed(error.inner())),
+    match json::read(bytes) {
+        Ok(value) => Ok(Ok(value)),
+        Err(ReadError::Fault(fault)) => Ok(Err((fault.pointer, fault.reason.to_string()))),
+        Err(ReadError::Syntax(error)) => Err(malformed(&error)),
     }
 }
 
@@ -131,18 +122,6 @@ pub(super) fn read<T: DeserializeOwned>(
 pub(super) fn malformed(error: &serde_json::Error) -> Problem {
     let detail = format!("the body is not JSON: {error}");
     Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
-}
-
-/// The JSON pointer (RFC 6901) of a path.
-pub(super) fn pointer(path: &FieldPath) -> String {
-    path.iter()
-        .map(|segment| match segment {
-            Segment::Seq { index } => format!("/{index}"),
-            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-            Segment::Enum { variant } => format!("/{variant}"),
-            Segment::Unknown => String::new(),
-        })
-        .collect()
 }
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
@@ -217,6 +196,9 @@ mod tests {
             (r#"{"list": [{"name": "a"}, {"name": 7}]}"#, 422, "/list/1/name"),
             (r#"{"list": [{"name": "a", "na/me": 7}]}"#, 422, "/list/0/na~1me"),
             (r#"{"number": -1}"#, 422, "/number"),
+            (r#"{"number": 42.5}"#, 422, "/number"),
+            (r#"{"list": [{"name": "a", "name": "a"}]}"#, 422, "/list/0/name"),
+            (r#"{"list": [{"name": "\ud800"}]}"#, 422, "/list/0/name"),
             (r#"{"numbers": 1}"#, 422, "/numbers"),
             ("[]", 422, ""),
         ] {

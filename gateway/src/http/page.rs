@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use eventsourcing::Position;
-use eventsourcing::json::holds_nul;
+use eventsourcing::json::{holds_nul, integer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -44,13 +44,13 @@ impl From<Limit> for usize {
 
 impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let limit = u32::deserialize(deserializer)?;
-        if (1..=MAX_LIMIT).contains(&limit) {
-            Ok(Self(limit))
-        } else {
-            let detail = format_args!("must be between 1 and {MAX_LIMIT}");
-            Err(serde::de::Error::custom(detail))
-        }
+        // A parameter is a text. `10.0` is a whole number, as in a body.
+        let limit = integer(&String::deserialize(deserializer)?);
+        let limit = limit.and_then(|limit| u32::try_from(limit).ok());
+        limit.filter(|limit| (1..=MAX_LIMIT).contains(limit)).map(Self).ok_or_else(|| {
+            let detail = format_args!("must be a whole number between 1 and {MAX_LIMIT}");
+            serde::de::Error::custom(detail)
+        })
     }
 }
 
@@ -194,8 +194,12 @@ mod tests {
 
     #[test]
     fn limits_are_between_1_and_500() {
-        let read = |text: &str| serde_json::from_str::<Limit>(text);
-        assert!(read("1").is_ok() && read("500").is_ok());
-        assert!(read("0").is_err() && read("501").is_err() && read("-1").is_err());
+        let read = |text: &str| serde_json::from_value::<Limit>(text.into());
+        for text in ["1", "500", "10.0", "1e1"] {
+            assert!(read(text).is_ok(), "{text}");
+        }
+        for text in ["0", "501", "-1", "1.5", "", "x"] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 }

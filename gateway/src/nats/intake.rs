@@ -11,7 +11,7 @@ use async_nats::jetstream::{AckKind, Message};
 use commands::{Envelope, Handler};
 use domain::telemetry::{Event, MessageRejected, rejection_stream};
 use domain::works::{Command, Work, stream};
-use eventsourcing::Metadata;
+use eventsourcing::{Metadata, json};
 use eventstore::{Append, AppendError, ExpectedVersion, NewEvent, NewReceipt, Owner};
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
@@ -256,8 +256,7 @@ impl Intake<'_> {
 }
 
 pub(super) fn read(payload: &[u8]) -> Result<Demand, String> {
-    let demand: Demand =
-        serde_json::from_slice(payload).map_err(|error| format!("not a demand: {error}"))?;
+    let demand: Demand = json::read(payload).map_err(|error| format!("not a demand: {error}"))?;
     if demand.done {
         return Err("not a demand: it is done already".into());
     }
@@ -331,6 +330,8 @@ mod tests {
     fn a_demand_has_a_bound_and_is_not_done() {
         assert_eq!(read(br#"{"add_up_to": 2, "done": false}"#).unwrap().add_up_to, 2);
         assert_eq!(read(br#"{"add_up_to": 4294967295}"#).unwrap().add_up_to, u32::MAX);
+        assert_eq!(read(br#"{"add_up_to": 4.2e1, "from": {}}"#).unwrap().add_up_to, 42);
+        assert_eq!(read("\u{feff}{\"add_up_to\": 42.0}".as_bytes()).unwrap().add_up_to, 42);
         for body in [
             "",
             "nonsense",
@@ -338,6 +339,10 @@ mod tests {
             r#"{"add_up_to": -1}"#,
             r#"{"add_up_to": 4294967296}"#,
             r#"{"add_up_to": "2"}"#,
+            r#"{"add_up_to": 42.5}"#,
+            r#"{"add_up_to": 2, "add_up_to": 2}"#,
+            r#"{"add_up_to": 2, "note": "\ud800"}"#,
+            "[2, false]",
             r#"{"add_up_to": 2, "done": true}"#,
         ] {
             assert!(read(body.as_bytes()).is_err(), "{body}");

@@ -166,7 +166,7 @@ pub(super) async fn write(
         .column("boot_id", |row| row.last(|reading| reading.boot_id.as_str()))
         .column("temperature", |row| row.last(|reading| reading.temperature).flatten())
         .column("battery", |row| row.last(|reading| reading.battery).flatten())
-        .cast("extra_data", "jsonb", |row| row.last(extra_json).flatten())
+        .cast("extra_data", "json", |row| row.last(extra_json).flatten())
         .column("read_position", |row| row.device.read.map(|(position, _)| position.0))
         .column("read_at", |row| row.device.read.map(|(_, at)| at))
         .column("online", |row| row.status(|status| status.reason.is_online()))

@@ -50,8 +50,8 @@ pub struct Changes {
 impl Projection for Telemetry {
     const NAME: &'static str = "telemetry";
     const CATEGORIES: &'static [&'static str] = &[DEVICE, domain::telemetry::presence::CATEGORY];
-    /// 2 added presence, 3 the numbers of devices, 4 limits and open buckets.
-    const VERSION: i32 = 4;
+    /// 2 added presence, 3 the numbers of devices, 4 limits and open buckets, 5 exact sums and digits.
+    const VERSION: i32 = 5;
     const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");
     const FILLED_WITHOUT: &'static [&'static str] = &["reading_key"];

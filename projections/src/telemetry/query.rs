@@ -1,7 +1,7 @@
 //! Queries of telemetry.
 
 use chrono::{DateTime, Utc};
-use eventsourcing::json::Plain;
+use eventsourcing::json::{Object, without_fraction};
 use serde::Serialize;
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use utoipa::ToSchema;
@@ -36,11 +36,12 @@ pub struct Device {
     /// In the unit the device measures in; null if the reading has none.
     pub temperature: Option<f64>,
     /// Charge in per cent; null if the reading has none.
-    pub battery: Option<i32>,
-    /// Every further field of the reading; null if it has none.
+    #[serde(serialize_with = "without_fraction")]
+    pub battery: Option<f64>,
+    /// Every further field of the reading, with the digits of its numbers; null if it has none.
     #[sqlx(json(nullable))]
     #[schema(value_type = Option<Value>)]
-    pub extra_data: Option<Plain>,
+    pub extra_data: Option<Object>,
     /// Whether the device is online; null until its first birth, will or decision.
     pub online: Option<bool>,
     /// Time of the last change of `online`; null until then.
@@ -66,11 +67,12 @@ pub struct ReadingRow {
     /// In the unit the device measures in; null if the reading has none.
     pub temperature: Option<f64>,
     /// Charge in per cent; null if the reading has none.
-    pub battery: Option<i32>,
-    /// Every further field; null if the reading has none.
+    #[serde(serialize_with = "without_fraction")]
+    pub battery: Option<f64>,
+    /// Every further field, with the digits of its numbers; null if the reading has none.
     #[sqlx(json(nullable))]
     #[schema(value_type = Option<Value>)]
-    pub extra_data: Option<Plain>,
+    pub extra_data: Option<Object>,
     /// Position of its event in the log.
     pub position: i64,
 }
@@ -88,7 +90,7 @@ pub struct Bucket {
     pub min: f64,
     /// Largest value.
     pub max: f64,
-    /// Mean of the values.
+    /// Mean of the values, from an exact sum: `min` ≤ `avg` ≤ `max`.
     pub avg: f64,
     /// The earliest value by the device's clock.
     pub first: f64,
@@ -306,7 +308,7 @@ impl<'q> Buckets<'q> {
             " offset 0) r
              )
              select time, field, sum(count)::bigint as count, min(min) as min, max(max) as max,
-                    (sum(sum) / 1000000000 / sum(count))::float8 as avg,
+                    telemetry.mean(sum(sum), sum(count)) as avg,
                     (array_agg(first order by first_at, first_position))[1] as first,
                     (array_agg(last order by last_at desc, last_position desc))[1] as last
              from part group by time, field order by time",

@@ -35,9 +35,9 @@ begin
             sequence_id bigint      not null,
             position    bigint      not null, -- of the reading's event; orders equal times
             temperature double precision,
-            battery     integer,
+            battery     double precision,
             boot_id     text        not null, -- empty if none was sent
-            extra_data  jsonb,                -- every further field, unchanged
+            extra_data  json,                 -- every further field, unchanged; jsonb rewrites numbers
             constraint reading_key primary key (device, time, position)
         )
     $table$ || case when timescale is null then 'partition by range (time)' else '' end;
@@ -124,8 +124,8 @@ create table device (
     sequence_id      bigint,
     boot_id          text,
     temperature      double precision,
-    battery          integer,
-    extra_data       jsonb,
+    battery          double precision,
+    extra_data       json,
     read_position    bigint,               -- of the last reading by arrival
     read_at          timestamptz,
     -- The fields of domain::telemetry::presence. `told_*`: the last event that had an effect.
@@ -170,7 +170,7 @@ create table rollup (
     width          integer     not null, -- seconds: 60, 3600 or 86400
     bucket         timestamptz not null,
     count          bigint      not null,
-    sum            numeric     not null, -- whole billionths: exact in any order of addition
+    sum            numeric     not null, -- of the decimal numbers: exact in any order of addition
     min            double precision not null,
     max            double precision not null,
     first          double precision not null,
@@ -181,3 +181,10 @@ create table rollup (
     last_position  bigint      not null,
     constraint rollup_key primary key (device, width, bucket, field)
 ) with (fillfactor = 70);
+
+-- The double nearest to a mean. The cast refuses what rounds to zero.
+create function mean(sum numeric, count numeric) returns double precision
+language sql immutable as $$
+    select case when abs(sum / count) <= 2.4703282292062328e-324 then 0
+                else (sum / count)::double precision end
+$$;

@@ -169,7 +169,7 @@ async fn an_alert_is_listed_explained_and_acknowledged() -> Result<()> {
         .iter()
         .map(|fault| fault["pointer"].clone())
         .collect();
-    assert_eq!(pointers, ["/rules/1/threshold", "/rules/2"]);
+    assert_eq!(pointers, ["/rules/1/threshold", "/rules/2/operator"]);
 
     // A dry run evaluates other rules against the same readings.
     let tried = json!({"device_id": "d", "rules": [

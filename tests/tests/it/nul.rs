@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The path with a value for each parameter.
-fn filled(path: &str) -> String {
+pub(crate) fn filled(path: &str) -> String {
     path.replace("{id}", "0198c0de-0000-7000-8000-000000000000")
         .replace("{user_id}", "u")
         .replace("{device_id}", "d")

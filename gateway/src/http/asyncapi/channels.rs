@@ -60,7 +60,7 @@ pub(super) fn channels() -> Vec<Channel> {
                 "time": {"type": ["string", "integer", "null"],
                     "description": "RFC 3339, or milliseconds since the epoch; default the time of receipt"},
                 "temperature": {"type": ["number", "null"]},
-                "battery": {"type": ["integer", "null"]},
+                "battery": {"type": ["number", "null"]},
             }}),
             json!({"sequence_id": 42, "boot_id": "b7", "time": "2026-01-01T00:00:00.123Z",
                 "temperature": 21.5, "battery": 87, "pressure": 101.3}),

@@ -14,7 +14,7 @@ pub(super) fn parse(bytes: &[u8], max_bytes: usize) -> Result<Body, Problem> {
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
     }
     let json = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
-    Body::new(json).map_err(|error| Problem::member_at(&error.pointer, error.detail))
+    Body::new(json).map_err(|error| Problem::member_at(&error.pointer, error.reason.to_string()))
 }
 
 /// The body as it was sent, for a row.

@@ -32,7 +32,9 @@ pub(super) struct RecordQuery {
 /// Record a document
 ///
 /// Any JSON object of at most 256 KiB, nested at most 100 levels deep. It is stored exactly as it
-/// was sent, including digits, order and white space.
+/// was sent, including digits, order and white space. With `schema`, numbers are those that a 64-bit
+/// integer or a double holds with all their digits; any other is refused with its place, because it
+/// could not be judged exactly.
 #[utoipa::path(
     post, path = "/data", tag = tags::DOCUMENTS, params(RecordQuery, CommandHeaders),
     request_body = HashMap<String, Value>,

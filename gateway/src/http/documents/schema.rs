@@ -19,7 +19,8 @@ const ATTEMPTS: usize = 5;
 /// Register a schema
 ///
 /// For operators. A JSON Schema of at most 64 KiB, draft 2020-12 or the draft in `$schema`. It may
-/// refer to itself and to the standard meta-schemas; no references are fetched. A different schema
+/// refer to itself and to the standard meta-schemas; no references are fetched. Its numbers are those that
+/// a 64-bit integer or a double holds with all their digits. A different schema
 /// under a known name becomes its next version; the same schema changes nothing. Documents are
 /// validated against the latest version.
 #[utoipa::path(

@@ -5,15 +5,16 @@ use axum::response::IntoResponse;
 use chrono::Utc;
 use domain::telemetry::{Batch, Event, InvalidReading, Reading, device_stream};
 use eventsourcing::event::CodecError;
-use eventsourcing::{Metadata, Position};
-use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent};
-use futures::future::join_all;
+use eventsourcing::{Metadata, Position, StreamId};
+use eventstore::{Append, AppendError, Appended, ExpectedVersion, NewEvent, Placed, StreamAppend};
+use futures::future::try_join_all;
 use projections::telemetry::Telemetry;
 use serde_json::Value;
 
 use super::super::extract::RawJson;
 use super::super::headers::POSITION;
 use super::super::prelude::*;
+use crate::metrics::count_unusable;
 
 /// A reading as it is sent. All further members are stored, too.
 #[derive(Debug, ToSchema)]
@@ -33,7 +34,7 @@ struct SentReading {
     /// Temperature, in the unit of the device.
     temperature: Option<f64>,
     /// Battery charge in percent.
-    battery: Option<i32>,
+    battery: Option<f64>,
 }
 
 /// What happened to one reading.
@@ -66,9 +67,14 @@ enum Outcome {
 
 /// Record readings
 ///
-/// At most 1,000. Each reading has a verdict of its own: an invalid one, or one that exceeds a limit on
-/// size, depth, names, number of fields or time, does not affect the others, and one that was sent before is a duplicate, so the request can be repeated. Users send readings
-/// of their own devices, operators those of all devices.
+/// At most 1,000, which are recorded in their order. Each reading has a verdict of its own: an invalid
+/// one, or one that exceeds a limit on size, depth, names, number of fields or time, does not affect the
+/// others, and one that was sent before is a duplicate, so the request can be repeated. Users send
+/// readings of their own devices, operators those of all devices.
+///
+/// Further members are kept with the digits of their numbers, which are in the range of doubles and have
+/// at most 128 characters. A `time`, `temperature` or `battery` that cannot be used is kept like a further
+/// member, and the rest of the reading is recorded.
 #[utoipa::path(
     post, path = "/api/v1/telemetry", tag = tags::TELEMETRY, request_body = Vec<SentReading>,
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: respond once the read model shows the readings, after at most N seconds (at most 20)")),
@@ -81,17 +87,18 @@ pub(super) async fn record(
 ) -> Result<Response, Problem> {
     let Batch(readings) = Batch::from_json(&context.api.readings, &bytes, Utc::now())
         .map_err(|error| Problem::invalid("invalid_body", error.to_string()))?;
-    // Each reading is an append of its own; the appender commits concurrent appends together.
     let sender =
         Sender { api: &context.api, caller: &context.caller, metadata: context.metadata() };
-    let readings = readings.into_iter().enumerate();
-    let verdicts = join_all(readings.map(|(index, item)| sender.append(index, item))).await;
-    let items = verdicts.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let prepared = readings.into_iter().map(|item| sender.prepare(item));
+    let items = sender.append(prepared.collect::<Result<_, _>>()?).await?;
     let last = items.iter().filter_map(|item| item.position).max();
     let position = Position(last.unwrap_or_default());
     context.api.wait.command(Telemetry::NAME, position, context.wait).await;
     Ok(([(POSITION, position.to_string())], Json(Page { items })).into_response())
 }
+
+/// A reading to append, or the reason it is rejected.
+type Prepared = Result<(StreamId, NewEvent), String>;
 
 /// The sender of readings.
 struct Sender<'a> {
@@ -101,50 +108,100 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Appends one reading and returns its verdict. An outage is not a verdict: the request as a
-    /// whole fails, and can be repeated.
-    async fn append(
-        &self,
-        index: usize,
-        item: Result<(Uuid, Reading), InvalidReading>,
-    ) -> Result<Verdict, Problem> {
-        let verdict = |outcome, position: Option<Position>, reason| Verdict {
-            index,
-            outcome,
-            reason,
-            position: position.map(|position| position.0),
-        };
-        let rejected = |reason: String| Ok(verdict(Outcome::Rejected, None, Some(reason)));
+    /// Checks and encodes a reading.
+    fn prepare(&self, item: Result<(Uuid, Reading), InvalidReading>) -> Result<Prepared, Problem> {
         let (id, reading) = match item {
             Ok(reading) => reading,
             Err(error) => {
                 let labels = [("door", "http"), ("reason", error.code())];
                 metrics::counter!("tributary_readings_refused_total", &labels).increment(1);
-                return rejected(error.to_string());
+                return Ok(Err(error.to_string()));
             }
         };
         if !self.caller.sees(reading.user_id.as_str()) {
-            return rejected("the device belongs to another user".to_owned());
+            return Ok(Err("the device belongs to another user".to_owned()));
         }
+        count_unusable("http", &reading);
         let stream = device_stream(reading.device());
-        let event = match NewEvent::with_id(id, &Event::ReadingRecorded(reading)) {
-            Ok(event) => event,
-            Err(error @ CodecError::Undecodable(_)) => return rejected(error.to_string()),
-            Err(error) => return Err(AppendError::Codec(error).into()),
-        };
-        let request =
-            Append::to(stream, ExpectedVersion::Any, vec![event]).metadata(self.metadata.clone());
+        match NewEvent::with_id(id, &Event::ReadingRecorded(reading)) {
+            Ok(event) => Ok(Ok((stream, event))),
+            Err(error @ CodecError::Undecodable(_)) => Ok(Err(error.to_string())),
+            Err(error) => Err(AppendError::Codec(error).into()),
+        }
+    }
+
+    /// Appends the readings of a request at once, in their order, and returns their verdicts. An outage
+    /// is not a verdict: the request as a whole fails, and can be repeated.
+    async fn append(&self, prepared: Vec<Prepared>) -> Result<Vec<Verdict>, Problem> {
+        let readings: Vec<_> = prepared.iter().filter_map(|item| item.as_ref().ok()).collect();
+        let mut placed = self.place(&readings).await?.into_iter();
+        let verdicts = prepared.iter().enumerate().map(|(index, item)| {
+            let recorded = item.as_ref().map_err(String::clone);
+            match recorded.and_then(|_| placed.next().unwrap_or(Err(String::new()))) {
+                Ok(Placed { position, is_new }) => Verdict {
+                    index,
+                    outcome: if is_new { Outcome::Accepted } else { Outcome::Duplicate },
+                    reason: None,
+                    position: Some(position.0),
+                },
+                Err(reason) => Verdict {
+                    index,
+                    outcome: Outcome::Rejected,
+                    reason: Some(reason),
+                    position: None,
+                },
+            }
+        });
+        Ok(verdicts.collect())
+    }
+
+    /// Appends readings with one request, and returns where each is, or why the log cannot store it.
+    async fn place(
+        &self,
+        readings: &[&(StreamId, NewEvent)],
+    ) -> Result<Vec<Result<Placed, String>>, Problem> {
+        if readings.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut streams: Vec<StreamAppend> = Vec::new();
+        for (stream, event) in readings {
+            match streams.last_mut() {
+                Some(part) if part.stream == *stream => part.events.push(event.clone()),
+                _ => streams.push(StreamAppend {
+                    stream: stream.clone(),
+                    expected: ExpectedVersion::Any,
+                    events: vec![event.clone()],
+                }),
+            }
+        }
+        let request = Append { streams, metadata: self.metadata.clone(), receipt: None };
         match self.api.store.append(request).await {
-            Ok(Appended::New { position, .. }) => {
-                Ok(verdict(Outcome::Accepted, Some(position), None))
+            Ok(appended @ Appended::New { .. }) => {
+                let ids: Vec<_> = readings.iter().map(|(_, event)| event.id).collect();
+                Ok(appended.places(&ids).into_iter().map(Ok).collect())
             }
-            Ok(Appended::Duplicate { position }) => {
-                Ok(verdict(Outcome::Duplicate, Some(position), None))
+            // All are in the log, or one cannot be stored: each is asked for alone.
+            Ok(Appended::Duplicate { .. } | Appended::Replayed(_))
+            | Err(AppendError::BadData(_)) => {
+                try_join_all(readings.iter().map(|reading| self.place_one(reading))).await
             }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn place_one(
+        &self,
+        (stream, event): &(StreamId, NewEvent),
+    ) -> Result<Result<Placed, String>, Problem> {
+        let request = Append::to(stream.clone(), ExpectedVersion::Any, vec![event.clone()])
+            .metadata(self.metadata.clone());
+        match self.api.store.append(request).await {
+            Ok(Appended::New { position, .. }) => Ok(Ok(Placed { position, is_new: true })),
+            Ok(Appended::Duplicate { position }) => Ok(Ok(Placed { position, is_new: false })),
             Ok(Appended::Replayed(receipt)) => {
-                Ok(verdict(Outcome::Duplicate, Some(receipt.position), None))
+                Ok(Ok(Placed { position: receipt.position, is_new: false }))
             }
-            Err(AppendError::BadData(reason)) => rejected(reason),
+            Err(AppendError::BadData(reason)) => Ok(Err(reason)),
             Err(error) => Err(error.into()),
         }
     }

@@ -5,17 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use eventsourcing::Position;
 
+use super::sum::Sum;
+
 /// Widths of the stored buckets, in seconds.
 pub const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
-
-/// Converts a value to billionths. Sums are whole numbers, because the sum of floats depends on their
-/// order, and a rebuild adds in batches of another size.
-#[expect(clippy::cast_possible_truncation, reason = "saturates beyond 10^29")]
-pub(super) fn billionths(value: f64) -> i128 {
-    // The fraction is multiplied by itself: the product of a large value has no digits left for it.
-    let fraction = (value.fract() * 1e9).round() as i128;
-    (value.trunc() as i128).saturating_mul(1_000_000_000).saturating_add(fraction)
-}
 
 /// A value and the time of its reading; the position orders equal times.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +28,7 @@ impl Sample {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Rollup {
     pub(super) count: i64,
-    pub(super) sum: i128,
+    pub(super) sum: Sum,
     pub(super) min: f64,
     pub(super) max: f64,
     pub(super) first: Sample,
@@ -44,14 +37,14 @@ pub(super) struct Rollup {
 
 impl Rollup {
     pub(super) fn of(sample: Sample) -> Self {
-        let sum = billionths(sample.value);
+        let sum = Sum::of(sample.value);
         let Sample { value, .. } = sample;
         Self { count: 1, sum, min: value, max: value, first: sample, last: sample }
     }
 
     pub(super) fn add(&mut self, other: &Self) {
         self.count += other.count;
-        self.sum = self.sum.saturating_add(other.sum);
+        self.sum.add(&other.sum);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         if other.first.is_before(&self.first) {

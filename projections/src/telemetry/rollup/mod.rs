@@ -2,12 +2,14 @@
 //! buckets can be added together.
 
 mod bucket;
+mod sum;
 mod write;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use domain::telemetry::Reading;
-use eventsourcing::Position;
+use eventsourcing::{Position, json};
 use indexmap::IndexMap;
 use sqlx::PgConnection;
 
@@ -63,13 +65,13 @@ impl Rollups {
             devices.resize_with(device + 1, Fields::default);
         }
         let minute = reading.time.timestamp().div_euclid(60);
-        let known = [reading.temperature, reading.battery.map(f64::from)];
-        let known = ALWAYS.into_iter().zip(known);
-        let extra = reading.extra_data.iter().map(|(name, value)| (name.as_str(), value.as_f64()));
-        let numbers = known.chain(extra).filter_map(|(name, value)| Some((name, value?)));
-        for (place, (name, value)) in numbers.enumerate() {
+        let known = ALWAYS.into_iter().zip([reading.temperature, reading.battery]);
+        let known = known.filter_map(|(name, value)| Some((Cow::Borrowed(name), value?)));
+        let extra = reading.extra_data.members().into_iter();
+        let extra = extra.filter_map(|(name, value)| Some((name, json::double(value)?)));
+        for (place, (name, value)) in known.chain(extra).enumerate() {
             let sample = Sample { at: reading.time, position, value };
-            devices[device].add(place, name, minute, Rollup::of(sample));
+            devices[device].add(place, &name, minute, Rollup::of(sample));
         }
     }
 
@@ -153,7 +155,7 @@ mod tests {
         assert_eq!(total, sum([3, 2, 1, 0]));
         assert_eq!(total, sum([2, 0, 3, 1]));
         assert_eq!((total.first.value, total.last.value, total.count), (0.2, 0.3, 4));
-        assert_eq!(total.sum, 1_000_000_000_000_000_600_000_000);
+        assert_eq!(total.sum.to_string(), "10000000000000006e-1");
     }
 
     fn reading(second: i64, fields: &[(&str, i64)]) -> Reading {
@@ -162,9 +164,9 @@ mod tests {
         reading.temperature = Some(21.5);
         reading.battery = None;
         reading.time = DateTime::from_timestamp(second, 0).unwrap();
-        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
-        reading.extra_data = fields.collect();
-        reading.extra_data.insert("room".to_owned(), "attic".into());
+        let fields = fields.iter().map(|(name, value)| format!(r#""{name}":{value},"#));
+        let extra = format!(r#"{{{}"room":"attic"}}"#, fields.collect::<String>());
+        reading.extra_data = serde_json::from_str(&extra).unwrap();
         reading
     }
 

@@ -155,7 +155,11 @@ pub(super) async fn upsert(
             .column("last_position", |(.., rollup)| rollup.last.position.0)
             .execute(
                 add!(
-                    "select device, field, width, to_timestamp(bucket), count, sum::numeric,
+                    "select device, field, width, to_timestamp(bucket), count,
+                            case when n.sum like '% %'
+                                 then (select sum(part::numeric)
+                                       from unnest(string_to_array(n.sum, ' ')) as part)
+                                 else n.sum::numeric end,
                             min, max, first, first_at, first_position, last, last_at, last_position
                      from {n}"
                 ),

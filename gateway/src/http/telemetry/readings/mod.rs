@@ -1,5 +1,7 @@
 //! Readings of one device: single readings or time buckets, as JSON or CSV.
 
+mod row;
+
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
@@ -8,12 +10,12 @@ use chrono::{DateTime, Utc};
 use domain::TimeWindow;
 use eventsourcing::Position;
 use projections::telemetry::{self, Bucket, Range, ReadingRow, Telemetry};
-use serde_json::{Map, Value};
 
 use super::super::bucket;
 use super::super::headers::POSITION;
 use super::super::page::Next;
 use super::super::prelude::*;
+use row::Row;
 
 /// Rows of one bucket that a page may hold beyond its limit: a page ends between buckets, never
 /// within one. One row per field.
@@ -28,7 +30,9 @@ pub(in super::super) struct ReadingsQuery {
     from: Option<DateTime<Utc>>,
     /// Only readings before this time (RFC 3339).
     to: Option<DateTime<Utc>>,
-    /// Only these fields of the readings, separated by commas.
+    /// Only these fields of the device, separated by commas; each is given once. A field whose name is
+    /// that of a column of every reading (`time`, `received_at`, `sequence_id`, `boot_id`, `position`), or
+    /// begins with `fields.`, is in the column `fields.NAME`.
     fields: Option<String>,
     /// `asc` (default): oldest first; `desc`: newest first.
     #[serde(default)]
@@ -108,17 +112,17 @@ pub(super) async fn list(
     Ok(csv_response(&context.uri, &table, next, position))
 }
 
-/// A page as rows of named values, from which both JSON and CSV are written.
+/// A page of rows, and the columns of its CSV.
 struct Table {
     columns: Vec<String>,
-    rows: Vec<Map<String, Value>>,
+    rows: Vec<Row>,
     /// Time and position after which the next page begins.
     next: Option<(DateTime<Utc>, i64)>,
 }
 
 impl ReadingsQuery {
     async fn table(&self, api: &Api, user_id: &str, device_id: &str) -> Result<Table, Problem> {
-        let fields = self.fields();
+        let fields = row::requested(self.fields.as_deref());
         let mut range = self.range()?;
         let pool = api.store.pool();
         if let Some(text) = &self.bucket {
@@ -134,8 +138,8 @@ impl ReadingsQuery {
         let readings = telemetry::readings(pool, user_id, device_id, &range).await?;
         let full = readings.len() == usize::from(self.limit);
         let next = readings.last().filter(|_| full).map(|last| (last.time, last.position));
-        let rows = readings.iter().map(|row| reading_row(row, &fields));
-        Ok(Table { columns: reading_columns(&fields), rows: rows.collect::<Result<_, _>>()?, next })
+        let rows = readings.iter().map(|reading| Row::of_reading(reading, &fields));
+        Ok(Table { columns: row::columns(&fields), rows: rows.collect::<Result<_, _>>()?, next })
     }
 
     fn range(&self) -> Result<Range, Problem> {
@@ -149,11 +153,6 @@ impl ReadingsQuery {
             after: page::after(self.cursor.as_ref())?,
         })
     }
-
-    fn fields(&self) -> Vec<String> {
-        let names = self.fields.iter().flat_map(|names| names.split(','));
-        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
-    }
 }
 
 /// The fewest whole buckets that make at least `limit` rows. `more`: there may be further rows.
@@ -164,7 +163,7 @@ fn bucket_table(buckets: Vec<Bucket>, limit: usize, more: bool) -> Result<Table,
     // Without a boundary beyond the limit, the last bucket may be incomplete.
     let end = end.or_else(|| boundaries.next_back().filter(|_| more)).unwrap_or(buckets.len());
     let next = (end < buckets.len()).then(|| (buckets[end - 1].time, 0));
-    let rows = buckets[..end].iter().map(object);
+    let rows = buckets[..end].iter().map(Row::of);
     Ok(Table {
         columns: ["time", "field", "count", "min", "max", "avg", "first", "last"]
             .map(str::to_owned)
@@ -172,41 +171,6 @@ fn bucket_table(buckets: Vec<Bucket>, limit: usize, more: bool) -> Result<Table,
         rows: rows.collect::<Result<_, _>>()?,
         next,
     })
-}
-
-fn object(row: &impl Serialize) -> Result<Map<String, Value>, Problem> {
-    match serde_json::to_value(row) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Ok(Map::new()),
-        Err(error) => Err(Problem::internal(&error)),
-    }
-}
-
-/// Columns of every reading, whatever fields are requested.
-const ALWAYS: [&str; 5] = ["time", "received_at", "sequence_id", "boot_id", "position"];
-
-fn reading_columns(fields: &[String]) -> Vec<String> {
-    let all = ["temperature", "battery", "extra_data"].map(str::to_owned);
-    let wanted = if fields.is_empty() { &all } else { fields };
-    ALWAYS.iter().map(|&name| name.to_owned()).chain(wanted.iter().cloned()).collect()
-}
-
-/// A reading with only the requested `fields`, or all if there are none. Requested members of
-/// `extra_data` become columns of their own.
-fn reading_row(reading: &ReadingRow, fields: &[String]) -> Result<Map<String, Value>, Problem> {
-    let mut row = object(reading)?;
-    if fields.is_empty() {
-        return Ok(row);
-    }
-    let extra = row.remove("extra_data").unwrap_or_default();
-    let chosen = fields.iter().map(|name| {
-        let value = row.get(name).or_else(|| extra.get(name));
-        (name.clone(), value.cloned().unwrap_or_default())
-    });
-    let chosen: Vec<_> = chosen.collect();
-    row.retain(|name, _| ALWAYS.contains(&name.as_str()));
-    row.extend(chosen);
-    Ok(row)
 }
 
 fn wants_csv(headers: &HeaderMap) -> bool {
@@ -233,15 +197,10 @@ fn csv(table: &Table) -> String {
             text
         }
     };
-    let cell = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
     let line =
         |cells: Vec<String>| cells.into_iter().map(quoted).collect::<Vec<_>>().join(",") + "\r\n";
     let rows = table.rows.iter().map(|row| {
-        let cells = table.columns.iter().map(|name| row.get(name).map(cell).unwrap_or_default());
+        let cells = table.columns.iter().map(|name| row.cell(name));
         line(cells.collect())
     });
     line(table.columns.clone()) + &rows.collect::<String>()

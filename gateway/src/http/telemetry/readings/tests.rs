@@ -1,7 +1,5 @@
 //! Selecting, paging and writing readings, without a database.
 
-use eventsourcing::json::Plain;
-
 use super::*;
 
 fn at(minute: i64) -> DateTime<Utc> {
@@ -29,7 +27,11 @@ fn reading() -> ReadingRow {
         boot_id: String::new(),
         temperature: Some(21.5),
         battery: None,
-        extra_data: Some(Plain(serde_json::json!({"note": "say \"hi\", all", "lux": 3}))),
+        extra_data: serde_json::from_str(
+            r#"{"note":"say \"hi\", all","lux":3,"iccid":89490200001234567891,"position":55.0,
+                "fields.position":1e2,"battery":"low"}"#,
+        )
+        .unwrap(),
         position: 9,
     }
 }
@@ -47,21 +49,40 @@ fn a_page_of_buckets_ends_between_buckets() {
     assert_eq!((page.rows.len(), page.next), (6, Some((at(2), 0))));
 }
 
+fn row(fields: &[&str]) -> (Vec<String>, Row) {
+    let fields = row::requested(Some(&fields.join(",")));
+    let row = Row::of_reading(&reading(), &fields).unwrap_or_else(|_| panic!("no row"));
+    (row::columns(&fields), row)
+}
+
 #[test]
 fn a_row_has_the_requested_fields_and_those_of_extra_data() {
-    let fields = ["lux".to_owned(), "temperature".to_owned(), "none".to_owned()];
-    let row = reading_row(&reading(), &fields).unwrap_or_else(|_| panic!("no row"));
+    let (_, row) = row(&["lux", "temperature", "none", "battery"]);
+    let row = serde_json::to_value(&row).unwrap();
     assert_eq!((&row["lux"], &row["temperature"]), (&3.into(), &21.5.into()));
-    assert!(row["none"].is_null() && !row.contains_key("battery") && !row.contains_key("note"));
+    assert_eq!(row["battery"], "low", "what was sent, although it is not a number");
+    assert!(row["none"].is_null() && row.get("extra_data").is_none() && row.get("note").is_none());
+}
+
+#[test]
+fn a_field_of_the_device_never_collides_with_a_column_of_ours() {
+    let (columns, row) = row(&["position", "iccid", "fields.position", "time", "position"]);
+    let expected = ["fields.position", "iccid", "fields.fields.position", "fields.time"];
+    assert_eq!(columns[..5], ["time", "received_at", "sequence_id", "boot_id", "position"]);
+    assert_eq!(columns[5..], expected);
+    let cells: Vec<_> = columns[4..].iter().map(|column| row.cell(column)).collect();
+    assert_eq!(cells, ["9", "55.0", "89490200001234567891", "1e2", ""]);
+    let json = serde_json::to_string(&row).unwrap();
+    let end = r#""position":9,"fields.position":55.0,"iccid":89490200001234567891,"fields.fields.position":1e2,"fields.time":null}"#;
+    assert!(json.ends_with(end), "{json}");
 }
 
 #[test]
 fn csv_quotes_quotes_and_commas() {
-    let fields = ["note".to_owned(), "battery".to_owned()];
-    let row = reading_row(&reading(), &fields).unwrap_or_else(|_| panic!("no row"));
-    let table = Table { columns: reading_columns(&fields), rows: vec![row], next: None };
+    let (columns, row) = row(&["note", "humidity"]);
+    let table = Table { columns, rows: vec![row], next: None };
     let text = csv(&table);
     let lines: Vec<&str> = text.split("\r\n").collect();
-    assert_eq!(lines[0], "time,received_at,sequence_id,boot_id,position,note,battery");
+    assert_eq!(lines[0], "time,received_at,sequence_id,boot_id,position,note,humidity");
     assert!(lines[1].ends_with(",7,,9,\"say \"\"hi\"\", all\","), "{text}");
 }

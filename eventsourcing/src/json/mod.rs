@@ -1,14 +1,26 @@
-//! JSON values whose member names are data. `serde_json::Value` replaces an object whose first member
-//! is `$serde_json::private::RawValue` by the JSON text in that member, so a value that others chose
-//! would change, or fail to decode. The types of this module keep every name, and can bound depth and
-//! names while they decode.
+//! JSON that others wrote: the rules of every door, and values that keep names and digits.
+//!
+//! `serde_json::Value` replaces an object whose first member is `$serde_json::private::RawValue` by the
+//! JSON text in that member, so a value that others chose would change, or fail to decode. [`Plain`]
+//! keeps every name; [`Object`] also keeps digits.
 
-use std::cell::Cell;
+mod number;
+mod object;
+mod read;
+mod scan;
+
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
+
+pub use number::{
+    InvalidNumber, MAX_NUMBER_BYTES, Numbers, double, integer, is_multiple, whole, without_fraction,
+};
+pub use object::Object;
+pub use read::{ReadError, parse, read, without_mark};
+pub use scan::{Fault, Name, Reason, Rules, Scan, check};
 
 /// A JSON value of which every member name is data.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -17,7 +29,7 @@ pub struct Plain(pub Value);
 
 impl<'de> Deserialize<'de> for Plain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Within::new(Bounds::NONE, &Cell::new(None)).deserialize(deserializer).map(Self)
+        Decoder.deserialize(deserializer).map(Self)
     }
 }
 
@@ -32,80 +44,11 @@ pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, 
     }
 }
 
-/// Bounds on a JSON value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Maximum nesting depth of objects and arrays.
-    pub depth: usize,
-    /// Maximum length of a member name in bytes.
-    pub name_bytes: usize,
-}
-
-impl Bounds {
-    /// No bounds; the parser has one of its own, 127 levels.
-    pub const NONE: Self = Self { depth: usize::MAX, name_bytes: usize::MAX };
-
-    /// Checks the length of a member name.
-    ///
-    /// # Errors
-    /// Returns an error if the name is longer than [`Self::name_bytes`].
-    pub fn check_name(&self, name: &str) -> Result<(), Exceeded> {
-        if name.len() > self.name_bytes { Err(Exceeded::Name(self.name_bytes)) } else { Ok(()) }
-    }
-}
-
-/// The bound that a value exceeds, with its limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Exceeded {
-    /// Objects and arrays are nested deeper.
-    #[error("objects and arrays are nested deeper than {0} levels")]
-    Depth(usize),
-    /// A member name is longer.
-    #[error("a field name is longer than {0} bytes")]
-    Name(usize),
-}
-
-/// Decodes a value within bounds. An error of the deserializer is text; the bound that was exceeded is
-/// also stored in a cell.
+/// Decodes a value.
 #[derive(Debug, Clone, Copy)]
-pub struct Within<'a> {
-    bounds: Bounds,
-    exceeded: &'a Cell<Option<Exceeded>>,
-    level: usize,
-}
+struct Decoder;
 
-impl<'a> Within<'a> {
-    /// Creates a decoder of values at depth 0.
-    pub fn new(bounds: Bounds, exceeded: &'a Cell<Option<Exceeded>>) -> Self {
-        Self { bounds, exceeded, level: 0 }
-    }
-
-    /// Returns the decoder of what an object or array holds.
-    ///
-    /// # Errors
-    /// Returns an error if that is nested too deep.
-    pub fn enter<E: Error>(self) -> Result<Self, E> {
-        if self.level >= self.bounds.depth {
-            return Err(self.fail(Exceeded::Depth(self.bounds.depth)));
-        }
-        Ok(Self { level: self.level + 1, ..self })
-    }
-
-    /// Checks a member name.
-    ///
-    /// # Errors
-    /// Returns an error if the name is too long.
-    pub fn name<E: Error>(self, name: &str) -> Result<(), E> {
-        self.bounds.check_name(name).map_err(|exceeded| self.fail(exceeded))
-    }
-
-    fn fail<E: Error>(self, exceeded: Exceeded) -> E {
-        self.exceeded.set(Some(exceeded));
-        E::custom(exceeded)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Within<'_> {
+impl<'de> DeserializeSeed<'de> for Decoder {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -113,7 +56,7 @@ impl<'de> DeserializeSeed<'de> for Within<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Within<'_> {
+impl<'de> Visitor<'de> for Decoder {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,20 +100,17 @@ impl<'de> Visitor<'de> for Within<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let inner = self.enter()?;
         let mut values = Vec::new();
-        while let Some(value) = items.next_element_seed(inner)? {
+        while let Some(value) = items.next_element_seed(self)? {
             values.push(value);
         }
         Ok(Value::Array(values))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let inner = self.enter()?;
         let mut values = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            self.name(&name)?;
-            values.insert(name, members.next_value_seed(inner)?);
+            values.insert(name, members.next_value_seed(self)?);
         }
         Ok(Value::Object(values))
     }
@@ -204,20 +144,6 @@ mod tests {
             let Plain(value) = serde_json::from_str(text).unwrap();
             assert_eq!(value, serde_json::from_str::<Value>(text).unwrap(), "{text}");
         }
-    }
-
-    #[test]
-    fn depth_and_names_are_bounded() {
-        let bounds = Bounds { depth: 2, name_bytes: 3 };
-        let read = |text: &str| {
-            let exceeded = Cell::new(None);
-            let mut reader = serde_json::Deserializer::from_str(text);
-            let value = Within::new(bounds, &exceeded).deserialize(&mut reader);
-            (value.is_ok(), exceeded.get())
-        };
-        assert_eq!(read(r#"{"abc": [1]}"#), (true, None));
-        assert_eq!(read(r#"{"a": [[]]}"#), (false, Some(Exceeded::Depth(2))));
-        assert_eq!(read(r#"{"a": {"éé": 1}}"#), (false, Some(Exceeded::Name(3))));
     }
 
     #[test]
