@@ -1,7 +1,7 @@
 # Entry points only. The work is done by the executable and by the scripts in .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fmt bench conformance faults doc install
+.PHONY: help run test lint check fmt bench conformance clients faults doc install
 
 # Cargo profile of `make run`. The debug build is the shorter one. To measure performance:
 # PROFILE=release make run.
@@ -38,6 +38,9 @@ BENCH ?= append
 
 conformance: install ## Run Schemathesis against the API and its OpenAPI document
 	.ci/schemathesis
+
+clients: install ## Generate clients in TypeScript and Python, and run a program with each
+	.ci/clients/run
 
 faults: install ## Kill servers, roles and a rebuild of 1,000,000 events, for longer than `make test`
 	cargo build --workspace --bins

@@ -2,7 +2,7 @@
 # Installs what is missing to build, run and test Tributary, from the system's packages: Postgres,
 # nats-server, Mosquitto with its command line clients, a C compiler and curl; PgBouncer and
 # libfaketime, for tests; Python with venv and Node with npm, for the examples of
-# docs/subscribe.md. It starts no server, now or at boot:
+# docs/subscribe.md and generated clients. It starts no server, now or at boot:
 # `tributary dev` and the tests start private servers. Exits 1 and lists what is still missing if it
 # cannot install something; exits at once if nothing is missing.
 set -u

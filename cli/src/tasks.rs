@@ -11,7 +11,7 @@ use super::rows::{Common, Listing, WAIT, connect};
 
 const PATH: &str = "/api/v1/tasks";
 /// Columns of the table.
-const COLUMNS: [&str; 5] = ["id", "title", "status", "assignee_id", "due_at"];
+const COLUMNS: [&str; 6] = ["id", "title", "status", "assignee_id", "due_at", "archived"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

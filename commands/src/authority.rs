@@ -5,6 +5,7 @@
 use domain::Actor;
 use domain::users::{Authority, User, user};
 use eventstore::{ExpectedVersion, StreamAppend};
+use uuid::Uuid;
 
 use crate::error::LoadError;
 use crate::handler::Handler;
@@ -14,6 +15,12 @@ pub(crate) const MAX_ATTEMPTS: usize = 16;
 
 /// Loads the streams of actors.
 pub(crate) type Users = Handler<User>;
+
+/// Returns whether a user with this id is registered. Users are never removed.
+pub(crate) async fn is_registered(users: &Users, id: Uuid) -> Result<bool, LoadError> {
+    let loaded = users.load(&user::stream(id)).await?;
+    Ok(matches!(loaded.state, User::Registered(_)))
+}
 
 /// Returns the authority of `token`, the subject of a token, and the check of it for the append.
 pub(crate) async fn authority(

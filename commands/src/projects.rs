@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use domain::projects::{Project, Rejection, Task, project, task};
 use domain::{Actor, Role};
-use eventsourcing::StreamId;
+use eventsourcing::{Decider, StreamId};
 use eventstore::{EventStore, ExpectedVersion, StreamAppend};
 use tokio::sync::RwLock;
 use uuid::Uuid;
@@ -68,6 +68,7 @@ impl Projects {
             let (by, check) = self.actor(command.by).await?;
             let (command, mut envelope) =
                 (project::Command { by, ..command.clone() }, envelope.clone());
+            self.check_new_member(&stream, &command).await?;
             envelope.also.extend(check);
             match self.handler.execute(&stream, command, envelope).await {
                 Err(Error::Conflict(_)) => {} // The administrator's stream has changed.
@@ -75,6 +76,22 @@ impl Projects {
             }
         }
         Err(Error::Contention(stream))
+    }
+
+    /// Returns an error if `command` would make a user a member who is not registered. What else refuses
+    /// the command comes first, so that a stranger does not learn here who is registered.
+    async fn check_new_member(
+        &self,
+        stream: &StreamId,
+        command: &project::Command,
+    ) -> Result<(), Error<Rejection>> {
+        let project::Act::AddMember(user) = command.act else { return Ok(()) };
+        if authority::is_registered(&self.users, user).await? {
+            return Ok(());
+        }
+        let decided = self.handler.load(stream).await?.state.decide(command.clone());
+        let adds = decided.is_ok_and(|events| !events.is_empty());
+        if adds { Err(Error::Rejected(Rejection::UserNotFound)) } else { Ok(()) }
     }
 
     /// Returns the actor with the role in the log, and the check of the role for the append. Users other

@@ -9,6 +9,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod actor;
+pub mod name;
 mod span;
 mod time_window;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub mod users;
 pub mod works;
 
 pub use actor::{Actor, Role};
+pub use name::{InvalidName, Name};
 pub use span::{InvalidSpan, Span};
 pub use time_window::{OutsideWindow, TimeWindow};
 

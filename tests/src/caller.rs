@@ -44,7 +44,7 @@ impl Caller {
 }
 
 /// Sends a request that must succeed. Returns the JSON of the response; null if it has no body.
-async fn successful(request: RequestBuilder) -> Result<Value> {
+pub async fn successful(request: RequestBuilder) -> Result<Value> {
     let response = request.send().await?;
     let (url, status) = (response.url().clone(), response.status());
     let body = response.text().await?;

@@ -15,7 +15,7 @@ mod process;
 mod system;
 mod wait;
 
-pub use caller::Caller;
+pub use caller::{Caller, successful};
 pub use load::Load;
 pub use metrics::BridgeCounters;
 pub use mqtt::Subscriber;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::orders::order::Line;
+use domain::orders::order::{Line, MAX_PIECES};
 use domain::orders::product::{self, SkuEvent};
 use domain::orders::{Currency, Product, product_stream, sku_stream, stock_item, stock_stream};
 use eventstore::{ExpectedVersion, NewEvent, StreamAppend};
@@ -58,13 +58,21 @@ pub enum PricingError {
         /// Index of the item in the order, from 0.
         item: usize,
     },
+    /// With item number `item`, the items of one product add up to more than [`MAX_PIECES`].
+    #[error("the items of one product must be at most {MAX_PIECES} pieces, and add up to {pieces}")]
+    TooManyPieces {
+        /// Index of the item in the order, from 0.
+        item: usize,
+        /// Sum of the pieces.
+        pieces: u64,
+    },
     /// A product could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
 /// Returns the order lines of `items`, product and pieces, at today's names and prices. Items of one
-/// product become one line.
+/// product become one line, whose sum of pieces is limited.
 pub async fn price_items(
     handlers: &Handlers,
     items: &[(Uuid, u32)],
@@ -73,7 +81,9 @@ pub async fn price_items(
     let mut line_of: HashMap<Uuid, usize> = HashMap::new();
     for (item, &(product_id, quantity)) in items.iter().enumerate() {
         if let Some(&line) = line_of.get(&product_id) {
-            lines[line].0.quantity = lines[line].0.quantity.saturating_add(quantity);
+            let pieces = u64::from(lines[line].0.quantity) + u64::from(quantity);
+            let fits = u32::try_from(pieces).ok().filter(|pieces| *pieces <= MAX_PIECES);
+            lines[line].0.quantity = fits.ok_or(PricingError::TooManyPieces { item, pieces })?;
             continue;
         }
         match handlers.products.load(&product_stream(product_id)).await?.state {

@@ -200,6 +200,9 @@ impl Rule {
                 format!("`{operator}` needs a number")
             }
         });
+        if let Err(error) = crate::name::check(self.key.as_str()) {
+            check(false, "key", &|| error.to_string());
+        }
         if let Some(Threshold::Text(text)) = &self.threshold {
             let fits = text.chars().count() <= Self::MAX_TEXT && !text.contains('\0');
             check(fits, "threshold", &|| text_limit(Self::MAX_TEXT));

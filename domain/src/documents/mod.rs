@@ -47,7 +47,8 @@ pub fn schema_stream(name: &SchemaName) -> StreamId {
     StreamId::new(schema::Schema::CATEGORY, name)
 }
 
-/// The name of a schema: 1 to [`Self::MAX_BYTES`] lower-case letters, digits, `.`, `_` or `-`.
+/// The name of a schema: 1 to [`Self::MAX_BYTES`] lower-case letters, digits, `.`, `_` or `-`. Parsing
+/// applies the rule for [names](crate::name); deserializing, of stored names, does not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Box<str>", into = "String")]
 pub struct SchemaName(Box<str>);
@@ -61,6 +62,7 @@ impl SchemaName {
     /// # Errors
     /// Returns an error if the text is empty, too long, or holds another character.
     pub fn parse(text: &str) -> Result<Self, InvalidSchemaName> {
+        crate::name::check(text).map_err(|_dots_or_empty| InvalidSchemaName)?;
         Self::try_from(Box::from(text))
     }
 
@@ -95,7 +97,10 @@ impl fmt::Display for SchemaName {
 
 /// The text is not the name of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a schema name is 1 to {} characters of a-z, 0-9 and . _ -", SchemaName::MAX_BYTES)]
+#[error(
+    "a schema name is 1 to {} characters of a-z, 0-9 and . _ -, and not `.` or `..`",
+    SchemaName::MAX_BYTES
+)]
 pub struct InvalidSchemaName;
 
 /// A reference to one version of a schema. The version of a schema is the version of its stream.

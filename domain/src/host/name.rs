@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// The name of a host, such as `web-1.example.org`: 1 to [`Self::MAX_BYTES`] letters, digits, `.`,
-/// `_` or `-`.
+/// `_` or `-`. Parsing applies the rule for [names](crate::name); deserializing, of stored names, does
+/// not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Box<str>", into = "String")]
 pub struct HostName(Box<str>);
@@ -35,6 +36,7 @@ impl FromStr for HostName {
     type Err = InvalidHostName;
 
     fn from_str(text: &str) -> Result<Self, InvalidHostName> {
+        crate::name::check(text).map_err(|_dots_or_empty| InvalidHostName)?;
         Self::try_from(Box::from(text))
     }
 }
@@ -53,5 +55,8 @@ impl fmt::Display for HostName {
 
 /// The text is not the name of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a host name is 1 to {} letters, digits or . _ -", HostName::MAX_BYTES)]
+#[error(
+    "a host name is 1 to {} letters, digits or . _ -, and not `.` or `..`",
+    HostName::MAX_BYTES
+)]
 pub struct InvalidHostName;

@@ -2,6 +2,7 @@
 //! floating point.
 
 use std::fmt;
+use std::str::FromStr;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,8 @@ const MAX_FRACTION: usize = 4;
 #[serde(try_from = "String", into = "String")]
 pub struct Price(Decimal);
 
-/// A currency: an ISO 4217 code of three capital letters.
+/// A currency: an ISO 4217 code of three capital letters. Parsing accepts the codes in which there can be
+/// prices; deserializing, of stored codes, accepts any three capital letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
@@ -38,6 +40,9 @@ pub enum InvalidMoney {
     /// The text is not a currency code.
     #[error("a currency is three capital letters (ISO 4217)")]
     Currency,
+    /// ISO 4217 has no such code, or one without minor units, such as `XAU` and `XXX`.
+    #[error("`{0}` is not a currency of ISO 4217 with minor units, such as EUR, JPY and BHD")]
+    NotIso(Currency),
 }
 
 impl Price {
@@ -57,6 +62,11 @@ impl Price {
         amount.map(Self).ok_or(InvalidMoney::Price)
     }
 
+    /// Returns the number of digits after the point, as written.
+    pub fn decimals(self) -> u32 {
+        self.0.scale()
+    }
+
     /// Returns the price of `quantity` pieces.
     pub fn times(self, quantity: u32) -> Money {
         Money(self.0.saturating_mul(Decimal::from(quantity)))
@@ -72,17 +82,24 @@ impl Money {
 }
 
 impl Currency {
-    /// Parses a currency code.
+    /// Parses a currency code of ISO 4217.
     ///
     /// # Errors
-    /// Returns [`InvalidMoney::Currency`] if the text is not three capital letters.
+    /// Returns [`InvalidMoney::Currency`] if the text is not three capital letters, and
+    /// [`InvalidMoney::NotIso`] if there is no such currency, or none with minor units.
     pub fn parse(text: &str) -> Result<Self, InvalidMoney> {
-        let code: [u8; 3] = text.as_bytes().try_into().map_err(|_length| InvalidMoney::Currency)?;
-        if code.iter().all(u8::is_ascii_uppercase) {
-            Ok(Self(code))
-        } else {
-            Err(InvalidMoney::Currency)
+        let currency = Self::try_from(text.to_owned())?;
+        match currency.minor_units() {
+            Some(_) => Ok(currency),
+            None => Err(InvalidMoney::NotIso(currency)),
         }
+    }
+
+    /// Returns the number of digits that an amount has after the point, or `None` if ISO 4217 has no
+    /// such currency, or none with minor units: metals, units of account and codes for tests.
+    pub fn minor_units(self) -> Option<u32> {
+        let known = iso_currency::Currency::from_code(self.as_str())?;
+        if known.is_special() { None } else { known.exponent().map(u32::from) }
     }
 
     /// Returns the code.
@@ -109,7 +126,20 @@ impl TryFrom<String> for Currency {
     type Error = InvalidMoney;
 
     fn try_from(text: String) -> Result<Self, InvalidMoney> {
-        Self::parse(&text)
+        let code: [u8; 3] = text.as_bytes().try_into().map_err(|_length| InvalidMoney::Currency)?;
+        if code.iter().all(u8::is_ascii_uppercase) {
+            Ok(Self(code))
+        } else {
+            Err(InvalidMoney::Currency)
+        }
+    }
+}
+
+impl FromStr for Currency {
+    type Err = InvalidMoney;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMoney> {
+        Self::parse(text)
     }
 }
 
@@ -176,10 +206,19 @@ mod tests {
     }
 
     #[test]
-    fn a_currency_is_three_capital_letters() {
-        assert_eq!(Currency::parse("EUR").unwrap().as_str(), "EUR");
+    fn a_currency_is_one_of_iso_4217_with_minor_units() {
+        let units = [("EUR", 2), ("JPY", 0), ("ISK", 0), ("BHD", 3), ("CLF", 4), ("UYW", 4)];
+        for (text, units) in units {
+            let currency = Currency::parse(text).unwrap();
+            assert_eq!((currency.as_str(), currency.minor_units()), (text, Some(units)));
+        }
         for text in ["", "eur", "EURO", "E1R", "€"] {
-            assert!(Currency::parse(text).is_err(), "{text}");
+            assert_eq!(Currency::parse(text), Err(InvalidMoney::Currency), "{text}");
+        }
+        for text in ["ZZZ", "XXX", "XTS", "XAU", "XDR"] {
+            let stored = serde_json::from_str::<Currency>(&format!("\"{text}\"")).unwrap();
+            assert_eq!(Currency::parse(text), Err(InvalidMoney::NotIso(stored)), "{text}");
+            assert_eq!(stored.as_str(), text, "a stored code stays readable");
         }
     }
 }

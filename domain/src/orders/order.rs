@@ -8,15 +8,29 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Currency, Money, Price, Sku};
 use crate::actor::Actor;
 use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
+use eventsourcing::event::Upcast;
 use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] =
-    &[("order_placed", 1), ("order_confirmed", 1), ("order_cancelled", 1), ("order_shipped", 1)];
+    &[("order_placed", 1), ("order_confirmed", 1), ("order_cancelled", 2), ("order_shipped", 1)];
+
+/// Version 1 of `order_cancelled` had its reason in an object of its own.
+const UPCASTS: &[Upcast] = &[Upcast {
+    event_type: "order_cancelled",
+    from: 1,
+    apply: |data| {
+        if let Some(Value::Object(reason)) = data.remove("reason") {
+            let renamed = |name: String| if name == "code" { "reason".into() } else { name };
+            data.extend(reason.into_iter().map(|(name, value)| (renamed(name), value)));
+        }
+    },
+}];
 
 /// Events of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +42,8 @@ pub enum Event {
     OrderConfirmed {},
     /// The order was cancelled; its reservations are released.
     OrderCancelled {
-        /// Why the order was cancelled.
+        /// Why the order was cancelled: its code in `reason`, as the API shows it, and what belongs to it.
+        #[serde(flatten)]
         reason: Reason,
     },
     /// The order was shipped.
@@ -37,6 +52,7 @@ pub enum Event {
 
 impl eventsourcing::Event for Event {
     const TYPES: &'static [(&'static str, i16)] = TYPES;
+    const UPCASTS: &'static [Upcast] = UPCASTS;
 }
 
 /// The content of an order, unchanged after it was placed.
@@ -57,6 +73,9 @@ pub struct Placed {
     pub reserve_until: DateTime<Utc>,
 }
 
+/// Maximum number of pieces of one product in a new order.
+pub const MAX_PIECES: u32 = 10_000;
+
 /// A line of an order: a quantity of one product, with its name and price when the order was placed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
@@ -74,7 +93,7 @@ pub struct Line {
 
 /// Why an order was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "code", rename_all = "snake_case")]
+#[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
     /// The stock of a product was too low.
     OutOfStock {

@@ -1,6 +1,7 @@
 //! Products: what can be ordered, at which current price; and the owner of each SKU.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -58,20 +59,29 @@ impl eventsourcing::Event for SkuEvent {
 }
 
 /// A stock keeping unit: the shop's unique code of a product, 1 to 64 letters, digits, `.`, `_` or
-/// `-`.
+/// `-`. Parsing applies the rule for [names](crate::name); deserializing, of stored codes, does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sku(String);
 
 /// The text is not a SKU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a SKU is 1 to 64 letters, digits or . _ -")]
+#[error("a SKU is 1 to 64 letters, digits or . _ -, and not `.` or `..`")]
 pub struct InvalidSku;
 
 impl Sku {
     /// Returns the code.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for Sku {
+    type Err = InvalidSku;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSku> {
+        crate::name::check(text).map_err(|_dots_or_empty| InvalidSku)?;
+        Self::try_from(text.to_owned())
     }
 }
 
@@ -132,6 +142,16 @@ pub enum Rejection {
     /// The SKU belongs to another product.
     #[error("another product has this SKU")]
     SkuTaken,
+    /// The price has more digits after the point than its currency.
+    #[error("a price in {currency} has at most {limit} digits after the point, not {decimals}")]
+    Decimals {
+        /// Currency of the product.
+        currency: Currency,
+        /// Digits after the point of an amount in the currency.
+        limit: u32,
+        /// Digits after the point of the price.
+        decimals: u32,
+    },
 }
 
 impl Reject for Rejection {
@@ -139,6 +159,7 @@ impl Reject for Rejection {
         match self {
             Self::NotFound => Kind::NotFound,
             Self::AlreadyAdded | Self::SkuTaken => Kind::Conflict,
+            Self::Decimals { .. } => Kind::Invalid,
         }
     }
 
@@ -147,12 +168,14 @@ impl Reject for Rejection {
             Self::NotFound => "product_not_found",
             Self::AlreadyAdded => "product_already_added",
             Self::SkuTaken => "sku_taken",
+            Self::Decimals { .. } => "price_decimals",
         }
     }
 
     fn pointer(&self) -> Option<String> {
         match self {
             Self::SkuTaken => Some("/sku".into()),
+            Self::Decimals { .. } => Some("/price".into()),
             Self::NotFound | Self::AlreadyAdded => None,
         }
     }
@@ -187,13 +210,20 @@ impl Decider for Product {
     fn decide(&self, command: Command) -> Decision<Self> {
         match (command, self) {
             (Command::Add { sku, name, price, currency }, Self::Unknown) => {
+                check_decimals(price, currency)?;
                 accept(Event::ProductAdded { sku, name, price, currency })
             }
             (Command::Add { .. }, Self::Listed { .. }) => reject(Rejection::AlreadyAdded),
             (Command::Change { .. }, Self::Unknown) => reject(Rejection::NotFound),
-            (Command::Change { name, price }, Self::Listed { name: old, price: before, .. }) => {
+            (
+                Command::Change { name, price },
+                Self::Listed { name: old, price: before, currency, .. },
+            ) => {
                 let name = name.filter(|name| name != old);
                 let price = price.filter(|price| price != before);
+                if let Some(price) = price {
+                    check_decimals(price, *currency)?;
+                }
                 if name.is_none() && price.is_none() {
                     return nothing();
                 }
@@ -218,6 +248,16 @@ impl Decider for Product {
             },
             (Event::ProductChanged { .. }, Self::Unknown) => Self::Unknown,
         }
+    }
+}
+
+/// Returns an error if the price has more digits after the point than its currency. A currency that an
+/// earlier build accepted, and ISO 4217 does not have, sets no limit of its own.
+fn check_decimals(price: Price, currency: Currency) -> Result<(), Rejection> {
+    let decimals = price.decimals();
+    match currency.minor_units() {
+        Some(limit) if decimals > limit => Err(Rejection::Decimals { currency, limit, decimals }),
+        Some(_) | None => Ok(()),
     }
 }
 

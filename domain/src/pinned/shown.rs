@@ -178,8 +178,10 @@ fn codes_of_rejections() {
         ])
     };
     let product = {
-        use orders::product::Rejection::{AlreadyAdded, NotFound, SkuTaken};
-        all(&[NotFound, AlreadyAdded, SkuTaken])
+        use orders::product::Rejection::{AlreadyAdded, Decimals, NotFound, SkuTaken};
+        let currency = "JPY".parse().unwrap();
+        let decimals = Decimals { currency, limit: 0, decimals: 2 };
+        all(&[NotFound, AlreadyAdded, SkuTaken, decimals])
     };
     let stock = {
         use orders::stock_item::Rejection::{BelowZero, NoProduct};
@@ -189,7 +191,7 @@ fn codes_of_rejections() {
         use projects::Rejection::{
             AssigneeNotAMember, NotAMember, NotTheOwner, OwnerStays, ProjectAlreadyCreated,
             ProjectArchived, ProjectNotFound, StatusMoveRefused, TaskAlreadyCreated, TaskNotFound,
-            TooManyMembers,
+            TooManyMembers, UserNotFound,
         };
         let moved = StatusMoveRefused { from: Status::ToDo, to: Status::Done };
         all(&[
@@ -204,6 +206,7 @@ fn codes_of_rejections() {
             TooManyMembers,
             AssigneeNotAMember,
             moved,
+            UserNotFound,
         ])
     };
     let user = {
@@ -238,11 +241,14 @@ fn codes_of_rejections() {
             order,
             "order_not_found 404, order_already_placed 409, order_empty 422 /items, mixed_currencies 422 /items/2/product_id, order_not_confirmed 409, order_not_pending 409, order_not_due 409, order_shipped 409, order_cancelled 409",
         ),
-        (product, "product_not_found 404, product_already_added 409, sku_taken 409 /sku"),
+        (
+            product,
+            "product_not_found 404, product_already_added 409, sku_taken 409 /sku, price_decimals 422 /price",
+        ),
         (stock, "stock_below_zero 409 /quantity, product_not_found 404"),
         (
             project,
-            "project_not_found 404, task_not_found 404, project_already_created 409, task_already_created 409, not_the_owner 403, not_a_member 403, project_archived 409, owner_stays 409, too_many_members 409, assignee_not_a_member 422 /assignee_id, status_move_refused 409 /status",
+            "project_not_found 404, task_not_found 404, project_already_created 409, task_already_created 409, not_the_owner 403, not_a_member 403, project_archived 409, owner_stays 409, too_many_members 409, assignee_not_a_member 422 /assignee_id, status_move_refused 409 /status, user_not_found 404",
         ),
         (
             user,

@@ -35,6 +35,9 @@ pub enum Rejection {
     /// The project has [`MAX_MEMBERS`] members.
     #[error("a project has at most {MAX_MEMBERS} members")]
     TooManyMembers,
+    /// The user who is to become a member is not registered.
+    #[error("there is no registered user with this id")]
+    UserNotFound,
     /// Tasks are assigned to members only.
     #[error("the assignee is not a member of the project")]
     AssigneeNotAMember,
@@ -51,7 +54,7 @@ pub enum Rejection {
 impl Reject for Rejection {
     fn kind(&self) -> Kind {
         match self {
-            Self::ProjectNotFound | Self::TaskNotFound => Kind::NotFound,
+            Self::ProjectNotFound | Self::TaskNotFound | Self::UserNotFound => Kind::NotFound,
             Self::NotTheOwner | Self::NotAMember => Kind::Forbidden,
             Self::AssigneeNotAMember => Kind::Invalid,
             Self::ProjectAlreadyCreated
@@ -74,6 +77,7 @@ impl Reject for Rejection {
             Self::ProjectArchived => "project_archived",
             Self::OwnerStays => "owner_stays",
             Self::TooManyMembers => "too_many_members",
+            Self::UserNotFound => "user_not_found",
             Self::AssigneeNotAMember => "assignee_not_a_member",
             Self::StatusMoveRefused { .. } => "status_move_refused",
         }
@@ -91,7 +95,8 @@ impl Reject for Rejection {
             | Self::NotAMember
             | Self::ProjectArchived
             | Self::OwnerStays
-            | Self::TooManyMembers => None,
+            | Self::TooManyMembers
+            | Self::UserNotFound => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Text<const MIN: usize, const MAX: usize>(String);
 
 /// The name of a project, or the title of a task.
-pub type Name = Text<1, 200>;
+pub type Name = crate::Name<200>;
 /// The description of a project or a task.
 pub type Description = Text<0, 10_000>;
 

@@ -12,7 +12,7 @@ pub mod user;
 
 pub use email_claim::EmailClaim;
 pub use password::PasswordHash;
-pub use personal::{EmailAddress, FullName, InvalidEmail, InvalidName, Personal};
+pub use personal::{EmailAddress, FullName, InvalidEmail, Personal};
 pub use session::Session;
 pub use user::{Authority, User};
 

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::name::{InvalidName, Name};
+
 /// The personal data of a user. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Personal {
@@ -78,9 +80,10 @@ impl FromStr for EmailAddress {
 #[error("not an e-mail address of at most {} characters", EmailAddress::MAX_CHARS)]
 pub struct InvalidEmail;
 
-/// The full name of a person. `Debug` hides it.
+/// The full name of a person: a [name](crate::name) when it is parsed; a stored one is deserialized as
+/// it is. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(from = "String", into = "String")]
 pub struct FullName(String);
 
 impl FullName {
@@ -97,30 +100,28 @@ impl FromStr for FullName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let visible = text.chars().any(|character| character > ' ');
-        if visible && !text.contains('\0') && text.chars().count() <= Self::MAX_CHARS {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidName)
-        }
+        let name = Name::<{ Self::MAX_CHARS }>::try_from(text.to_owned())?;
+        Ok(Self(name.into()))
     }
 }
 
-/// The text is not a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to {} characters, not all of them blank", FullName::MAX_CHARS)]
-pub struct InvalidName;
+impl From<String> for FullName {
+    /// Takes a stored name.
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl TryFrom<String> for EmailAddress {
+    type Error = InvalidEmail;
+
+    fn try_from(text: String) -> Result<Self, InvalidEmail> {
+        text.parse()
+    }
+}
 
 macro_rules! personal_text {
-    ($($name:ident: $error:ident),*) => {$(
-        impl TryFrom<String> for $name {
-            type Error = $error;
-
-            fn try_from(text: String) -> Result<Self, $error> {
-                text.parse()
-            }
-        }
-
+    ($($name:ident),*) => {$(
         impl From<$name> for String {
             fn from($name(text): $name) -> Self {
                 text
@@ -134,7 +135,7 @@ macro_rules! personal_text {
         }
     )*};
 }
-personal_text!(EmailAddress: InvalidEmail, FullName: InvalidName);
+personal_text!(EmailAddress, FullName);
 
 #[cfg(test)]
 mod tests {

@@ -48,3 +48,26 @@ async fn of_many_concurrent_requests_for_a_lease_one_succeeds() {
     assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
     process.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_used_once_is_used_by_one_and_forgotten_later() {
+    let log = Log::new().await;
+    let process = log.open();
+    let id = Uuid::now_v7();
+    let using = (0..32).map(|_| {
+        let store = process.store.clone();
+        async move { store.use_once("ticket", id, LONG).await.unwrap() }
+    });
+    let used = within_deadline("all requests complete", futures::future::join_all(using)).await;
+    assert_eq!(used.iter().filter(|used| **used).count(), 1);
+    assert!(process.store.use_once("ticket", Uuid::now_v7(), Duration::ZERO).await.unwrap());
+    assert!(process.store.use_once("voucher", id, LONG).await.unwrap(), "another kind");
+    assert!(process.store.take_lease("ticket", id, Duration::ZERO).await.unwrap(), "a lease");
+    assert!(process.store.use_once("ticket", Uuid::now_v7(), LONG).await.unwrap());
+    let mut connection = log.connect().await;
+    let sql = "select count(*) from log.lease where name ^@ 'ticket '";
+    let left: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(left, 2, "the one whose time is over is forgotten");
+    connection.close().await.unwrap();
+    process.stop().await;
+}

@@ -125,7 +125,13 @@ mod tests {
         ] {
             assert_eq!(Topic::parse(topic), Err(InvalidTopic::Unknown), "{topic}");
         }
-        for topic in ["users//devices/d/telemetry", "users/u/devices/a b/telemetry"] {
+        for topic in [
+            "users//devices/d/telemetry",
+            "users/u/devices/a b/telemetry",
+            "users/../devices/d/telemetry",
+            "users/u/devices/./status",
+            "users/../config",
+        ] {
             assert_eq!(Topic::parse(topic), Err(InvalidTopic::Id(InvalidId)), "{topic}");
         }
     }
@@ -134,7 +140,7 @@ mod tests {
     fn a_topic_contains_its_host() {
         let host = "web-1.example.org".parse().unwrap();
         assert_eq!(Topic::parse("hosts/web-1.example.org/metrics"), Ok(Topic::Host(host)));
-        for topic in ["hosts//metrics", "hosts/a b/metrics"] {
+        for topic in ["hosts//metrics", "hosts/a b/metrics", "hosts/../metrics"] {
             assert_eq!(Topic::parse(topic), Err(InvalidTopic::Host(InvalidHostName)), "{topic}");
         }
     }

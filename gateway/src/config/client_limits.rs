@@ -39,6 +39,10 @@ pub struct ClientLimits {
     #[arg(long, env = "RATE_LIMIT_SIGN_INS_ACCOUNT", value_name = "COUNT", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(1..=MOST))]
     pub rate_limit_sign_ins_account: u32,
+    /// Tickets for event streams per minute of one principal, 1 to 100,000,000
+    #[arg(long, env = "RATE_LIMIT_EVENT_TICKETS", value_name = "COUNT", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..=MOST))]
+    pub rate_limit_event_tickets: u32,
     /// Page views per minute from one address, 1,000 (one full request) to 100,000,000
     #[arg(long, env = "RATE_LIMIT_PAGE_VIEWS", value_name = "COUNT", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(1_000..=MOST))]

@@ -3,7 +3,9 @@
 
 mod alerts;
 mod client_limits;
+mod cors;
 mod database;
+mod event_tickets;
 mod http;
 mod logging;
 mod mqtt;
@@ -19,8 +21,10 @@ mod tests;
 
 pub use alerts::Alerts;
 pub use client_limits::{ClientLimits, Network};
+pub use cors::{Cors, InvalidOrigin, Origin};
 pub use database::{Admin, Bus, Database};
 pub use domain::Span;
+pub use event_tickets::EventTickets;
 pub use http::{Http, Password, Server, Tokens};
 pub use logging::{Log, LogFormat, Traces};
 pub use mqtt::{Broker, Mqtt, MqttVersion};
@@ -69,6 +73,12 @@ pub struct Config {
     /// Limits on clients of the HTTP API.
     #[command(flatten)]
     pub client_limits: ClientLimits,
+    /// Cross-origin resource sharing.
+    #[command(flatten)]
+    pub cors: Cors,
+    /// Tickets for event streams.
+    #[command(flatten)]
+    pub event_tickets: EventTickets,
     /// Bearer tokens.
     #[command(flatten)]
     pub tokens: Tokens,
@@ -146,6 +156,7 @@ impl Config {
                 mistakes.push(format!("{name} must be longer than 0"));
             }
         }
+        mistakes.extend(self.event_tickets.mistakes());
         mistakes.extend(self.bus.mistake());
         mistakes.extend(self.presence.mistakes());
         mistakes.extend(self.readings.mistakes());

@@ -29,6 +29,7 @@ pub struct Admission {
     registrations: RateLimiter,
     sign_ins_address: RateLimiter,
     sign_ins_account: RateLimiter,
+    event_tickets: RateLimiter,
     page_views: RateLimiter,
     page_view_names: Names,
     /// How long before its receipt a page view may lie.
@@ -64,6 +65,11 @@ impl Admission {
                 "sign_ins_account",
                 "attempts to sign in as this account",
                 limits.rate_limit_sign_ins_account,
+            ),
+            event_tickets: limiter(
+                "event_tickets",
+                "tickets for event streams of this caller",
+                limits.rate_limit_event_tickets,
             ),
             page_views: limiter(
                 "page_views",
@@ -143,6 +149,11 @@ impl Admission {
         self.sign_ins_address.take(address.0, 1)?;
         self.sign_ins_account.take(account.trim().to_lowercase(), 1)?;
         Ok(())
+    }
+
+    /// Admits a request of `subject` for a ticket.
+    pub(super) fn event_ticket(&self, subject: &str) -> Result<Remaining, Problem> {
+        self.event_tickets.take(subject, 1)
     }
 
     /// Admits page views from `address`, received at `now`.

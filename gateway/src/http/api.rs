@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::admission::Admission;
 use super::rebuilds::Rebuilds;
 use crate::bridge::Accounting;
-use crate::config::Alerts;
+use crate::config::{Alerts, Cors, EventTickets};
 use crate::host_metrics;
 use crate::tokens::Keys;
 
@@ -41,6 +41,10 @@ pub struct Api {
     pub wait: Waiter,
     /// Rebuilds that were requested from this process.
     pub rebuilds: Rebuilds,
+    /// Which web sites may call the API from a browser.
+    pub cors: Cors,
+    /// Who may request tickets for event streams, and how long they are valid.
+    pub event_tickets: EventTickets,
     /// Signs and verifies tokens.
     pub keys: Keys,
     /// Reads accounts and storage of the machine this process runs on.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::{Actor, Role};
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::api::Api;
 use super::problem::Problem;
+use super::ticket_use;
 
 /// The subject of a valid token and its permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,13 +81,17 @@ pub(super) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let found = bearer(request.headers()).and_then(|token| {
-        api.keys.check(token).map_err(|error| {
-            tracing::debug!(%error, "token refused");
-            let challenge = r#"Bearer realm="tributary", error="invalid_token""#;
-            refused("the token is invalid or has expired; sign in again or refresh it", challenge)
-        })
-    });
+    let found = match ticket_use::of(&request) {
+        Some(ticket) => ticket_use::redeem(&api, &ticket).await,
+        None => bearer(request.headers()).and_then(|token| {
+            api.keys.check(token).map_err(|error| {
+                tracing::debug!(%error, "token refused");
+                let challenge = r#"Bearer realm="tributary", error="invalid_token""#;
+                let detail = "the token is invalid or has expired; sign in again or refresh it";
+                Problem::unauthenticated(detail, challenge)
+            })
+        }),
+    };
     match found {
         Ok(claims) => {
             let subject = claims.sub.clone();
@@ -98,10 +103,12 @@ pub(super) async fn authenticate(
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+/// The bearer token of a request; 401 if there is none, or several.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let missing = || {
         let challenge = r#"Bearer realm="tributary""#;
-        refused("a bearer token is required; sign in or run `tributary token`", challenge)
+        let detail = "a bearer token is required; sign in or run `tributary token`";
+        Problem::unauthenticated(detail, challenge)
     };
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -115,16 +122,14 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     Ok(token)
 }
 
-fn refused(detail: &str, challenge: &'static str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
-        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
-}
-
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let missing = || refused("a bearer token is required", r#"Bearer realm="tributary""#);
+        let missing = || {
+            let challenge = r#"Bearer realm="tributary""#;
+            Problem::unauthenticated("a bearer token is required", challenge)
+        };
         parts.extensions.get::<Self>().cloned().ok_or_else(missing)
     }
 }

@@ -7,9 +7,14 @@ use axum::http::{HeaderMap, Uri, header};
 use eventsourcing::{Position, StreamId, Version};
 use eventstore::{Filter, RawEvent};
 
+use super::audience::{Audience, EventNames};
 use super::event_view::EventRow;
 use super::prelude::*;
 use super::{headers, sse, state_at};
+
+/// Response header with the epoch of the log, which grows when the log is restored from a backup: then
+/// positions may mean other events.
+const EPOCH: &str = "tributary-epoch";
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(feed)).routes(routes!(listen)).routes(routes!(stream))
@@ -35,6 +40,16 @@ pub(super) struct FeedQuery {
     event_type: Option<String>,
     /// Only events of this stream.
     stream: Option<String>,
+    /// The epoch of the log that `after` belongs to, from `Tributary-Epoch` or a ticket: 409
+    /// `epoch_changed` if the log has another one.
+    epoch: Option<i64>,
+    /// The type of the server-sent events (default `type`). Ignored by pages.
+    #[serde(default)]
+    #[param(value_type = Option<EventNames>, inline)]
+    events: EventNames,
+    /// A ticket for the event stream, in place of `Authorization`. Ignored by pages.
+    #[expect(dead_code, reason = "used by the authentication")]
+    ticket: Option<String>,
 }
 
 impl FeedQuery {
@@ -58,6 +73,31 @@ impl FeedQuery {
         Ok(filter)
     }
 
+    /// Returns the epoch of the log; an error if the query names another one, or if `after` is beyond the
+    /// head.
+    async fn check(&self, api: &Api, after: Option<(&str, Position)>) -> Result<i64, Problem> {
+        let epoch = api.store.owner().await?.epoch;
+        if let Some(expected) = self.epoch.filter(|expected| *expected != epoch) {
+            let detail = format!(
+                "the epoch of the log is {epoch}, not {expected}: it was restored from a backup, and \
+                 positions may mean other events; read it again from the start"
+            );
+            let problem = Problem::new(StatusCode::CONFLICT, "epoch_changed", detail);
+            return Err(problem.member("epoch", epoch));
+        }
+        let head = api.store.head().await?;
+        match after {
+            Some((name, after)) if after > head => {
+                let detail = format!(
+                    "the log ends at {head}, before {after}, in epoch {epoch}; if it was restored \
+                     from a backup, read it again from the start"
+                );
+                Err(Problem::parameter(name, detail))
+            }
+            _ => Ok(epoch),
+        }
+    }
+
     fn after(&self) -> Result<Option<Position>, Problem> {
         match self.after {
             Some(Position(..0)) => {
@@ -76,7 +116,10 @@ impl FeedQuery {
     get, path = "/api/v1/events", tag = tags::EVENTS, params(FeedQuery),
     responses((status = 200, description = "Events in order of position", body = Page<EventRow>,
         headers(("Tributary-Position" = i64, description = "All matching events up to this position are on this page or an earlier one"),
+        ("Tributary-Epoch" = i64, description = "Epoch of the log, which grows when it is restored from a backup"),
         ("Link" = String, description = "The events after these, `rel=\"next\"`"))),
+        (status = 409, description = "The log has another epoch (`epoch_changed`)"),
+        (status = 422, description = "A parameter is invalid, or `after` is beyond the end of the log"),
         (status = 403, description = "The caller is not an operator")),
 )]
 async fn feed(
@@ -86,10 +129,13 @@ async fn feed(
     Query(query): Query<FeedQuery>,
 ) -> Result<Response, Problem> {
     let (filter, after) = (query.filter()?, query.after()?.unwrap_or_default());
+    let epoch = query.check(&api, Some(("after", after))).await?;
     let head = api.store.head().await?;
     let page = api.store.read(after, head, &filter, query.limit.into()).await?;
     let next = Some(("after", page.through.to_string()));
-    Ok(page::respond(&uri, rows(&caller, &page.events)?, next, page.through))
+    let mut response = page::respond(&uri, rows(&caller, &page.events)?, next, page.through);
+    response.headers_mut().insert(EPOCH, epoch.into());
+    Ok(response)
 }
 
 fn rows(caller: &Caller, events: &[RawEvent]) -> Result<Vec<EventRow>, Problem> {
@@ -99,30 +145,45 @@ fn rows(caller: &Caller, events: &[RawEvent]) -> Result<Vec<EventRow>, Problem> 
 
 /// Stream events of the log
 ///
-/// As server-sent events: `id` is the position, `event` the type, `data` the event. A client that
-/// reconnects with `Last-Event-ID` misses no event. A caller may have 16 event streams at a time (by
+/// As server-sent events: `id` is the position, `event` the type (or, with `events=message`, always
+/// `message`), `data` the event. A client that reconnects with `Last-Event-ID` misses no event. Operators
+/// receive all events, users those of their own orders. Browsers open the stream with a ticket
+/// (`POST /api/v1/events/tickets`), since `EventSource` sends no token. A caller may have 16 event streams at a time (by
 /// default); a further one is refused with 429 `too_many_streams`.
 #[utoipa::path(
     get, path = "/api/v1/events/stream", tag = tags::EVENTS,
     params(FeedQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Position of the last event received; takes precedence over `after`")),
     responses((status = 200, description = "Events as they are committed", body = String,
-        content_type = "text/event-stream"),
-        (status = 403, description = "The caller is not an operator")),
+        content_type = "text/event-stream",
+        headers(("Tributary-Epoch" = i64, description = "Epoch of the log, which grows when it is restored from a backup"))),
+        (status = 403, description = "The caller is not an operator, and asks for other events than those of own orders"),
+        (status = 404, description = "The stream is not that of an order of the caller"),
+        (status = 409, description = "The log has another epoch (`epoch_changed`)"),
+        (status = 422, description = "A parameter is invalid, or `Last-Event-ID` is beyond the end of the log")),
 )]
 async fn listen(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
-    Operator(caller): Operator,
+    caller: Caller,
     Query(query): Query<FeedQuery>,
 ) -> Result<Response, Problem> {
-    let after = match headers::position(&headers, "Last-Event-ID")?.or(query.after()?) {
-        Some(after) => after,
+    let resumed =
+        headers::position(&headers, "Last-Event-ID")?.map(|after| ("Last-Event-ID", after));
+    let after = resumed.or(query.after()?.map(|after| ("after", after)));
+    let epoch = query.check(&api, after).await?;
+    let after = match after {
+        Some((_, after)) => after,
         None => api.store.head().await?,
     };
-    let filter = query.filter()?;
-    let slot = api.admission.stream(&caller.subject)?;
+    let subject = caller.subject.clone();
+    let audience = Audience::new(Arc::clone(&api), caller, query.events)?;
+    let mut filter = query.filter()?;
+    audience.narrow(&mut filter).await?;
+    let slot = api.admission.stream(&subject)?;
     let subscription = api.feed.subscribe(after, filter);
-    Ok(sse::respond(subscription, slot, api.shutdown.clone()))
+    let mut response = sse::respond(subscription, audience, slot, api.shutdown.clone());
+    response.headers_mut().insert(EPOCH, epoch.into());
+    Ok(response)
 }
 
 /// Which events of a stream.

@@ -1,12 +1,16 @@
 //! Extractors of requests. They replace those of axum because each of their problems names the place
 //! of the fault: a JSON pointer in the body, or a parameter.
 
+use std::fmt;
+use std::str::FromStr;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use domain::telemetry::UserId;
 use eventsourcing::json::{self, ReadError, without_mark};
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 
 use super::problem::Problem;
@@ -83,7 +87,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 }
 
 /// The media type without its parameters, in lower case.
-fn essence(headers: &HeaderMap) -> Option<String> {
+pub(super) fn essence(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
@@ -100,6 +104,20 @@ pub(super) fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// Parses a text into a value that is stored as text, by the rules for new values: what is stored may
+/// follow older rules, which deserializing accepts.
+pub(super) fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+}
+
+/// The id of a user for whom something is set: 422 if it is not a name that a URL can reach.
+pub(super) fn named(user_id: UserId) -> Result<UserId, Problem> {
+    let named = UserId::parse(user_id.as_str());
+    named.map_err(|error| Problem::parameter("user_id", error.to_string()))
 }
 
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

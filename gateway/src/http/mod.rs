@@ -5,6 +5,8 @@ mod api;
 mod tags;
 mod prelude;
 mod openapi;
+mod operation_ids;
+mod request_examples;
 pub mod asyncapi;
 
 mod server;
@@ -14,6 +16,8 @@ mod rate_limiter;
 mod slots;
 mod page_view_names;
 mod admission;
+mod cors;
+mod ticket_use;
 mod caller;
 mod idempotency;
 mod command_context;
@@ -39,6 +43,8 @@ mod users;
 mod works;
 
 mod events;
+mod event_tickets;
+mod audience;
 pub mod event_view;
 mod sse;
 mod state_at;
@@ -76,6 +82,7 @@ fn guarded() -> Routes {
         .merge(host::routes())
         .merge(users::routes())
         .merge(events::routes())
+        .merge(event_tickets::routes())
         .merge(causation::routes())
         .merge(parked::routes())
         .merge(projections::routes())
@@ -107,7 +114,8 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
     let (open, _) = open().route_layer(keyed).route_layer(limit).split_for_parts();
     // Without limits: orchestrators rely on the answer.
     let (health, _) = health::routes().split_for_parts();
-    Router::new()
+    let cors = cors::layer(&api.cors);
+    let router = Router::new()
         .merge(guarded)
         .merge(open)
         .merge(health)
@@ -117,7 +125,12 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn(nul::refuse))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn_with_state(limits.time, request_trace::layer))
+        .layer(middleware::from_fn_with_state(limits.time, request_trace::layer));
+    // Outermost, so that a browser may read refusals, too.
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 #[cfg(test)]

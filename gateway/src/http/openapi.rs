@@ -1,13 +1,19 @@
 //! The OpenAPI document. Handlers describe their own routes; headers and problems that all routes
 //! share are added here.
 
+use std::collections::BTreeSet;
+
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::ArrayItems;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Components, Content, Header, Ref, RefOr, Response};
+use utoipa::openapi::{Components, Content, Header, Ref, RefOr, Response, Schema};
 use utoipa::{OpenApi, PartialSchema, ToSchema};
 
+use super::headers::MIN_POSITION;
+use super::operation_ids;
 use super::problem::{Fault, ProblemBody};
+use super::request_examples;
 
 /// Name of the security scheme.
 const BEARER: &str = "bearer";
@@ -28,6 +34,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 /// Adds what all routes share.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let components = document.components.get_or_insert_with(Components::new);
+    refer_to_items(components);
     components.schemas.insert("Problem".into(), ProblemBody::schema());
     components.schemas.insert(Fault::name().into(), Fault::schema());
     let mut scheme = Http::new(HttpAuthScheme::Bearer);
@@ -35,7 +42,10 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
     document.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
     for (path, item) in &mut document.paths.paths {
-        for operation in operations(item) {
+        for (method, operation) in operations(item) {
+            let handler = operation.operation_id.as_deref().unwrap_or_default();
+            operation.operation_id = Some(operation_ids::of(method, path, handler));
+            add_example(operation);
             add_headers(operation);
             add_problems(path, operation);
         }
@@ -43,10 +53,30 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     document
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
-        .into_iter()
-        .filter_map(Option::as_mut)
+/// Makes each page refer to the schema of its items, which is inlined otherwise: clients get one type for
+/// an item of a list and the same thing alone.
+fn refer_to_items(components: &mut Components) {
+    let names: BTreeSet<String> = components.schemas.keys().cloned().collect();
+    for (name, schema) in &mut components.schemas {
+        let item = name.strip_prefix("Page_").filter(|item| names.contains(*item));
+        let (Some(item), RefOr::T(Schema::Object(page))) = (item, schema) else { continue };
+        if let Some(RefOr::T(Schema::Array(list))) = page.properties.get_mut("items") {
+            list.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(item).into()));
+        }
+    }
+}
+
+/// The operations of a path with their methods.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [
+        ("GET", &mut item.get),
+        ("POST", &mut item.post),
+        ("PUT", &mut item.put),
+        ("PATCH", &mut item.patch),
+        ("DELETE", &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 /// Headers of successful responses: status or its prefix, name and description.
@@ -65,6 +95,17 @@ const HEADERS: &[(&str, &str, &str)] = &[
     ("2", "RateLimit", "What is left of them: requests `r`, and all again in `t` seconds"),
 ];
 
+/// Adds an example to a body of JSON or a form.
+fn add_example(operation: &mut Operation) {
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    let Some(RefOr::T(body)) = operation.request_body.as_mut() else { return };
+    for (media_type, content) in &mut body.content {
+        if let (RefOr::T(content), true) = (content, media_type != "text/plain") {
+            content.example = request_examples::of(id);
+        }
+    }
+}
+
 fn add_headers(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };
@@ -77,6 +118,10 @@ fn add_headers(operation: &mut Operation) {
         }
     }
 }
+
+/// Why a query may not find what a command has just created.
+const NOT_YET: &str = ". Right after a command, the read model may not show its effect yet: a query with \
+    the command's `Tributary-Position` as `Tributary-Min-Position` waits for it";
 
 /// Adds the problems that all requests of its kind can have; a handler describes special ones.
 fn add_problems(path: &str, operation: &mut Operation) {
@@ -119,6 +164,11 @@ fn add_problems(path: &str, operation: &mut Operation) {
         responses
             .entry(status.to_owned())
             .or_insert_with(|| ResponseBuilder::new().description(description).build().into());
+    }
+    let of_read_model = has(MIN_POSITION);
+    let responses = &mut operation.responses.responses;
+    if let (true, Some(RefOr::T(missing))) = (of_read_model, responses.get_mut("404")) {
+        missing.description += NOT_YET;
     }
     for (status, response) in responses.iter_mut() {
         if let (true, RefOr::T(response)) = (status.as_str() >= "400", response) {

@@ -57,6 +57,8 @@ fn openapi(lines: &mut Vec<String>) {
     for (path, item) in members(&document["paths"]) {
         for (method, operation) in members(item) {
             let place = format!("{} {path}", method.to_uppercase());
+            let id = operation["operationId"].as_str().unwrap_or_default();
+            lines.push(format!("{place} operation {id}"));
             if operation["security"].is_array() {
                 lines.push(format!("{place} security={}", operation["security"]));
             }

@@ -2,15 +2,16 @@
 //! so a slow client delays no other and nothing queues for it in memory.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use eventstore::{RawEvent, Subscription};
+use eventstore::Subscription;
 use futures::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use super::event_view::EventRow;
+use super::audience::Audience;
 use super::slots::Slot;
 
 /// Events read for a client at a time.
@@ -20,14 +21,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Wait before the log is read again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Sends the events of `subscription` until the client disconnects, or until `shutdown`. Then `slot`
-/// is free again.
+/// Sends the events of `subscription` that `audience` may see until the client disconnects, or until
+/// `shutdown`. Then `slot` is free again.
 pub(super) fn respond(
     subscription: Subscription,
+    audience: Audience,
     slot: Slot,
     shutdown: CancellationToken,
 ) -> Response {
-    let events = events(subscription, slot).take_until(shutdown.cancelled_owned());
+    let events = events(subscription, audience, slot).take_until(shutdown.cancelled_owned());
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
     // Keeps nginx from buffering the stream.
@@ -36,7 +38,12 @@ pub(super) fn respond(
     response
 }
 
-fn events(subscription: Subscription, slot: Slot) -> impl Stream<Item = Result<Event, Infallible>> {
+fn events(
+    subscription: Subscription,
+    audience: Audience,
+    slot: Slot,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let audience = Arc::new(audience);
     let batches = stream::unfold((subscription, slot), |(mut subscription, slot)| async move {
         loop {
             match subscription.next(BATCH).await {
@@ -49,14 +56,11 @@ fn events(subscription: Subscription, slot: Slot) -> impl Stream<Item = Result<E
             }
         }
     });
-    batches.flat_map(|batch| stream::iter(batch).filter_map(|event| async move { write(&event) }))
-}
-
-/// The event in the format of server-sent events; none if it is not JSON, which the log does not
-/// accept.
-fn write(event: &RawEvent) -> Option<Result<Event, Infallible>> {
-    let row = EventRow::new(event).ok()?;
-    let written =
-        Event::default().id(event.position.to_string()).event(&*event.event_type).json_data(row);
-    written.ok().map(Ok)
+    batches.flat_map(move |batch| {
+        let audience = Arc::clone(&audience);
+        stream::iter(batch).filter_map(move |event| {
+            let audience = Arc::clone(&audience);
+            async move { audience.show(&event).await }
+        })
+    })
 }

@@ -52,6 +52,8 @@ async fn without_database() -> (String, String) {
         feed: Feed::start(&store, None, &tasks, shutdown.clone()),
         bus: watch::channel(false).1,
         bridge: None,
+        cors: config.cors.clone(),
+        event_tickets: config.event_tickets,
         handlers: Handlers::new(&store),
         wait: Waiter::start(store.clone(), progress, &tasks, shutdown.clone()),
         rebuilds: Rebuilds::new(tasks.clone()),
@@ -151,6 +153,29 @@ fn every_operation_describes_its_problems() {
             assert_eq!(problem == "#/components/schemas/Problem", expected, "{path} {status}");
         }
         assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{path}");
+    }
+}
+
+#[test]
+fn operation_ids_are_short_unique_names() {
+    let mut known = std::collections::BTreeSet::new();
+    for (method, path, operation) in operations(&described()) {
+        let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+        let plain = id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        assert!(plain && (4..=32).contains(&id.len()), "{method} {path}: {id}");
+        assert!(known.insert(id.clone()), "{method} {path}: {id} names another operation, too");
+    }
+}
+
+#[test]
+fn every_body_has_an_example() {
+    for (method, path, operation) in operations(&described()) {
+        for (media_type, content) in
+            operation["requestBody"]["content"].as_object().into_iter().flatten()
+        {
+            let known = media_type == "text/plain" || !content["example"].is_null();
+            assert!(known, "{method} {path} {media_type}: add an example to request_examples.rs");
+        }
     }
 }
 

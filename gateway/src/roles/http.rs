@@ -29,6 +29,8 @@ pub(super) async fn run(
     let tasks = parts.tasks.clone();
     let api = Api {
         admission: Arc::new(Admission::new(&parts.config.http, &parts.config.client_limits)),
+        cors: parts.config.cors.clone(),
+        event_tickets: parts.config.event_tickets,
         handlers: Handlers::new(&parts.store),
         store: parts.store,
         feed: parts.feed,

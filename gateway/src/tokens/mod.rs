@@ -5,6 +5,7 @@
 mod ed25519;
 mod jwks;
 mod refresh;
+mod ticket;
 
 use std::io::Write;
 use std::path::Path;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 pub use ed25519::install_cryptography;
 pub use jwks::{JwkSet, PublicKey};
 pub use refresh::{REFRESH_AUDIENCE, REFRESH_MAX_CHARS, RefreshClaims, SigningError};
+pub use ticket::{TICKET_AUDIENCE, TicketClaims};
 
 /// `iss` of all tokens.
 pub const ISSUER: &str = "tributary";
@@ -116,6 +118,7 @@ pub struct Keys {
     accepted: Vec<Accepted>,
     validation: Validation,
     refresh_validation: Validation,
+    ticket_validation: Validation,
     /// Claims of verified tokens.
     cache: Cache<String, Claims>,
 }
@@ -164,6 +167,7 @@ impl Keys {
             accepted: vec![accepted],
             validation: validation(AUDIENCE),
             refresh_validation: validation(REFRESH_AUDIENCE),
+            ticket_validation: validation(TICKET_AUDIENCE),
             cache: Cache::new(CACHED),
         })
     }

@@ -144,6 +144,8 @@ pub struct Row {
     pub assignee_id: Option<Uuid>,
     /// Progress of the task.
     pub status: StatusName,
+    /// Whether the project of the task is archived, and so the task read-only.
+    pub archived: bool,
     /// Null if the task has no due time.
     pub due_at: Option<DateTime<Utc>>,
     /// Time of creation.
@@ -181,6 +183,7 @@ impl Row {
             description,
             assignee_id,
             status: ByName(Status::ToDo),
+            archived: false,
             due_at,
             created_at: at,
             updated_at: at,
@@ -204,7 +207,9 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "select id, project_id, title, description, assignee_id, status, due_at, created_at,
-                    updated_at, version
+                    updated_at, version, coalesce(
+                      (select archived from projects.project where id = t.project_id), false
+                    ) as archived
              from ",
             $rest
         )

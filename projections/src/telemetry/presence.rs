@@ -135,8 +135,8 @@ pub async fn due_decisions(
 
 fn due_decision(row: &PgRow) -> Result<Option<DueDecision>, sqlx::Error> {
     let decode = |error| sqlx::Error::Decode(Box::new(error));
-    let user_id = UserId::parse(row.try_get("user_id")?).map_err(decode)?;
-    let device_id = DeviceId::parse(row.try_get("device_id")?).map_err(decode)?;
+    let user_id = UserId::stored(row.try_get("user_id")?).map_err(decode)?;
+    let device_id = DeviceId::stored(row.try_get("device_id")?).map_err(decode)?;
     let device = DeviceRef { user_id: &user_id, device_id: &device_id };
     let Some(decision) = Decision::on(device, &presence_of(row)?) else {
         return Ok(None);

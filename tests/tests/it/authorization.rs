@@ -115,7 +115,8 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /api/v1/host/samples", "", OPERATORS),
 
     ("GET /api/v1/events", "", OPERATORS),
-    ("GET /api/v1/events/stream", "", OPERATORS),
+    ("GET /api/v1/events/stream", "", SIGNED_IN),
+    ("POST /api/v1/events/tickets", "", SIGNED_IN),
     ("GET /api/v1/events/{position}/trace", "", OPERATORS),
     ("GET /api/v1/streams/{stream_id}", "", OPERATORS),
     ("GET /api/v1/projections", "", OPERATORS),

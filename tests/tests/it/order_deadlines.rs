@@ -27,7 +27,7 @@ async fn an_order_expires_without_a_read_model_and_within_its_request() -> Resul
     let _worker = system.serve(&["worker"]).await?;
     eventually("the order has expired", async || {
         let sql = "select count(*) from log.event
-                   where event_type = 'order_cancelled' and data -> 'reason' ->> 'code' = 'expired'";
+                   where event_type = 'order_cancelled' and data ->> 'reason' = 'expired'";
         Ok(system.number(sql).await? == 1)
     })
     .await?;

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tests::{Caller, System, eventually};
 use uuid::Uuid;
 
+use crate::parked::inject;
+
 /// Adds a product with `stock` pieces. Returns its id.
 pub(crate) async fn product(
     operator: &Caller,
@@ -301,6 +303,76 @@ async fn a_repeated_idempotency_key_returns_the_same_order() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_price_has_the_minor_units_of_a_currency_that_there_is() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let clerk = system.caller(&system.token);
+    let send = async |body: Value| -> Result<(u16, Value)> {
+        let answer = clerk.post("/api/v1/products", &body).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    };
+    let with = |sku: &str, price: &str, currency: &str| json!({"sku": sku, "name": "Hat", "price": price, "currency": currency});
+    for (body, status, pointer, detail) in [
+        (
+            with("A", "1234.99", "JPY"),
+            422,
+            "/price",
+            "JPY has at most 0 digits after the point, not 2",
+        ),
+        (
+            with("A", "1.2345", "BHD"),
+            422,
+            "/price",
+            "BHD has at most 3 digits after the point, not 4",
+        ),
+        (with("A", "9.999", "EUR"), 422, "/price", "EUR has at most 2 digits"),
+        (with("A", "9.90", "ZZZ"), 422, "/currency", "`ZZZ` is not a currency of ISO 4217"),
+        (with("A", "9", "XXX"), 422, "/currency", "`XXX`"),
+        (with("A", "9", "XAU"), 422, "/currency", "`XAU`"),
+        (with("A", "9", "eur"), 422, "/currency", "three capital letters"),
+        (with("..", "9", "EUR"), 422, "/sku", "not `.` or `..`"),
+        (
+            json!({"sku": "A", "name": "\u{200b}", "price": "9", "currency": "EUR"}),
+            422,
+            "/name",
+            "visible",
+        ),
+    ] {
+        let (answered, problem) = send(body.clone()).await?;
+        assert_eq!(answered, status, "{body}: {problem}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}: {problem}");
+        let shown = problem["errors"][0]["detail"].as_str().unwrap_or_default();
+        assert!(shown.contains(detail), "{body}: {problem}");
+    }
+    for (sku, price, currency) in
+        [("J", "1235", "JPY"), ("B", "1.234", "BHD"), ("C", "1.2345", "CLF")]
+    {
+        let (status, shown) = send(with(sku, price, currency)).await?;
+        assert_eq!((status, &shown["price"]), (201, &json!(price)), "{shown}");
+        let path = format!("/api/v1/products/{}", shown["id"].as_str().unwrap_or_default());
+        let change = json!({"price": "0.00001"});
+        let answer = clerk.request(Method::PATCH, &path).json(&change).send().await?;
+        assert_eq!(answer.status(), 422, "{currency}");
+    }
+    // What an earlier build recorded stays readable, and can be ordered.
+    system.skip_end_check(); // The injected events are not in the hash chain.
+    let (product, fine) = (Uuid::now_v7(), Uuid::now_v7());
+    for (id, sku, currency, price) in
+        [(product, "OLD", "ZZZ", "1.2345"), (fine, "YEN", "JPY", "9.99")]
+    {
+        let data = json!({"sku": sku, "name": "Old", "price": price, "currency": currency});
+        inject(&system, &format!("product-{id}"), "product_added", &data.to_string()).await?;
+        let order = json!({"items": [{"product_id": id, "quantity": 2}]});
+        let shown = clerk.command(Method::POST, "/api/v1/orders", &order).await?;
+        assert_eq!(shown["currency"], currency, "{shown}");
+        system.caught_up().await?;
+        let shown = clerk.json(&format!("/api/v1/products/{id}")).await?;
+        assert_eq!((&shown["price"], &shown["currency"]), (&json!(price), &json!(currency)));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_invalid_order_is_refused_with_pointers() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&["http", "projector"]).await?;
@@ -311,6 +383,10 @@ async fn an_invalid_order_is_refused_with_pointers() -> Result<()> {
         (json!({"items": []}), "/items"),
         (cart(&[(&hat, 0)]), "/items/0/quantity"),
         (cart(&[(&hat, 1), (&nothing, 1)]), "/items/1/product_id"),
+        (cart(&[(&hat, 10_001)]), "/items/0/quantity"),
+        // The limit is one on the pieces of a product, however many items they are written as.
+        (cart(&[(&hat, 10_000), (&hat, 1)]), "/items/1/quantity"),
+        (cart(&[(&hat, 4_000), (&hat, 4_000), (&hat, 4_000)]), "/items/2/quantity"),
     ] {
         let answer = operator.post("/api/v1/orders", &body).send().await?;
         assert_eq!(answer.status(), 422, "{body}");

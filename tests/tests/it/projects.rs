@@ -3,7 +3,7 @@
 use anyhow::Result;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Caller, System};
+use tests::{Caller, System, successful};
 use uuid::Uuid;
 
 pub(crate) const PROJECTS: &str = "/api/v1/projects";
@@ -14,8 +14,17 @@ pub(crate) struct Person {
     pub(crate) caller: Caller,
 }
 
+/// A registered user with this role. A process must serve HTTP.
 pub(crate) async fn person(system: &System, role: &str) -> Result<Person> {
-    let id = Uuid::now_v7().to_string();
+    let admin = system.caller(&system.token);
+    let email = format!("{}@example.org", Uuid::now_v7());
+    let user = json!({"email": email, "password": "correct horse battery", "full_name": "A"});
+    let user = successful(admin.post("/api/v1/users", &user)).await?;
+    let id = user["id"].as_str().unwrap_or_default().to_owned();
+    if role != "user" {
+        let change = admin.request(Method::PUT, &format!("/api/v1/users/{id}/role"));
+        successful(change.json(&json!({"role": role}))).await?;
+    }
     let caller = system.caller(system.token_for(&id, role).await?);
     Ok(Person { id, caller })
 }
@@ -300,7 +309,66 @@ async fn invalid_input_is_refused_with_pointers() -> Result<()> {
     assert_eq!(owner.ask(Method::PUT, &himself, json!({})).await?.0, 204);
     // Refused commands had no effect.
     assert_eq!(owner.caller.json(&task).await?["title"], "Pack");
-    assert_eq!(system.number("select count(*) from log.event").await?, 2);
+    let sql =
+        "select count(*) from log.event where stream_id ^@ 'project-' or stream_id ^@ 'task-'";
+    assert_eq!(system.number(sql).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_named_exists_and_what_is_archived_is_marked() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let (owner, stranger) = (person(&system, "user").await?, person(&system, "user").await?);
+    let project = owner.project("Move").await?;
+    let task = owner.task(&project, "Pack").await?;
+    // A member must be registered; who may not add members does not learn who is.
+    let unknown = format!("{project}/members/{}", Uuid::now_v7());
+    assert_eq!(owner.ask(Method::PUT, &unknown, json!({})).await?, code(404, "user_not_found"));
+    assert_eq!(
+        stranger.ask(Method::PUT, &unknown, json!({})).await?,
+        code(404, "project_not_found")
+    );
+    assert_eq!(owner.ask(Method::DELETE, &unknown, json!({})).await?.0, 204, "nothing to remove");
+    // A name can be seen, in projects and tasks.
+    for name in ["", ".", "..", "  ", "\u{200b}", "a\u{0}b", "a\nb", "\u{1b}[2J"] {
+        for (method, path, body, pointer) in [
+            (Method::POST, PROJECTS, json!({"name": name}), "/name"),
+            (Method::PATCH, &project, json!({"name": name}), "/name"),
+            (Method::PATCH, &task, json!({"title": name}), "/title"),
+        ] {
+            let answer = owner.caller.request(method, path).json(&body).send().await?;
+            assert_eq!(answer.status(), 422, "{body}");
+            let problem: Value = answer.json().await?;
+            assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}: {problem}");
+        }
+    }
+    for (user, device) in [("..", "d"), (owner.id.as_str(), "."), (owner.id.as_str(), "..")] {
+        let reading = json!([{"user_id": user, "device_id": device, "sequence_id": 1}]);
+        let operator = system.caller(&system.token);
+        let verdicts = operator.command(Method::POST, "/api/v1/telemetry", &reading).await?;
+        let verdict = &verdicts["items"][0];
+        assert_eq!(verdict["verdict"], "rejected", "{verdict}");
+    }
+    let dry_run = json!({"device_id": "attic", "rules": []});
+    let answer = owner.caller.post("/api/v1/alerts/dry-run", &dry_run).send().await?;
+    assert_eq!(answer.json::<Value>().await?["errors"][0]["pointer"], "/device_id");
+    // An empty description is none.
+    owner.tell(Method::PATCH, &project, json!({"description": "To the hills"})).await?;
+    owner.tell(Method::PATCH, &project, json!({"description": ""})).await?;
+    assert_eq!(owner.caller.json(&project).await?["description"], Value::Null);
+
+    let archived = async |path: &str| -> Result<Value> {
+        let shown = owner.caller.json(path).await?;
+        Ok(shown.get("items").map_or(&shown, |items| &items[0])["archived"].clone())
+    };
+    let by_project = format!("{TASKS}?project_id={}", id_of(&project));
+    for expected in [false, true] {
+        for path in [project.as_str(), task.as_str(), TASKS, by_project.as_str()] {
+            assert_eq!(archived(path).await?, expected, "{path}");
+        }
+        owner.tell(Method::DELETE, &project, json!({})).await?;
+    }
     Ok(())
 }
 

@@ -236,8 +236,10 @@ pub(crate) fn status() -> BoxedStrategy<Value> {
 
 /// A product; its price has up to nine digits before the point.
 pub(crate) fn product() -> BoxedStrategy<Value> {
-    ("[A-Za-z0-9._-]{1,64}", "\\PC{1,200}", "[0-9]{1,9}(\\.[0-9]{1,4})?", "[A-Z]{3}")
-        .prop_map(|(sku, name, price, currency)| {
+    let euro = ("[0-9]{1,9}(\\.[0-9]{1,2})?", Just("EUR".to_owned()));
+    let any = ("[0-9]{1,9}(\\.[0-9]{1,4})?", "[A-Z]{3}");
+    ("[A-Za-z0-9._-]{1,64}", "\\PC{1,200}", prop_oneof![3 => euro, 1 => any])
+        .prop_map(|(sku, name, (price, currency))| {
             json!({"sku": sku, "name": name, "price": price, "currency": currency})
         })
         .boxed()

@@ -7,7 +7,7 @@ use projections::alerts::{Alerts, rule_config};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::super::extract::{RawJson, malformed};
+use super::super::extract::{RawJson, malformed, named};
 use super::super::prelude::*;
 
 /// A rule over readings. `key` and `operator` are required, and for most operators `threshold`.
@@ -149,7 +149,7 @@ pub(super) async fn configure(
     Path(user_id): Path<UserId>,
     RawJson(bytes): RawJson,
 ) -> Result<Response, Problem> {
-    let scope = own(&context.caller, &user_id)?;
+    let scope = own(&context.caller, &named(user_id.clone())?)?;
     set(&context, scope, &bytes, format!("/api/v1/users/{user_id}/config")).await
 }
 

@@ -10,6 +10,7 @@ use commands::alerts::{self as alerts, DryRun, Fired};
 use domain::alerts::Config;
 use domain::alerts::alert::Event;
 use domain::telemetry::{DeviceId, DeviceRef, UserId, device_stream};
+use eventsourcing::Version;
 use projections::telemetry::{DeviceCursor, devices};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -110,6 +111,7 @@ impl AlertChange {
 #[utoipa::path(
     post, path = "/api/v1/alerts/dry-run", tag = tags::ALERTS, request_body = DryRunRequest,
     responses((status = 200, description = "The result", body = DryRunResult),
+        (status = 404, description = "The devices of this user are not visible to this caller"),
         (status = 422, description = "The rules are invalid (`invalid_rules`, with a pointer for each fault)")),
 )]
 pub(super) async fn dry_run(
@@ -125,7 +127,14 @@ pub(super) async fn dry_run(
     let config = request.config()?;
     let user_id = request.user(&caller)?;
     let device_ids = match request.device_id {
-        Some(device_id) => vec![device_id],
+        Some(device_id) => {
+            let stream = device_stream(DeviceRef { user_id: &user_id, device_id: &device_id });
+            if api.store.read_stream(&stream, Version::NONE, 1).await?.is_empty() {
+                let detail = "the user has no such device";
+                return Err(Problem::member_at("/device_id", detail));
+            }
+            vec![device_id]
+        }
         None => devices_of(&api, &user_id).await?,
     };
     let (from, to) = (request.from, request.to);
@@ -156,7 +165,7 @@ impl DryRunResult {
 async fn devices_of(api: &Api, user_id: &UserId) -> Result<Vec<DeviceId>, Problem> {
     let (pool, start) = (api.store.pool(), DeviceCursor::default());
     let rows = devices(pool, Some(user_id.as_str()), None, &start, MAX_DEVICES).await?;
-    Ok(rows.iter().filter_map(|row| DeviceId::parse(&row.device_id).ok()).collect())
+    Ok(rows.iter().filter_map(|row| DeviceId::stored(&row.device_id).ok()).collect())
 }
 
 impl DryRunRequest {

@@ -19,7 +19,7 @@ const EXAMPLES: &[(&str, i16, &str)] = golden![
     "documents", "document_recorded", 1;
     "documents", "schema_registered", 1;
     "host", "host_sampled", 1;
-    "orders", "order_cancelled", 1;
+    "orders", "order_cancelled", 2;
     "orders", "order_confirmed", 1;
     "orders", "order_placed", 1;
     "orders", "order_shipped", 1;

@@ -1,7 +1,7 @@
 //! Orders: place one, list and show them, cancel or ship one.
 
 use commands::orders::{PricingError, price_items};
-use domain::orders::order::{Command, Placed};
+use domain::orders::order::{Command, MAX_PIECES, Placed};
 use domain::orders::order_stream;
 use eventsourcing::Version;
 use futures::TryFutureExt;
@@ -12,15 +12,14 @@ use super::super::prelude::*;
 
 /// Most items of an order.
 const MAX_ITEMS: usize = 100;
-/// Most pieces of one item.
-const MAX_QUANTITY: u32 = 10_000;
 
 /// A new order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewOrder)]
 pub(super) struct Cart {
-    /// The items. Two items of the same product become one with the sum of their quantities.
+    /// The items, at most 100 as sent. Two items of the same product become one with the sum of their
+    /// quantities, which must be at most 10,000, too.
     #[schema(min_items = 1, max_items = 100)]
     items: Vec<CartItem>,
 }
@@ -43,8 +42,8 @@ impl Cart {
             return Err(Problem::member_at("/items", detail));
         }
         for (index, item) in self.items.iter().enumerate() {
-            if !(1..=MAX_QUANTITY).contains(&item.quantity) {
-                let detail = format!("must be 1 to {MAX_QUANTITY} pieces");
+            if !(1..=MAX_PIECES).contains(&item.quantity) {
+                let detail = format!("must be 1 to {MAX_PIECES} pieces, not {}", item.quantity);
                 return Err(Problem::member_at(&format!("/items/{index}/quantity"), detail));
             }
         }
@@ -83,6 +82,9 @@ impl From<PricingError> for Problem {
         match error {
             PricingError::UnknownProduct { item } => {
                 Self::member_at(&format!("/items/{item}/product_id"), "there is no such product")
+            }
+            PricingError::TooManyPieces { item, .. } => {
+                Self::member_at(&format!("/items/{item}/quantity"), error.to_string())
             }
             PricingError::Load(error) => error.into(),
         }

@@ -2,11 +2,13 @@
 
 use chrono::Utc;
 use commands::orders::{add_product, move_stock};
+use domain::Name;
 use domain::orders::product::{Command, Sku};
 use domain::orders::{Currency, Price, product_stream, stock_item};
 use eventsourcing::Version;
 use projections::orders::{ProductRow, StockLevel};
 
+use super::super::extract::parsed;
 use super::super::prelude::*;
 use super::super::text::Text;
 
@@ -18,15 +20,18 @@ const MAX_MOVE: u32 = 1_000_000;
 #[serde(deny_unknown_fields)]
 pub(super) struct NewProduct {
     /// Stock keeping unit, unique: 1 to 64 letters, digits or `. _ -`.
+    #[serde(deserialize_with = "parsed")]
     #[schema(value_type = String, pattern = "^[A-Za-z0-9._-]{1,64}$", example = "HAT-1")]
     sku: Sku,
     /// Name of the product.
     #[schema(value_type = String, min_length = 1, max_length = 200)]
-    name: Text<200>,
-    /// Unit price, decimal: at most 9 digits before and 4 after the point.
+    name: Name<200>,
+    /// Unit price, decimal: at most 9 digits before the point, and after it at most as many as the
+    /// currency has minor units: 2 for EUR, none for JPY, 3 for BHD.
     #[schema(value_type = String, pattern = r"^[0-9]{1,9}(\.[0-9]{1,4})?$", example = "9.90")]
     price: Price,
-    /// Currency of the price, as in ISO 4217.
+    /// Currency of the price: a code of ISO 4217 that has minor units.
+    #[serde(deserialize_with = "parsed")]
     #[schema(value_type = String, pattern = "^[A-Z]{3}$", example = "EUR")]
     currency: Currency,
 }
@@ -44,7 +49,8 @@ pub(super) async fn add(
     context: CommandContext,
     Json { value }: Json<NewProduct>,
 ) -> Result<Response, Problem> {
-    let NewProduct { sku, name: Text(name), price, currency } = value;
+    let NewProduct { sku, name, price, currency } = value;
+    let name = String::from(name);
     let row = ProductRow::added(Uuid::now_v7(), &sku, &name, price, currency, Utc::now());
     let location = format!("/api/v1/products/{}", row.id);
     let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
@@ -85,8 +91,9 @@ pub(super) async fn get(context: QueryContext, Path(id): Path<Uuid>) -> Result<R
 pub(super) struct ProductChange {
     /// The new name.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
-    name: Option<Text<200>>,
-    /// The new unit price, decimal. Orders that are placed already keep their price.
+    name: Option<Name<200>>,
+    /// The new unit price, decimal, with at most as many digits after the point as the currency has
+    /// minor units. Orders that are placed already keep their price.
     #[schema(value_type = Option<String>, pattern = r"^[0-9]{1,9}(\.[0-9]{1,4})?$")]
     price: Option<Price>,
 }
@@ -105,7 +112,7 @@ pub(super) async fn change(
     Path(id): Path<Uuid>,
     Json { value }: Json<ProductChange>,
 ) -> Result<Response, Problem> {
-    let command = Command::Change { name: value.name.map(|Text(name)| name), price: value.price };
+    let command = Command::Change { name: value.name.map(String::from), price: value.price };
     let response = StoredResponse::no_content(format!("/api/v1/products/{id}"))?;
     let stream = product_stream(id);
     let execute = |envelope| context.api.handlers.products.execute(&stream, command, envelope);

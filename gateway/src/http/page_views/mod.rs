@@ -5,6 +5,9 @@ mod stats;
 
 use super::prelude::*;
 
+/// The path to which page views are posted.
+pub(super) const RECORD: &str = "/api/v1/page-views";
+
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(stats::stats))
 }

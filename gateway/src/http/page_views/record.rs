@@ -1,5 +1,7 @@
 //! Recording page views.
 
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use commands::Done;
 use domain::page_views::{Event, PageView, stream};
@@ -18,6 +20,7 @@ use super::super::command_context::OpenCommandContext;
 use super::super::extract::{self, RawJson};
 use super::super::prelude::*;
 use super::super::problem::INVALID_BODY;
+use super::super::text;
 
 /// `Location` of recorded views: where they are summarized.
 const STATS: &str = "/api/v1/page-views/stats";
@@ -32,19 +35,17 @@ struct Sent {
     /// Path of the page; begins with a slash.
     #[schema(min_length = 1, max_length = 2048, pattern = r"^/[^\x00]*$", example = "/pricing")]
     path: String,
-    /// The page that linked to this one.
-    #[schema(
-        min_length = 1,
-        max_length = 2048,
-        pattern = r"^[^\x00]*$",
-        example = "https://example.org/"
-    )]
+    /// The page that linked to this one; an empty text means none, here and below.
+    #[serde(default, deserialize_with = "text::optional")]
+    #[schema(max_length = 2048, pattern = r"^[^\x00]*$", example = "https://example.org/")]
     referrer: Option<String>,
     /// `User-Agent` of the visitor's browser.
-    #[schema(min_length = 1, max_length = 1024, pattern = r"^[^\x00]*$")]
+    #[serde(default, deserialize_with = "text::optional")]
+    #[schema(max_length = 1024, pattern = r"^[^\x00]*$")]
     user_agent: Option<String>,
     /// The same for all views of one visit. A view without one counts towards no session.
-    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00]*$", example = "s-81f3")]
+    #[serde(default, deserialize_with = "text::optional")]
+    #[schema(max_length = 128, pattern = r"^[^\x00]*$", example = "s-81f3")]
     session_id: Option<String>,
     /// Time of the view (RFC 3339): from seven days before its receipt (by default) to one day
     /// after it. Without it, the time of receipt.
@@ -85,8 +86,31 @@ impl PartialSchema for SentPageViews {
     }
 }
 
-/// Parses the views in a body, received at `now`; the problem lists up to [`MAX_FAULTS`] faults.
-fn parse(body: &[u8], now: DateTime<Utc>, max_age: Duration) -> Result<Vec<PageView>, Problem> {
+/// The bytes of a body whose content type is JSON, or text that holds JSON: browsers send beacons as
+/// `text/plain`, which needs no preflight request.
+pub(super) struct Beacon(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Beacon {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if extract::essence(request.headers()).as_deref() == Some("text/plain") {
+            return extract::body(request, state).await.map(Self);
+        }
+        RawJson::from_request(request, state).await.map(|RawJson(bytes)| Self(bytes))
+    }
+}
+
+/// The views of a body, and what is refused of it.
+#[derive(Debug)]
+struct Parsed {
+    views: Vec<PageView>,
+    refused: Vec<Refused>,
+}
+
+/// Parses the views in a body, received at `now`. An invalid view does not affect the others; if all are
+/// invalid, the problem lists up to [`MAX_FAULTS`] faults.
+fn parse(body: &[u8], now: DateTime<Utc>, max_age: Duration) -> Result<Parsed, Problem> {
     let is_array = body.trim_ascii_start().starts_with(b"[");
     let items: Vec<&RawValue> = if is_array {
         serde_json::from_slice(body)
@@ -98,63 +122,83 @@ fn parse(body: &[u8], now: DateTime<Utc>, max_age: Duration) -> Result<Vec<PageV
         let detail = format!("must be 1 to {} page views", PageView::MAX_ITEMS);
         return Err(Problem::member_at("", detail));
     }
-    let (mut views, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
+    let (mut views, mut refused) = (Vec::with_capacity(items.len()), Vec::new());
     for (index, item) in items.into_iter().enumerate() {
         let parent = if is_array { format!("/{index}") } else { String::new() };
-        match extract::read::<Sent>(item.get().as_bytes())? {
+        let errors: Vec<_> = match extract::read::<Sent>(item.get().as_bytes())? {
             Ok(sent) => {
                 let view = sent.received(now);
-                faults.extend(view.faults(now, max_age).into_iter().map(|fault| {
-                    Fault::at(format!("{parent}/{}", fault.member()), fault.to_string())
-                }));
-                views.push(view);
+                let faults = view.faults(now, max_age);
+                if faults.is_empty() {
+                    views.push(view);
+                    continue;
+                }
+                let at = |member: &str| format!("{parent}/{member}");
+                faults
+                    .iter()
+                    .map(|fault| Fault::at(at(fault.member()), fault.to_string()))
+                    .collect()
             }
-            Err((pointer, detail)) => faults.push(Fault::at(parent + &pointer, detail)),
-        }
-        if faults.len() >= MAX_FAULTS {
-            break;
-        }
+            Err((pointer, detail)) => vec![Fault::at(parent + &pointer, detail)],
+        };
+        refused.push(Refused { index, errors });
     }
-    if faults.is_empty() {
-        return Ok(views);
+    if views.is_empty() {
+        let faults = refused.into_iter().flat_map(|refused| refused.errors).take(MAX_FAULTS);
+        return Err(Problem::invalid("invalid_body", INVALID_BODY).faults(faults));
     }
-    faults.truncate(MAX_FAULTS);
-    Err(Problem::invalid("invalid_body", INVALID_BODY).faults(faults))
+    Ok(Parsed { views, refused })
 }
 
 /// The result of recording page views.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PageViewsAccepted)]
 struct Accepted {
-    /// Number of views recorded: all views of the request.
+    /// Number of views recorded.
     accepted: usize,
+    /// The views that are invalid and not recorded; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    refused: Vec<Refused>,
+}
+
+/// A page view that is not recorded.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RefusedPageView)]
+struct Refused {
+    /// Index of the view in the request, from 0.
+    index: usize,
+    /// What is invalid in it; the pointers begin with the index.
+    errors: Vec<Fault>,
 }
 
 /// Record page views
 ///
-/// Without a token. One view, or an array of at most 1,000. All views are recorded, or none; a
-/// problem lists up to 50 faults. A repetition counts again unless it has the same
-/// `Idempotency-Key`. Views per address and minute, and distinct paths and sessions per hour, are
+/// Without a token. One view, or an array of at most 1,000. An invalid view does not affect the others:
+/// `refused` lists such views. If all are invalid, the response is 422 with up to 50 faults. The content
+/// type may be `text/plain`, as `navigator.sendBeacon` sends a text, which then is JSON, too. A
+/// repetition counts again unless it has the same `Idempotency-Key`. Views per address and minute, and distinct paths and sessions per hour, are
 /// limited: 429 `too_many_requests` or `too_many_names`.
 #[utoipa::path(
-    post, path = "/api/v1/page-views", tag = tags::PAGE_VIEWS, request_body = SentPageViews,
+    post, path = "/api/v1/page-views", tag = tags::PAGE_VIEWS,
+    request_body(content((SentPageViews = "application/json"), (String = "text/plain"))),
     params(
         ("Idempotency-Key" = Option<String>, Header, max_length = 200, description = "Makes the request safe to repeat: a second request with the same key is not executed again and returns the first response. It must have the same query and body: 422 `idempotency_key_reused` otherwise. 1 to 200 printable ASCII characters without spaces; kept for 7 days. All callers share one space of keys, so use random ones"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: respond once the read model shows the views, after at most N seconds (at most 20)"),
     ),
     security(()),
-    responses((status = 202, description = "The views are recorded", body = Accepted)),
+    responses((status = 202, description = "The valid views are recorded", body = Accepted)),
 )]
 pub(super) async fn record(
     OpenCommandContext(context): OpenCommandContext,
     address: ClientAddress,
-    RawJson(bytes): RawJson,
+    Beacon(bytes): Beacon,
 ) -> Result<Response, Problem> {
     let now = now();
     let admission = &context.api.admission;
-    let views = parse(&bytes, now, admission.page_view_max_age)?;
+    let Parsed { views, refused } = parse(&bytes, now, admission.page_view_max_age)?;
     let remaining = admission.page_views(address, &views, now)?;
-    let accepted = Accepted { accepted: views.len() };
+    let accepted = Accepted { accepted: views.len(), refused };
     let response =
         StoredResponse::new(StatusCode::ACCEPTED, STATS.into(), Version::NONE, &accepted)?;
     let envelope = context.envelope(&response)?;
@@ -192,7 +236,7 @@ mod tests {
         let many = |count: usize| format!("[{}]", vec![r#"{"path": "/"}"#; count].join(","));
         let count = |body: &str| {
             let views = parse(body.as_bytes(), Utc::now(), Duration::from_hours(1));
-            views.map(|views| views.len()).ok()
+            views.map(|parsed| parsed.views.len()).ok()
         };
         assert_eq!(count(r#" {"path": "/"}"#), Some(1));
         assert_eq!(count(&many(1)), Some(1));

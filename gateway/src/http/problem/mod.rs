@@ -99,6 +99,12 @@ impl Problem {
         )
     }
 
+    /// 401 with this challenge (RFC 6750).
+    pub(super) fn unauthenticated(detail: &str, challenge: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+
     /// 422: the request is well-formed but invalid.
     pub(super) fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)

@@ -9,6 +9,7 @@ use projections::projects::project::{self, Row};
 use super::super::clock::now;
 use super::super::extract::not_null;
 use super::super::prelude::*;
+use super::super::text;
 use super::viewer::viewer;
 
 /// A new project.
@@ -19,7 +20,8 @@ pub(super) struct New {
     /// Name of the project.
     #[schema(value_type = String, min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$", example = "Move house")]
     name: Name,
-    /// Description of the project.
+    /// Description of the project; an empty text means none.
+    #[serde(default, deserialize_with = "text::optional")]
     #[schema(value_type = Option<String>, max_length = 10_000, pattern = "^[^\\u0000]*$")]
     description: Option<Description>,
 }
@@ -108,8 +110,8 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$")]
     name: Option<Name>,
-    /// The new description; `null` removes it.
-    #[serde(default)]
+    /// The new description; `null` or an empty text removes it.
+    #[serde(default, deserialize_with = "text::change")]
     #[schema(value_type = Option<String>, max_length = 10_000, pattern = "^[^\\u0000]*$")]
     description: Change<Description>,
 }
@@ -154,7 +156,9 @@ pub(super) async fn archive(
 #[utoipa::path(
     put, path = "/api/v1/projects/{id}/members/{user_id}", tag = tags::PROJECTS,
     params(("id" = Uuid, Path), ("user_id" = Uuid, Path), CommandHeaders),
-    responses((status = 204, description = "The user is a member")),
+    responses((status = 204, description = "The user is a member"),
+        (status = 404, description = "There is no such project, or it is not visible to this caller; \
+            or no user with this id is registered (`user_not_found`)")),
 )]
 pub(super) async fn add_member(
     context: CommandContext,

@@ -10,6 +10,7 @@ use projections::projects::task::{self, Filter, New as NewRow, Row, StatusName};
 use super::super::clock::{now, to_micros};
 use super::super::extract::not_null;
 use super::super::prelude::*;
+use super::super::text;
 use super::viewer::viewer;
 
 /// When a task is due: RFC 3339, years 0 to 9999, stored to the microsecond.
@@ -37,7 +38,8 @@ pub(super) struct New {
     /// Title of the task.
     #[schema(value_type = String, min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$", example = "Pack the books")]
     title: Name,
-    /// Description of the task.
+    /// Description of the task; an empty text means none.
+    #[serde(default, deserialize_with = "text::optional")]
     #[schema(value_type = Option<String>, max_length = 10_000, pattern = "^[^\\u0000]*$")]
     description: Option<Description>,
     /// The user who is to do the task: the owner or a member of the project.
@@ -144,8 +146,8 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$")]
     title: Option<Name>,
-    /// The new description; `null` removes it.
-    #[serde(default)]
+    /// The new description; `null` or an empty text removes it.
+    #[serde(default, deserialize_with = "text::change")]
     #[schema(value_type = Option<String>, max_length = 10_000, pattern = "^[^\\u0000]*$")]
     description: Change<Description>,
     /// The new assignee, the owner or a member of the project; `null` assigns the task to no one.

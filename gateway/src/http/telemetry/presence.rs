@@ -10,6 +10,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use crate::config::Span;
 
+use super::super::extract::named;
 use super::super::prelude::*;
 
 /// The presence setting of a user's devices.
@@ -87,6 +88,7 @@ pub(super) async fn configure(
     if !context.caller.sees(user_id.as_str()) {
         return Err(Problem::not_found("user"));
     }
+    let user_id = named(user_id)?;
     let response = StoredResponse::no_content(format!("/api/v1/users/{user_id}/presence"))?;
     let inactive_after = value.inactive_after.map(|Silence(span)| span);
     let stream = stream(&user_id);

@@ -17,6 +17,7 @@ use super::super::admission::ClientAddress;
 use super::super::caller::Admin;
 use super::super::clock::now;
 use super::super::command_context::OpenCommandContext;
+use super::super::extract::parsed;
 use super::super::prelude::*;
 
 /// A new user.
@@ -31,7 +32,8 @@ pub(super) struct NewUser {
     /// The password, 8 to 128 characters.
     #[schema(value_type = String, format = "password", min_length = 8, max_length = 128, example = "correct horse")]
     password: Password,
-    /// Full name: not blank, without NUL.
+    /// Full name: with a visible character, and without control characters.
+    #[serde(deserialize_with = "parsed")]
     #[schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\x00]*[^\x00-\x20][^\x00]*$", example = "Ada Lovelace")]
     full_name: FullName,
 }
