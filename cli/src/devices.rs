@@ -1,4 +1,4 @@
-//! `tributary devices`: list and show devices, and list their readings.
+//! `tributary devices`: list and show devices, and list their readings and refused messages.
 
 use client::segment;
 
@@ -10,6 +10,8 @@ const COLUMNS: [&str; 7] =
     ["user_id", "device_id", "online", "readings", "time", "temperature", "battery"];
 /// Columns of a table of readings.
 const READING: [&str; 5] = ["time", "sequence_id", "temperature", "battery", "extra_data"];
+/// Columns of a table of refused messages.
+const REJECTION: [&str; 5] = ["rejected_at", "topic", "reason", "size", "payload"];
 /// Columns of a table of aggregated readings.
 const BUCKET: [&str; 8] = ["time", "field", "count", "min", "max", "avg", "first", "last"];
 
@@ -21,6 +23,8 @@ pub(super) enum Command {
     Show(Show),
     /// List the readings of a device, newest first
     Readings(Readings),
+    /// List refused messages, newest first: what was refused, when and why
+    Rejections(Rejections),
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +72,22 @@ pub(super) struct Readings {
     listing: Listing,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Rejections {
+    /// User that the devices belong to; without it, all users
+    user_id: Option<String>,
+    /// Device id; without it, all devices of the user
+    device_id: Option<String>,
+    /// List only messages received at TIME or later (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// List only messages received before TIME (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    #[command(flatten)]
+    listing: Listing,
+}
+
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::List(List { user_id, listing }) => {
@@ -84,6 +104,16 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 ("order", Some("desc".to_owned())),
             ];
             listing.show(&format!("{}/readings", path(&device)), &parameters, columns).await
+        }
+        Command::Rejections(Rejections { user_id, device_id, from, to, listing }) => {
+            let (path, user_id) = match (user_id, device_id) {
+                (Some(user_id), Some(device_id)) => {
+                    (format!("{}/rejections", path(&Device { user_id, device_id })), None)
+                }
+                (user_id, _) => ("/api/v1/rejections".to_owned(), user_id),
+            };
+            let parameters = [("user_id", user_id), ("from", from), ("to", to)];
+            listing.show(&path, &parameters, &REJECTION).await
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod documents;
 pub mod orders;
 pub mod users;
 pub mod projects;
+pub mod readings;
 pub mod works;
 #[cfg(test)]
 mod pinned;

@@ -10,6 +10,7 @@
 
 pub mod actor;
 pub mod name;
+mod field_path;
 mod span;
 mod time_window;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub mod users;
 pub mod works;
 
 pub use actor::{Actor, Role};
+pub use field_path::{Field, FieldPath, InvalidPath, each_field};
 pub use name::{InvalidName, Name};
 pub use span::{InvalidSpan, Span};
 pub use time_window::{OutsideWindow, TimeWindow};

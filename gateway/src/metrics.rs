@@ -19,7 +19,7 @@ const SECONDS: [f64; 13] =
 const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0];
 
 /// Names and descriptions of the counters.
-const COUNTERS: [(&str, &str); 22] = [
+const COUNTERS: [(&str, &str); 24] = [
     ("tributary_events_appended_total", "Events this process appended to the log"),
     ("tributary_relay_published_total", "Events published to the bus"),
     ("tributary_relay_rewinds_total", "Times the relay republished events that the bus had lost"),
@@ -40,6 +40,15 @@ const COUNTERS: [(&str, &str); 22] = [
     (
         "tributary_readings_field_unusable_total",
         "Values of known fields that are of no use and kept as further fields, by door and field",
+    ),
+    (
+        "tributary_readings_refused_total",
+        "Readings that were refused, by door and reason; `repeated`: their sequence number was recorded \
+         before with other values",
+    ),
+    (
+        "tributary_readings_restarted_total",
+        "Readings with a sequence number of before, of a device whose counter has restarted",
     ),
     ("tributary_works_attempts_total", "Attempts to execute works in this process, by outcome"),
     ("tributary_works_demands_total", "Demands for works received over NATS, by outcome"),

@@ -111,7 +111,7 @@ fn names_in_the_configuration() {
         ("tokens", "accepted_key_file access_token_ttl signing_key_file"),
         (
             "readings",
-            "reading_max_age reading_max_ahead reading_max_depth reading_max_fields reading_max_name",
+            "reading_earliest_time reading_max_age reading_max_ahead reading_max_depth reading_max_fields reading_max_name reading_restart_silence",
         ),
         (
             "worker",

@@ -14,6 +14,7 @@ mod projector;
 mod progress;
 mod rebuild;
 mod schema;
+mod spans;
 mod status;
 mod wait;
 #[cfg(test)]

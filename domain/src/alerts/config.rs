@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::published::{RULES, RULES_CONFIGURED, Scope};
 use super::rule::{Operator, Rule, Severity, Threshold};
+use crate::field_path::FieldPath;
 use eventsourcing::decider::{Decider, Decision, accept, nothing};
 use eventsourcing::json::{self, ReadError};
 use eventsourcing::rejection::{Kind, Reject};
@@ -130,10 +131,10 @@ impl Rule {
     /// Creates a rule with default values for all other members.
     ///
     /// # Panics
-    /// Panics if `key` is not a valid [`Key`](super::Key).
+    /// Panics if `key` is not a valid path.
     pub fn new(key: &str, operator: Operator, threshold: Threshold, message: String) -> Self {
         Self {
-            key: super::Key::parse(key).expect("the key is valid"),
+            key: FieldPath::parse(key).expect("the key is valid"),
             operator,
             threshold: Some(threshold),
             message,

@@ -12,7 +12,6 @@
 //!
 //! Streams: `rules-{user_id}` (`rules-~` for the default rules), `alert-{alert_id}`.
 
-mod key;
 mod rule;
 mod config;
 mod reading;
@@ -35,7 +34,6 @@ pub use cause::Cause;
 pub use config::{Command, Config, Configured, Event as RulesEvent, Fault, Rejection, Rules};
 pub use effective_rules::EffectiveRule;
 pub use explanation::{Step, explain};
-pub use key::{InvalidKey, Key};
 pub use published::{Scope, alert_stream, rules_stream};
 pub use reading::{FieldValue, READING, Reading};
 pub use rule::{Operator, Rule, Severity, Threshold};

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::key::Key;
+use crate::field_path::FieldPath;
 use eventsourcing::json;
 
 pub use crate::telemetry::published::READING_RECORDED as READING;
@@ -17,6 +17,12 @@ pub struct Reading {
     pub user_id: Box<str>,
     /// Id of the device.
     pub device_id: Box<str>,
+    /// Sequence number, counted by the device.
+    #[serde(default)]
+    pub sequence_id: i64,
+    /// Id of the device's boot; empty if it sends none.
+    #[serde(default)]
+    pub boot_id: Box<str>,
     /// Time of the measurement by the device's clock.
     pub time: DateTime<Utc>,
     /// Temperature in degrees; `None` if not measured.
@@ -57,32 +63,19 @@ impl FieldValue<'_> {
 
 impl Reading {
     /// Returns the value of the field named by `key`.
-    pub fn get(&self, key: &Key) -> FieldValue<'_> {
-        let known = match key.as_str() {
-            "temperature" => Some(self.temperature),
-            "battery" => Some(self.battery),
+    pub fn get(&self, key: &FieldPath) -> FieldValue<'_> {
+        let known = match key.name() {
+            Some("temperature") => Some(self.temperature),
+            Some("battery") => Some(self.battery),
             _ => None,
         };
         match known {
             Some(Some(number)) => FieldValue::Number(number),
             // A value that is not a number is kept with the other fields.
-            Some(None) | None => self.find(key).map_or(FieldValue::Missing, field_value),
+            Some(None) | None => {
+                key.find(&self.extra_data).map_or(FieldValue::Missing, field_value)
+            }
         }
-    }
-
-    fn find(&self, key: &Key) -> Option<&Value> {
-        let steps = key.steps();
-        if steps.len() > 1
-            && let Some(value) = self.extra_data.get(key.as_str())
-        {
-            return Some(value);
-        }
-        let (first, rest) = steps.split_first()?;
-        rest.iter().try_fold(self.extra_data.get(&**first)?, |value, step| match value {
-            Value::Object(fields) => fields.get(&**step),
-            Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-        })
     }
 }
 

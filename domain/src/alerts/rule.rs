@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::key::Key;
 use super::reading::FieldValue;
+use crate::field_path::FieldPath;
 use crate::span::Span;
 
 /// A rule. The members `key`, `operator` and `threshold` are enough; the others have defaults.
@@ -15,7 +15,7 @@ use crate::span::Span;
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Field to evaluate.
-    pub key: Key,
+    pub key: FieldPath,
     /// How the field is compared with the threshold.
     pub operator: Operator,
     /// Value the field is compared with; `None` for `is_missing`.

@@ -6,7 +6,8 @@
 //!   └──────────┘           └─┘ worse
 //! ```
 //! Readings are evaluated in the order of the log; durations are measured by the time of the readings.
-//! A reading older than the newest evaluated one is late and is not evaluated for this rule.
+//! A reading older than the newest evaluated one is late and is not evaluated for this rule, unless
+//! the device's clock was set back.
 //!
 //! How many events a rule causes for a device is bounded in a window of the log's clock, because values
 //! and times of readings are the device's choice. The bounds are constants: the same log must cause the
@@ -14,7 +15,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -203,6 +204,16 @@ impl RuleState {
     /// Returns whether a reading of `time` is older than one that was evaluated.
     pub(super) fn is_late(&self, time: DateTime<Utc>) -> bool {
         self.last.is_some_and(|last| time < last)
+    }
+
+    /// Sets all times of readings back by `back`, as the device's clock was. Durations remain.
+    pub(super) fn set_back(&mut self, back: TimeDelta) {
+        self.last = self.last.map(|last| last - back);
+        match &mut self.phase {
+            Phase::Calm => {}
+            Phase::Breaching(breaches) => breaches.since -= back,
+            Phase::Active { notified_at, .. } => *notified_at -= back,
+        }
     }
 
     fn breach(

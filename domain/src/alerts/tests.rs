@@ -201,6 +201,30 @@ fn a_worsening_alert_is_updated_at_most_once_a_minute() {
     );
 }
 
+/// At both changes of summer time, of a clock of local time that is sent as if it were UTC, and of one that
+/// is sent with its offset, which does not change.
+#[test]
+fn a_change_of_summer_time_does_not_silence_rules() {
+    let rules = json!({"rules": [{"key": "v", "operator": ">", "threshold": 10, "for": "1m"}]});
+    for (change, raised_by) in [(0, 5), (-3_600, 5), (3_600, 4)] {
+        let rules = effective_rules(&config(rules.clone()));
+        let mut watch = Watch::new("u", "d", Arc::clone(&rules));
+        let mut outcomes = Vec::new();
+        // A reading every 30 s from 8,000 s on; the clock changes during a breach.
+        for n in 0..8_i64 {
+            let second = 8_000 + 30 * n + if n >= 4 { change } else { 0 };
+            let mut reading = reading(second, &json!({"v": if n < 3 { 1 } else { 20 }}));
+            reading.sequence_id = n;
+            let late = watch.evaluate(cause(n + 1, 20_000 + 30 * n), &reading, &mut outcomes);
+            assert!(!late, "{change}: {n}");
+        }
+        let raised: Vec<_> = outcomes.iter().map(|outcome| outcome.cause.as_u128()).collect();
+        assert_eq!(raised, [raised_by + 1], "{change}");
+        let stored = Watch::restore("u", "d", rules, &watch.store());
+        assert_eq!(stored.unwrap(), watch);
+    }
+}
+
 #[test]
 fn a_late_reading_is_not_evaluated() {
     let rule = json!({"key": "x", "operator": ">", "threshold": 1});

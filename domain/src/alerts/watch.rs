@@ -52,6 +52,35 @@ struct WatchState {
     through: Position,
     #[serde(rename = "tracks")]
     rule_states: BTreeMap<Uuid, RuleState>,
+    /// The last reading that was not late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newest: Option<Newest>,
+}
+
+/// The newest reading of a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Newest {
+    boot_id: Box<str>,
+    sequence_id: i64,
+    #[serde(with = "chrono::serde::ts_microseconds")]
+    time: DateTime<Utc>,
+}
+
+impl WatchState {
+    /// Records the reading of `time` as the newest, unless it is late. A reading of an earlier time with
+    /// a higher sequence number is not: the device's clock was set back, as one of local time is at the
+    /// end of summer time. The times of the rules are set back with it.
+    fn record(&mut self, reading: &Reading, time: DateTime<Utc>) {
+        let (boot_id, sequence_id) = (reading.boot_id.clone(), reading.sequence_id);
+        if let Some(newest) = self.newest.as_ref().filter(|newest| time < newest.time) {
+            if boot_id != newest.boot_id || sequence_id <= newest.sequence_id {
+                return;
+            }
+            let back = newest.time - time;
+            self.rule_states.values_mut().for_each(|rule_state| rule_state.set_back(back));
+        }
+        self.newest = Some(Newest { boot_id, sequence_id, time });
+    }
 }
 
 impl Watch {
@@ -114,6 +143,7 @@ impl Watch {
         self.state.through = cause.position;
         // A clock that once ran ahead would make all correct readings late.
         let time = reading.time.min(cause.recorded_at);
+        self.state.record(reading, time);
         let rules = Arc::clone(&self.rules);
         for effective in &*rules {
             let value = reading.get(&effective.rule.key);

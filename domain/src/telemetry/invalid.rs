@@ -3,6 +3,7 @@
 use super::id::InvalidId;
 use super::limits::{MAX_BOOT_ID_BYTES, MAX_BYTES};
 use crate::time_window::OutsideWindow;
+use eventsourcing::event::Position;
 use eventsourcing::json::{Fault, ReadError, Reason};
 
 /// Why a message is not a reading.
@@ -35,6 +36,17 @@ pub enum InvalidReading {
     /// The boot id is longer than [`Reading::MAX_BOOT_ID_BYTES`](super::Reading::MAX_BOOT_ID_BYTES).
     #[error("`boot_id` is at most {} bytes", MAX_BOOT_ID_BYTES)]
     BootId,
+    /// The log has another reading with the same sequence number.
+    #[error(
+        "`sequence_id` {sequence_id} was recorded before with other values, at position {position}; a \
+         device whose counter restarts sends a new `boot_id`, or its birth message first"
+    )]
+    Repeated {
+        /// The sequence number.
+        sequence_id: i64,
+        /// Position of the other reading.
+        position: Position,
+    },
 }
 
 impl InvalidReading {
@@ -58,6 +70,7 @@ impl InvalidReading {
             Self::Fields(_) => "fields",
             Self::OtherDevice(_) => "other_device",
             Self::BootId => "boot_id",
+            Self::Repeated { .. } => "repeated",
         }
     }
 }

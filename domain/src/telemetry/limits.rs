@@ -1,6 +1,8 @@
 //! Limits on readings. Every door checks them, so that whatever is recorded fits the read models, their
 //! indexes and the JSON parsers on the way.
 
+use std::time::Duration;
+
 use crate::time_window::TimeWindow;
 use eventsourcing::json::{Numbers, Rules};
 
@@ -21,12 +23,19 @@ pub struct Limits {
     pub name_bytes: usize,
     /// Accepted times.
     pub time: TimeWindow,
+    /// Silence after which the sequence counter of a device without boot ids may have restarted.
+    pub restart_silence: Duration,
 }
 
 impl Limits {
     /// The limits of an unconfigured process.
-    pub const DEFAULT: Self =
-        Self { depth: 32, fields: 64, name_bytes: 200, time: TimeWindow::DEFAULT };
+    pub const DEFAULT: Self = Self {
+        depth: 32,
+        fields: 64,
+        name_bytes: 200,
+        time: TimeWindow::DEFAULT,
+        restart_silence: Duration::from_mins(5),
+    };
     /// Largest configurable depth. Parsers of JSON stop at 127 levels, and an event adds some.
     pub const MAX_DEPTH: usize = 64;
     /// Largest configurable number of fields. Each numeric field has rows of its own.

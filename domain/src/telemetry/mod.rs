@@ -13,6 +13,7 @@ mod invalid;
 mod fields;
 mod reading;
 mod rejected;
+pub mod restart;
 
 use serde::{Deserialize, Serialize};
 

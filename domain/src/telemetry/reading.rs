@@ -11,6 +11,9 @@ use super::limits::{self, Limits};
 use eventsourcing::fact;
 use eventsourcing::json::{self, Object};
 
+/// Earliest time that is kept of an unset clock: 1970-01-01.
+const FIRST_STORED: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
 /// A reading: the values a device measured at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
@@ -25,8 +28,12 @@ pub struct Reading {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
     /// Time of the measurement by the device's clock, in microseconds; the time of receipt if the
-    /// device sends none.
+    /// device sends none, or one that is unset.
     pub time: DateTime<Utc>,
+    /// The time that the device sent, if its clock was not set: earlier than
+    /// [`TimeWindow::earliest`](crate::TimeWindow::earliest). `None` otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unset_time: Option<DateTime<Utc>>,
     /// Temperature in degrees, in the scale the owner uses; `None` if not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
@@ -92,7 +99,9 @@ impl Reading {
         if boot_id.len() > Self::MAX_BOOT_ID_BYTES {
             return Err(InvalidReading::BootId);
         }
-        let time = fields.time.unwrap_or(received_at);
+        let given = fields.time.map(|time| time.max(FIRST_STORED));
+        let unset_time = given.filter(|time| limits.time.is_unset(*time));
+        let time = given.filter(|_| unset_time.is_none()).unwrap_or(received_at);
         limits.time.check(time, received_at)?;
         let reading = Self {
             user_id,
@@ -100,11 +109,12 @@ impl Reading {
             sequence_id: fields.sequence_id.ok_or(InvalidReading::Missing("sequence_id"))?,
             boot_id,
             time,
+            unset_time,
             temperature: fields.temperature,
             battery: fields.battery,
             extra_data: fields.extra_data,
         };
-        Ok((reading.id(fields.time.is_some()), reading))
+        Ok((reading.id(given), reading))
     }
 
     /// Returns the device.
@@ -120,10 +130,10 @@ impl Reading {
     }
 
     /// Derives the event id: user, device, boot, sequence number and, if the device sent one, time.
-    fn id(&self, time_is_given: bool) -> Uuid {
+    fn id(&self, given: Option<DateTime<Utc>>) -> Uuid {
         let texts = [self.user_id.as_str(), self.device_id.as_str(), &self.boot_id];
-        if time_is_given {
-            let (micros, millis) = (self.time.timestamp_micros(), self.time.timestamp_millis());
+        if let Some(time) = given {
+            let (micros, millis) = (time.timestamp_micros(), time.timestamp_millis());
             fact::id(&texts, &[self.sequence_id, micros], millis)
         } else {
             // The time of receipt differs with each delivery; the sequence number does not.
@@ -198,12 +208,32 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_not_set_gives_the_time_of_receipt_and_a_stable_id() {
+        for time in [r#""1970-01-01T00:00:09Z""#, "946684800000", r#""2000-01-01T00:07:00+02:00""#]
+        {
+            let payload = format!(r#"{{"sequence_id": 1, "time": {time}}}"#);
+            let (id, reading) = read(&payload).unwrap();
+            assert_eq!(reading.time, now(), "{time}");
+            let sent = reading.unset_time.unwrap();
+            assert!(Limits::DEFAULT.time.is_unset(sent), "{time}");
+            assert_eq!(read(&payload).unwrap().0, id, "a redelivery");
+            let stored = serde_json::to_string(&reading).unwrap();
+            assert_eq!(serde_json::from_str::<Reading>(&stored).unwrap(), reading);
+            let later = payload.replace("\"sequence_id\": 1", "\"sequence_id\": 2");
+            assert_ne!(read(&later).unwrap().0, id);
+        }
+        let (_, reading) = read(r#"{"sequence_id": 1, "time": -99999999999}"#).unwrap();
+        assert_eq!(reading.unset_time, Some(DateTime::UNIX_EPOCH));
+        let (_, set) = read(r#"{"sequence_id": 1, "time": "2010-01-01T00:00:00Z"}"#).unwrap();
+        assert_eq!(set.unset_time, None);
+    }
+
+    #[test]
     fn an_invalid_reading_is_refused_with_the_reason() {
         for (payload, reason) in [
             ("nonsense", "not a reading"),
             (r#"{"temperature": 1}"#, "`sequence_id` is missing"),
             (r#"{"sequence_id": "x"}"#, "not a reading"),
-            (r#"{"sequence_id": 1, "time": "1970-01-01T00:00:00Z"}"#, "before the year 2000"),
             (r#"{"sequence_id": 1, "time": 4102444800000}"#, "more than 1d ahead"),
             (r#"{"sequence_id": 1, "device_id": "other"}"#, "another device"),
             (r#"{"sequence_id": 42.5}"#, "`/sequence_id`: must be a whole number"),

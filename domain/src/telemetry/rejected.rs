@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::id::{DeviceId, DeviceRef, UserId};
+
 /// A message that was received and refused because it is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageRejected {
@@ -15,6 +17,12 @@ pub struct MessageRejected {
     pub payload: String,
     /// Encoding of `payload`: `text` or `hex`.
     pub encoding: String,
+    /// Owner of the device that sent it; `None` if unknown, or named by the topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// The device that sent it, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
 }
 
 impl MessageRejected {
@@ -47,7 +55,26 @@ impl MessageRejected {
             size: payload.len() as u64,
             payload: payload_text,
             encoding: encoding.into(),
+            user_id: None,
+            device_id: None,
         }
+    }
+
+    /// Names the device that sent the message, for a topic that does not.
+    #[must_use]
+    pub fn of(self, device: DeviceRef<'_>) -> Self {
+        let DeviceRef { user_id, device_id } = device;
+        Self { user_id: Some(user_id.clone()), device_id: Some(device_id.clone()), ..self }
+    }
+
+    /// Returns the user and the device that sent the message, as far as they are known.
+    pub fn sender(&self) -> (Option<UserId>, Option<DeviceId>) {
+        let mut levels = self.topic.split('/');
+        let mut id = |level: &str| levels.next().filter(|name| *name == level).and(levels.next());
+        let user_id = id("users").and_then(|id| UserId::parse(id).ok());
+        let device_id = id("devices").and_then(|id| DeviceId::parse(id).ok());
+        let device_id = device_id.filter(|_| user_id.is_some());
+        (self.user_id.clone().or(user_id), self.device_id.clone().or(device_id))
     }
 }
 
@@ -60,6 +87,25 @@ mod tests {
         assert_eq!(MessageRejected::new("t", b"not json", "r").payload, "not json");
         let binary = MessageRejected::new("t", &[0xff, 0x00], "r");
         assert_eq!((binary.payload.as_str(), binary.encoding.as_str()), ("ff00", "hex"));
+    }
+
+    #[test]
+    fn the_sender_is_named_by_the_topic_or_the_event() {
+        let sender = |topic: &str| {
+            let (user, device) = MessageRejected::new(topic, b"", "r").sender();
+            (user.map(String::from), device.map(String::from))
+        };
+        let named = |user: Option<&str>, device: Option<&str>| {
+            (user.map(str::to_owned), device.map(str::to_owned))
+        };
+        assert_eq!(sender("users/ada/devices/attic/telemetry"), named(Some("ada"), Some("attic")));
+        assert_eq!(sender("users/ada/config"), named(Some("ada"), None));
+        assert_eq!(sender("users/a b/devices/attic/telemetry"), named(None, None));
+        assert_eq!(sender("tele/attic/SENSOR"), named(None, None));
+        let (user_id, device_id) = (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap());
+        let device = DeviceRef { user_id: &user_id, device_id: &device_id };
+        let mapped = MessageRejected::new("tele/attic/SENSOR", b"", "r").of(device);
+        assert_eq!(mapped.sender(), (Some(user_id), Some(device_id)));
     }
 
     #[test]

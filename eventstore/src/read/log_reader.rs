@@ -139,6 +139,23 @@ impl LogReader {
         Ok(collect(rows, limit).await?.list)
     }
 
+    /// Returns the newest events of a stream, newest first, at most `limit` and
+    /// [`PAGE_BYTES`](crate::PAGE_BYTES).
+    pub async fn newest_of_stream(
+        &self,
+        stream: &StreamId,
+        limit: usize,
+    ) -> Result<Vec<RawEvent>, Unavailable> {
+        let sql = format!(
+            "select {COLUMNS} from log.event where stream_id = $1 order by version desc limit $2"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(stream.as_str())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch(self.pool());
+        Ok(collect(rows, limit).await?.list)
+    }
+
     /// Returns the last event of each of `streams` up to and including `until`. Omits a stream
     /// without one.
     pub async fn last_of_streams(

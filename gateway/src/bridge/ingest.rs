@@ -4,8 +4,10 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use domain::telemetry::Limits;
-use eventstore::{AppendError, Appended, EventStore};
+use commands::readings::{Repeated, Repetitions};
+use domain::telemetry::{InvalidReading, Limits};
+use eventsourcing::Position;
+use eventstore::{Append, AppendError, Appended, EventStore};
 use futures::stream::{FuturesOrdered, Stream};
 use mqtt::{Ack, Backoff};
 use tokio::sync::OwnedSemaphorePermit;
@@ -33,6 +35,7 @@ pub(super) struct Taken {
 /// Records messages until the readers have ended and everything is settled.
 pub(super) async fn run(
     store: &EventStore,
+    repetitions: &Repetitions,
     limits: &Limits,
     accounting: &Accounting,
     mut taken: Receiver<Taken>,
@@ -48,7 +51,7 @@ pub(super) async fn run(
             count = taken.recv_many(&mut arrived, AT_ONCE), if more_to_come => {
                 more_to_come = count > 0;
                 for taken in arrived.drain(..) {
-                    in_order.push_back(settle(store, limits, accounting, taken));
+                    in_order.push_back(settle(store, repetitions, limits, accounting, taken));
                 }
             }
             // A commit completes thousands at once. Tokio's cooperative budget would poll 128 of them
@@ -86,12 +89,13 @@ struct Settled {
 
 async fn settle(
     store: &EventStore,
+    repetitions: &Repetitions,
     limits: &Limits,
     accounting: &Accounting,
     taken: Taken,
 ) -> Settled {
     let Taken { message, ack, held } = taken;
-    let outcome = record(store, limits, accounting, &message).await;
+    let outcome = record(store, repetitions, limits, accounting, &message).await;
     drop((message, held));
     Settled { outcome, ack }
 }
@@ -99,6 +103,7 @@ async fn settle(
 /// Appends the message, or the fact that it was rejected; retries until the log has answered.
 async fn record(
     store: &EventStore,
+    repetitions: &Repetitions,
     limits: &Limits,
     accounting: &Accounting,
     message: &Message,
@@ -109,10 +114,23 @@ async fn record(
             Ok(request) => request,
             Err(refused) => break refused,
         };
-        match store.append(request).await {
+        let repeated = match store.append(request).await {
             Ok(Appended::New { .. }) => return Some(Outcome::Appended),
-            Ok(Appended::Duplicate { .. } | Appended::Replayed(_)) => {
-                return Some(Outcome::Duplicate);
+            Ok(Appended::Replayed(_)) => return Some(Outcome::Duplicate),
+            Ok(Appended::Duplicate { position }) => {
+                // The request is made again, because few are duplicates.
+                match message.request(limits) {
+                    Ok(request) => repeat(repetitions, request, position).await,
+                    Err(refused) => break refused,
+                }
+            }
+            Err(error) => Err(error),
+        };
+        match repeated {
+            Ok(Repeated::Duplicate(_)) => return Some(Outcome::Duplicate),
+            Ok(Repeated::Restarted(_)) => return Some(Outcome::Appended),
+            Ok(Repeated::Conflict(sequence_id, position)) => {
+                break InvalidReading::Repeated { sequence_id, position }.into();
             }
             Err(AppendError::ShuttingDown) => return None,
             Err(AppendError::Unavailable(_)) => wait(accounting, &mut backoff).await,
@@ -150,6 +168,19 @@ async fn record(
             }
         }
     }
+}
+
+/// Settles a message whose event the log has already, at `position`.
+async fn repeat(
+    repetitions: &Repetitions,
+    mut request: Append,
+    position: Position,
+) -> Result<Repeated, AppendError> {
+    let part = request.streams.pop();
+    let Some((event, part)) = part.and_then(|mut part| Some((part.events.pop()?, part))) else {
+        return Ok(Repeated::Duplicate(position));
+    };
+    repetitions.settle(&part.stream, &event, position, &request.metadata).await
 }
 
 async fn wait(accounting: &Accounting, backoff: &mut Backoff) {

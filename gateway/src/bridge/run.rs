@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use commands::readings::Repetitions;
 use domain::telemetry::Limits;
 use eventstore::EventStore;
 use mqtt::{ConnectionError, Dialer, Options};
@@ -51,7 +52,10 @@ impl Bridge {
         #[expect(clippy::disallowed_methods, reason = "awaited below: a panic ends the role")]
         let appends = AbortOnDropHandle::new(TaskTracker::new().spawn({
             let accounting = Arc::clone(&accounting);
-            async move { ingest::run(&store, &limits, &accounting, incoming).await }
+            async move {
+                let repetitions = Repetitions::new(store.clone(), limits.restart_silence);
+                ingest::run(&store, &repetitions, &limits, &accounting, incoming).await;
+            }
         }));
         let mut bridge = Self {
             dialer,

@@ -1,5 +1,6 @@
 //! Limits on readings and host samples, at every door.
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use domain::TimeWindow;
 use domain::telemetry::Limits;
@@ -28,9 +29,22 @@ pub struct Readings {
     #[arg(long, env = "READING_MAX_AHEAD", value_name = "TIME", default_value = "24h")]
     pub reading_max_ahead: Span,
     /// Longest time that a reading or host sample may lie before its receipt, with a unit; without it,
-    /// times since the year 2000 are accepted
+    /// times since the earliest one are accepted
     #[arg(long, env = "READING_MAX_AGE", value_name = "TIME")]
     pub reading_max_age: Option<Span>,
+    /// Earliest time of a clock that is set, RFC 3339, 2000-01-01T00:00:00Z or later: a reading with an
+    /// earlier one gets the time of its receipt and is marked, a host sample is refused
+    #[arg(
+        long,
+        env = "READING_EARLIEST_TIME",
+        value_name = "TIME",
+        default_value = "2010-01-01T00:00:00Z"
+    )]
+    pub reading_earliest_time: DateTime<Utc>,
+    /// Silence after which a device without boot ids may have restarted its counter, with a unit: a
+    /// sequence number that was recorded before, with other values, is recorded again then
+    #[arg(long, env = "READING_RESTART_SILENCE", value_name = "TIME", default_value = "5m")]
+    pub reading_restart_silence: Span,
 }
 
 impl Readings {
@@ -43,14 +57,22 @@ impl Readings {
             time: TimeWindow {
                 ahead: self.reading_max_ahead.0,
                 behind: self.reading_max_age.map(|age| age.0),
+                earliest: self.reading_earliest_time.timestamp(),
             },
+            restart_silence: self.reading_restart_silence.0,
         }
     }
 
     /// Returns one message for each value that is out of bounds.
-    pub(super) fn mistakes(&self) -> Option<String> {
+    pub(super) fn mistakes(&self) -> impl Iterator<Item = String> {
         let far = self.reading_max_ahead.0 > TimeWindow::MAX_AHEAD;
-        far.then(|| format!("--reading-max-ahead must be at most {}", Span(TimeWindow::MAX_AHEAD)))
+        let far = far.then(|| {
+            format!("--reading-max-ahead must be at most {}", Span(TimeWindow::MAX_AHEAD))
+        });
+        let early = self.reading_earliest_time.timestamp() < TimeWindow::EARLIEST;
+        let early = early
+            .then(|| "--reading-earliest-time must be 2000-01-01T00:00:00Z or later".to_owned());
+        far.into_iter().chain(early)
     }
 }
 
@@ -64,10 +86,13 @@ mod tests {
         let config = Config::private("postgres://h/d", "nats://h", "mqtt://h", "k".as_ref());
         let mut readings = config.unwrap().readings;
         assert_eq!(readings.limits(), Limits::DEFAULT);
-        assert_eq!(readings.mistakes(), None);
+        assert_eq!(readings.mistakes().count(), 0);
         let most = (64, 1024, 1024);
         assert_eq!((Limits::MAX_DEPTH, Limits::MAX_FIELDS, Limits::MAX_NAME_BYTES), most);
         readings.reading_max_ahead = "31d".parse().unwrap();
-        assert_eq!(readings.mistakes().unwrap(), "--reading-max-ahead must be at most 30d");
+        readings.reading_earliest_time = DateTime::UNIX_EPOCH;
+        let mistakes: Vec<_> = readings.mistakes().collect();
+        assert_eq!(mistakes[0], "--reading-max-ahead must be at most 30d");
+        assert!(mistakes[1].starts_with("--reading-earliest-time must be 2000"), "{mistakes:?}");
     }
 }

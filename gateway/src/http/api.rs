@@ -53,6 +53,8 @@ pub struct Api {
     pub dry_runs: DryRuns,
     /// Limits on readings.
     pub readings: domain::telemetry::Limits,
+    /// Decides about readings that the log has already.
+    pub repetitions: commands::readings::Repetitions,
     /// How long an order may be pending before it is cancelled.
     pub order_ttl: Duration,
     /// Lifetime of an access token.

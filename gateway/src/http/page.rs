@@ -24,6 +24,11 @@ pub(super) const MAX_LIMIT: u32 = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limit(u32);
 
+impl Limit {
+    /// The longest page.
+    pub(super) const MOST: Self = Self(MAX_LIMIT);
+}
+
 impl Default for Limit {
     fn default() -> Self {
         Self(DEFAULT_LIMIT)

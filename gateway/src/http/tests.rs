@@ -61,6 +61,7 @@ async fn without_database() -> (String, String) {
         host: crate::host_metrics::Reader::default(),
         dry_runs: DryRuns::new(config.alerts),
         readings: domain::telemetry::Limits::DEFAULT,
+        repetitions: commands::readings::Repetitions::new(store.clone(), Duration::ZERO),
         order_ttl: Duration::from_mins(15),
         access_token_ttl: Duration::from_mins(15),
         started: Arc::default(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use commands::Handlers;
+use commands::readings::Repetitions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,10 @@ pub(super) async fn run(
         host: host_metrics::Reader::default(),
         dry_runs: DryRuns::new(parts.config.alerts),
         readings: parts.config.readings.limits(),
+        repetitions: Repetitions::new(
+            parts.store.clone(),
+            parts.config.readings.reading_restart_silence.0,
+        ),
         order_ttl: parts.config.orders.order_ttl.0,
         access_token_ttl: parts.config.tokens.access_token_ttl.0,
         started: Arc::default(),

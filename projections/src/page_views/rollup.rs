@@ -8,9 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::columns::Columns;
-
-/// Widths of the stored buckets, in seconds.
-pub(super) const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
+use crate::spans::WIDTHS;
 
 /// Returns the key of a path or a session: 128 bits of the SHA-256 of its text.
 pub(super) fn key_of(text: &str) -> Uuid {

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::presence::{ConnectionChange, StoredDevice, presence_of};
 use super::readings::extra_json;
-use super::rollup::{Admitted, RollupDevice};
+use super::rollup::{Admitted, KnownFields, RollupDevice};
 use crate::by_name::Named;
 use crate::columns::Columns;
 
@@ -102,8 +102,9 @@ impl DeviceChange {
 struct Row {
     device: DeviceChange,
     number: i64,
-    /// The fields as JSON text; `None` if they are unchanged.
+    /// The fields as JSON texts; `None` if they are unchanged.
     fields: Option<String>,
+    other_fields: Option<String>,
     refused_values: i64,
     presence: Option<(Status, StoredDevice)>,
 }
@@ -112,7 +113,7 @@ impl Row {
     fn new(
         mut device: DeviceChange,
         stored: Option<StoredDevice>,
-        Admitted { fields, refused_values }: Admitted,
+        Admitted { fields, other_fields, refused_values }: Admitted,
     ) -> Self {
         let number = stored.as_ref().map_or(device.first.0, |stored| stored.number);
         let mut stored = stored.unwrap_or_default();
@@ -120,12 +121,10 @@ impl Row {
             stored.time.is_none_or(|stored| stored <= reading.time)
         };
         device.last = device.last.take().filter(is_latest);
-        let fields = (!fields.is_empty()).then(|| {
-            stored.fields.extend(fields);
-            serde_json::to_string(&stored.fields).expect("a list of texts is always JSON")
-        });
+        let fields = extended(&mut stored.fields.numbers, fields);
+        let other_fields = extended(&mut stored.fields.others, other_fields);
         let presence = device.presence(stored);
-        Self { device, number, fields, refused_values, presence }
+        Self { device, number, fields, other_fields, refused_values, presence }
     }
 
     fn last<'r, T>(&'r self, value: impl Fn(&'r Reading) -> T) -> Option<T> {
@@ -139,6 +138,13 @@ impl Row {
     fn session<'r, T>(&'r self, value: impl Fn(&'r Session) -> T) -> Option<T> {
         self.presence.as_ref().and_then(|(_, known)| known.presence.session.as_ref()).map(value)
     }
+}
+
+/// Adds new fields to the known ones. Returns all as JSON text; `None` if none are new.
+fn extended(known: &mut Vec<String>, new: Vec<String>) -> Option<String> {
+    let changed = !new.is_empty();
+    known.extend(new);
+    changed.then(|| serde_json::to_string(known).expect("a list of texts is always JSON"))
 }
 
 /// Writes the changes of a batch to its devices. `stored` are the devices before the batch, and
@@ -161,6 +167,7 @@ pub(super) async fn write(
         .column("last_seen_at", |row| row.device.last_seen_at.unwrap_or(row.device.first_seen_at))
         .column("readings", |row| row.device.readings)
         .column("time", |row| row.last(|reading| reading.time))
+        .column("unset_time", |row| row.last(|reading| reading.unset_time).flatten())
         .column("reading_position", |row| row.device.last.as_ref().map(|(at, _)| at.0))
         .column("sequence_id", |row| row.last(|reading| reading.sequence_id))
         .column("boot_id", |row| row.last(|reading| reading.boot_id.as_str()))
@@ -178,6 +185,7 @@ pub(super) async fn write(
         .column("session_boot_id", |row| row.session(|session| session.boot_id.as_str()))
         .column("session_ended", |row| row.session(|session| session.ended))
         .cast("fields", "jsonb", |row| row.fields.as_deref().unwrap_or("[]"))
+        .cast("other_fields", "jsonb", |row| row.other_fields.as_deref().unwrap_or("[]"))
         .column("values_not_aggregated", |row| row.refused_values)
         .insert("device as d", ON_CONFLICT, connection)
         .await
@@ -189,6 +197,7 @@ const ON_CONFLICT: &str = "on conflict (user_id, device_id) do update set
   version = excluded.version, last_seen_at = excluded.last_seen_at,
   readings = d.readings + excluded.readings,
   time = coalesce(excluded.time, d.time),
+  unset_time = case when excluded.time is null then d.unset_time else excluded.unset_time end,
   reading_position = coalesce(excluded.reading_position, d.reading_position),
   sequence_id = coalesce(excluded.sequence_id, d.sequence_id),
   boot_id = coalesce(excluded.boot_id, d.boot_id),
@@ -208,6 +217,8 @@ const ON_CONFLICT: &str = "on conflict (user_id, device_id) do update set
   session_ended = case when excluded.told_at is null
                   then d.session_ended else excluded.session_ended end,
   fields = case when excluded.fields = '[]' then d.fields else excluded.fields end,
+  other_fields = case when excluded.other_fields = '[]'
+                 then d.other_fields else excluded.other_fields end,
   values_not_aggregated = d.values_not_aggregated + excluded.values_not_aggregated";
 
 /// Loads the stored state of `devices`, in their order; `None` for new ones.
@@ -219,7 +230,7 @@ pub(super) async fn load(
     let rows = sqlx::query(
         "select n.place, d.number, d.time, d.fields, d.last_seen_at, d.reason, d.told_position,
                 d.told_at, d.online_since, d.session_seq, d.session_boot_id, d.session_ended,
-                d.read_position
+                d.read_position, d.other_fields
          from unnest($1::text[], $2::text[]) with ordinality as n (user_id, device_id, place)
          cross join lateral (
            select * from device
@@ -233,11 +244,11 @@ pub(super) async fn load(
     for row in &rows {
         let place = usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX);
         let Some(device) = devices.get(place) else { continue };
-        let Json(fields) = row.try_get(3)?;
+        let (Json(numbers), Json(others)) = (row.try_get(3)?, row.try_get("other_fields")?);
         stored[place] = Some(StoredDevice {
             number: row.try_get(1)?,
             time: row.try_get(2)?,
-            fields,
+            fields: KnownFields { numbers, others },
             last_seen_at: row.try_get(4)?,
             presence: if device.has_connections() {
                 presence_of(row)?

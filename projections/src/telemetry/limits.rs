@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::{PgConnection, PgPool};
 
 use super::presence::StoredDevice;
-use super::rollup::{Admitted, Rollups};
+use super::rollup::{Admitted, KnownFields, Rollups};
 
 /// Seconds of a week, the width of a partition.
 const WEEK: u64 = 7 * 86_400;
@@ -50,8 +50,8 @@ pub(super) async fn admit(
     connection: &mut PgConnection,
 ) -> Result<Vec<Admitted>, sqlx::Error> {
     let mut admitted: Vec<_> = stored.iter().map(|_| Admitted::default()).collect();
-    let known =
-        |device: usize| stored[device].as_ref().map_or(&[][..], |stored| &stored.fields[..]);
+    let none = KnownFields::default();
+    let known = |device: usize| stored[device].as_ref().map_or(&none, |stored| &stored.fields);
     let new: Vec<_> =
         (0..stored.len()).filter(|&device| rollups.has_new(device, known(device))).collect();
     if new.is_empty() {

@@ -1,19 +1,22 @@
 //! Telemetry: readings, the last reading and the presence of each device, and rollups by minute, hour
 //! and day.
 
+mod buckets;
 mod device;
+mod device_fields;
 mod limits;
 mod names;
 mod presence;
 mod query;
 mod readings;
+mod rejections;
 mod rollup;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::telemetry::{AnyEvent, DEVICE, DeviceRef, Event};
+use domain::telemetry::{AnyEvent, DEVICE, DeviceRef, Event, REJECTION};
 use eventsourcing::{Recorded, StreamId};
 use sqlx::PgConnection;
 
@@ -21,15 +24,16 @@ use crate::projection::Projection;
 use device::DeviceChange;
 use presence::Settings;
 use readings::Readings;
+use rejections::Rejections;
 use rollup::Rollups;
 
+pub use buckets::{Bucket, BucketCursor, buckets};
+pub use device_fields::{DeviceFields, device_fields};
 pub use limits::{Limits, set_limits};
 pub use names::ReasonName;
 pub use presence::{DueDecision, due_decisions, presence_setting};
-pub use query::{
-    Bucket, Device, DeviceCursor, Range, ReadingRow, buckets, device, devices, readings,
-};
-pub use rollup::WIDTHS;
+pub use query::{Device, DeviceCursor, Range, ReadingRow, device, devices, readings};
+pub use rejections::{Rejection, RejectionFilter, rejections};
 
 /// The read model of telemetry.
 #[derive(Debug)]
@@ -45,13 +49,16 @@ pub struct Changes {
     device_of_stream: HashMap<StreamId, usize>,
     rollups: Rollups,
     settings: Settings,
+    rejections: Rejections,
 }
 
 impl Projection for Telemetry {
     const NAME: &'static str = "telemetry";
-    const CATEGORIES: &'static [&'static str] = &[DEVICE, domain::telemetry::presence::CATEGORY];
-    /// 2 added presence, 3 the numbers of devices, 4 limits and open buckets, 5 exact sums and digits.
-    const VERSION: i32 = 5;
+    const CATEGORIES: &'static [&'static str] =
+        &[DEVICE, domain::telemetry::presence::CATEGORY, REJECTION];
+    /// 2 added presence, 3 the numbers of devices, 4 limits and open buckets, 5 exact sums
+    /// and digits, 6 nested fields, unset clocks and refused messages.
+    const VERSION: i32 = 6;
     const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");
     const FILLED_WITHOUT: &'static [&'static str] = &["reading_key"];
@@ -75,8 +82,9 @@ impl Projection for Telemetry {
                 .execute(&mut *connection)
                 .await?;
         }
-        let Changes { readings, devices, mut rollups, settings, .. } = changes;
+        let Changes { readings, devices, mut rollups, settings, rejections, .. } = changes;
         settings.write(connection).await?;
+        rejections.write(connection).await?;
         let stored = device::load(&devices, connection).await?;
         let admitted = limits::admit(&mut rollups, &stored, connection).await?;
         let of_rollups = devices.iter().zip(&stored);
@@ -106,7 +114,7 @@ impl Changes {
                 let index = self.device(recorded, connection.device());
                 self.devices[index].connection(recorded, connection, false);
             }
-            Event::MessageRejected(_) => {} // Its streams are of another category.
+            Event::MessageRejected(rejected) => self.rejections.add(recorded, rejected),
         }
     }
 

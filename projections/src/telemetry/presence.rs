@@ -13,6 +13,7 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use super::names::ReasonName;
 use super::query::DeviceCursor;
+use super::rollup::KnownFields;
 use crate::by_name::ByName;
 use crate::columns::Columns;
 
@@ -50,8 +51,7 @@ pub(super) struct StoredDevice {
     pub(super) number: i64,
     /// Time of its latest reading by its own clock.
     pub(super) time: Option<DateTime<Utc>>,
-    /// Fields of `extra_data` that have rollups.
-    pub(super) fields: Vec<String>,
+    pub(super) fields: KnownFields,
     pub(super) last_seen_at: Option<DateTime<Utc>>,
     /// Loaded only for a device that the batch has births, wills or decisions about.
     pub(super) presence: Presence,

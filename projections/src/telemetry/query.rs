@@ -3,11 +3,10 @@
 use chrono::{DateTime, Utc};
 use eventsourcing::json::{Object, without_fraction};
 use serde::Serialize;
-use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use sqlx::{FromRow, PgPool, QueryBuilder};
 use utoipa::ToSchema;
 
 use super::names::ReasonName;
-use super::rollup::WIDTHS;
 use crate::list::{Key, Section};
 
 /// A device, its last reading and its presence.
@@ -26,9 +25,14 @@ pub struct Device {
     /// Number of values in its readings that buckets leave out: those of numeric fields beyond the most
     /// that a device may have.
     pub values_not_aggregated: i64,
+    /// Number of its messages that were refused: see its `rejections`.
+    pub rejected: i64,
     /// Time of its last reading, by its own clock. This and the fields of the reading are null until
     /// it has sent one.
     pub time: Option<DateTime<Utc>>,
+    /// The time that the device sent with that reading, if its clock was not set: `time` is the time of
+    /// receipt then. Null otherwise.
+    pub unset_time: Option<DateTime<Utc>>,
     /// The device's own counter.
     pub sequence_id: Option<i64>,
     /// Distinguishes restarts of the counter; empty if the device sends none.
@@ -56,10 +60,13 @@ pub struct Device {
 /// A reading as it was recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
 pub struct ReadingRow {
-    /// Time by the device's clock, or time of receipt if it sends none.
+    /// Time by the device's clock, or time of receipt if it sends none or its clock was not set.
     pub time: DateTime<Utc>,
     /// Time of receipt.
     pub received_at: DateTime<Utc>,
+    /// The time that the device sent, if its clock was not set: earlier than the option
+    /// `--reading-earliest-time`. `time` is the time of receipt then. Null otherwise.
+    pub unset_time: Option<DateTime<Utc>>,
     /// The device's own counter.
     pub sequence_id: i64,
     /// Distinguishes restarts of the counter; empty if the device sends none.
@@ -77,27 +84,6 @@ pub struct ReadingRow {
     pub position: i64,
 }
 
-/// The values of a field in one bucket of time, aggregated.
-#[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
-pub struct Bucket {
-    /// Start of the bucket; buckets are aligned to the Unix epoch.
-    pub time: DateTime<Utc>,
-    /// Name of the field.
-    pub field: String,
-    /// Number of values.
-    pub count: i64,
-    /// Smallest value.
-    pub min: f64,
-    /// Largest value.
-    pub max: f64,
-    /// Mean of the values, from an exact sum: `min` ≤ `avg` ≤ `max`.
-    pub avg: f64,
-    /// The earliest value by the device's clock.
-    pub first: f64,
-    /// The latest value by the device's clock.
-    pub last: f64,
-}
-
 /// Cursor of a list of devices: the last one seen. The default is the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceCursor {
@@ -108,7 +94,7 @@ pub struct DeviceCursor {
 }
 
 /// A page of the readings, or of the buckets, of a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     /// Inclusive.
     pub from: DateTime<Utc>,
@@ -118,10 +104,13 @@ pub struct Range {
     pub descending: bool,
     /// Most rows returned.
     pub limit: i64,
-    /// Time and position of the last reading of the previous page, position 0 for buckets; `None` for the
-    /// first page.
-    pub after: Option<(DateTime<Utc>, i64)>,
 }
+
+/// Devices with the number of their refused messages.
+const SELECT_DEVICE: &str = "select *, coalesce(
+       (select rejected from telemetry.rejection_count c
+        where c.user_id = d.user_id and c.device_id = d.device_id), 0) as rejected
+     from telemetry.device d";
 
 /// Lists devices by user and device, after `cursor`; only those of `user_id`, and only those whose
 /// `online` is as given, if given.
@@ -132,7 +121,8 @@ pub async fn devices(
     cursor: &DeviceCursor,
     limit: i64,
 ) -> Result<Vec<Device>, sqlx::Error> {
-    let mut query = QueryBuilder::new("select * from telemetry.device where true");
+    let mut query = QueryBuilder::new(SELECT_DEVICE);
+    query.push(" where true");
     let section = Section::default().by_some("online", online.map(Key::Boolean));
     let (user, device) = match user_id {
         Some(user_id) if user_id > cursor.user_id.as_str() => (user_id, ""),
@@ -161,19 +151,20 @@ pub async fn device(
     user_id: &str,
     device_id: &str,
 ) -> Result<Option<Device>, sqlx::Error> {
-    sqlx::query_as("select * from telemetry.device where user_id = $1 and device_id = $2")
+    sqlx::query_as(&format!("{SELECT_DEVICE} where user_id = $1 and device_id = $2"))
         .bind(user_id)
         .bind(device_id)
         .fetch_optional(pool)
         .await
 }
 
-/// Lists readings of a device.
+/// Lists readings of a device, after `after`: time and position of the last reading of the page before.
 pub async fn readings(
     pool: &PgPool,
     user_id: &str,
     device_id: &str,
     range: &Range,
+    after: Option<(DateTime<Utc>, i64)>,
 ) -> Result<Vec<ReadingRow>, sqlx::Error> {
     let mut query = QueryBuilder::new(
         "select * from telemetry.reading
@@ -181,7 +172,7 @@ pub async fn readings(
     );
     query.push_bind(user_id).push(" and device_id = ").push_bind(device_id);
     query.push(") and time >= ").push_bind(range.from).push(" and time < ").push_bind(range.to);
-    if let Some((time, position)) = range.after {
+    if let Some((time, position)) = after {
         let beyond = if range.descending { "<" } else { ">" };
         query.push(" and (time, position) ").push(beyond).push(" (").push_bind(time);
         query.push(", ").push_bind(position).push(")");
@@ -189,142 +180,4 @@ pub async fn readings(
     let order = if range.descending { "time desc, position desc" } else { "time, position" };
     query.push(" order by ").push(order).push(" limit ").push_bind(range.limit);
     query.build_query_as().fetch_all(pool).await
-}
-
-/// Buckets to list: of a device, of `width` seconds, made of stored buckets of `stored` seconds that
-/// begin from `begin` to before `finish`, in seconds since the epoch.
-struct Buckets<'q> {
-    user_id: &'q str,
-    device_id: &'q str,
-    fields: &'q [String],
-    descending: bool,
-    limit: i64,
-    width: i32,
-    stored: i32,
-    begin: i64,
-    finish: i64,
-}
-
-/// Lists buckets of `width` seconds, a multiple of 60, of a device's `fields`, or of all its fields if
-/// that is empty. The range is widened to whole buckets.
-pub async fn buckets(
-    pool: &PgPool,
-    user_id: &str,
-    device_id: &str,
-    width: i32,
-    fields: &[String],
-    range: &Range,
-) -> Result<Vec<Bucket>, sqlx::Error> {
-    let Range { from, to, descending, limit, after } = *range;
-    let stored = WIDTHS.into_iter().rev().find(|stored| width % stored == 0).unwrap_or(WIDTHS[0]);
-    let mut begin = start_of_bucket(from.timestamp(), width);
-    // The first bucket that begins at `to` or later.
-    let mut finish =
-        -start_of_bucket(-to.timestamp() - i64::from(to.timestamp_subsec_nanos() > 0), width);
-    match after {
-        Some((time, _)) if descending => finish = finish.min(time.timestamp()),
-        Some((time, _)) => begin = begin.max(time.timestamp().saturating_add(width.into())),
-        None => {}
-    }
-    let (begin, finish) = (begin.clamp(TIMES.0, TIMES.1), finish.clamp(TIMES.0, TIMES.1));
-    let query =
-        Buckets { user_id, device_id, fields, descending, limit, width, stored, begin, finish };
-    query.up_to_limit(pool).await?.list(pool).await
-}
-
-/// The first and the last second that Postgres can represent.
-const TIMES: (i64, i64) = (-210_866_803_200, 9_224_318_015_999);
-
-fn start_of_bucket(second: i64, width: i32) -> i64 {
-    second.div_euclid(width.into()) * i64::from(width)
-}
-
-impl<'q> Buckets<'q> {
-    /// Ends the range with the first bucket after which there are enough rows, so that a page does not
-    /// read the rest of the range.
-    async fn up_to_limit(mut self, pool: &PgPool) -> Result<Self, sqlx::Error> {
-        let mut query = QueryBuilder::new(
-            "select extract(epoch from bucket)::bigint from telemetry.rollup
-             where device = (select number from telemetry.device where user_id = ",
-        );
-        query.push_bind(self.user_id).push(" and device_id = ").push_bind(self.device_id);
-        query.push(") and width = ").push_bind(self.stored);
-        query.push(" and bucket >= to_timestamp(").push_bind(self.begin);
-        query.push(") and bucket < to_timestamp(").push_bind(self.finish).push(")");
-        self.push_fields(&mut query);
-        let order = if self.descending { "bucket desc, field desc" } else { "bucket, field" };
-        query.push(" order by ").push(order);
-        // A row of the list is made of at most so many stored ones.
-        let ratio = i64::from(self.width / self.stored);
-        query.push(" limit 1 offset ").push_bind(self.limit.saturating_mul(ratio));
-        let last: Option<i64> = query.build_query_scalar().fetch_optional(pool).await?;
-        match last.map(|second| start_of_bucket(second, self.width)) {
-            Some(start) if self.descending => self.begin = start,
-            Some(start) => self.finish = start + i64::from(self.width),
-            None => {}
-        }
-        Ok(self)
-    }
-
-    fn push_fields(&self, query: &mut QueryBuilder<'q, Postgres>) {
-        if !self.fields.is_empty() {
-            query.push(" and field = any(").push_bind(self.fields).push(")");
-        }
-    }
-
-    /// Lists the buckets of the range. The rows of an hour lack the open minute of the device, those of
-    /// a day also the open hour: see `schema.sql`. They are found in the same snapshot.
-    async fn list(&self, pool: &PgPool) -> Result<Vec<Bucket>, sqlx::Error> {
-        let mut query = QueryBuilder::new("with range as (select to_timestamp(");
-        query.push_bind(self.begin).push(") as begin, to_timestamp(").push_bind(self.finish);
-        query
-            .push(") as finish, ")
-            .push_bind(self.stored)
-            .push("::integer as width, make_interval(secs => ");
-        query
-            .push_bind(self.width)
-            .push(") as bucket, number, time from telemetry.device where user_id = ");
-        query.push_bind(self.user_id).push(" and device_id = ").push_bind(self.device_id);
-        query.push(
-            "), span as (
-               select number, width, begin, finish from range
-               union all
-               select number, 60, start, start + interval '1 minute'
-               from range, date_bin('1 minute', time, 'epoch') as start
-               where width > 60 and start >= begin and start < finish
-               union all
-               select number, 3600, start, start + interval '1 hour'
-               from range, date_bin('1 hour', time, 'epoch') as start
-               where width > 3600 and start >= begin and start < finish
-             ), part as (
-               select r.*, date_bin((select bucket from range), r.bucket, 'epoch') as time
-               from span s cross join lateral (
-                 select * from telemetry.rollup
-                 where device = s.number and width = s.width
-                   and bucket >= s.begin and bucket < s.finish",
-        );
-        self.push_fields(&mut query);
-        query.push(
-            " offset 0) r
-             )
-             select time, field, sum(count)::bigint as count, min(min) as min, max(max) as max,
-                    telemetry.mean(sum(sum), sum(count)) as avg,
-                    (array_agg(first order by first_at, first_position))[1] as first,
-                    (array_agg(last order by last_at desc, last_position desc))[1] as last
-             from part group by time, field order by time",
-        );
-        query.push(if self.descending { " desc" } else { "" });
-        query.push(", field limit ").push_bind(self.limit);
-        query.build_query_as().fetch_all(pool).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_begins_at_a_multiple_of_its_width() {
-        assert_eq!([0, 59, 60, -1].map(|second| start_of_bucket(second, 60)), [0, 0, 60, -60]);
-    }
 }

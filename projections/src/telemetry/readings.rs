@@ -6,8 +6,8 @@ use eventsourcing::Recorded;
 use eventstore::CopyRows;
 use sqlx::PgConnection;
 
-const COPY: &str = "copy reading (device, time, received_at, sequence_id, position, temperature,
-                                  battery, boot_id, extra_data)
+const COPY: &str = "copy reading (device, time, received_at, unset_time, sequence_id, position,
+                                  temperature, battery, boot_id, extra_data)
                     from stdin (format binary)";
 
 /// The readings of a batch.
@@ -21,10 +21,11 @@ pub(super) struct Readings {
 impl Readings {
     pub(super) fn add(&mut self, recorded: &Recorded<()>, device: usize, reading: &Reading) {
         let Self { rows, devices } = self;
-        rows.row(9);
+        rows.row(10);
         devices.push((rows.int8_later(), device));
         rows.time(reading.time);
         rows.time(recorded.recorded_at);
+        rows.nullable(reading.unset_time, CopyRows::time);
         rows.int8(reading.sequence_id);
         rows.int8(recorded.position.0);
         rows.nullable(reading.temperature, CopyRows::float8);

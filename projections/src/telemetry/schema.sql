@@ -32,6 +32,7 @@ begin
             device      bigint      not null, -- device.number
             time        timestamptz not null, -- device time; time of receipt if none was sent
             received_at timestamptz not null,
+            unset_time  timestamptz,          -- sent by a clock that was not set
             sequence_id bigint      not null,
             position    bigint      not null, -- of the reading's event; orders equal times
             temperature double precision,
@@ -120,6 +121,7 @@ create table device (
     last_seen_at     timestamptz not null, -- time of receipt of its last message of any kind
     readings         bigint      not null,
     time             timestamptz,          -- of the last reading in device time, not by arrival
+    unset_time       timestamptz,          -- sent with it by a clock that was not set
     reading_position bigint,
     sequence_id      bigint,
     boot_id          text,
@@ -137,8 +139,10 @@ create table device (
     session_seq      bigint,
     session_boot_id  text,
     session_ended    boolean,
-    -- Fields of `extra_data` that have rollups, in order of appearance; at most limits.fields_per_device.
+    -- Paths of fields that have rollups, in order of appearance; at most limits.fields_per_device.
     fields           jsonb       not null,
+    -- Paths of its fields that are not numbers, likewise; an item of an array is not among them.
+    other_fields     jsonb       not null,
     values_not_aggregated bigint not null, -- numbers of fields beyond that limit
     constraint device_key primary key (user_id, device_id),
     constraint device_reason_is_known
@@ -148,6 +152,32 @@ create table device (
 ) with (fillfactor = 70); -- No index on columns that a reading changes: HOT updates.
 
 create index device_online_idx on device (online, user_id, device_id);
+
+-- Messages that were refused, of any sender.
+create table rejection (
+    position    bigint      not null, -- of its event
+    rejected_at timestamptz not null, -- time of receipt
+    user_id     text        collate "C", -- null if the topic names no user, likewise no device
+    device_id   text        collate "C",
+    topic       text        not null,
+    reason      text        not null,
+    size        bigint      not null, -- of the whole payload, in bytes
+    payload     text        not null, -- the first 4,096 bytes
+    encoding    text        not null, -- of `payload`: text or hex
+    constraint rejection_key primary key (position)
+);
+
+create index rejection_time_idx on rejection (rejected_at, position);
+create index rejection_user_idx on rejection (user_id, rejected_at, position);
+create index rejection_device_idx on rejection (user_id, device_id, rejected_at, position);
+
+-- The number of refused messages of each device, also of one without any other message.
+create table rejection_count (
+    user_id   text   not null collate "C",
+    device_id text   not null collate "C",
+    rejected  bigint not null,
+    constraint rejection_count_key primary key (user_id, device_id)
+);
 
 -- How long a user's devices may be silent before they are inactive.
 create table presence_setting (

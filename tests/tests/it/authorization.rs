@@ -88,6 +88,8 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /api/v1/devices", "", SIGNED_IN),
     ("GET /api/v1/users/{user_id}/devices/{device_id}", "", OWN),
     ("GET /api/v1/users/{user_id}/devices/{device_id}/readings", "", OWN),
+    ("GET /api/v1/users/{user_id}/devices/{device_id}/rejections", "", OWN),
+    ("GET /api/v1/rejections", "", SIGNED_IN),
     ("GET /api/v1/users/{user_id}/presence", "", OWN),
     ("PUT /api/v1/users/{user_id}/presence", r#"{"inactive_after": "1h"}"#, OWN),
 

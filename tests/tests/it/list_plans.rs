@@ -28,7 +28,7 @@ const OF_THE_LOG: [&str; 4] = [
 ];
 
 /// A value for each parameter of a list, with the list if several use the name; see `list_plans.sql`.
-const VALUES: [(&str, &str); 24] = [
+const VALUES: [(&str, &str); 25] = [
     ("acknowledged", "true"),
     ("archived", "true"),
     ("assignee_id", "eeeeeeee-eeee-4eee-beee-eeeeeeeeeeee"),
@@ -52,6 +52,7 @@ const VALUES: [(&str, &str); 24] = [
     ("/api/v1/works status", "completed"),
     ("to", "2026-01-05T00:00:00Z"),
     ("user_id", CALLER),
+    ("wide", "avg"),
     ("work_code", "api-wanted"),
 ];
 

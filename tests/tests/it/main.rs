@@ -5,6 +5,7 @@
 mod projects;
 mod tasks;
 mod telemetry;
+mod device_maker;
 mod alerts;
 mod time_travel;
 mod waiting;

@@ -131,7 +131,11 @@ async fn a_batch_over_http_returns_a_result_per_reading() -> Result<()> {
 #[tokio::test]
 async fn readings_of_all_times_are_in_few_partitions() -> Result<()> {
     let system = System::start().await?;
-    let limits = [("TELEMETRY_PARTITIONS_BACK", "70d"), ("TELEMETRY_PARTITIONS_AHEAD", "1d")];
+    let limits = [
+        ("TELEMETRY_PARTITIONS_BACK", "70d"),
+        ("TELEMETRY_PARTITIONS_AHEAD", "1d"),
+        ("READING_EARLIEST_TIME", "2000-01-01T00:00:00Z"),
+    ];
     let mut process = system.serve_with(&["http", "projector"], &limits).await?;
     process.logs("telemetry limits changed").await?;
     let now = chrono::Utc::now();
@@ -219,7 +223,12 @@ async fn a_device_has_rollups_of_a_limited_number_of_fields() -> Result<()> {
     let device = system.json("/api/v1/users/u/devices/d7").await?;
     assert_eq!(device["values_not_aggregated"], 50);
     assert_eq!(device["extra_data"]["f7_69"], 69, "kept with the reading");
-    let path = "/api/v1/users/u/devices/d7/readings?bucket=1d&fields=f7_19,f7_20,temperature";
+    let path = "/api/v1/users/u/devices/d7/readings?bucket=1d&fields=f7_19,temperature";
+    let beyond = system.get(&path.replace("f7_19", "f7_19,f7_20")).send().await?;
+    assert_eq!(beyond.status(), 422);
+    let problem: Value = beyond.json().await?;
+    let detail = problem["errors"][0]["detail"].as_str().unwrap_or_default();
+    ensure!(detail.contains("`f7_20` has no buckets") && detail.contains("`f7_19`"), "{problem}");
     let days = system.json(path).await?;
     let fields: Vec<_> = days["items"].as_array().into_iter().flatten().collect();
     assert_eq!(fields.len(), 2, "{days:#}");

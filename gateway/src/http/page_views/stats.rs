@@ -25,10 +25,11 @@ pub(super) struct StatsQuery {
     /// Only views of this page.
     #[param(example = "/pricing")]
     path: Option<String>,
-    /// Only views of this time or later (RFC 3339; default one day before `to`). Widened to whole
-    /// minutes, or to whole buckets.
+    /// Only views of this time or later (RFC 3339; default one day before `to`). Rounded up to whole
+    /// minutes, by which views are kept.
     from: Option<DateTime<Utc>>,
-    /// Only views before this time (RFC 3339; default now). Widened like `from`.
+    /// Only views before this time (RFC 3339; default now). Rounded up like `from`. The first
+    /// and the last bucket count only the views in between.
     to: Option<DateTime<Utc>>,
     /// Width of the time buckets: `1m`, `1h`, `1d` or a multiple. The default is one row per page
     /// for the whole range.

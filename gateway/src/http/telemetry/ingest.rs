@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::response::IntoResponse;
 use chrono::Utc;
+use commands::readings::Repeated;
 use domain::telemetry::{Batch, Event, InvalidReading, Reading, device_stream};
 use eventsourcing::event::CodecError;
 use eventsourcing::{Metadata, Position, StreamId};
@@ -26,7 +27,8 @@ struct SentReading {
     device_id: String,
     /// Counter of the device.
     sequence_id: i64,
-    /// Time of the reading: RFC 3339, or milliseconds since the epoch (default the time of receipt).
+    /// Time of the reading: RFC 3339 with an offset, or milliseconds since the epoch (default the time of
+    /// receipt).
     #[schema(value_type = Option<Value>, example = "2026-01-01T00:00:00Z")]
     time: Option<Value>,
     /// Distinguishes a counter that was reset from the one before.
@@ -100,6 +102,13 @@ pub(super) async fn record(
 /// A reading to append, or the reason it is rejected.
 type Prepared = Result<(StreamId, NewEvent), String>;
 
+/// Counts a refused reading, and returns the reason in words.
+fn refused(error: &InvalidReading) -> String {
+    let labels = [("door", "http"), ("reason", error.code())];
+    metrics::counter!("tributary_readings_refused_total", &labels).increment(1);
+    error.to_string()
+}
+
 /// The sender of readings.
 struct Sender<'a> {
     api: &'a Api,
@@ -113,9 +122,7 @@ impl Sender<'_> {
         let (id, reading) = match item {
             Ok(reading) => reading,
             Err(error) => {
-                let labels = [("door", "http"), ("reason", error.code())];
-                metrics::counter!("tributary_readings_refused_total", &labels).increment(1);
-                return Ok(Err(error.to_string()));
+                return Ok(Err(refused(&error)));
             }
         };
         if !self.caller.sees(reading.user_id.as_str()) {
@@ -134,7 +141,14 @@ impl Sender<'_> {
     /// is not a verdict: the request as a whole fails, and can be repeated.
     async fn append(&self, prepared: Vec<Prepared>) -> Result<Vec<Verdict>, Problem> {
         let readings: Vec<_> = prepared.iter().filter_map(|item| item.as_ref().ok()).collect();
-        let mut placed = self.place(&readings).await?.into_iter();
+        let mut placed = Vec::with_capacity(readings.len());
+        for (place, reading) in self.place(&readings).await?.into_iter().zip(&readings) {
+            placed.push(match place {
+                Ok(Placed { position, is_new: false }) => self.repeat(reading, position).await?,
+                place => place,
+            });
+        }
+        let mut placed = placed.into_iter();
         let verdicts = prepared.iter().enumerate().map(|(index, item)| {
             let recorded = item.as_ref().map_err(String::clone);
             match recorded.and_then(|_| placed.next().unwrap_or(Err(String::new()))) {
@@ -153,6 +167,22 @@ impl Sender<'_> {
             }
         });
         Ok(verdicts.collect())
+    }
+
+    /// Decides about a reading whose event id the log has at `position`.
+    async fn repeat(
+        &self,
+        (stream, event): &(StreamId, NewEvent),
+        position: Position,
+    ) -> Result<Result<Placed, String>, Problem> {
+        let repetitions = &self.api.repetitions;
+        Ok(match repetitions.settle(stream, event, position, &self.metadata).await? {
+            Repeated::Duplicate(position) => Ok(Placed { position, is_new: false }),
+            Repeated::Restarted(position) => Ok(Placed { position, is_new: true }),
+            Repeated::Conflict(sequence_id, position) => {
+                Err(refused(&InvalidReading::Repeated { sequence_id, position }))
+            }
+        })
     }
 
     /// Appends readings with one request, and returns where each is, or why the log cannot store it.

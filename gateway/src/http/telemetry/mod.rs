@@ -1,9 +1,11 @@
-//! Telemetry over HTTP: readings in, devices and their readings out, and presence settings.
+//! Telemetry over HTTP: readings in, devices and their readings out, and presence settings;
+//! what was refused.
 
 mod device;
 mod ingest;
 mod presence;
 mod readings;
+mod rejections;
 
 use super::prelude::*;
 
@@ -13,5 +15,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(device::devices))
         .routes(routes!(device::device))
         .routes(routes!(readings::list))
+        .routes(routes!(rejections::all))
+        .routes(routes!(rejections::of_device))
         .routes(routes!(presence::configure, presence::get))
 }

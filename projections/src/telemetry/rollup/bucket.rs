@@ -7,15 +7,14 @@ use eventsourcing::Position;
 
 use super::sum::Sum;
 
-/// Widths of the stored buckets, in seconds.
-pub const WIDTHS: [i32; 3] = [60, 3_600, 86_400];
+pub(super) use crate::spans::WIDTHS;
 
 /// A value and the time of its reading; the position orders equal times.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Sample {
-    pub(super) at: DateTime<Utc>,
-    pub(super) position: Position,
-    pub(super) value: f64,
+pub(in super::super) struct Sample {
+    pub(in super::super) at: DateTime<Utc>,
+    pub(in super::super) position: Position,
+    pub(in super::super) value: f64,
 }
 
 impl Sample {
@@ -26,23 +25,23 @@ impl Sample {
 
 /// The state of one bucket.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Rollup {
-    pub(super) count: i64,
-    pub(super) sum: Sum,
-    pub(super) min: f64,
-    pub(super) max: f64,
-    pub(super) first: Sample,
-    pub(super) last: Sample,
+pub(in super::super) struct Rollup {
+    pub(in super::super) count: i64,
+    pub(in super::super) sum: Sum,
+    pub(in super::super) min: f64,
+    pub(in super::super) max: f64,
+    pub(in super::super) first: Sample,
+    pub(in super::super) last: Sample,
 }
 
 impl Rollup {
-    pub(super) fn of(sample: Sample) -> Self {
+    pub(in super::super) fn of(sample: Sample) -> Self {
         let sum = Sum::of(sample.value);
         let Sample { value, .. } = sample;
         Self { count: 1, sum, min: value, max: value, first: sample, last: sample }
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(in super::super) fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.sum.add(&other.sum);
         self.min = self.min.min(other.min);

@@ -5,16 +5,17 @@ mod bucket;
 mod sum;
 mod write;
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use domain::telemetry::Reading;
-use eventsourcing::{Position, json};
-use indexmap::IndexMap;
+use eventsourcing::Position;
+use eventsourcing::json::{Object, Plain};
+use indexmap::{IndexMap, IndexSet};
+use serde_json::Value;
 use sqlx::PgConnection;
 
-pub use bucket::WIDTHS;
-use bucket::{Minutes, Rollup, Sample};
+use bucket::{Minutes, WIDTHS};
+pub(super) use bucket::{Rollup, Sample};
 use write::Field;
 pub(super) use write::RollupDevice;
 
@@ -41,18 +42,59 @@ impl Fields {
 }
 
 /// Fields that have rollups whatever the quota is.
-const ALWAYS: [&str; 2] = ["temperature", "battery"];
+pub(super) const ALWAYS: [&str; 2] = ["temperature", "battery"];
 
 /// The rollups of a batch by minute, by the index of the device in the batch. Wider buckets are added up
 /// when written.
 #[derive(Debug, Default)]
-pub(super) struct Rollups(Vec<Fields>);
+pub(super) struct Rollups(Vec<DeviceFields>);
+
+/// The fields of one device in a batch.
+#[derive(Debug, Default)]
+struct DeviceFields {
+    numbers: Fields,
+    /// Names of the other fields: texts, flags, objects and so on.
+    others: IndexSet<String>,
+}
+
+/// Calls `visit` with every field of a reading, the `known` ones (see [`ALWAYS`]) and nested ones: its name,
+/// and its value if it is a number. Of the items of arrays, only numbers.
+pub(super) fn each_field(
+    known: [Option<f64>; 2],
+    extra_data: &Object,
+    visit: &mut dyn FnMut(&str, Option<f64>),
+) {
+    for (name, value) in ALWAYS.into_iter().zip(known) {
+        if value.is_some() {
+            visit(name, value);
+        }
+    }
+    let extra_data = serde_json::from_str(extra_data.as_str());
+    let Ok(Plain(Value::Object(extra_data))) = extra_data else { return };
+    domain::each_field(&extra_data, &mut |name, field| {
+        let number = field.value.as_f64();
+        if number.is_some() || !field.in_array {
+            visit(name, number);
+        }
+    });
+}
+
+/// Fields that a device has sent before a batch.
+#[derive(Debug, Default)]
+pub(super) struct KnownFields {
+    /// Those of `extra_data` that have rollups.
+    pub(super) numbers: Vec<String>,
+    /// Those that are not numbers.
+    pub(super) others: Vec<String>,
+}
 
 /// What [`Rollups::admit`] decided about a device.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Admitted {
     /// New fields that have rollups from now on, in order of appearance.
     pub(super) fields: Vec<String>,
+    /// New fields that are not numbers, in order of appearance.
+    pub(super) other_fields: Vec<String>,
     /// Values of fields beyond the quota.
     pub(super) refused_values: i64,
 }
@@ -62,33 +104,49 @@ impl Rollups {
     pub(super) fn add(&mut self, device: usize, position: Position, reading: &Reading) {
         let Self(devices) = self;
         if devices.len() <= device {
-            devices.resize_with(device + 1, Fields::default);
+            devices.resize_with(device + 1, DeviceFields::default);
         }
+        let DeviceFields { numbers, others } = &mut devices[device];
         let minute = reading.time.timestamp().div_euclid(60);
-        let known = ALWAYS.into_iter().zip([reading.temperature, reading.battery]);
-        let known = known.filter_map(|(name, value)| Some((Cow::Borrowed(name), value?)));
-        let extra = reading.extra_data.members().into_iter();
-        let extra = extra.filter_map(|(name, value)| Some((name, json::double(value)?)));
-        for (place, (name, value)) in known.chain(extra).enumerate() {
-            let sample = Sample { at: reading.time, position, value };
-            devices[device].add(place, &name, minute, Rollup::of(sample));
-        }
+        let mut place = 0;
+        let known = [reading.temperature, reading.battery];
+        each_field(known, &reading.extra_data, &mut |name, value| match value {
+            Some(value) => {
+                let sample = Sample { at: reading.time, position, value };
+                numbers.add(place, name, minute, Rollup::of(sample));
+                place += 1;
+            }
+            None => {
+                if !others.contains(name) {
+                    others.insert(name.to_owned());
+                }
+            }
+        });
     }
 
     /// Whether the device has fields that are not among `known`.
-    pub(super) fn has_new(&self, device: usize, known: &[String]) -> bool {
-        let Some(Fields(fields)) = self.0.get(device) else { return false };
+    pub(super) fn has_new(&self, device: usize, known: &KnownFields) -> bool {
+        let Some(DeviceFields { numbers: Fields(fields), others }) = self.0.get(device) else {
+            return false;
+        };
         let extra = fields.keys().filter(|name| !ALWAYS.contains(&name.as_str())).count();
-        extra > known.len()
-            || known.iter().filter(|name| fields.contains_key(*name)).count() < extra
+        extra > known.numbers.len()
+            || known.numbers.iter().filter(|name| fields.contains_key(*name)).count() < extra
+            || others.iter().any(|name| !known.others.contains(name))
     }
 
     /// Admits new fields of a device that has the fields `known`, up to `quota`, and drops the values of
     /// all others. The order of appearance decides, so it does not matter how the readings are divided
-    /// into batches.
-    pub(super) fn admit(&mut self, device: usize, known: &[String], quota: usize) -> Admitted {
+    /// into batches. Of the fields that are not numbers, as many are admitted.
+    pub(super) fn admit(&mut self, device: usize, known: &KnownFields, quota: usize) -> Admitted {
         let mut admitted = Admitted::default();
-        let Some(Fields(fields)) = self.0.get_mut(device) else { return admitted };
+        let Some(DeviceFields { numbers: Fields(fields), others }) = self.0.get_mut(device) else {
+            return admitted;
+        };
+        let new = others.iter().filter(|name| !known.others.contains(name));
+        admitted.other_fields =
+            new.take(quota.saturating_sub(known.others.len())).cloned().collect();
+        let known = &known.numbers;
         let names: HashSet<&str> = known.iter().map(String::as_str).chain(ALWAYS).collect();
         fields.retain(|name, minutes| {
             if names.contains(name.as_str()) {
@@ -123,7 +181,7 @@ impl Rollups {
     /// Every field of `devices`.
     fn fields<'r>(&'r self, devices: &'r [RollupDevice]) -> Vec<Field<'r>> {
         let devices = self.0.iter().zip(devices);
-        let fields = devices.flat_map(|(Fields(fields), device)| {
+        let fields = devices.flat_map(|(DeviceFields { numbers: Fields(fields), .. }, device)| {
             fields.iter().map(move |(name, minutes)| Field { device, name, minutes })
         });
         fields.collect()
@@ -165,13 +223,14 @@ mod tests {
         reading.battery = None;
         reading.time = DateTime::from_timestamp(second, 0).unwrap();
         let fields = fields.iter().map(|(name, value)| format!(r#""{name}":{value},"#));
-        let extra = format!(r#"{{{}"room":"attic"}}"#, fields.collect::<String>());
+        let fields = fields.collect::<String>();
+        let extra = format!(r#"{{{fields}"gps":{{"lat":1.5,"fix":"3d"}},"room":"attic"}}"#);
         reading.extra_data = serde_json::from_str(&extra).unwrap();
         reading
     }
 
     fn counts(Rollups(devices): &Rollups) -> Vec<(&str, i64, i64)> {
-        let fields = devices.iter().flat_map(|Fields(fields)| fields);
+        let fields = devices.iter().flat_map(|device| &device.numbers.0);
         let mut counts: Vec<_> = fields
             .flat_map(|(name, minutes)| {
                 minutes.iter().map(move |(minute, rollup)| (name.as_str(), minute, rollup.count))
@@ -187,7 +246,14 @@ mod tests {
         for (second, position) in [(0, 1), (60, 2), (59, 3)] {
             rollups.add(0, Position(position), &reading(second, &[("co2", 400)]));
         }
-        let expected = [("co2", 0, 2), ("co2", 1, 1), ("temperature", 0, 2), ("temperature", 1, 1)];
+        let expected = [
+            ("co2", 0, 2),
+            ("co2", 1, 1),
+            ("gps.lat", 0, 2),
+            ("gps.lat", 1, 1),
+            ("temperature", 0, 2),
+            ("temperature", 1, 1),
+        ];
         assert_eq!(counts(&rollups), expected);
     }
 
@@ -198,12 +264,18 @@ mod tests {
             let fields = [("a", 1), ("b", 2), ("c", 3)];
             rollups.add(0, Position(position), &reading(0, &fields));
         }
-        let known = ["b".to_owned()];
-        assert!(rollups.has_new(0, &known));
-        let admitted = rollups.admit(0, &known, 2);
-        assert_eq!(admitted, Admitted { fields: vec!["a".to_owned()], refused_values: 2 });
+        let known = |numbers: &[&str], others: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+            KnownFields { numbers: owned(numbers), others: owned(others) }
+        };
+        let before = known(&["b"], &["room"]);
+        assert!(rollups.has_new(0, &before));
+        let KnownFields { numbers: fields, others: other_fields } = known(&["a"], &["gps"]);
+        let admitted = rollups.admit(0, &before, 2);
+        assert_eq!(admitted, Admitted { fields, other_fields, refused_values: 4 });
         assert_eq!(counts(&rollups), [("a", 0, 2), ("b", 0, 2), ("temperature", 0, 2)]);
-        assert!(!rollups.has_new(0, &["b".to_owned(), "a".to_owned()]));
-        assert_eq!(rollups.admit(0, &["b".to_owned(), "a".to_owned()], 0), Admitted::default());
+        let after = known(&["b", "a"], &["room", "gps", "gps.fix"]);
+        assert!(!rollups.has_new(0, &after));
+        assert_eq!(rollups.admit(0, &after, 0), Admitted::default());
     }
 }

@@ -1,8 +1,7 @@
 //! Rows of named values, from which both JSON and CSV are written. A value is JSON text, so numbers keep
 //! their digits. Columns of ours and fields of the device never have the same name.
 
-use std::collections::HashSet;
-
+use domain::FieldPath;
 use eventsourcing::json::Object;
 use projections::telemetry::ReadingRow;
 use serde::ser::SerializeMap;
@@ -12,35 +11,29 @@ use serde_json::value::RawValue;
 use super::super::super::problem::Problem;
 
 /// Columns of every reading, whatever fields are requested.
-pub(super) const ALWAYS: [&str; 5] = ["time", "received_at", "sequence_id", "boot_id", "position"];
+const ALWAYS: [&str; 6] =
+    ["time", "received_at", "sequence_id", "boot_id", "position", "unset_time"];
 /// Further columns of a reading without requested fields.
-pub(super) const OTHERS: [&str; 3] = ["temperature", "battery", "extra_data"];
+const OTHERS: [&str; 3] = ["temperature", "battery", "extra_data"];
 /// Fields of the device that a reading has members of its own for.
 const KNOWN: [&str; 2] = ["temperature", "battery"];
 /// Begins the column of a field whose own name is that of a column of ours.
 const PREFIX: &str = "fields.";
 
-/// Returns the requested fields, each once, in the order of the request.
-pub(super) fn requested(names: Option<&str>) -> Vec<String> {
-    let mut seen = HashSet::new();
-    let names = names.into_iter().flat_map(|names| names.split(','));
-    names.filter(|name| !name.is_empty() && seen.insert(*name)).map(str::to_owned).collect()
-}
-
 /// Returns the column of a requested field: its name. A name that a column of ours has, or that begins
 /// with the prefix, is prefixed: the device's `position` is in `fields.position`.
-fn column(field: &str) -> String {
+pub(super) fn column(field: &str) -> String {
     let is_taken = ALWAYS.contains(&field) || field.starts_with(PREFIX);
     if is_taken { format!("{PREFIX}{field}") } else { field.to_owned() }
 }
 
 /// Returns the columns of readings with the requested `fields`.
-pub(super) fn columns(fields: &[String]) -> Vec<String> {
+pub(super) fn columns(fields: &[FieldPath]) -> Vec<String> {
     let always = ALWAYS.map(str::to_owned).into_iter();
     if fields.is_empty() {
         return always.chain(OTHERS.map(str::to_owned)).collect();
     }
-    always.chain(fields.iter().map(|field| column(field))).collect()
+    always.chain(fields.iter().map(|field| column(field.as_str()))).collect()
 }
 
 /// Values by the name of their column.
@@ -60,26 +53,25 @@ impl Row {
 
     /// A reading with only the requested `fields`, or all if there are none. Requested members of
     /// `extra_data` become columns of their own.
-    pub(super) fn of_reading(reading: &ReadingRow, fields: &[String]) -> Result<Self, Problem> {
+    pub(super) fn of_reading(reading: &ReadingRow, fields: &[FieldPath]) -> Result<Self, Problem> {
         let Self(mut row) = Self::of(reading)?;
         if fields.is_empty() {
             return Ok(Self(row));
         }
-        let extra = reading.extra_data.as_ref().map(Object::members).unwrap_or_default();
+        let extra = reading.extra_data.as_ref().map_or("{}", Object::as_str);
         let mut chosen = Vec::with_capacity(fields.len());
         for field in fields {
             let known = row.iter().find(|(name, value)| {
-                name == field && KNOWN.contains(&name.as_str()) && value.get() != "null"
+                field.name() == Some(name)
+                    && KNOWN.contains(&name.as_str())
+                    && value.get() != "null"
             });
             let value = match known {
                 Some((_, value)) => value.clone(),
                 // A value of a known field that was of no use is among the others.
-                None => raw(extra
-                    .iter()
-                    .find(|(name, _)| name == field)
-                    .map_or("null", |(_, value)| value))?,
+                None => raw(field.find_text(extra).unwrap_or("null"))?,
             };
-            chosen.push((column(field), value));
+            chosen.push((column(field.as_str()), value));
         }
         row.retain(|(name, _)| ALWAYS.contains(&name.as_str()));
         row.extend(chosen);
