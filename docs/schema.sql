@@ -409,6 +409,7 @@ CREATE TABLE telemetry.device (
     session_seq bigint,
     session_boot_id text,
     session_ended boolean,
+    session_superseded bigint,
     fields jsonb NOT NULL,
     values_not_aggregated bigint NOT NULL,
     CONSTRAINT device_is_told_as_a_whole CHECK ((num_nulls(online, reason, online_since, told_position, told_at) = ANY (ARRAY[0, 5]))),
@@ -484,6 +485,7 @@ CREATE TABLE users.account (
     email text NOT NULL COLLATE pg_catalog."C",
     full_name text NOT NULL,
     role text NOT NULL,
+    namespace text COLLATE pg_catalog."C",
     created_at timestamp with time zone NOT NULL,
     version bigint NOT NULL,
     CONSTRAINT account_role_is_known CHECK ((role = ANY (ARRAY['user'::text, 'operator'::text, 'admin'::text])))

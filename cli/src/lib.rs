@@ -21,6 +21,7 @@ mod orders;
 mod devices;
 mod rules;
 mod alerts;
+mod mqtt;
 mod agent;
 mod host_agent;
 mod token;
@@ -80,7 +81,7 @@ enum Command {
     /// List, show and demand works
     #[command(subcommand)]
     Works(works::Command),
-    /// Register administrators
+    /// Register administrators, and give users device namespaces
     #[command(subcommand)]
     Users(users::Command),
     /// List, show and add products, and receive their stock
@@ -98,6 +99,9 @@ enum Command {
     /// List, explain and acknowledge alerts
     #[command(subcommand)]
     Alerts(alerts::Command),
+    /// Show what the MQTT bridge would make of a message
+    #[command(subcommand)]
+    Mqtt(mqtt::Command),
     /// Sample this host and publish the samples over MQTT
     Agent(agent::Args),
     /// Rebuild read models from the log while the live ones serve, then swap them
@@ -165,6 +169,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Devices(command) => devices::run(command).await,
         Command::Rules(command) => rules::run(command).await,
         Command::Alerts(command) => alerts::run(command).await,
+        Command::Mqtt(command) => mqtt::run(command),
         Command::Agent(args) => agent::run(args).await,
         Command::Rebuild(args) => rebuild::run(args).await,
         Command::Lag(args) => lag::run(args).await,

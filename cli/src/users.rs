@@ -10,12 +10,14 @@ use domain::Role;
 use domain::users::{EmailAddress, FullName, Personal};
 use eventsourcing::Metadata;
 use eventstore::{EventStore, Tasks};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::outcome::Failure;
 use super::output;
-use gateway::config::{self, Database};
+use super::rows::{WAIT, connect};
+use gateway::config::{self, Database, Server};
 
 /// Bytes read from stdin for a password, at most: more than the longest password has.
 const MAX_STDIN_BYTES: u64 = 1024;
@@ -26,6 +28,9 @@ const CONNECTIONS: u32 = 2;
 pub(super) enum Command {
     /// Register an administrator, by appending to the log directly
     CreateAdmin(CreateAdmin),
+    /// Give a user a device namespace, so that the devices of that name are the user's; requires the
+    /// administrator role
+    SetNamespace(SetNamespace),
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,9 +47,29 @@ pub(super) struct CreateAdmin {
     database: Database,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct SetNamespace {
+    /// Id of the user, as `GET /api/v1/users` shows it
+    user: Uuid,
+    /// Name of the namespace: the user id of the devices, as in `users/NAME/devices/…`
+    #[arg(required_unless_present = "none", conflicts_with = "none")]
+    name: Option<String>,
+    /// Take the namespace away
+    #[arg(long)]
+    none: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::CreateAdmin(args) => create_admin(args).await,
+        Command::SetNamespace(SetNamespace { user, name, none: _, server }) => {
+            let (path, body) =
+                (format!("/api/v1/users/{user}/namespace"), json!({"namespace": name}));
+            connect(&server)?.put(&path).json(&body).wait(WAIT).send::<Value>().await?;
+            Ok(())
+        }
     }
 }
 

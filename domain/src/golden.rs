@@ -37,6 +37,7 @@ const SETS: &[(&Context, &[Check])] = &[
         &[
             check::<users::user::Event>,
             check::<users::email_claim::Event>,
+            check::<users::namespace::Event>,
             check::<users::session::Event>,
         ],
     ),

@@ -40,6 +40,10 @@ pub struct Message {
     pub size: usize,
     /// Whether it was published before we subscribed.
     pub retain: bool,
+    /// Whether the broker may have delivered it before, unacknowledged: its `DUP` flag.
+    pub redelivered: bool,
+    /// Packet id of the delivery, which a redelivery repeats; 0 at `QoS` 0.
+    pub packet_id: u16,
     /// The `QoS` of its delivery, 0 or 1.
     pub qos: QoS,
     /// Acknowledges it. `None` at `QoS` 0, and when the connection can no longer be written to.

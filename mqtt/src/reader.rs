@@ -149,8 +149,8 @@ impl Reader {
 }
 
 fn message(publish: Publish, size: usize, ack: Option<Ack>) -> Message {
-    let Publish { topic, payload, retain, qos, .. } = publish;
-    Message { topic, payload, size, retain, qos, ack }
+    let Publish { topic, payload, retain, qos, dup: redelivered, pkid: packet_id, .. } = publish;
+    Message { topic, payload, size, retain, redelivered, packet_id, qos, ack }
 }
 
 /// A connection that is no longer read, until the broker closes it.

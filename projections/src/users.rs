@@ -28,10 +28,12 @@ pub struct Changes {
     updates: HashMap<Uuid, Update>,
 }
 
-/// What later events change; `None` leaves the role as it is.
+/// What later events change; `None` leaves the role or the namespace as it is.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Update {
     role: Option<Role>,
+    /// The empty text is no namespace.
+    namespace: Option<String>,
     version: i64,
 }
 
@@ -39,6 +41,7 @@ impl Projection for Users {
     const NAME: &'static str = "users";
     const CATEGORIES: &'static [&'static str] = &[User::CATEGORY];
     const DDL: &'static str = include_str!("users.sql");
+    const VERSION: i32 = 2;
     type Event = Event;
     type Changes = Changes;
 
@@ -53,7 +56,13 @@ impl Projection for Users {
                 changes.registered.push(Row::new(id, personal, role, registered_at, version));
             }
             Event::RoleChanged { role } => {
-                changes.updates.insert(id, Update { role: Some(role), version });
+                let update = changes.updates.entry(id).or_default();
+                (update.role, update.version) = (Some(role), version);
+            }
+            Event::NamespaceChanged { namespace } => {
+                let update = changes.updates.entry(id).or_default();
+                let name = namespace.map(String::from).unwrap_or_default();
+                (update.namespace, update.version) = (Some(name), version);
             }
             // The row shows the version and nothing of the password.
             Event::PasswordChanged { .. } => {
@@ -76,9 +85,12 @@ impl Projection for Users {
         Columns::of(&updates)
             .column("id", |(id, _)| *id)
             .column("role", |(_, update)| update.role.map(Named::name))
+            .column("namespace", |(_, update)| update.namespace.as_deref())
             .column("version", |(_, update)| update.version)
             .execute(
-                "update account as a set role = coalesce(n.role, a.role), version = n.version
+                "update account as a
+                 set role = coalesce(n.role, a.role), version = n.version,
+                     namespace = nullif(coalesce(n.namespace, a.namespace), '')
                  from {n} where a.id = n.id",
                 connection,
             )
@@ -99,6 +111,8 @@ pub struct Row {
     pub full_name: String,
     /// What the user may do.
     pub role: RoleName,
+    /// The user's device namespace: the user id of the devices that are this user's; null for none.
+    pub namespace: Option<String>,
     /// When the user registered.
     pub created_at: DateTime<Utc>,
     /// Version of its stream.
@@ -132,6 +146,7 @@ impl Row {
             email: personal.email.into(),
             full_name: personal.full_name.into(),
             role: ByName(role),
+            namespace: None,
             created_at: registered_at,
             version,
         }
@@ -139,7 +154,9 @@ impl Row {
 
     /// The user of `account`, at this version of its stream.
     pub fn of(id: Uuid, account: Account, version: i64) -> Self {
-        Self::new(id, account.personal, account.role, account.registered_at, version)
+        let namespace = account.namespace.map(String::from);
+        let row = Self::new(id, account.personal, account.role, account.registered_at, version);
+        Self { namespace, ..row }
     }
 }
 
@@ -158,7 +175,8 @@ impl Named for Role {
 /// Returns the user of this id.
 pub async fn get(pool: &PgPool, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(
-        "select id, email, full_name, role, created_at, version from users.account where id = $1",
+        "select id, email, full_name, role, namespace, created_at, version
+         from users.account where id = $1",
     )
     .bind(id)
     .fetch_optional(pool)
@@ -173,7 +191,8 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
     let mut query = QueryBuilder::new(
-        "select id, email, full_name, role, created_at, version from users.account where true",
+        "select id, email, full_name, role, namespace, created_at, version
+         from users.account where true",
     );
     let page = Page { after, limit, ..Page::default() };
     Section::default().newest_first(&mut query, CREATED, &page);
@@ -195,9 +214,11 @@ mod tests {
             (stream(id), registered),
             (stream(id), Event::RoleChanged { role: Role::Operator }),
             (stream(id), Event::PasswordChanged { password_hash }),
+            (stream(id), golden("users", "namespace_changed")),
         ]);
         assert_eq!((changes.registered[0].id, changes.registered[0].version), (id, 1));
-        let expected = Update { role: Some(Role::Operator), version: 3 };
+        let namespace = Some("ada".to_owned());
+        let expected = Update { role: Some(Role::Operator), namespace, version: 4 };
         assert_eq!(changes.updates, HashMap::from([(id, expected)]));
         let shown = format!("{:?}", changes.registered[0]);
         assert!(!shown.contains(&changes.registered[0].email), "{shown}");

@@ -6,6 +6,7 @@ create table account (
     role       text        not null constraint account_role_is_known check (
         role in ('user', 'operator', 'admin')
     ),
+    namespace  text        collate "C",          -- of devices
     created_at timestamptz not null,
     version    bigint      not null              -- of the user's stream
 );

@@ -1,6 +1,6 @@
 //! Errors of commands on users.
 
-use domain::users::{email_claim, session, user};
+use domain::users::{email_claim, namespace, session, user};
 
 /// Why a command on a user failed. No message contains a password or discloses whether an e-mail address
 /// is registered.
@@ -24,6 +24,9 @@ pub enum Error {
     /// The claim of the e-mail address failed.
     #[error(transparent)]
     Email(#[from] crate::Error<email_claim::Rejection>),
+    /// The claim of the namespace failed.
+    #[error(transparent)]
+    Namespace(#[from] crate::Error<namespace::Rejection>),
     /// A command on the session failed.
     #[error(transparent)]
     Session(#[from] crate::Error<session::Rejection>),
@@ -44,5 +47,11 @@ pub enum Error {
 impl From<email_claim::Rejection> for Error {
     fn from(rejection: email_claim::Rejection) -> Self {
         Self::Email(crate::Error::Rejected(rejection))
+    }
+}
+
+impl From<namespace::Rejection> for Error {
+    fn from(rejection: namespace::Rejection) -> Self {
+        Self::Namespace(crate::Error::Rejected(rejection))
     }
 }

@@ -2,6 +2,7 @@
 //! log, so a new user can sign in however far behind the read models are.
 
 mod error;
+mod namespace;
 mod password;
 mod role;
 mod sign_in;
@@ -13,7 +14,9 @@ pub use sign_in::SignedIn;
 use chrono::{DateTime, SubsecRound, Utc};
 use domain::Role;
 use domain::users::user::{self, Account};
-use domain::users::{EmailAddress, EmailClaim, Personal, Session, User, email_claim};
+use domain::users::{
+    EmailAddress, EmailClaim, Namespace, NamespaceClaim, Personal, Session, User, email_claim,
+};
 use eventsourcing::{Decider, Position, Version};
 use eventstore::{EventStore, ExpectedVersion, NewEvent, StreamAppend};
 use password::Passwords;
@@ -27,6 +30,7 @@ use crate::handler::{Done, Envelope, Handler};
 pub struct Users {
     accounts: Handler<User>,
     emails: Handler<EmailClaim>,
+    namespaces: Handler<NamespaceClaim>,
     sessions: Handler<Session>,
     passwords: Passwords,
     store: EventStore,
@@ -64,6 +68,7 @@ impl Users {
         Self {
             accounts: Handler::new(store.clone()),
             emails: Handler::new(store.clone()),
+            namespaces: Handler::new(store.clone()),
             sessions: Handler::new(store.clone()),
             passwords: Passwords::new(),
             store,
@@ -98,6 +103,12 @@ impl Users {
     pub async fn find(&self, id: Uuid) -> Result<Option<LoadedUser>, Error> {
         let Loaded { state, version, position } = self.accounts.load(&user::stream(id)).await?;
         Ok(state.account().map(|account| LoadedUser { account, version, position }))
+    }
+
+    /// Returns the device namespace of the user `id`; `None` if the user has none, or does not exist.
+    pub async fn namespace_of(&self, id: Uuid) -> Result<Option<Namespace>, crate::LoadError> {
+        let account = self.accounts.load(&user::stream(id)).await?.state.account();
+        Ok(account.and_then(|account| account.namespace))
     }
 
     /// Returns the id of the user of this e-mail address; `None` if it is free.

@@ -185,7 +185,7 @@ impl RuleState {
                 if worse {
                     *worst = value;
                 }
-                let wait = chrono::TimeDelta::from_std(UPDATE_EVERY).unwrap_or_default();
+                let wait = TimeDelta::from_std(UPDATE_EVERY).unwrap_or_default();
                 if !worse || time - *notified_at < wait {
                     return None;
                 }

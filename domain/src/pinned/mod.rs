@@ -83,6 +83,7 @@ fn streams() {
     let user = UserId::parse("u").unwrap();
     let device = DeviceId::parse("d").unwrap();
     let device = DeviceRef { user_id: &user, device_id: &device };
+    let namespace = users::Namespace::try_from(Box::from("ada")).unwrap();
     let email = "Ada@example.org".parse().unwrap();
     let sku = orders::Sku::try_from("HAT-1".to_owned()).unwrap();
     let schema = documents::SchemaName::parse("order").unwrap();
@@ -108,6 +109,7 @@ fn streams() {
             users::email_claim::stream(&email),
             "email-cfe00dde46ef942601ffafb9e2825e802858b460e586b8305b344c1eb826357d",
         ),
+        (users::namespace::stream(&namespace), "namespace-ada"),
         (users::session::stream(id), "session-00000000-0000-0000-0000-000000000007"),
         (works::stream(id), "work-00000000-0000-0000-0000-000000000007"),
     ];
@@ -124,7 +126,7 @@ fn contexts_and_their_categories() {
         ("page_views", &["page_view"]),
         ("projects", &["project", "task"]),
         ("telemetry", &["device", "presence", "rejection"]),
-        ("users", &["email", "session", "user"]),
+        ("users", &["email", "namespace", "session", "user"]),
         ("works", &["work"]),
     ] {
         for category in categories {

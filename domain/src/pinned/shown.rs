@@ -237,6 +237,7 @@ fn codes_of_rejections() {
         (all(&[alerts::alert::Rejection::Unknown]), "alert_not_found 404"),
         (all(&[documents::document::Rejection::AlreadyRecorded]), "document_already_recorded 409"),
         (all(&[users::email_claim::Rejection::Taken]), "email_taken 409 /email"),
+        (all(&[users::namespace::Rejection::Taken]), "namespace_taken 409 /namespace"),
         (
             order,
             "order_not_found 404, order_already_placed 409, order_empty 422 /items, mixed_currencies 422 /items/2/product_id, order_not_confirmed 409, order_not_pending 409, order_not_due 409, order_shipped 409, order_cancelled 409",

@@ -12,6 +12,7 @@ pub mod published;
 mod invalid;
 mod fields;
 mod reading;
+mod mapped;
 mod rejected;
 pub mod restart;
 
@@ -25,6 +26,7 @@ use eventsourcing::union;
 pub use fields::BootId;
 pub use invalid::InvalidReading;
 pub use limits::Limits;
+pub use mapped::MappedParts;
 pub use published::{
     DEVICE, DeviceId, DeviceRef, InvalidId, READING_RECORDED, REJECTION, UserId, device_stream,
     rejection_stream,

@@ -121,12 +121,12 @@ mod tests {
     fn newest(events: &[(i64, i64, &str)]) -> Vec<Recent> {
         let recent = |(position, second, kind): &(i64, i64, &str)| {
             let event = match kind.strip_prefix("restart") {
-                Some(_) => match event("reading_recorded") {
-                    Event::ReadingRecorded(reading) => {
-                        Event::ReadingRecorded(Reading { boot_id: (*kind).to_owned(), ..reading })
-                    }
-                    other => other,
-                },
+                Some(_) => {
+                    let Event::ReadingRecorded(reading) = event("reading_recorded") else {
+                        unreachable!("the golden event of a reading")
+                    };
+                    Event::ReadingRecorded(Reading { boot_id: (*kind).to_owned(), ..reading })
+                }
                 None => event(kind),
             };
             Recent { position: Position(*position), recorded_at: at(*second), event }

@@ -99,6 +99,28 @@ mod users {
     }
 
     #[test]
+    fn only_an_administrator_gives_a_namespace() {
+        let ada = || Some(Namespace::try_from(Box::from("ada")).unwrap());
+        let change = |namespace, role| {
+            let by = Authority { actor: Actor { id: id(2), role }, registered: false };
+            Command::ChangeNamespace { namespace, by }
+        };
+        let changed = |namespace| Event::NamespaceChanged { namespace };
+        let user = || registered(Role::User);
+        given::<User>([user()]).when(change(ada(), Role::Admin)).then([changed(ada())]);
+        for role in [Role::User, Role::Operator] {
+            given::<User>([user()])
+                .when(change(ada(), role))
+                .then_rejected(Rejection::NotAdministrator);
+        }
+        given::<User>([user(), changed(ada())]).when(change(ada(), Role::Admin)).then_nothing();
+        given::<User>([user(), changed(ada())])
+            .when(change(None, Role::Admin))
+            .then([changed(None)]);
+        given::<User>([]).when(change(ada(), Role::Admin)).then_rejected(Rejection::NotRegistered);
+    }
+
+    #[test]
     fn only_a_registered_administrator_demotes_an_administrator() {
         let change = |role| {
             let by = Authority { actor: Actor { id: id(2), role: Role::Admin }, registered: false };
@@ -144,6 +166,37 @@ fn an_address_belongs_to_one_user() {
     given::<EmailClaim>([claimed()])
         .when(Command::Claim { user_id: id(2) })
         .then_rejected(Rejection::Taken);
+}
+
+#[test]
+fn a_namespace_belongs_to_one_user_until_it_is_released() {
+    use namespace::{Command, Event, Rejection};
+    let claimed = || Event::NamespaceClaimed { user_id: id(1) };
+    let released = || Event::NamespaceReleased { user_id: id(1) };
+    let claim = |user| Command::Claim { user_id: id(user) };
+    let release = |user| Command::Release { user_id: id(user) };
+    given::<NamespaceClaim>([]).when(claim(1)).then([claimed()]);
+    given::<NamespaceClaim>([claimed()]).when(claim(1)).then_nothing();
+    given::<NamespaceClaim>([claimed()]).when(claim(2)).then_rejected(Rejection::Taken);
+    given::<NamespaceClaim>([claimed()]).when(release(2)).then_nothing();
+    given::<NamespaceClaim>([claimed()]).when(release(1)).then([released()]);
+    let again = Event::NamespaceClaimed { user_id: id(2) };
+    given::<NamespaceClaim>([claimed(), released()]).when(claim(2)).then([again]);
+}
+
+#[test]
+fn a_namespace_is_a_user_id_of_devices_and_not_of_another_user() {
+    let named = |text: &str| Namespace::try_from(Box::<str>::from(text));
+    for text in ["ada", "ada@example.org", "home-1_x:y.z"] {
+        assert_eq!(named(text).unwrap().as_str(), text);
+    }
+    let uuid = "0190f3f0-7f4e-7cc0-a9d5-4ba4d7a1c001";
+    for text in [uuid, &uuid.to_uppercase(), &uuid.replace('-', "")] {
+        assert_eq!(named(text), Err(InvalidNamespace::Uuid), "{text}");
+    }
+    for text in ["", "a/b", "a~b", "a b", "+", &"x".repeat(65)] {
+        assert!(named(text).is_err(), "{text}");
+    }
 }
 
 mod sessions {

@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{PasswordHash, Personal};
+use super::{Namespace, PasswordHash, Personal};
 use crate::actor::{Actor, Role};
 use eventsourcing::StreamId;
 use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
 use eventsourcing::rejection::{Kind, Reject};
 
 pub(super) const TYPES: &[(&str, i16)] =
-    &[("registered", 1), ("password_changed", 1), ("role_changed", 1)];
+    &[("registered", 1), ("password_changed", 1), ("role_changed", 1), ("namespace_changed", 1)];
 
 /// Returns the stream of a user.
 pub fn stream(id: Uuid) -> StreamId {
@@ -42,6 +42,11 @@ pub enum Event {
     RoleChanged {
         /// New role.
         role: Role,
+    },
+    /// An administrator gave the user a device namespace, or took it away.
+    NamespaceChanged {
+        /// New namespace; `null` for none.
+        namespace: Option<Namespace>,
     },
 }
 
@@ -77,6 +82,14 @@ pub enum Command {
         /// New role.
         role: Role,
         /// Who sends the command; must be another administrator.
+        by: Authority,
+    },
+    /// Changes the device namespace. The caller appends the claim of the new one, and the release of the
+    /// old one, in the same request.
+    ChangeNamespace {
+        /// New namespace; `None` for none.
+        namespace: Option<Namespace>,
+        /// Who sends the command; must be an administrator.
         by: Authority,
     },
 }
@@ -117,8 +130,8 @@ pub enum Rejection {
     /// The password changed after it was verified.
     #[error("the password was changed concurrently; try again with the current password")]
     PasswordChanged,
-    /// Only administrators change roles.
-    #[error("only an administrator may change roles")]
+    /// Only administrators change roles and give namespaces.
+    #[error("only an administrator may change roles and namespaces")]
     NotAdministrator,
     /// Administrators cannot change their own role.
     #[error("administrators cannot change their own role, so that one always remains")]
@@ -178,6 +191,8 @@ pub struct Account {
     pub password_number: u32,
     /// Current role.
     pub role: Role,
+    /// The device namespace; `None` if the user has none.
+    pub namespace: Option<Namespace>,
     /// Time of the registration.
     pub registered_at: DateTime<Utc>,
 }
@@ -205,7 +220,9 @@ impl Decider for User {
             }
             (Command::Register { .. }, Self::Registered(_)) => reject(Rejection::AlreadyRegistered),
             // Checked first, so that the rejection does not reveal whether the user exists.
-            (Command::ChangeRole { by, .. }, _) if by.actor.role != Role::Admin => {
+            (Command::ChangeRole { by, .. } | Command::ChangeNamespace { by, .. }, _)
+                if by.actor.role != Role::Admin =>
+            {
                 reject(Rejection::NotAdministrator)
             }
             (Command::ChangeRole { id, by, .. }, _) if by.actor.id == id => {
@@ -231,9 +248,18 @@ impl Decider for User {
                     reject(Rejection::PasswordChanged)
                 }
             }
-            (Command::ChangePassword { .. } | Command::ChangeRole { .. }, Self::Nobody) => {
-                reject(Rejection::NotRegistered)
+            (Command::ChangeNamespace { namespace, .. }, Self::Registered(account)) => {
+                if namespace == account.namespace {
+                    return nothing();
+                }
+                accept(Event::NamespaceChanged { namespace })
             }
+            (
+                Command::ChangePassword { .. }
+                | Command::ChangeRole { .. }
+                | Command::ChangeNamespace { .. },
+                Self::Nobody,
+            ) => reject(Rejection::NotRegistered),
         }
     }
 
@@ -245,6 +271,7 @@ impl Decider for User {
                     password_hash: password_hash.clone(),
                     password_number: 1,
                     role: *role,
+                    namespace: None,
                     registered_at: *registered_at,
                 })
             }
@@ -258,9 +285,15 @@ impl Decider for User {
             (Event::RoleChanged { role }, Self::Registered(account)) => {
                 Self::Registered(Account { role: *role, ..account })
             }
-            (Event::PasswordChanged { .. } | Event::RoleChanged { .. }, Self::Nobody) => {
-                Self::Nobody
+            (Event::NamespaceChanged { namespace }, Self::Registered(account)) => {
+                Self::Registered(Account { namespace: namespace.clone(), ..account })
             }
+            (
+                Event::PasswordChanged { .. }
+                | Event::RoleChanged { .. }
+                | Event::NamespaceChanged { .. },
+                Self::Nobody,
+            ) => Self::Nobody,
         }
     }
 }

@@ -24,7 +24,8 @@ pub struct Snapshot {
     pub received: u64,
     /// Committed as the event they describe.
     pub appended: u64,
-    /// Found in the log already: redelivered messages.
+    /// Nothing was recorded: found in the log already, as a redelivered message is, or ignored, as a
+    /// retained configuration that others have replaced, or an empty payload.
     pub duplicate: u64,
     /// Committed as rejected.
     pub rejected: u64,

@@ -1,25 +1,41 @@
 //! Whatever a broker delivers becomes an event that every reader can decode, or a rejection that can
 //! be recorded.
 
+use std::sync::LazyLock;
+
 use chrono::DateTime;
 use domain::alerts;
-use domain::telemetry::{Limits, READING_RECORDED};
+use domain::telemetry::READING_RECORDED;
 use eventsourcing::StreamId;
 use eventsourcing::json::holds_nul;
 use eventstore::Append;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::decoder::{Action, Decoder};
+use super::mapping::Mappings;
 use super::message::Message;
-use super::topics::{Topic, narrows};
-use crate::fuzz::{FILTERS, READINGS, RULES, SAMPLES, STATUSES, TOPICS, inputs, texts};
+use super::subscriptions::narrows;
+use super::topics::Topic;
+use crate::fuzz::{
+    FILTERS, FOREIGN, FOREIGN_TOPICS, READINGS, RULES, SAMPLES, STATUSES, TOPICS, inputs, texts,
+};
+
+fn decoder() -> &'static Decoder {
+    static DECODER: LazyLock<Decoder> = LazyLock::new(|| {
+        let mappings = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus/mappings.json");
+        Decoder { mappings: Mappings::load(mappings).unwrap(), ..Decoder::default() }
+    });
+    &DECODER
+}
 
 /// Checks what a message becomes.
 fn check(topic: &[u8], payload: &[u8]) {
     let received_at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
     let message = Message::new(topic, payload, payload.len(), received_at);
-    match message.request(&Limits::DEFAULT) {
-        Ok(request) => check_request(&request),
+    match decoder().decode(&message) {
+        Ok(Action::Record { append, .. }) => check_request(&append),
+        Ok(Action::Ignore(_)) => {}
         Err(refused) => {
             let rejection = message.rejection(&refused, Uuid::nil()).unwrap();
             check_request(&rejection);
@@ -63,13 +79,20 @@ proptest! {
     }
 
     #[test]
+    fn messages_of_other_formats(topic in inputs(TOPICS), payload in inputs(FOREIGN)) {
+        for topic in FOREIGN_TOPICS.iter().map(|topic| topic.as_bytes()).chain([&*topic]) {
+            check(topic, &payload);
+        }
+    }
+
+    #[test]
     fn topics(topic in inputs(TOPICS), payload in inputs(READINGS)) {
         check(&topic, &payload);
     }
 
     #[test]
     fn a_filter_that_narrows_matches_known_topics_only(filter in texts(FILTERS)) {
-        if narrows(&filter) {
+        if narrows(&filter, &Mappings::default()) {
             let topic = filter.replace('+', "x");
             prop_assert!(
                 !matches!(Topic::parse(&topic), Err(super::topics::InvalidTopic::Unknown)),

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use commands::readings::{Repeated, Repetitions};
-use domain::telemetry::{InvalidReading, Limits};
+use domain::telemetry::InvalidReading;
 use eventsourcing::Position;
 use eventstore::{Append, AppendError, Appended, EventStore};
 use futures::stream::{FuturesOrdered, Stream};
@@ -16,6 +16,7 @@ use tokio::task::coop::unconstrained;
 use uuid::Uuid;
 
 use super::accounting::{Accounting, Outcome};
+use super::decoder::{Action, Decoder};
 use super::message::{Message, Refused};
 
 /// First and longest delay between attempts while the log is not reachable.
@@ -36,7 +37,7 @@ pub(super) struct Taken {
 pub(super) async fn run(
     store: &EventStore,
     repetitions: &Repetitions,
-    limits: &Limits,
+    decoder: &Decoder,
     accounting: &Accounting,
     mut taken: Receiver<Taken>,
 ) {
@@ -51,7 +52,7 @@ pub(super) async fn run(
             count = taken.recv_many(&mut arrived, AT_ONCE), if more_to_come => {
                 more_to_come = count > 0;
                 for taken in arrived.drain(..) {
-                    in_order.push_back(settle(store, repetitions, limits, accounting, taken));
+                    in_order.push_back(settle(store, repetitions, decoder, accounting, taken));
                 }
             }
             // A commit completes thousands at once. Tokio's cooperative budget would poll 128 of them
@@ -90,12 +91,12 @@ struct Settled {
 async fn settle(
     store: &EventStore,
     repetitions: &Repetitions,
-    limits: &Limits,
+    decoder: &Decoder,
     accounting: &Accounting,
     taken: Taken,
 ) -> Settled {
     let Taken { message, ack, held } = taken;
-    let outcome = record(store, repetitions, limits, accounting, &message).await;
+    let outcome = record(store, repetitions, decoder, accounting, &message).await;
     drop((message, held));
     Settled { outcome, ack }
 }
@@ -104,45 +105,68 @@ async fn settle(
 async fn record(
     store: &EventStore,
     repetitions: &Repetitions,
-    limits: &Limits,
+    decoder: &Decoder,
     accounting: &Accounting,
     message: &Message,
 ) -> Option<Outcome> {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    // Whether this message may have been appended before: by another delivery, or by an attempt whose
+    // answer was lost.
+    let mut repeated = message.is_repeated();
+    // The id of an event whose derived id belongs to an earlier message with the same content.
+    let mut new_id = None;
     let refused = loop {
-        let request = match message.request(limits) {
-            Ok(request) => request,
+        let (mut append, recurs) = match decoder.decode(message) {
+            Ok(Action::Record { append, recurs }) => (append, recurs),
+            Ok(Action::Ignore(reason)) => {
+                tracing::debug!(%reason, "message ignored");
+                return Some(Outcome::Duplicate);
+            }
             Err(refused) => break refused,
         };
-        let repeated = match store.append(request).await {
+        if let Some(id) = new_id {
+            append.streams.iter_mut().flat_map(|part| &mut part.events).for_each(|event| {
+                event.id = id;
+            });
+        }
+        let known = match store.append(append).await {
             Ok(Appended::New { .. }) => return Some(Outcome::Appended),
             Ok(Appended::Replayed(_)) => return Some(Outcome::Duplicate),
+            Ok(Appended::Duplicate { .. }) if recurs && !repeated => {
+                (repeated, new_id) = (true, Some(Uuid::now_v7()));
+                continue;
+            }
             Ok(Appended::Duplicate { position }) => {
-                // The request is made again, because few are duplicates.
-                match message.request(limits) {
-                    Ok(request) => repeat(repetitions, request, position).await,
+                // The message is decoded again, because few are duplicates.
+                match decoder.decode(message) {
+                    Ok(Action::Record { append, .. }) => {
+                        repeat(repetitions, append, position).await
+                    }
+                    Ok(Action::Ignore(_)) => return Some(Outcome::Duplicate),
                     Err(refused) => break refused,
                 }
             }
             Err(error) => Err(error),
         };
-        match repeated {
+        match known {
             Ok(Repeated::Duplicate(_)) => return Some(Outcome::Duplicate),
             Ok(Repeated::Restarted(_)) => return Some(Outcome::Appended),
             Ok(Repeated::Conflict(sequence_id, position)) => {
                 break InvalidReading::Repeated { sequence_id, position }.into();
             }
+            // Only a retained message expects a version: what the log has is newer.
+            Err(AppendError::Conflict { .. }) => return Some(Outcome::Duplicate),
             Err(AppendError::ShuttingDown) => return None,
-            Err(AppendError::Unavailable(_)) => wait(accounting, &mut backoff).await,
+            Err(AppendError::Unavailable(_)) => {
+                repeated = true;
+                wait(accounting, &mut backoff).await;
+            }
             Err(
-                error @ (AppendError::BadData(_)
-                | AppendError::Codec(_)
-                | AppendError::Conflict { .. }
-                | AppendError::KeyReused),
+                error @ (AppendError::BadData(_) | AppendError::Codec(_) | AppendError::KeyReused),
             ) => break Refused::Log(error),
         }
     };
-    if let Refused::Reading(error) = &refused {
+    if let Some(error) = refused.invalid_reading() {
         let labels = [("door", "mqtt"), ("reason", error.code())];
         metrics::counter!("tributary_readings_refused_total", &labels).increment(1);
     }

@@ -14,6 +14,10 @@ mod accounting;
 mod topics;
 mod presence;
 mod message;
+mod mapping;
+mod subscriptions;
+mod decoder;
+mod explain;
 mod ingest;
 mod session;
 mod run;
@@ -21,6 +25,8 @@ mod alert_message;
 mod alert_publisher;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod corpus;
 
 pub(crate) use alert_publisher::Publisher;
 
@@ -28,6 +34,11 @@ pub(crate) use alert_publisher::Publisher;
 pub(crate) const ALERTS_OUT: &str = <Publisher as eventstore::consume::Consumer>::NAME;
 
 pub use accounting::{Accounting, Snapshot, State};
+pub use decoder::Decoder;
 pub use error::Error;
+pub use explain::{Explanation, explain};
+pub use mapping::{InvalidMappings, Mappings};
+pub use message::Delivery;
 pub use run::{Bridge, HELD_BYTES};
-pub use topics::{FILTERS, listen, narrows};
+pub use subscriptions::{listen, narrows};
+pub use topics::FILTERS;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commands::readings::Repetitions;
-use domain::telemetry::Limits;
 use eventstore::EventStore;
 use mqtt::{ConnectionError, Dialer, Options};
 use tokio::sync::{Semaphore, mpsc};
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::accounting::{Accounting, State};
+use super::decoder::Decoder;
 use super::error::Error;
 use super::ingest;
 use super::session::{self, Intake};
@@ -39,7 +39,7 @@ impl Bridge {
     /// Shut the store down after the bridge, or what was taken cannot be committed.
     pub async fn run(
         options: Options,
-        limits: Limits,
+        decoder: Decoder,
         store: EventStore,
         accounting: Arc<Accounting>,
         shutdown: CancellationToken,
@@ -53,8 +53,8 @@ impl Bridge {
         let appends = AbortOnDropHandle::new(TaskTracker::new().spawn({
             let accounting = Arc::clone(&accounting);
             async move {
-                let repetitions = Repetitions::new(store.clone(), limits.restart_silence);
-                ingest::run(&store, &repetitions, &limits, &accounting, incoming).await;
+                let repetitions = Repetitions::new(store.clone(), decoder.limits.restart_silence);
+                ingest::run(&store, &repetitions, &decoder, &accounting, incoming).await;
             }
         }));
         let mut bridge = Self {

@@ -19,7 +19,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::accounting::{Accounting, State};
 use super::ingest::Taken;
-use super::message::Message;
+use super::message::{Delivery, Message};
 
 /// Time to read what the socket still holds, after the connection can no longer be written to.
 const LINGER: Duration = Duration::from_secs(2);
@@ -115,7 +115,13 @@ async fn take(reader: &mut Reader, intake: &Intake) -> Result<(), ConnectionErro
         }
     };
     let qos0 = received.qos == QoS::AtMostOnce;
+    let delivery = Delivery {
+        retained: received.retain,
+        redelivered: received.redelivered,
+        packet_id: received.packet_id,
+    };
     let message = Message::new(&received.topic, &received.payload, received.size, Utc::now());
+    let message = message.delivered(delivery);
     let ack = received.ack; // The rest is dropped: it retains the read buffer.
     let weight = u32::try_from(message.weight()).unwrap_or(u32::MAX);
     let held = Arc::clone(&intake.held).acquire_many_owned(weight).await;

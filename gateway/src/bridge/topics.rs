@@ -2,7 +2,6 @@
 
 use domain::host::{HostName, InvalidHostName};
 use domain::telemetry::{DeviceId, InvalidId, UserId};
-use mqtt::Options;
 
 /// The topic filters of the bridge. `Topic::parse` decodes what they match.
 pub const FILTERS: &[&str] = &[
@@ -11,40 +10,6 @@ pub const FILTERS: &[&str] = &[
     "users/+/config",
     "hosts/+/metrics",
 ];
-
-/// Whether `filter` is one of [`FILTERS`], or one of them with names in place of its wildcards. The
-/// bridge records no other topics.
-pub fn narrows(filter: &str) -> bool {
-    FILTERS.iter().any(|known| {
-        let levels = filter.split('/').count() == known.split('/').count();
-        levels
-            && filter.split('/').zip(known.split('/')).all(|(level, known)| match known {
-                "+" => level == "+" || !(level.is_empty() || level.contains(['+', '#'])),
-                known => level == known,
-            })
-    })
-}
-
-/// Sets the filters of `options`: subscribes to `filters`, or to all of [`FILTERS`] if there are none,
-/// and unsubscribes from the rest. With `group`, the subscriptions are shared by that group.
-#[must_use]
-pub fn listen(mut options: Options, filters: &[String], group: Option<&str>) -> Options {
-    let shared = |filter: &str| group.map(|group| format!("$share/{group}/{filter}"));
-    let all: Vec<String> = FILTERS.iter().map(|&filter| filter.to_owned()).collect();
-    options.topic_filters = if filters.is_empty() { all.clone() } else { filters.to_vec() };
-    for filter in &mut options.topic_filters {
-        if let Some(shared) = shared(filter) {
-            *filter = shared;
-        }
-    }
-    let shared_filters: Vec<_> = FILTERS.iter().filter_map(|filter| shared(filter)).collect();
-    options.unsubscribe_filters = all
-        .into_iter()
-        .chain(shared_filters)
-        .filter(|filter| !options.topic_filters.contains(filter))
-        .collect();
-    options
-}
 
 /// A decoded topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,51 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_may_narrow_the_known_ones_but_not_widen_them() {
-        for filter in FILTERS.iter().copied().chain([
-            "users/ada/devices/+/telemetry",
-            "users/+/devices/kitchen/telemetry",
-            "users/ada/devices/kitchen/status",
-            "hosts/web-1/metrics",
-        ]) {
-            assert!(narrows(filter), "{filter}");
-        }
-        for filter in [
-            "",
-            "#",
-            "users/#",
-            "users/+/devices/+/#",
-            "users/+/devices/+/+",
-            "users/+/devices/+/alerts",
-            "users//devices/+/telemetry",
-            "users/a+/devices/+/telemetry",
-            "$share/g/hosts/+/metrics",
-            "hosts/+/metrics/",
-        ] {
-            assert!(!narrows(filter), "{filter}");
-        }
-    }
-
-    #[test]
     fn every_filter_matches_a_known_topic() {
         for filter in FILTERS {
             assert!(rumqttc::valid_filter(filter), "{filter}");
             assert!(Topic::parse(&filter.replace('+', "x")).is_ok(), "{filter}");
         }
-    }
-
-    #[test]
-    fn filters_no_longer_wanted_are_unsubscribed() {
-        let all = listen(Options::new("mqtt://b", "c"), &[], None);
-        assert_eq!((all.topic_filters.len(), all.unsubscribe_filters.len()), (FILTERS.len(), 0));
-        let some = ["users/+/devices/+/telemetry".to_owned()];
-        let part = listen(Options::new("mqtt://b", "c"), &some, None);
-        assert_eq!(part.topic_filters, some);
-        assert!(!part.unsubscribe_filters.contains(&some[0]));
-        assert_eq!(part.unsubscribe_filters.len(), FILTERS.len() - 1);
-        let shared = listen(Options::new("mqtt://b", "c"), &some, Some("bridges"));
-        assert_eq!(shared.topic_filters, ["$share/bridges/users/+/devices/+/telemetry"]);
-        assert_eq!(shared.unsubscribe_filters.len(), 2 * FILTERS.len() - 1);
-        assert!(!shared.unsubscribe_filters.contains(&shared.topic_filters[0]));
     }
 }

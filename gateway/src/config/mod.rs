@@ -27,7 +27,7 @@ pub use domain::Span;
 pub use event_tickets::EventTickets;
 pub use http::{Http, Password, Server, Tokens};
 pub use logging::{Log, LogFormat, Traces};
-pub use mqtt::{Broker, Mqtt, MqttVersion};
+pub use mqtt::{Broker, Mqtt, MqttVersion, TopicMappings};
 pub use presence::Presence;
 pub use process_role::ProcessRole;
 pub use readings::Readings;

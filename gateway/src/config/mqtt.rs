@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{Secret, ServerUrl, Span};
-use crate::bridge::{FILTERS, narrows};
+use crate::bridge::{FILTERS, Mappings, narrows};
 use ::mqtt::{Options, Version};
 
 /// The MQTT broker, and the account on it.
@@ -83,6 +83,17 @@ impl Broker {
     }
 }
 
+/// Topic mappings.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "MQTT")]
+pub struct TopicMappings {
+    /// File (JSON) that says how messages on topics of others become readings, see docs/mqtt.md; at most
+    /// 256 KiB and 100 mappings
+    #[arg(long, env = "MQTT_TOPIC_MAPPINGS", value_name = "FILE", default_value = "",
+          hide_default_value = true, value_parser = Mappings::load)]
+    pub mqtt_topic_mappings: Mappings,
+}
+
 /// The MQTT bridge.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "MQTT")]
@@ -94,8 +105,12 @@ pub struct Mqtt {
     /// Client id of the bridge; each bridge needs its own, and must keep it
     #[arg(long, env = "MQTT_CLIENT_ID", value_name = "NAME", default_value = "tributary")]
     pub mqtt_client_id: String,
-    /// Subscribe only to these topic filters, separated by commas: the known ones, with names in
-    /// place of wildcards; without it, to all known ones
+    /// How readings on topics of others are recorded, see docs/mqtt.md
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub topic_mappings: TopicMappings,
+    /// Subscribe only to these topic filters, separated by commas: the known ones and those of topic
+    /// mappings, with names in place of wildcards; without it, to all of them
     #[arg(long, env = "MQTT_FILTER", value_name = "FILTER", value_delimiter = ',')]
     pub mqtt_filter: Vec<String>,
     /// Share the subscriptions with the other bridges of GROUP: each message goes to one of them. The
@@ -130,9 +145,11 @@ impl Mqtt {
     /// Returns one message for each value that is invalid.
     pub(super) fn mistakes(&self) -> Vec<String> {
         let filters = self.filters();
-        let unknown = filters.iter().filter(|filter| !narrows(filter));
+        let mappings = &self.topic_mappings.mqtt_topic_mappings;
+        let unknown = filters.iter().filter(|filter| !narrows(filter, mappings));
+        let known: Vec<_> = FILTERS.iter().copied().chain(mappings.filters()).collect();
         let mut mistakes: Vec<String> = unknown
-            .map(|filter| format!("--mqtt-filter: `{filter}` is not within {}", FILTERS.join(", ")))
+            .map(|filter| format!("--mqtt-filter: `{filter}` is not within {}", known.join(", ")))
             .collect();
         if self.group().is_some_and(|group| group.contains(['/', '+', '#'])) {
             mistakes.push("--mqtt-share: a group must not contain `/`, `+` or `#`".into());

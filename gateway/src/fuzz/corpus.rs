@@ -30,6 +30,26 @@ pub(crate) const READINGS: &[&str] = &[
     r#"[{"user_id": "u", "device_id": "d", "sequence_id": 1, "note": "a\\u0000b"}, {}, 7, null]"#,
 ];
 
+/// Topics of the mappings in `tests/corpus/mappings.json`.
+pub(crate) const FOREIGN_TOPICS: &[&str] = &[
+    "zigbee2mqtt/hall",
+    "tele/plug/SENSOR",
+    "esphome/attic/sensor/co2/state",
+    "v3/app@ttn/devices/dev-1/up",
+    "spBv1.0/plant/DDATA/node/press",
+];
+
+/// Messages in the formats of others.
+pub(crate) const FOREIGN: &[&str] = &[
+    r#"{"temperature": 21.5, "battery": {"v": 3}, "time": 1700000000000, "device": {"a": [1]}}"#,
+    r#"{"Time": "2023-11-14T22:13:20", "ENERGY": {"Power": 12, "Total": 0.5}, "user_id": 7}"#,
+    r#"{"metrics": [{"name": "a/b", "value": 1e400}, {"name": "c"}], "seq": 255, "timestamp": 1}"#,
+    r#"{"uplink_message": {"f_cnt": 4.2e1, "decoded_payload": {"\u0001time": 1, "time": "x"}}}"#,
+    "21.5",
+    "nan",
+    "ON\u{0}",
+];
+
 /// Births and wills.
 pub(crate) const STATUSES: &[&str] = &[
     r#"{"online": true, "session_seq": 7, "boot_id": "b7", "ip": "::1"}"#,

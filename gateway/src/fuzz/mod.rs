@@ -6,7 +6,9 @@ mod corpus;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-pub(crate) use corpus::{CURSORS, DEMANDS, FILTERS, READINGS, RULES, SAMPLES, STATUSES, TOPICS};
+pub(crate) use corpus::{
+    CURSORS, DEMANDS, FILTERS, FOREIGN, FOREIGN_TOPICS, READINGS, RULES, SAMPLES, STATUSES, TOPICS,
+};
 
 /// What mutations insert: the edges of parsers.
 const PIECES: &[&str] = &[

@@ -40,21 +40,31 @@ impl Caller {
         Ok(Actor { id: Uuid::parse_str(&self.subject).map_err(not_a_user)?, role: self.role })
     }
 
-    /// Whether the caller may see the data of this user. As in MQTT topics, a user id is any text.
+    /// Whether the caller is this user or may see the data of all users.
     pub(super) fn sees(&self, user_id: &str) -> bool {
         self.sees_all() || self.subject == user_id
     }
 
-    /// The user whose data a list shows, where the query filters by `user_id`; none: all users.
-    pub(super) fn filter_users(
-        &self,
-        user_id: Option<String>,
-    ) -> Result<Option<String>, NotVisible> {
-        match user_id {
-            Some(user_id) if !self.sees(&user_id) => Err(NotVisible),
-            Some(user_id) => Ok(Some(user_id)),
-            None => Ok((!self.sees_all()).then(|| self.subject.clone())),
+    /// The users whose devices the caller may see: as in MQTT topics, a user id is any text. That of a
+    /// registered user's devices is the user's own id or the user's device namespace, as the log has it
+    /// now.
+    pub(super) async fn owners(&self, api: &Api) -> Result<Owners, Problem> {
+        if self.sees_all() {
+            return Ok(Owners::All);
         }
+        let namespace = match Uuid::parse_str(&self.subject) {
+            Ok(id) => api.handlers.users.namespace_of(id).await?,
+            Err(_a_program) => None,
+        };
+        let mut owners = vec![self.subject.clone()];
+        owners.extend(namespace.map(String::from));
+        owners.sort();
+        Ok(Owners::These(owners))
+    }
+
+    /// Whether the caller may see the devices of this user.
+    pub(super) async fn sees_devices_of(&self, api: &Api, user_id: &str) -> Result<bool, Problem> {
+        Ok(self.sees(user_id) || self.owners(api).await?.include(user_id))
     }
 
     /// Whether the caller may see the data of all users.
@@ -63,9 +73,33 @@ impl Caller {
     }
 }
 
-/// The caller may not see the data of the user; lists are empty then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotVisible;
+/// The users whose devices a caller may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owners {
+    All,
+    /// In alphabetical order.
+    These(Vec<String>),
+}
+
+impl Owners {
+    pub(super) fn include(&self, user_id: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(owners) => owners.iter().any(|owner| owner == user_id),
+        }
+    }
+
+    /// The users of a list that the query filters by `user_id`: one page of each makes a page. `None`
+    /// stands for all users; none at all, if the caller may not see that user.
+    pub(super) fn of_list(self, user_id: Option<String>) -> Vec<Option<String>> {
+        match (self, user_id) {
+            (owners, Some(user_id)) if owners.include(&user_id) => vec![Some(user_id)],
+            (_, Some(_)) => Vec::new(),
+            (Self::All, None) => vec![None],
+            (Self::These(owners), None) => owners.into_iter().map(Some).collect(),
+        }
+    }
+}
 
 /// A caller with at least the role `operator`; 403 for all others.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use eventstore::{EventStore, consume};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::{Bridge, Publisher, listen};
+use crate::bridge::{Bridge, Decoder, Publisher, listen};
 use crate::config;
 use crate::parts::Parts;
 use ::mqtt::Options;
@@ -22,13 +22,14 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
     let options = options(&parts.config.mqtt);
     let accounting =
         parts.bridge.context("the role mqtt was started without the bridge's counters")?;
-    let limits = parts.config.readings.limits();
+    let mappings = parts.config.mqtt.topic_mappings.mqtt_topic_mappings.clone();
+    let decoder = Decoder { limits: parts.config.readings.limits(), mappings };
     let exported = Arc::clone(&accounting);
     crate::metrics::collect(move || exported.export());
     let mut publisher = Publisher::new(options.clone()).await?;
     let group = parts.config.mqtt.group();
     tokio::try_join!(
-        Bridge::run(options, limits, parts.store.clone(), accounting, shutdown.clone()),
+        Bridge::run(options, decoder, parts.store.clone(), accounting, shutdown.clone()),
         consume::run(&mut publisher, &parts.store, &parts.feed, &shutdown).map(Ok),
         shutdown.run_until_cancelled(warn_of_lost_order(&parts.store, group)).map(|_| Ok(())),
     )?;
@@ -56,5 +57,5 @@ fn options(config: &config::Mqtt) -> Options {
         session_expiry: config.mqtt_session_expiry.0,
         ..config.broker.options(&config.mqtt_client_id)
     };
-    listen(options, &config.filters(), config.group())
+    listen(options, &config.filters(), config.group(), &config.topic_mappings.mqtt_topic_mappings)
 }

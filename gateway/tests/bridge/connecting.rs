@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use devservers::{mosquitto, testing};
-use gateway::bridge::{Error, State};
+use gateway::bridge::{Error, Mappings, State};
 use mqtt::{Options, OptionsError};
 
 use crate::system::{System, TELEMETRY, readings};
@@ -78,6 +78,7 @@ async fn wrong_credentials_are_counted_and_logged_without_the_password() {
             Options::new(format!("mqtt://{user}:{password}@127.0.0.1:{port}"), "bridge"),
             &[],
             None,
+            &Mappings::default(),
         )
     };
 
@@ -131,6 +132,7 @@ async fn a_tls_broker_is_authenticated_by_its_certificate() {
         Options::new(format!("mqtts://localhost:{port}"), "bridge"),
         &[],
         None,
+        &Mappings::default(),
     );
 
     options.ca_file = Some(other.into());

@@ -15,5 +15,6 @@ mod system;
 mod acknowledging;
 mod connecting;
 mod recording;
+mod repeated;
 mod stopping;
 mod versions;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devservers::{Mosquitto, Postgres, mosquitto, testing};
-use domain::telemetry::Limits;
 use eventstore::{EventStore, Tasks};
-use gateway::bridge::{Accounting, Bridge, Error, Snapshot};
+use gateway::bridge::{Accounting, Bridge, Decoder, Error, Mappings, Snapshot};
 use mqtt::Options;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -63,6 +62,7 @@ impl System {
             Options::new(format!("mqtt://127.0.0.1:{}", self.proxy.port), "bridge"),
             &[],
             None,
+            &Mappings::default(),
         )
     }
 
@@ -76,8 +76,8 @@ impl System {
     pub fn bridge_with(&self, options: Options) -> Running {
         let accounting = Arc::new(Accounting::new("mqtt"));
         let shutdown = CancellationToken::new();
-        let (store, limits) = (self.store.clone(), Limits::DEFAULT);
-        let run = Bridge::run(options, limits, store, Arc::clone(&accounting), shutdown.clone());
+        let (store, decoder) = (self.store.clone(), Decoder::default());
+        let run = Bridge::run(options, decoder, store, Arc::clone(&accounting), shutdown.clone());
         Running {
             accounting,
             shutdown,
@@ -95,6 +95,12 @@ impl System {
         stdin.write_all(lines.as_bytes()).await.unwrap();
         drop(stdin);
         success(publisher.wait_with_output().await.unwrap());
+    }
+
+    /// Publishes a retained message; an empty one removes it.
+    pub async fn publish_retained(&self, topic: &str, payload: &str) {
+        let mut command = mosquitto_pub(self.mosquitto.port(), topic, 1);
+        success(command.args(["-r", "-m", payload]).output().await.unwrap());
     }
 
     pub async fn publish_file(&self, topic: &str, path: &std::path::Path) {

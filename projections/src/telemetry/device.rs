@@ -184,6 +184,7 @@ pub(super) async fn write(
         .column("session_seq", |row| row.session(|session| session.seq))
         .column("session_boot_id", |row| row.session(|session| session.boot_id.as_str()))
         .column("session_ended", |row| row.session(|session| session.ended))
+        .column("session_superseded", |row| row.session(|session| session.superseded).flatten())
         .cast("fields", "jsonb", |row| row.fields.as_deref().unwrap_or("[]"))
         .cast("other_fields", "jsonb", |row| row.other_fields.as_deref().unwrap_or("[]"))
         .column("values_not_aggregated", |row| row.refused_values)
@@ -216,6 +217,8 @@ const ON_CONFLICT: &str = "on conflict (user_id, device_id) do update set
                     then d.session_boot_id else excluded.session_boot_id end,
   session_ended = case when excluded.told_at is null
                   then d.session_ended else excluded.session_ended end,
+  session_superseded = case when excluded.told_at is null
+                       then d.session_superseded else excluded.session_superseded end,
   fields = case when excluded.fields = '[]' then d.fields else excluded.fields end,
   other_fields = case when excluded.other_fields = '[]'
                  then d.other_fields else excluded.other_fields end,
@@ -230,7 +233,7 @@ pub(super) async fn load(
     let rows = sqlx::query(
         "select n.place, d.number, d.time, d.fields, d.last_seen_at, d.reason, d.told_position,
                 d.told_at, d.online_since, d.session_seq, d.session_boot_id, d.session_ended,
-                d.read_position, d.other_fields
+                d.session_superseded, d.read_position, d.other_fields
          from unnest($1::text[], $2::text[]) with ordinality as n (user_id, device_id, place)
          cross join lateral (
            select * from device

@@ -57,8 +57,9 @@ impl Projection for Telemetry {
     const CATEGORIES: &'static [&'static str] =
         &[DEVICE, domain::telemetry::presence::CATEGORY, REJECTION];
     /// 2 added presence, 3 the numbers of devices, 4 limits and open buckets, 5 exact sums
-    /// and digits, 6 nested fields, unset clocks and refused messages.
-    const VERSION: i32 = 6;
+    /// and digits, 6 nested fields, unset clocks and refused messages,
+    /// 7 superseded sessions.
+    const VERSION: i32 = 7;
     const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");
     const FILLED_WITHOUT: &'static [&'static str] = &["reading_key"];

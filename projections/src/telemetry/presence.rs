@@ -75,6 +75,7 @@ pub(super) fn presence_of(row: &PgRow) -> Result<Presence, sqlx::Error> {
             boot_id: row.try_get("session_boot_id")?,
             seq,
             ended: row.try_get("session_ended")?,
+            superseded: row.try_get("session_superseded")?,
         }),
     };
     let read: Option<i64> = row.try_get("read_position")?;

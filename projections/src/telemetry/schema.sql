@@ -139,6 +139,7 @@ create table device (
     session_seq      bigint,
     session_boot_id  text,
     session_ended    boolean,
+    session_superseded bigint,             -- number of the session before it, of the same boot
     -- Paths of fields that have rollups, in order of appearance; at most limits.fields_per_device.
     fields           jsonb       not null,
     -- Paths of its fields that are not numbers, likewise; an item of an array is not among them.

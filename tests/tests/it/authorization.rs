@@ -49,6 +49,7 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /api/v1/users/{id}", "", ONESELF),
     ("PUT /api/v1/users/me/password", r#"{"current_password": "correct horse battery", "new_password": "correct horse battery"}"#, SIGNED_IN),
     ("PUT /api/v1/users/{id}/role", r#"{"role": "operator"}"#, ADMINS),
+    ("PUT /api/v1/users/{id}/namespace", r#"{"namespace": "{email}"}"#, ADMINS),
     ("POST /api/v1/auth/login/access-token", "username={registered}&password=correct+horse+battery", ANYBODY),
     ("POST /api/v1/auth/refresh", r#"{"refresh_token": "{refresh}"}"#, ANYBODY),
     ("POST /api/v1/auth/logout", "", SIGNED_IN),

@@ -29,7 +29,7 @@ async fn every_command_of_the_page_works() -> Result<()> {
         .map(|block| block.replace("listener 8883", "listener 8883 127.0.0.1"))
         .map(|block| block.replace("8883", &devices).replace("1884", &inner))
         .collect();
-    assert_eq!(blocks.len(), 6);
+    assert_eq!(blocks.len(), 7);
     let mut environment = system.environment.clone();
     let port = free_port()?; // The page starts the server and calls it at a known address.
     environment.push(("PORT".into(), port.to_string()));

@@ -155,12 +155,15 @@ async fn births_and_wills_are_right_in_any_order() -> Result<()> {
         |online: bool, boot: &str| json!({"online": online, "session_seq": 1, "boot_id": boot});
     for (messages, online, reason, session) in [
         (vec![birth(1), birth(2), will(1)], true, "birth", 2),
-        (vec![will(2), will(2), birth(2), birth(1)], false, "will", 2),
-        (vec![will(3), birth(3)], false, "will", 3),
-        (vec![birth(5), birth(4), birth(5)], true, "birth", 5),
+        (vec![will(2), will(2)], false, "will", 2),
+        (vec![birth(2), birth(1)], true, "birth", 1),
+        (vec![will(3), birth(3)], true, "birth", 3),
         (vec![will(6)], false, "will", 6),
-        // The counter restarts: without a new boot id it is an older session, with one a newer.
-        (vec![json!({"online": true, "session_seq": 0})], false, "will", 6),
+        // The counter wraps, as Sparkplug's bdSeq, twice: the late will of the session before, and the
+        // birth that the log has.
+        (vec![birth(255), birth(0), will(255)], true, "birth", 0),
+        (vec![will(0), birth(255), birth(0)], true, "birth", 0),
+        (vec![will(0)], false, "will", 0),
         (vec![booted(true, "b1")], true, "birth", 1),
         (vec![booted(true, "b2"), booted(false, "b1")], true, "birth", 1),
         (vec![booted(false, "b2")], false, "will", 1),

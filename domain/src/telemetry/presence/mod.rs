@@ -1,12 +1,12 @@
 //! Presence: whether a device is online. It follows from births and wills, which may arrive in any
 //! order; where they are missing or wrong, from readings and their absence.
 //!
-//! 1. A session is identified by `boot_id` and `session_seq`. Only the newest session counts: births
-//!    and wills of earlier sessions are ignored.
-//! 2. Within a boot, the greater `session_seq` is the newer session. Across boots the order of the
-//!    log decides: a birth with another `boot_id` starts the newest session, a will with another
-//!    `boot_id` belongs to an earlier one.
-//! 3. A will ends its session permanently, also if it arrives before the session's birth.
+//! 1. A session is identified by `boot_id` and `session_seq`. A birth always starts the session that
+//!    counts, whatever its number: counters wrap (255 is followed by 0) and restart.
+//! 2. A will counts unless it belongs to a session before that of the last birth: one of another boot,
+//!    one with a smaller number, or the one that the last birth superseded.
+//! 3. A will that arrives before the birth of its session does not outlast that birth; silence then
+//!    corrects the status.
 //! 4. An online device that sends nothing for longer than its user's setting goes offline
 //!    (`inactive`). Any event of the device between the position the decision rests on and the
 //!    decision invalidates it.
@@ -14,13 +14,12 @@
 //!    once; after a will when [`WILL_GRACE`] is over. Births and wills between the reading and the
 //!    decision invalidate it; further readings do not.
 //!
-//! The presence of a device without a session counter, or whose counter restarts without a `boot_id`,
-//! therefore follows from its readings alone.
+//! The will of a session that ended before the counter wrapped or restarted, other than the superseded
+//! one, counts as that of a newer session. The next reading corrects the status.
 
 mod decision;
 mod setting;
 
-use std::cmp::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -47,6 +46,18 @@ pub struct Session {
     pub seq: i64,
     /// Whether its will was received.
     pub ended: bool,
+    /// Number of the session before, of the same boot, that the birth of this one superseded; `None`
+    /// if there was none, or if this session is known from its will only.
+    pub superseded: Option<i64>,
+}
+
+impl Session {
+    /// Returns whether the session of the will `will` precedes this one.
+    fn succeeds(&self, will: &Connection) -> bool {
+        self.boot_id != will.boot_id
+            || will.session_seq < self.seq
+            || self.superseded == Some(will.session_seq)
+    }
 }
 
 /// The reason of a device's status: the kind of the event that set it.
@@ -109,13 +120,6 @@ pub struct Presence {
     pub last_reading: Option<Position>,
 }
 
-/// The age of a session compared with the newest known one.
-enum Age {
-    Older,
-    Same,
-    Newer,
-}
-
 impl Presence {
     /// Returns whether the device is online; false if its presence is unknown.
     pub fn is_online(&self) -> bool {
@@ -159,49 +163,38 @@ impl Presence {
         status.max(self.last_reading).unwrap_or_default()
     }
 
-    fn birth(&mut self, connection: &Connection, position: Position, at: DateTime<Utc>) {
-        match self.age(connection, Age::Newer) {
-            Age::Older => return,
-            Age::Newer => self.begin(connection, false),
-            Age::Same => {
-                if self.session.as_ref().is_some_and(|session| session.ended) {
-                    return;
-                }
-            }
-        }
+    fn birth(&mut self, birth: &Connection, position: Position, at: DateTime<Utc>) {
+        let before = self.session.take().filter(|before| before.boot_id == birth.boot_id);
+        let superseded = before.and_then(|before| {
+            if before.seq == birth.session_seq { before.superseded } else { Some(before.seq) }
+        });
+        self.session = Some(Session {
+            boot_id: birth.boot_id.clone(),
+            seq: birth.session_seq,
+            ended: false,
+            superseded,
+        });
         self.set_status(StatusReason::Birth, position, at);
     }
 
-    fn will(&mut self, connection: &Connection, position: Position, at: DateTime<Utc>) {
-        match self.age(connection, Age::Older) {
-            Age::Older => return,
-            Age::Same | Age::Newer => self.begin(connection, true),
+    fn will(&mut self, will: &Connection, position: Position, at: DateTime<Utc>) {
+        let before = self.session.take();
+        if let Some(session) = &before
+            && session.succeeds(will)
+        {
+            self.session = before;
+            return;
         }
-        self.set_status(StatusReason::Will, position, at);
-    }
-
-    /// Compares the session of `connection` with the newest one. Returns `other_boot` if they belong to
-    /// different boots.
-    fn age(&self, connection: &Connection, other_boot: Age) -> Age {
-        let Some(session) = &self.session else {
-            return Age::Newer;
-        };
-        if session.boot_id != connection.boot_id {
-            return other_boot;
-        }
-        match connection.session_seq.cmp(&session.seq) {
-            Ordering::Less => Age::Older,
-            Ordering::Equal => Age::Same,
-            Ordering::Greater => Age::Newer,
-        }
-    }
-
-    fn begin(&mut self, connection: &Connection, ended: bool) {
+        let superseded = before
+            .filter(|before| before.seq == will.session_seq)
+            .and_then(|before| before.superseded);
         self.session = Some(Session {
-            boot_id: connection.boot_id.clone(),
-            seq: connection.session_seq,
-            ended,
+            boot_id: will.boot_id.clone(),
+            seq: will.session_seq,
+            ended: true,
+            superseded,
         });
+        self.set_status(StatusReason::Will, position, at);
     }
 
     fn set_status(&mut self, reason: StatusReason, position: Position, at: DateTime<Utc>) {

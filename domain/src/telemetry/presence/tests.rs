@@ -78,13 +78,24 @@ fn the_will_of_an_old_session_is_ignored_and_that_of_the_new_one_is_not() {
 }
 
 #[test]
-fn a_will_ends_its_session_whichever_comes_first() {
-    assert_eq!(reason(&[Birth("", 7), Will("", 7)]), Some(StatusReason::Will));
-    assert_eq!(reason(&[Will("", 7), Birth("", 7)]), Some(StatusReason::Will));
-    assert_eq!(reason(&[Will("", 7), Birth("", 6)]), Some(StatusReason::Will));
-    assert_eq!(reason(&[Will("", 7), Birth("", 8)]), Some(StatusReason::Birth));
+fn a_birth_is_always_accepted_and_a_will_unless_it_precedes_the_last_birth() {
+    let expected = |log: &[Entry], reason_| assert_eq!(reason(log), Some(reason_), "{log:?}");
+    expected(&[Birth("", 7), Will("", 7)], StatusReason::Will);
+    expected(&[Birth("", 7), Will("", 6)], StatusReason::Birth);
     // A session without a birth.
-    assert_eq!(reason(&[Birth("", 7), Will("", 8)]), Some(StatusReason::Will));
+    expected(&[Birth("", 7), Will("", 8)], StatusReason::Will);
+    for seq in [6, 7, 8] {
+        expected(&[Will("", 7), Birth("", seq)], StatusReason::Birth);
+    }
+    // A counter that wraps, as Sparkplug's bdSeq, and one that restarts without a boot id.
+    for (last, first) in [(255, 0), (7, 1)] {
+        let log = [Birth("", last), Will("", last), Birth("", first)];
+        expected(&log, StatusReason::Birth);
+        expected(&[&log[..], &[Will("", last)]].concat(), StatusReason::Birth);
+        expected(&[&log[..], &[Will("", first)]].concat(), StatusReason::Will);
+        let again = [&log[..], &[Birth("", first), Will("", last)]].concat();
+        expected(&again, StatusReason::Birth);
+    }
 }
 
 #[test]
@@ -96,20 +107,12 @@ fn a_session_of_another_boot_is_newer_with_a_birth_and_older_with_a_will() {
 }
 
 #[test]
-fn readings_correct_a_session_counter_that_restarts_without_a_boot_id() {
-    let mut log = vec![Birth("", 7), Will("", 7), Birth("", 1)];
-    assert_eq!(
-        reason(&log),
-        Some(StatusReason::Will),
-        "the birth counts as one of an earlier session"
-    );
+fn a_reading_corrects_the_will_of_a_session_before_the_counter_wrapped() {
+    let mut log = vec![Birth("", 254), Birth("", 255), Birth("", 0), Will("", 254)];
+    assert_eq!(reason(&log), Some(StatusReason::Will), "254 may be a later session than 0");
     log.push(Reading);
     log.push(decide(&log).unwrap());
     assert_eq!(reason(&log), Some(StatusReason::Heard));
-    log.push(Will("", 1));
-    assert_eq!(reason(&log), Some(StatusReason::Heard));
-    log.push(decide(&log).unwrap());
-    assert_eq!(reason(&log), Some(StatusReason::Inactive));
 }
 
 #[test]
@@ -125,7 +128,8 @@ fn a_device_without_a_birth_is_online_after_a_reading() {
 fn since_is_the_time_of_the_last_change() {
     let since = |log: &[Entry]| fold(log).status.unwrap().since.timestamp();
     assert_eq!(since(&[Birth("", 1), Birth("", 2)]), 1);
-    assert_eq!(since(&[Birth("", 1), Will("", 1), Will("", 2), Birth("", 1)]), 2);
+    assert_eq!(since(&[Birth("", 1), Will("", 1), Will("", 2), Will("", 1)]), 2);
+    assert_eq!(since(&[Birth("", 1), Will("", 1), Will("", 2), Birth("", 1)]), 4);
 }
 
 #[test]
@@ -245,18 +249,26 @@ fn written(steps: &[Step]) -> (Vec<Entry>, HashSet<uuid::Uuid>) {
 }
 
 proptest! {
-    /// Births and wills of one session counter, in any order and with duplicates.
+    /// Births and wills in any order and with duplicates: a device is online after each of its births,
+    /// and a will takes it offline unless it precedes the last birth.
     #[test]
-    fn the_highest_session_decides(
+    fn the_last_birth_and_later_wills_decide(
         messages in prop::collection::vec((any::<bool>(), 0..6_i64), 1..30)
     ) {
-        let log: Vec<_> = messages
-            .iter()
-            .map(|(online, seq)| if *online { Birth("", *seq) } else { Will("", *seq) })
-            .collect();
-        let highest = messages.iter().map(|(_, seq)| *seq).max().unwrap();
-        let ended = messages.contains(&(false, highest));
-        prop_assert_eq!(fold(&log).is_online(), !ended);
+        let (mut log, mut last_birth) = (Vec::new(), None);
+        for (online, seq) in messages {
+            let before = fold(&log);
+            log.push(if online { Birth("", seq) } else { Will("", seq) });
+            let after = fold(&log);
+            match last_birth {
+                _ if online => prop_assert!(after.is_online()),
+                Some(birth) if seq < birth => prop_assert_eq!(before, after),
+                Some(birth) if seq == birth => prop_assert!(!after.is_online()),
+                Some(_) => {}
+                None => prop_assert!(!after.is_online()),
+            }
+            last_birth = if online { Some(seq) } else { last_birth };
+        }
     }
 
     /// After any log, with decisions on stale views: a device that sends a reading is online after the

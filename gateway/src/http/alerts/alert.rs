@@ -47,17 +47,24 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let before = page::after(query.cursor.as_ref())?;
-    let user_id = caller.filter_users(query.user_id);
+    let owners = caller.owners(&context.api).await?.of_list(query.user_id);
     let rows = async {
-        let Ok(user_id) = user_id else { return Ok(Vec::new()) };
-        let filter = Filter {
-            user_id,
+        let limit = query.limit.into();
+        let mut filter = Filter {
+            user_id: None,
             device_id: query.device_id,
             state: query.state.map(|ByName(state)| state),
             severity: query.severity,
             acknowledged: query.acknowledged,
         };
-        alerts::list(context.pool(), &filter, before, query.limit.into()).await
+        let mut rows = Vec::new();
+        for owner in owners {
+            filter.user_id = owner;
+            rows.extend(alerts::list(context.pool(), &filter, before, limit).await?);
+        }
+        rows.sort_by_key(|row| std::cmp::Reverse(row.raised_position));
+        rows.truncate(usize::from(query.limit));
+        Ok::<_, Problem>(rows)
     };
     context.list(Alerts::NAME, query.limit, rows, |last| last.raised_position).await
 }
@@ -65,7 +72,12 @@ pub(super) async fn list(
 /// The alert, if the caller may see it; else 404.
 pub(super) async fn visible(api: &Api, caller: &Caller, id: Uuid) -> Result<Row, Problem> {
     let row = alerts::get(api.store.pool(), id).await?;
-    row.filter(|row| caller.sees(&row.user_id)).ok_or_else(|| Problem::not_found("alert"))
+    let row = row.ok_or_else(|| Problem::not_found("alert"))?;
+    if caller.sees_devices_of(api, &row.user_id).await? {
+        Ok(row)
+    } else {
+        Err(Problem::not_found("alert"))
+    }
 }
 
 /// Show one alert

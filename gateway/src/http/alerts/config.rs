@@ -111,8 +111,8 @@ pub(super) fn invalid(faults: Vec<RuleFault>) -> Problem {
         .faults(faults)
 }
 
-fn own(caller: &Caller, user_id: &UserId) -> Result<Scope, Problem> {
-    if caller.sees(user_id.as_str()) {
+async fn own(api: &Api, caller: &Caller, user_id: &UserId) -> Result<Scope, Problem> {
+    if caller.sees_devices_of(api, user_id.as_str()).await? {
         Ok(Scope::User(user_id.as_str().into()))
     } else {
         Err(Problem::not_found("user"))
@@ -130,7 +130,7 @@ pub(super) async fn show(
     context: QueryContext,
     Path(user_id): Path<UserId>,
 ) -> Result<Response, Problem> {
-    respond(&context, &own(&caller, &user_id)?).await
+    respond(&context, &own(&context.api, &caller, &user_id).await?).await
 }
 
 /// Set a user's rules
@@ -149,7 +149,7 @@ pub(super) async fn configure(
     Path(user_id): Path<UserId>,
     RawJson(bytes): RawJson,
 ) -> Result<Response, Problem> {
-    let scope = own(&context.caller, &named(user_id.clone())?)?;
+    let scope = own(&context.api, &context.caller, &named(user_id.clone())?).await?;
     set(&context, scope, &bytes, format!("/api/v1/users/{user_id}/config")).await
 }
 

@@ -125,7 +125,7 @@ pub(super) async fn dry_run(
         return Err(Problem::unavailable("busy", detail));
     };
     let config = request.config()?;
-    let user_id = request.user(&caller)?;
+    let user_id = request.user(&api, &caller).await?;
     let device_ids = match request.device_id {
         Some(device_id) => {
             let stream = device_stream(DeviceRef { user_id: &user_id, device_id: &device_id });
@@ -170,13 +170,17 @@ async fn devices_of(api: &Api, user_id: &UserId) -> Result<Vec<DeviceId>, Proble
 
 impl DryRunRequest {
     /// The user whose devices are included, if the caller may see them; else 404.
-    fn user(&self, caller: &Caller) -> Result<UserId, Problem> {
+    async fn user(&self, api: &Api, caller: &Caller) -> Result<UserId, Problem> {
         let user_id = match &self.user_id {
             Some(user_id) => user_id.clone(),
             None => UserId::parse(&caller.subject)
                 .map_err(|error| Problem::member_at("/user_id", error.to_string()))?,
         };
-        if caller.sees(user_id.as_str()) { Ok(user_id) } else { Err(Problem::not_found("user")) }
+        if caller.sees_devices_of(api, user_id.as_str()).await? {
+            Ok(user_id)
+        } else {
+            Err(Problem::not_found("user"))
+        }
     }
 
     fn config(&self) -> Result<Config, Problem> {

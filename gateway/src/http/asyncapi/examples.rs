@@ -50,6 +50,9 @@ const EXAMPLES: &[(&str, i16, &str)] = golden![
     "telemetry", "reading_recorded", 1;
     "users", "email_claimed", 1;
     "users", "logged_in", 1;
+    "users", "namespace_changed", 1;
+    "users", "namespace_claimed", 1;
+    "users", "namespace_released", 1;
     "users", "password_changed", 1;
     "users", "registered", 1;
     "users", "role_changed", 1;

@@ -72,6 +72,7 @@ impl From<commands::users::Error> for Problem {
             Error::Busy => Self::unavailable("busy", error.to_string()),
             Error::User(error) => error.into(),
             Error::Email(error) => error.into(),
+            Error::Namespace(error) => error.into(),
             Error::Session(error) => error.into(),
             Error::Load(error) => error.into(),
             Error::Codec(_) | Error::Hash(_) | Error::HashTask(_) => Self::internal(&error),

@@ -39,11 +39,20 @@ pub(super) async fn devices(
 ) -> Result<Response, Problem> {
     let (user_id, device_id) = page::after(query.cursor.as_ref())?.unwrap_or_default();
     let after = DeviceCursor { user_id, device_id };
-    let user = caller.filter_users(query.user_id);
+    let owners = caller.owners(&context.api).await?.of_list(query.user_id);
     let rows = async {
-        let Ok(user) = user else { return Ok(Vec::new()) };
         let (pool, limit) = (context.pool(), query.limit.into());
-        telemetry::devices(pool, user.as_deref(), query.online, &after, limit).await
+        let mut rows = Vec::new();
+        // In the order of the list: by user.
+        for owner in owners.into_iter().filter(|owner| {
+            owner.as_ref().is_none_or(|owner| owner.as_str() >= after.user_id.as_str())
+        }) {
+            rows.extend(
+                telemetry::devices(pool, owner.as_deref(), query.online, &after, limit).await?,
+            );
+        }
+        rows.truncate(usize::from(query.limit));
+        Ok::<_, Problem>(rows)
     };
     let key = |last: &Device| (last.user_id.clone(), last.device_id.clone());
     context.list(Telemetry::NAME, query.limit, rows, key).await
@@ -62,7 +71,8 @@ pub(super) async fn device(
     context: QueryContext,
     Path((user_id, device_id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
+    let is_visible = caller.sees_devices_of(&context.api, &user_id).await?;
     let row = telemetry::device(context.pool(), &user_id, &device_id);
-    let visible = row.map_ok(|row| row.filter(|_| caller.sees(&user_id)));
+    let visible = row.map_ok(|row| row.filter(|_| is_visible));
     context.show(Telemetry::NAME, "device", visible, |_| None).await
 }

@@ -12,6 +12,7 @@ use futures::future::try_join_all;
 use projections::telemetry::Telemetry;
 use serde_json::Value;
 
+use super::super::caller::Owners;
 use super::super::extract::RawJson;
 use super::super::headers::POSITION;
 use super::super::prelude::*;
@@ -89,8 +90,8 @@ pub(super) async fn record(
 ) -> Result<Response, Problem> {
     let Batch(readings) = Batch::from_json(&context.api.readings, &bytes, Utc::now())
         .map_err(|error| Problem::invalid("invalid_body", error.to_string()))?;
-    let sender =
-        Sender { api: &context.api, caller: &context.caller, metadata: context.metadata() };
+    let owners = context.caller.owners(&context.api).await?;
+    let sender = Sender { api: &context.api, owners: &owners, metadata: context.metadata() };
     let prepared = readings.into_iter().map(|item| sender.prepare(item));
     let items = sender.append(prepared.collect::<Result<_, _>>()?).await?;
     let last = items.iter().filter_map(|item| item.position).max();
@@ -112,7 +113,7 @@ fn refused(error: &InvalidReading) -> String {
 /// The sender of readings.
 struct Sender<'a> {
     api: &'a Api,
-    caller: &'a Caller,
+    owners: &'a Owners,
     metadata: Metadata,
 }
 
@@ -125,7 +126,7 @@ impl Sender<'_> {
                 return Ok(Err(refused(&error)));
             }
         };
-        if !self.caller.sees(reading.user_id.as_str()) {
+        if !self.owners.include(reading.user_id.as_str()) {
             return Ok(Err("the device belongs to another user".to_owned()));
         }
         count_unusable("http", &reading);

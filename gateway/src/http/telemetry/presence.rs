@@ -85,7 +85,7 @@ pub(super) async fn configure(
     Path(user_id): Path<UserId>,
     Json { value }: Json<Setting>,
 ) -> Result<Response, Problem> {
-    if !context.caller.sees(user_id.as_str()) {
+    if !context.caller.sees_devices_of(&context.api, user_id.as_str()).await? {
         return Err(Problem::not_found("user"));
     }
     let user_id = named(user_id)?;
@@ -108,7 +108,7 @@ pub(super) async fn get(
     context: QueryContext,
     Path(user_id): Path<UserId>,
 ) -> Result<Response, Problem> {
-    if !caller.sees(user_id.as_str()) {
+    if !caller.sees_devices_of(&context.api, user_id.as_str()).await? {
         return Err(Problem::not_found("user"));
     }
     let position = context.wait(Telemetry::NAME).await?;

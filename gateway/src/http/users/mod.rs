@@ -1,6 +1,7 @@
 //! Users over HTTP: accounts, and signing in.
 
 mod account;
+mod namespace;
 mod sign_in;
 
 use super::prelude::*;
@@ -11,6 +12,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(account::me))
         .routes(routes!(account::get))
         .routes(routes!(account::change_role))
+        .routes(routes!(namespace::change))
         .routes(routes!(account::change_password))
         .routes(routes!(sign_in::log_out))
 }

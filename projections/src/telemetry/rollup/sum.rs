@@ -10,7 +10,7 @@ type Decimal = (i128, i32);
 
 /// An exact sum of any finite doubles.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sum {
+pub(in super::super) struct Sum {
     /// Most often all of the sum.
     part: Decimal,
     /// Parts whose exponents are too far from that of `part` and of each other to be added to it.

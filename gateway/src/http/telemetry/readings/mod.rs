@@ -54,7 +54,7 @@ pub(super) async fn list(
     Query(query): Query<ReadingsQuery>,
 ) -> Result<Response, Problem> {
     let position = context.wait(Telemetry::NAME).await?;
-    if !caller.sees(&user_id) {
+    if !caller.sees_devices_of(&context.api, &user_id).await? {
         return Err(Problem::not_found("device"));
     }
     let device = telemetry::device_fields(context.pool(), &user_id, &device_id).await?;

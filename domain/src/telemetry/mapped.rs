@@ -1,0 +1,242 @@
+//! Readings that other formats describe: a topic mapping finds the parts, this file makes the reading
+//! and its id.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::json;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::id::DeviceRef;
+use super::invalid::InvalidReading;
+use super::limits::Limits;
+use super::reading::Reading;
+use eventsourcing::fact;
+
+/// Names with a meaning in a reading, which are ordinary names in other formats.
+const RESERVED: [&str; 5] = ["user_id", "device_id", "sequence_id", "boot_id", "time"];
+/// Stands before a reserved name while the values are checked as a reading.
+const MARK: char = '\u{1}';
+
+/// The parts of a reading in another format.
+#[derive(Debug, Clone, Copy)]
+pub struct MappedParts<'a> {
+    /// The device.
+    pub device: DeviceRef<'a>,
+    /// Sequence number, counted by the device; `None` if the format has none.
+    pub sequence_id: Option<i64>,
+    /// Id of the device's boot; empty if the format has none.
+    pub boot_id: &'a str,
+    /// Time of the measurement; `None` if the format has none.
+    pub time: Option<DateTime<Utc>>,
+    /// The values, as a JSON object. All names are the device's own, also those that a reading of
+    /// Tributary's format gives a meaning: only `temperature` and `battery` are the fields of these
+    /// names, where they are numbers.
+    pub values: &'a str,
+    /// The whole message: topic and payload. Part of the id if there is no sequence number.
+    pub message: [&'a str; 2],
+    /// What distinguishes two messages of the same content and is the same for every delivery of one.
+    /// Part of the id if there is neither a sequence number nor a time.
+    pub delivery: i64,
+    /// Time of receipt.
+    pub received_at: DateTime<Utc>,
+}
+
+impl MappedParts<'_> {
+    /// Returns whether the message itself distinguishes the reading from all others of its device.
+    pub fn is_identified(&self) -> bool {
+        self.sequence_id.is_some() || self.time.is_some()
+    }
+
+    /// Makes the reading, with its event id. Without a sequence number, `sequence_id` is the time of
+    /// the reading in microseconds, and the id is derived from the message and its time.
+    ///
+    /// # Errors
+    /// Returns an error if the values exceed a limit or are not an object, or the time is out of range.
+    pub fn reading(&self, limits: &Limits) -> Result<(Uuid, Reading), InvalidReading> {
+        let rfc3339 = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
+        let (sequence_id, time) = (self.sequence_id.unwrap_or_default(), self.time.map(rfc3339));
+        let known = json!({"sequence_id": sequence_id, "boot_id": self.boot_id, "time": time});
+        let values = Members::parse(self.values)?.rename(|name, value| {
+            let is_reserved = RESERVED.contains(&name)
+                || name == "temperature" && !is_usable(value, |reading| &reading.temperature)
+                || name == "battery" && !is_usable(value, |reading| &reading.battery);
+            is_reserved.then(|| format!("{MARK}{name}"))
+        });
+        let known = known.to_string();
+        let message = Members::parse(&known)?.join(&values);
+        let (id, mut reading) =
+            Reading::from_message(limits, self.device, message.as_bytes(), self.received_at)?;
+        if values.0.iter().any(|(name, _)| name.starts_with(MARK)) {
+            reading = unmarked(&reading).map_err(InvalidReading::NotAReading)?;
+        }
+        if self.sequence_id.is_some() {
+            return Ok((id, reading));
+        }
+        reading.sequence_id = reading.time.timestamp_micros();
+        Ok((self.id(), reading))
+    }
+
+    fn id(&self) -> Uuid {
+        let (user, device) = (self.device.user_id.as_str(), self.device.device_id.as_str());
+        let [topic, payload] = self.message;
+        let texts = ["mapped", user, device, self.boot_id, topic, payload];
+        match self.time {
+            Some(time) => fact::id(&texts, &[time.timestamp_micros()], time.timestamp_millis()),
+            None => fact::id(&texts, &[self.delivery], self.delivery),
+        }
+    }
+}
+
+/// Whether `value` is one of the field that `of` returns.
+fn is_usable<T: DeserializeOwned>(value: &RawValue, _of: fn(&Reading) -> &Option<T>) -> bool {
+    serde_json::from_str::<Option<T>>(value.get()).is_ok()
+}
+
+/// Removes the marks from the names of the further fields.
+fn unmarked(reading: &Reading) -> Result<Reading, serde_json::Error> {
+    let stored = serde_json::to_string(reading)?;
+    let mut stored: Members<'_> = serde_json::from_str(&stored)?;
+    let mut fields = String::new();
+    for (name, value) in &mut stored.0 {
+        if name == "extra_data" {
+            let own = serde_json::from_str::<Members<'_>>(value.get())?;
+            let own = own.rename(|name, _| name.strip_prefix(MARK).map(str::to_owned));
+            fields = own.join(&Members::default());
+        }
+    }
+    let fields: &RawValue = serde_json::from_str(&fields)?;
+    for (name, value) in &mut stored.0 {
+        if name == "extra_data" {
+            *value = fields;
+        }
+    }
+    serde_json::from_str(&stored.join(&Members::default()))
+}
+
+/// The members of an object in their order, with the text of their values.
+#[derive(Default)]
+struct Members<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'t> Members<'t> {
+    fn parse(json: &'t str) -> Result<Self, InvalidReading> {
+        serde_json::from_str(json).map_err(InvalidReading::NotAReading)
+    }
+
+    /// Replaces the names for which `new` returns another one.
+    fn rename(self, new: impl Fn(&str, &RawValue) -> Option<String>) -> Self {
+        let renamed = |(name, value): (String, _)| (new(&name, value).unwrap_or(name), value);
+        Self(self.0.into_iter().map(renamed).collect())
+    }
+
+    /// The object of these members and `others`.
+    fn join(&self, others: &Self) -> String {
+        let member = |(name, value): &(String, &RawValue)| {
+            format!("{}:{}", serde_json::Value::String(name.clone()), value.get())
+        };
+        let members: Vec<_> = self.0.iter().chain(&others.0).map(member).collect();
+        format!("{{{}}}", members.join(","))
+    }
+}
+
+impl<'t, 'de: 't> Deserialize<'de> for Members<'t> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DeviceId, UserId};
+    use super::*;
+
+    fn read(
+        parts: impl Fn(MappedParts<'_>) -> MappedParts<'_>,
+        values: &str,
+    ) -> Result<(Uuid, Reading), InvalidReading> {
+        let (user_id, device_id) = (UserId::parse("u").unwrap(), DeviceId::parse("d").unwrap());
+        let mapped = MappedParts {
+            device: DeviceRef { user_id: &user_id, device_id: &device_id },
+            sequence_id: None,
+            boot_id: "",
+            time: None,
+            values,
+            message: ["t", values],
+            delivery: 7,
+            received_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+        };
+        parts(mapped).reading(&Limits::DEFAULT)
+    }
+
+    #[test]
+    fn every_name_is_the_devices_own() {
+        let values = r#"{"time": 1, "user_id": "x", "sequence_id": "a", "boot_id": [],
+            "temperature": {"tC": 20.5}, "battery": 87, "position": 3}"#;
+        let (_, reading) = read(|parts| parts, values).unwrap();
+        assert_eq!((reading.temperature, reading.extra_data.len()), (None, 6));
+        assert_eq!(reading.extra_data["temperature"]["tC"], 20.5);
+        assert_eq!(reading.sequence_id, 1_700_000_000_000_000);
+        let (_, reading) =
+            read(|parts| parts, r#"{"temperature": 20.5, "battery": null}"#).unwrap();
+        assert_eq!((reading.temperature, reading.extra_data.len()), (Some(20.5), 0));
+    }
+
+    #[test]
+    fn the_id_is_derived_from_what_the_message_offers() {
+        let at = |seconds: i64| DateTime::from_timestamp(1_700_000_000 + seconds, 0);
+        let values = r#"{"x": 1}"#;
+        let id = |sequence_id, time, delivery, values| {
+            read(|parts| MappedParts { sequence_id, time, delivery, ..parts }, values).unwrap().0
+        };
+        // A sequence number decides alone, with the time if there is one.
+        assert_eq!(id(Some(1), None, 1, values), id(Some(1), None, 2, r#"{"x": 2}"#));
+        assert_ne!(id(Some(1), at(0), 1, values), id(Some(1), at(1), 1, values));
+        // A time decides together with the content.
+        assert_eq!(id(None, at(0), 1, values), id(None, at(0), 2, values));
+        assert_ne!(id(None, at(0), 1, values), id(None, at(0), 1, r#"{"x": 2}"#));
+        // Otherwise the delivery does, together with the content.
+        assert_eq!(id(None, None, 1, values), id(None, None, 1, values));
+        assert_ne!(id(None, None, 1, values), id(None, None, 2, values));
+        // Ids are stored: these must never change.
+        assert_eq!(
+            [id(None, None, 1, values), id(None, at(0), 1, values)].map(|id| id.to_string()),
+            ["00000000-0001-8000-8000-000000000000", "018bcfe5-6800-8000-8000-000000000000"]
+        );
+    }
+
+    #[test]
+    fn values_beyond_a_limit_are_refused() {
+        let many: Vec<_> = (0..=64).map(|n| format!(r#""f{n}": {n}"#)).collect();
+        for (values, code) in [
+            (format!("{{{}}}", many.join(",")), "fields"),
+            (format!(r#"{{"x": {}{}}}"#, "[".repeat(40), "]".repeat(40)), "depth"),
+            ("[1]".to_owned(), "not_a_reading"),
+        ] {
+            assert_eq!(read(|parts| parts, &values).unwrap_err().code(), code, "{values}");
+        }
+        let late = DateTime::from_timestamp(4_102_444_800, 0);
+        let refused = read(|parts| MappedParts { time: late, ..parts }, "{}").unwrap_err();
+        assert_eq!(refused.code(), "time");
+    }
+}
