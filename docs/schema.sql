@@ -29,7 +29,7 @@ COMMENT ON SCHEMA projects IS 'version 2';
 
 CREATE SCHEMA stock_level;
 
-COMMENT ON SCHEMA stock_level IS 'version 1';
+COMMENT ON SCHEMA stock_level IS 'version 2';
 
 CREATE SCHEMA telemetry;
 
@@ -378,6 +378,7 @@ CREATE TABLE stock_level.stock (
     reserved bigint NOT NULL,
     shipped bigint NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    version bigint NOT NULL,
     CONSTRAINT stock_available_is_not_negative CHECK ((available >= 0)),
     CONSTRAINT stock_is_conserved CHECK ((received = ((available + reserved) + shipped))),
     CONSTRAINT stock_reserved_is_not_negative CHECK ((reserved >= 0))

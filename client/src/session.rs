@@ -13,7 +13,8 @@ pub struct Tokens {
     pub access_token: String,
     /// Lifetime of the access token, in seconds.
     pub expires_in: u64,
-    /// Token for [`Client::refresh`]. Valid once: a second use ends the session.
+    /// Token for [`Client::refresh`]. Valid once: after a grace period, 10 s by default, a second use
+    /// ends the session.
     pub refresh_token: String,
 }
 
@@ -29,11 +30,11 @@ impl Client {
 
     /// Exchanges a refresh token for the next pair of tokens.
     ///
-    /// Fails with 401 if the token has expired or was used before. Is not retried, because a token
-    /// is valid once; after an unknown outcome, sign in again.
+    /// Fails with 401 if the token has expired or was used before. An unknown outcome is retried: within
+    /// its grace period, a token gets the same generation again.
     pub async fn refresh(&self, refresh_token: &str) -> Result<Tokens, Error> {
         let body = json!({"refresh_token": refresh_token});
-        Ok(self.post("/api/v1/auth/refresh").json(&body).once().send().await?.body)
+        Ok(self.post("/api/v1/auth/refresh").json(&body).send().await?.body)
     }
 }
 

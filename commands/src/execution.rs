@@ -63,8 +63,9 @@ impl<D: Decider<Command: Clone>> Execution<D> {
         Self { loaded: remembered.unwrap_or_default(), freshness, decisions: 0 }
     }
 
-    /// Decides `command`, if the state allows it. `expected` is the version the caller requires.
-    pub(crate) fn next(&mut self, command: &D::Command, expected: Option<Version>) -> Step<D> {
+    /// Decides `command`, if the state allows it. `expected` are the versions of which the
+    /// caller requires one.
+    pub(crate) fn next(&mut self, command: &D::Command, expected: Option<&[Version]>) -> Step<D> {
         if self.decisions == MAX_DECISIONS {
             return Step::GiveUp;
         }
@@ -87,11 +88,11 @@ impl<D: Decider<Command: Clone>> Execution<D> {
     fn decide(
         &self,
         command: &D::Command,
-        expected: Option<Version>,
+        expected: Option<&[Version]>,
     ) -> Result<Vec<D::Event>, Error<D::Rejection>> {
         let Loaded { state, version, .. } = &self.loaded;
         let outcome = state.decide(command.clone()).map_err(Error::Rejected);
-        if expected.is_none_or(|expected| expected == *version) {
+        if expected.is_none_or(|expected| expected.contains(version)) {
             return outcome;
         }
         // The version is not disclosed to callers who may not see or change the stream.
@@ -152,7 +153,7 @@ mod tests {
             &mut self,
             remembered: Option<Loaded<Work>>,
             command: &Command,
-            expected: Option<Version>,
+            expected: Option<&[Version]>,
         ) -> Result<usize, Option<Error<Rejection>>> {
             let mut execution = Execution::new(remembered);
             loop {
@@ -259,14 +260,17 @@ mod tests {
     fn an_unexpected_version_refuses_the_command() {
         let mut stream = Stream::of([demanded()]);
         let behind = Some(Loaded::default());
-        assert_eq!(stream.execute(behind, &claim(), Some(Version(1))).unwrap(), 1);
-        let refused = stream.execute(None, &claim(), Some(Version(1)));
+        let expected = [Version(7), Version(1)];
+        assert_eq!(stream.execute(behind, &claim(), Some(&expected)).unwrap(), 1);
+        let refused = stream.execute(None, &claim(), Some(&expected));
+        assert!(matches!(refused, Err(Some(Error::OtherVersion { actual: Version(2) }))));
+        let refused = stream.execute(None, &claim(), Some(&[]));
         assert!(matches!(refused, Err(Some(Error::OtherVersion { actual: Version(2) }))));
     }
 
     #[test]
     fn the_version_of_a_stream_that_is_not_found_is_not_disclosed() {
-        let refused = Stream::default().execute(None, &claim(), Some(Version(7)));
+        let refused = Stream::default().execute(None, &claim(), Some(&[Version(7)]));
         assert!(matches!(refused, Err(Some(Error::Rejected(Rejection::NotDemanded)))));
     }
 }

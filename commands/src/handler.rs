@@ -3,10 +3,11 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use chrono::{DateTime, Utc};
 use eventsourcing::{Decider, Metadata, Position, StreamId, Version};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewEvent, NewReceipt, Receipt,
-    StreamAppend, otel, otel_span,
+    StreamAppend, Unavailable, otel, otel_span,
 };
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
@@ -29,8 +30,8 @@ pub struct Envelope {
     pub metadata: Metadata,
     /// The response to store under the idempotency key; `None` for a command without a key.
     pub receipt: Option<NewReceipt>,
-    /// The version the stream must have, or the command is refused; `None` for any.
-    pub expected: Option<Version>,
+    /// The versions of which the stream must have one, or the command is refused; `None` for any.
+    pub expected: Option<Vec<Version>>,
     /// Appends to, or checks of, other streams in the same transaction.
     pub also: Vec<StreamAppend>,
 }
@@ -41,8 +42,15 @@ pub struct Done {
     /// Position of the last event of the stream. A read model at this position shows the command's
     /// effects.
     pub position: Position,
-    /// Version of the stream; zero if the command was accepted before.
+    /// Version of the stream after the command; zero if the command was accepted before for a
+    /// stream of another name.
     pub version: Version,
+    /// Time at which the command's events, or its receipt, were recorded. `None` if it changed
+    /// nothing and has no receipt.
+    pub recorded_at: Option<DateTime<Utc>>,
+    /// Position of the log at which the command was accepted: of its last event, or the head if it
+    /// changed nothing. `None` if that was not recorded.
+    pub accepted_at: Option<Position>,
     /// The stored response, if a command with this idempotency key was accepted before.
     pub replayed: Option<Receipt>,
 }
@@ -118,7 +126,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
         let mut execution = Execution::new(cached);
         let mut lock = None;
         loop {
-            let events = match execution.next(&command, envelope.expected) {
+            let events = match execution.next(&command, envelope.expected.as_deref()) {
                 Step::Load => {
                     // Events never change: the remembered state holds as far as it goes.
                     let loaded = std::mem::take(&mut execution.loaded);
@@ -126,12 +134,12 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                     continue;
                 }
                 Step::Append(events) => events,
-                Step::Refuse(error) => return self.refused(error, envelope.receipt).await,
+                Step::Refuse(error) => return self.refused(stream, error, envelope).await,
                 Step::GiveUp => return Err(Error::Contention(stream.clone())),
             };
             if events.is_empty() && envelope.receipt.is_none() {
                 let Loaded { version, position, .. } = execution.loaded;
-                return Ok(Done { position, version, replayed: None });
+                return Ok(Done::nothing_new(position, version));
             }
             let own = StreamAppend {
                 stream: stream.clone(),
@@ -144,19 +152,26 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                 receipt: envelope.receipt.clone(),
             };
             match self.store.append(request).await {
-                Ok(Appended::New { position, version, .. }) => {
+                Ok(Appended::New { position: accepted_at, version, recorded_at, .. }) => {
                     let Loaded { state, position: last, .. } = execution.loaded;
                     // Without events of its own, the append returns the position of the head.
-                    let position = if events.is_empty() { last } else { position };
+                    let position = if events.is_empty() { last } else { accepted_at };
                     let state = events.iter().fold(state, D::evolve);
                     self.cache.insert(stream.clone(), Loaded { state, version, position });
-                    return Ok(Done { position, version, replayed: None });
+                    return Ok(Done {
+                        position,
+                        version,
+                        recorded_at: Some(recorded_at),
+                        accepted_at: Some(accepted_at),
+                        replayed: None,
+                    });
                 }
-                Ok(Appended::Replayed(receipt)) => return Ok(replay(receipt)),
+                Ok(Appended::Replayed(receipt)) => {
+                    return Ok(self.replay(stream, receipt, &envelope.also).await?);
+                }
                 // Event ids made here are new, so this does not happen.
                 Ok(Appended::Duplicate { position }) => {
-                    let version = execution.loaded.version;
-                    return Ok(Done { position, version, replayed: None });
+                    return Ok(Done::nothing_new(position, execution.loaded.version));
                 }
                 Err(AppendError::Conflict { stream: other, .. }) if other == *stream => {
                     execution.conflicted();
@@ -198,20 +213,49 @@ impl<D: Decider<Command: Clone>> Handler<D> {
     /// stored response counts. A repeated command may be rejected because the first one was accepted.
     async fn refused(
         &self,
+        stream: &StreamId,
         error: Error<D::Rejection>,
-        receipt: Option<NewReceipt>,
+        envelope: Envelope,
     ) -> Result<Done, Error<D::Rejection>> {
-        let Some(new) = receipt else {
+        let Some(new) = envelope.receipt else {
             return Err(error);
         };
         match self.store.receipt(&new.key).await? {
             None => Err(error),
-            Some(known) if known.fingerprint == new.fingerprint => Ok(replay(known)),
+            Some(known) if known.fingerprint == new.fingerprint => {
+                Ok(self.replay(stream, known, &envelope.also).await?)
+            }
             Some(_) => Err(Error::KeyReused),
         }
     }
+
+    /// What the first execution of the command returned, with its receipt. Position and version are
+    /// those of `stream` when the receipt was recorded.
+    async fn replay(
+        &self,
+        stream: &StreamId,
+        receipt: Receipt,
+        also: &[StreamAppend],
+    ) -> Result<Done, Unavailable> {
+        let streams = std::slice::from_ref(stream);
+        let last = self.store.last_of_streams(streams, receipt.position).await?.pop();
+        let alone = also.iter().all(|part| part.events.is_empty());
+        Ok(Done {
+            position: last
+                .as_ref()
+                .filter(|_| alone)
+                .map_or(receipt.position, |last| last.position),
+            version: last.map_or(Version::NONE, |last| last.version),
+            recorded_at: Some(receipt.recorded_at),
+            accepted_at: Some(receipt.position),
+            replayed: Some(receipt),
+        })
+    }
 }
 
-fn replay(receipt: Receipt) -> Done {
-    Done { position: receipt.position, version: Version::NONE, replayed: Some(receipt) }
+impl Done {
+    /// A command that changed nothing, on a stream whose last event is at `position`.
+    pub fn nothing_new(position: Position, version: Version) -> Self {
+        Self { position, version, recorded_at: None, accepted_at: None, replayed: None }
+    }
 }

@@ -6,4 +6,4 @@ mod pricing;
 
 pub use deadlines::{NAME as DEADLINES, OrderDeadlines};
 pub use fulfilment::Fulfilment;
-pub use pricing::{PricingError, add_product, move_stock, price_items};
+pub use pricing::{PricingError, Shown, add_product, change_product, move_stock, price_items};

@@ -5,12 +5,17 @@ use std::collections::HashMap;
 use domain::orders::order::{Line, MAX_PIECES};
 use domain::orders::product::{self, SkuEvent};
 use domain::orders::{Currency, Product, product_stream, sku_stream, stock_item, stock_stream};
+use eventsourcing::{Decider, StreamId, Version};
 use eventstore::{ExpectedVersion, NewEvent, StreamAppend};
 use uuid::Uuid;
 
 use crate::Handlers;
 use crate::error::{Error, LoadError};
-use crate::handler::{Done, Envelope};
+use crate::handler::{Done, Envelope, Handler};
+
+/// Most attempts at a command with a condition: each one but the last met a change of the other
+/// stream.
+const MAX_ATTEMPTS: usize = 16;
 
 /// Adds a product. Its SKU is claimed in the same append, so of two products with one SKU one is
 /// rejected.
@@ -35,18 +40,77 @@ pub async fn add_product(
     }
 }
 
-/// Receives or corrects stock of a product, which must exist.
+/// What a product shows: the version of its stream, and the version of its stock's.
+pub type Shown = [Version; 2];
+
+/// Changes a product, if it and its stock are as in one of `shown`; `None` for any.
+pub async fn change_product(
+    handlers: &Handlers,
+    id: Uuid,
+    command: product::Command,
+    shown: Option<Vec<Shown>>,
+    envelope: Envelope,
+) -> Result<Done, Error<product::Rejection>> {
+    let stream = product_stream(id);
+    let Some(shown) = shown else {
+        return handlers.products.execute(&stream, command, envelope).await;
+    };
+    let stock = (&handlers.stock, stock_stream(id));
+    execute_if(&handlers.products, &stream, command, stock, &shown, envelope).await
+}
+
+/// Receives or corrects stock of a product, which must exist; if it and its stock are as in one of
+/// `shown`, or `None` for any.
 pub async fn move_stock(
     handlers: &Handlers,
     product_id: Uuid,
     command: stock_item::Command,
+    shown: Option<Vec<Shown>>,
     envelope: Envelope,
 ) -> Result<Done, Error<stock_item::Rejection>> {
     let product = handlers.products.load(&product_stream(product_id)).await?.state;
     if product == Product::Unknown {
         return Err(Error::Rejected(stock_item::Rejection::NoProduct));
     }
-    handlers.stock.execute(&stock_stream(product_id), command, envelope).await
+    let stream = stock_stream(product_id);
+    let Some(shown) = shown else {
+        return handlers.stock.execute(&stream, command, envelope).await;
+    };
+    let based_on: Vec<_> = shown.iter().map(|[product, stock]| [*stock, *product]).collect();
+    let product = (&handlers.products, product_stream(product_id));
+    execute_if(&handlers.stock, &stream, command, product, &based_on, envelope).await
+}
+
+/// Executes `command` on `stream` if its version, and that of `other` in the same transaction, are in
+/// `based_on`.
+async fn execute_if<D, O>(
+    handler: &Handler<D>,
+    stream: &StreamId,
+    command: D::Command,
+    (others, other): (&Handler<O>, StreamId),
+    based_on: &[[Version; 2]],
+    envelope: Envelope,
+) -> Result<Done, Error<D::Rejection>>
+where
+    D: Decider<Command: Clone>,
+    O: Decider<Command: Clone>,
+{
+    for _ in 0..MAX_ATTEMPTS {
+        let version = others.load(&other).await?.version;
+        let matching = based_on.iter().filter(|[_, of_other]| *of_other == version);
+        let mut envelope = envelope.clone();
+        envelope.expected = Some(matching.map(|[own, _]| *own).collect());
+        envelope.also.push(StreamAppend {
+            stream: other.clone(),
+            expected: ExpectedVersion::Exact(version),
+            events: Vec::new(),
+        });
+        match handler.execute(stream, command.clone(), envelope).await {
+            Err(Error::Conflict(changed)) if changed == other => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Error::Contention(stream.clone()))
 }
 
 /// Why items cannot be priced.

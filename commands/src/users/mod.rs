@@ -9,7 +9,7 @@ mod sign_in;
 
 pub use error::Error;
 pub use password::{InvalidPassword, MAX_QUEUED_HASHES, Password, Plain};
-pub use sign_in::SignedIn;
+pub use sign_in::{RefreshToken, SignedIn};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use domain::Role;
@@ -143,7 +143,7 @@ impl Users {
         let found = self.find(id).await?;
         let not_registered = crate::Error::Rejected(user::Rejection::NotRegistered);
         let LoadedUser { account, version, position } = found.ok_or(not_registered)?;
-        let nothing_to_do = Done { position, version, replayed: None };
+        let nothing_to_do = Done::nothing_new(position, version);
         let number = account.password_number;
         let hash = account.password_hash;
         if !self.passwords.verify(current.clone(), hash.clone()).await? {

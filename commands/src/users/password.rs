@@ -1,5 +1,9 @@
 //! Passwords: their rules, and their hashes. A hash takes a thread and 19 MiB for tens of milliseconds;
 //! a bound keeps a few hundred concurrent sign-ins from exhausting the machine.
+//!
+//! A character such as `ä` has two spellings in Unicode, and keyboards differ in which one they send.
+//! Passwords are hashed in the composed form (NFC), so that both sign in. Hashes from before may be of
+//! the other form: a password that is not in NFC is verified in both.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +14,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use domain::users::PasswordHash;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::Error;
 
@@ -42,9 +47,14 @@ impl Plain {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The password in NFC.
+    fn normalized(&self) -> Self {
+        Self(self.0.nfc().collect())
+    }
 }
 
-/// A password of an allowed length, for a new user or as a new password.
+/// A password of an allowed length in NFC, for a new user or as a new password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Password(Plain);
@@ -56,7 +66,7 @@ impl Password {
     pub const MAX_CHARS: usize = 128;
 
     pub(super) fn is(&self, other: &Plain) -> bool {
-        self.0 == *other
+        self.0 == other.normalized()
     }
 }
 
@@ -64,8 +74,9 @@ impl FromStr for Password {
     type Err = InvalidPassword;
 
     fn from_str(text: &str) -> Result<Self, InvalidPassword> {
-        if (Self::MIN_CHARS..=Self::MAX_CHARS).contains(&text.chars().count()) {
-            Ok(Self(Plain(text.to_owned())))
+        let normalized: String = text.nfc().collect();
+        if (Self::MIN_CHARS..=Self::MAX_CHARS).contains(&normalized.chars().count()) {
+            Ok(Self(Plain(normalized)))
         } else {
             Err(InvalidPassword)
         }
@@ -132,9 +143,17 @@ impl Passwords {
         Ok(PasswordHash::new(hash.to_string()))
     }
 
-    /// Whether `hash` is a hash of `password`.
+    /// Whether `hash` is a hash of `password` in NFC, or as it was sent. The second is computed only
+    /// for a password that is not in NFC.
     pub(super) async fn verify(&self, password: Plain, hash: PasswordHash) -> Result<bool, Error> {
-        let check = move || argon2()?.verify_password(password.0.as_bytes(), hash.expose());
+        let check = move || {
+            let verify =
+                |Plain(text): &Plain| argon2()?.verify_password(text.as_bytes(), hash.expose());
+            match verify(&password.normalized()) {
+                Err(HashError::PasswordInvalid) if !is_nfc(&password.0) => verify(&password),
+                outcome => outcome,
+            }
+        };
         match self.run_blocking(check).await? {
             Ok(()) => Ok(true),
             Err(HashError::PasswordInvalid) => Ok(false),
@@ -194,6 +213,27 @@ mod tests {
         assert_ne!(hash, again, "each hash has a salt of its own");
         let garbage = PasswordHash::new("garbage".into());
         assert!(passwords.verify(plain("x"), garbage).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn both_spellings_of_a_character_are_one_password() {
+        let (composed, decomposed) = ("p\u{e4}ssw\u{f6}rd", "pa\u{308}sswo\u{308}rd");
+        let passwords = Passwords::new();
+        for text in [composed, decomposed] {
+            let password: Password = text.parse().unwrap();
+            assert!(password.is(&plain(composed)) && password.is(&plain(decomposed)));
+            let hash = passwords.hash(password).await.unwrap();
+            for typed in [composed, decomposed] {
+                assert!(passwords.verify(plain(typed), hash.clone()).await.unwrap());
+            }
+        }
+        // A hash from before passwords were normalized is of the password as it was sent.
+        let hash = argon2().unwrap().hash_password(decomposed.as_bytes()).unwrap();
+        let hash = PasswordHash::new(hash.to_string());
+        assert!(passwords.verify(plain(decomposed), hash.clone()).await.unwrap());
+        assert!(!passwords.verify(plain("pa\u{308}sswort"), hash).await.unwrap());
+        assert!("a\u{308}".repeat(7).parse::<Password>().is_err(), "7 characters");
+        assert!("a\u{308}".repeat(128).parse::<Password>().is_ok());
     }
 
     #[tokio::test]

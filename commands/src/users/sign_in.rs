@@ -1,5 +1,7 @@
 //! Sessions: sign-in, refresh and sign-out.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use domain::Role;
 use domain::users::Session;
@@ -24,6 +26,18 @@ pub struct SignedIn {
     pub generation: u32,
     /// When the session ends.
     pub expires_at: DateTime<Utc>,
+}
+
+/// A refresh token that was presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshToken {
+    /// Id of the session.
+    pub session: Uuid,
+    pub user_id: Uuid,
+    /// Number of the token in its session.
+    pub generation: u32,
+    /// How long after its replacement the token gets the current one again.
+    pub grace: Duration,
 }
 
 impl Users {
@@ -56,15 +70,15 @@ impl Users {
         Ok(signed_in(session, &live, account.role))
     }
 
-    /// Refreshes a session with the token of `generation`, which is used up. A token that was used
-    /// before ends the session, and so does a password that was changed.
+    /// Refreshes a session with `token`, which is used up. A token that was replaced within its grace
+    /// period gets the current generation; one that was used before that ends the session, and so does
+    /// a password that was changed.
     pub async fn refresh(
         &self,
-        session: Uuid,
-        user_id: Uuid,
-        generation: u32,
+        token: &RefreshToken,
         metadata: Metadata,
     ) -> Result<SignedIn, Error> {
+        let RefreshToken { session, user_id, generation, grace } = *token;
         let live = self.live_session(session).await?;
         let LoadedUser { account, .. } = self.find(live.user_id).await?.ok_or(Error::NoSession)?;
         if live.user_id != user_id {
@@ -72,7 +86,7 @@ impl Users {
         }
         let password_number = account.password_number;
         let now = self.store.now().await.map_err(LoadError::from)?;
-        let command = session::Command::Refresh { generation, password_number, now };
+        let command = session::Command::Refresh { generation, password_number, now, grace };
         let stream = session::stream(session);
         match self.sessions.execute(&stream, command, by(user_id, metadata)).await {
             Err(crate::Error::Rejected(_)) => return Err(Error::NoSession),

@@ -49,3 +49,5 @@ pub const SECRET_MEMBER: &str = "password_hash";
 mod tests;
 #[cfg(test)]
 mod administrators_proptest;
+#[cfg(test)]
+mod session_proptest;

@@ -1,6 +1,7 @@
 //! A session: one sign-in with its refreshes. Each refresh issues a refresh token of the next
-//! generation. A token of an earlier generation is a copy, so its use ends the session for its owner
-//! and for the thief.
+//! generation. The token that was just replaced gets the current generation again for a grace period,
+//! because two tabs may refresh at once and an answer may be lost (ADR 26). Any other token of an
+//! earlier generation is a copy, so its use ends the session for its owner and for the thief.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -41,6 +42,9 @@ pub enum Event {
     SessionRefreshed {
         /// Generation of the new refresh token.
         generation: u32,
+        /// Time of the refresh; `None` in events of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<DateTime<Utc>>,
     },
     /// The session ended before it expired.
     SessionRevoked {
@@ -59,7 +63,7 @@ impl eventsourcing::Event for Event {
 pub enum Reason {
     /// The user signed out.
     Logout,
-    /// A refresh token was used a second time.
+    /// A refresh token was used again after its grace period.
     Reuse,
     /// The user's password changed after the sign-in.
     PasswordChanged,
@@ -85,6 +89,8 @@ pub enum Command {
         password_number: u32,
         /// Current time.
         now: DateTime<Utc>,
+        /// How long a token that was replaced gets the current generation again.
+        grace: Duration,
     },
     /// Ends the session.
     Revoke {
@@ -146,8 +152,18 @@ pub struct Live {
     pub password_number: u32,
     /// Generation of the current refresh token, counted from 0.
     pub generation: u32,
+    /// Time of the last refresh; `None` before the first one, or if it was not recorded.
+    pub refreshed_at: Option<DateTime<Utc>>,
     /// Time at which the session ends.
     pub expires_at: DateTime<Utc>,
+}
+
+impl Live {
+    /// Whether the token of `generation` was replaced by the current one less than `grace` ago.
+    fn just_replaced(&self, generation: u32, now: DateTime<Utc>, grace: Duration) -> bool {
+        generation.checked_add(1) == Some(self.generation)
+            && self.refreshed_at.is_some_and(|at| now < at + grace)
+    }
 }
 
 impl Decider for Session {
@@ -165,7 +181,7 @@ impl Decider for Session {
             (Command::Begin { .. }, Self::Live(_) | Self::Revoked) => {
                 reject(Rejection::AlreadyBegun)
             }
-            (Command::Refresh { generation, password_number, now }, Self::Live(live)) => {
+            (Command::Refresh { generation, password_number, now, grace }, Self::Live(live)) => {
                 if now >= live.expires_at {
                     return reject(Rejection::Ended);
                 }
@@ -173,9 +189,11 @@ impl Decider for Session {
                     return accept(Event::SessionRevoked { reason: Reason::PasswordChanged });
                 }
                 match generation.cmp(&live.generation) {
-                    Ordering::Equal => {
-                        accept(Event::SessionRefreshed { generation: generation.saturating_add(1) })
-                    }
+                    Ordering::Equal => accept(Event::SessionRefreshed {
+                        generation: generation.saturating_add(1),
+                        at: Some(now),
+                    }),
+                    Ordering::Less if live.just_replaced(generation, now, grace) => nothing(),
                     Ordering::Less => accept(Event::SessionRevoked { reason: Reason::Reuse }),
                     // A restore from backup lost the refresh that issued this token.
                     Ordering::Greater => reject(Rejection::Unknown),
@@ -194,10 +212,11 @@ impl Decider for Session {
                 user_id: *user_id,
                 password_number: *password_number,
                 generation: 0,
+                refreshed_at: None,
                 expires_at: *expires_at,
             }),
-            (Event::SessionRefreshed { generation }, Self::Live(live)) => {
-                Self::Live(Live { generation: *generation, ..live })
+            (Event::SessionRefreshed { generation, at }, Self::Live(live)) => {
+                Self::Live(Live { generation: *generation, refreshed_at: *at, ..live })
             }
             (Event::SessionRefreshed { .. }, Self::NotBegun | Self::Revoked) => self,
             (Event::SessionRevoked { .. }, _) => Self::Revoked,

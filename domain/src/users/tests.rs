@@ -200,6 +200,8 @@ fn a_namespace_is_a_user_id_of_devices_and_not_of_another_user() {
 }
 
 mod sessions {
+    use std::time::Duration;
+
     use super::session::{Command, Event, LIFETIME, Rejection};
     use super::*;
 
@@ -208,7 +210,7 @@ mod sessions {
     }
 
     fn refreshed(generation: u32) -> Event {
-        Event::SessionRefreshed { generation }
+        Event::SessionRefreshed { generation, at: Some(at(60)) }
     }
 
     fn revoked(reason: Reason) -> Event {
@@ -216,7 +218,12 @@ mod sessions {
     }
 
     fn refresh(generation: u32) -> Command {
-        Command::Refresh { generation, password_number: 1, now: at(60) }
+        refresh_at(60, generation)
+    }
+
+    fn refresh_at(seconds: i64, generation: u32) -> Command {
+        let grace = Duration::from_secs(10);
+        Command::Refresh { generation, password_number: 1, now: at(seconds), grace }
     }
 
     #[test]
@@ -235,9 +242,24 @@ mod sessions {
     }
 
     #[test]
-    fn a_refresh_token_used_twice_ends_the_session() {
+    fn a_token_that_was_just_replaced_gets_the_current_generation_again() {
+        for seconds in [60, 69] {
+            given::<Session>([logged_in(), refreshed(1)])
+                .when(refresh_at(seconds, 0))
+                .then_nothing();
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_used_after_its_grace_ends_the_session() {
         let reused = || revoked(Reason::Reuse);
-        given::<Session>([logged_in(), refreshed(1)]).when(refresh(0)).then([reused()]);
+        let once = || [logged_in(), refreshed(1)];
+        given::<Session>(once()).when(refresh_at(70, 0)).then([reused()]);
+        given::<Session>([logged_in(), refreshed(1), refreshed(2)])
+            .when(refresh(0))
+            .then([reused()]);
+        let before_grace = Event::SessionRefreshed { generation: 1, at: None };
+        given::<Session>([logged_in(), before_grace]).when(refresh(0)).then([reused()]);
         given::<Session>([logged_in(), refreshed(1), reused()])
             .when(refresh(1))
             .then_rejected(Rejection::Ended);
@@ -246,14 +268,24 @@ mod sessions {
     #[test]
     fn a_password_change_ends_earlier_sessions() {
         given::<Session>([logged_in()])
-            .when(Command::Refresh { generation: 0, password_number: 2, now: at(60) })
+            .when(Command::Refresh {
+                generation: 0,
+                password_number: 2,
+                now: at(60),
+                grace: Duration::ZERO,
+            })
             .then([revoked(Reason::PasswordChanged)]);
     }
 
     #[test]
     fn a_session_cannot_be_refreshed_after_its_lifetime() {
         given::<Session>([logged_in()])
-            .when(Command::Refresh { generation: 0, password_number: 1, now: at(0) + LIFETIME })
+            .when(Command::Refresh {
+                generation: 0,
+                password_number: 1,
+                now: at(0) + LIFETIME,
+                grace: Duration::ZERO,
+            })
             .then_rejected(Rejection::Ended);
     }
 

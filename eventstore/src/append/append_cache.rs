@@ -172,7 +172,7 @@ async fn load_receipts<'a>(
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(
-        "select k.n, r.fingerprint, r.position, r.response::text as response
+        "select k.n, r.fingerprint, r.position, r.recorded_at, r.response::text as response
          from unnest($1::text[]) with ordinality k (key, n)
          cross join lateral (select * from log.receipt r where r.key = k.key offset 0) r",
     )

@@ -107,6 +107,7 @@ impl<'a> ConflictCheck<'a> {
             let receipt = Receipt {
                 fingerprint: new.fingerprint.to_vec(),
                 position: self.head.position,
+                recorded_at: self.head.recorded_at,
                 response: new.response.clone(),
             };
             self.state.receipts.insert(&new.key, receipt);
@@ -117,6 +118,7 @@ impl<'a> ConflictCheck<'a> {
     fn outcome(&self, request: &Prepared, known: Vec<Known>) -> Appended {
         let version =
             request.streams.first().map_or(0, |part| self.state.versions[part.stream.as_str()]);
-        Appended::New { position: self.head.position, version: Version(version), known }
+        let LockedHead { position, recorded_at, .. } = self.head;
+        Appended::New { position, version: Version(version), recorded_at, known }
     }
 }

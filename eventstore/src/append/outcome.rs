@@ -1,5 +1,6 @@
 //! The outcome of an append request.
 
+use chrono::{DateTime, Utc};
 use eventsourcing::event::CodecError;
 use eventsourcing::{Position, StreamId, Version};
 use uuid::Uuid;
@@ -27,6 +28,8 @@ pub enum Appended {
         position: Position,
         /// Version of the request's first stream after the append.
         version: Version,
+        /// Time at which the request was recorded, as in its events and its receipt.
+        recorded_at: DateTime<Utc>,
         /// The events of the request that were not written, because the log already had them or the
         /// request holds them twice. In the order of the request; not all of its events.
         known: Vec<Known>,

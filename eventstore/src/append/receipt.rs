@@ -1,5 +1,6 @@
 //! Receipts: the stored responses of commands with an idempotency key.
 
+use chrono::{DateTime, Utc};
 use eventsourcing::Position;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -43,6 +44,8 @@ pub struct Receipt {
     pub fingerprint: Vec<u8>,
     /// Position of the last event of the request; the head at that time if it had none.
     pub position: Position,
+    /// Time at which the request was recorded: that of its events.
+    pub recorded_at: DateTime<Utc>,
     /// The response as JSON text.
     pub response: Box<str>,
 }
@@ -50,7 +53,7 @@ pub struct Receipt {
 /// Reads the receipt with this key.
 pub(crate) async fn find(pool: &PgPool, key: &str) -> Result<Option<Receipt>, sqlx::Error> {
     let row = sqlx::query(
-        "select fingerprint, position, response::text as response
+        "select fingerprint, position, recorded_at, response::text as response
          from log.receipt where key = $1",
     )
     .bind(key)
@@ -82,6 +85,7 @@ pub(crate) fn from_row(row: &PgRow) -> Result<Receipt, sqlx::Error> {
     Ok(Receipt {
         fingerprint: row.try_get("fingerprint")?,
         position: Position(row.try_get("position")?),
+        recorded_at: row.try_get("recorded_at")?,
         response: row.try_get::<String, _>("response")?.into(),
     })
 }

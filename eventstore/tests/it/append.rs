@@ -126,9 +126,10 @@ async fn several_streams_are_written_together_or_not_at_all() {
         ..Append::default()
     };
     let outcome = store.append(transfer(NO_STREAM, NO_STREAM)).await;
+    let recorded_at = log.verified().await[0].recorded_at;
     let (position, version) = (Position(3), Version(1));
-    let expected = Appended::New { position, version, known: Vec::new() };
-    assert_eq!(outcome.unwrap(), expected);
+    let expected = Appended::New { position, version, recorded_at, known: Vec::new() };
+    assert_eq!(outcome.unwrap(), expected, "the time is that of the events");
     assert!(is_conflict(&store.append(transfer(exact(1), NO_STREAM)).await, 2));
     assert!(is_conflict(&store.append(transfer(NO_STREAM, exact(2))).await, 1));
     let outcomes = in_one_batch(
@@ -338,12 +339,13 @@ async fn a_known_event_does_not_discard_the_other_events_of_its_request() {
     let outcomes = in_one_batch(&log, store, vec![mixed.clone(), doubled]).await;
     let of_known = Known { id: known.id, position: first };
     // The batch begins with an event of its own at position 2.
+    let recorded_at = log.verified().await[1].recorded_at;
     let (position, version) = (Position(4), Version(3));
-    let expected = Appended::New { position, version, known: vec![of_known] };
+    let expected = Appended::New { position, version, recorded_at, known: vec![of_known] };
     assert_eq!(*outcomes[0].as_ref().unwrap(), expected);
     let (position, version) = (Position(5), Version(1));
-    let expected =
-        Appended::New { position, version, known: vec![Known { id: twice.id, position }] };
+    let known = vec![Known { id: twice.id, position }];
+    let expected = Appended::New { position, version, recorded_at, known };
     assert_eq!(*outcomes[1].as_ref().unwrap(), expected);
     // Now every event is known; a request with a version check is no different.
     let duplicate = Appended::Duplicate { position: Position(3) };

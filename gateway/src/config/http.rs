@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -42,6 +43,11 @@ pub struct Http {
     #[arg(long, env = "HTTP_STREAMS", value_name = "COUNT", default_value_t = 16,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub http_streams: u32,
+    /// Refused requests logged per minute, each with its `X-Request-Id` and trace id; of the others,
+    /// only the number is logged; 1 to 1,000,000
+    #[arg(long, env = "HTTP_LOG_REFUSALS", value_name = "COUNT", default_value_t = 600,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub http_log_refusals: u32,
     /// IP address and port where every role serves `/livez`, `/readyz`, `/startupz` and `/metrics`
     /// without a token, such as 127.0.0.1:9464; without it, only the role `http` serves them
     #[arg(long, env = "METRICS_LISTEN", value_name = "ADDRESS:PORT")]
@@ -70,6 +76,21 @@ pub struct Tokens {
     /// Lifetime of an access token, with a unit; a changed role takes effect with the next token
     #[arg(long, env = "ACCESS_TOKEN_TTL", value_name = "TIME", default_value = "15m")]
     pub access_token_ttl: Span,
+    /// Time for which a refresh token that was replaced gets the current one again, with a unit: two
+    /// tabs may refresh at once, and a lost answer may be repeated; later, or with an older token, its
+    /// use ends the session; at most 5m, 0s for never
+    #[arg(long, env = "REFRESH_GRACE", value_name = "TIME", default_value = "10s")]
+    pub refresh_grace: Span,
+}
+
+impl Tokens {
+    /// Longest `--refresh-grace`: for that time, a stolen token is not noticed.
+    const MAX_REFRESH_GRACE: Duration = Duration::from_mins(5);
+
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        let mistake = self.refresh_grace.0 > Self::MAX_REFRESH_GRACE;
+        mistake.then(|| "--refresh-grace must be at most 5m".to_owned()).into_iter().collect()
+    }
 }
 
 /// A user's password, for the commands that need one.

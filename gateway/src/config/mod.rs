@@ -158,6 +158,7 @@ impl Config {
         }
         mistakes.extend(self.event_tickets.mistakes());
         mistakes.extend(self.bus.mistake());
+        mistakes.extend(self.tokens.mistakes());
         mistakes.extend(self.presence.mistakes());
         mistakes.extend(self.readings.mistakes());
         mistakes.extend(self.telemetry.mistakes());

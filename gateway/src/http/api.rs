@@ -59,6 +59,8 @@ pub struct Api {
     pub order_ttl: Duration,
     /// Lifetime of an access token.
     pub access_token_ttl: Duration,
+    /// How long a refresh token that was replaced gets the current one again.
+    pub refresh_grace: Duration,
     /// Set after the first successful readiness check.
     pub started: Arc<AtomicBool>,
     /// Cancelled when the process shuts down; ends event streams.
@@ -88,4 +90,6 @@ pub struct Limits {
     pub body: usize,
     /// Longest time until a response begins.
     pub time: Duration,
+    /// Refused requests that are logged per minute.
+    pub logged_refusals: u32,
 }

@@ -2,18 +2,21 @@
 //! route can omit it; handlers extract the [`Caller`] it found.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use chrono::Utc;
 use domain::{Actor, Role};
 use uuid::Uuid;
 
 use super::api::Api;
 use super::problem::Problem;
 use super::ticket_use;
+use crate::tokens::Claims;
 
 /// The subject of a valid token and its permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +26,21 @@ pub(super) struct Caller {
     pub(super) role: Role,
     /// The session that the token belongs to; none for tokens made by `tributary token`.
     pub(super) session: Option<Uuid>,
+    /// Time from which the token is expired, in seconds since the Unix epoch.
+    pub(super) expires: i64,
 }
 
 impl Caller {
     /// The caller of a route without authentication.
     pub(super) fn anonymous() -> Self {
-        Self { subject: "anonymous".into(), role: Role::User, session: None }
+        Self { subject: "anonymous".into(), role: Role::User, session: None, expires: i64::MAX }
+    }
+
+    /// How long the token is still valid.
+    pub(super) fn valid_for(&self) -> Duration {
+        let end = self.expires.saturating_mul(1000);
+        let left = end.saturating_sub(Utc::now().timestamp_millis());
+        Duration::from_millis(u64::try_from(left).unwrap_or_default())
     }
 
     /// The user behind the token; 403 `not_a_user` if its subject is a program.
@@ -129,7 +141,8 @@ pub(super) async fn authenticate(
     match found {
         Ok(claims) => {
             let subject = claims.sub.clone();
-            let caller = Caller { subject: claims.sub, role: claims.role, session: claims.sid };
+            let Claims { sub, role, sid: session, exp: expires, .. } = claims;
+            let caller = Caller { subject: sub, role, session, expires };
             request.extensions_mut().insert(caller);
             api.admission.principal(&subject, request, next).await
         }

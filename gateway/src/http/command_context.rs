@@ -9,12 +9,13 @@ use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::response::Response;
 use commands::{Done, Envelope};
-use eventsourcing::{Metadata, Version};
+use eventsourcing::Metadata;
 use eventstore::NewReceipt;
 use utoipa::IntoParams;
 
 use super::api::Api;
 use super::caller::Caller;
+use super::entity_tag::IfMatch;
 use super::headers;
 use super::idempotency::KeyedRequest;
 use super::problem::Problem;
@@ -27,7 +28,7 @@ use super::request_trace::RequestTrace;
 #[expect(dead_code, reason = "read by `CommandContext`; this is for the document")]
 pub(super) struct CommandHeaders {
     /// Makes the request safe to repeat: a second request with the same key is not executed again
-    /// and returns the first response. It must have the same path, query and body: 422
+    /// and returns the first response with its headers, and `Idempotency-Replayed: true`. It must have the same path, query and body: 422
     /// `idempotency_key_reused` otherwise. 1 to 200 printable ASCII characters without spaces; kept
     /// for 7 days.
     #[param(rename = "Idempotency-Key", value_type = String, required = false, max_length = 200, example = "9f1c2b7e")]
@@ -36,7 +37,8 @@ pub(super) struct CommandHeaders {
     /// 20). The default is not to wait.
     #[param(rename = "Prefer", value_type = String, required = false, example = "wait=5")]
     prefer: Option<String>,
-    /// The `ETag` that the change is based on: 412 if the version is another one by now.
+    /// `ETag`s that the change may be based on: 412 if the resource has none of them by now. A weak
+    /// tag never matches.
     #[param(rename = "If-Match", value_type = String, required = false)]
     if_match: Option<String>,
     /// W3C trace context; stored with the events.
@@ -52,8 +54,8 @@ pub(super) struct CommandContext {
     pub(super) trace: RequestTrace,
     /// How long to wait for the read model; none: not at all.
     pub(super) wait: Option<Duration>,
-    /// The version that the command is based on.
-    pub(super) expected: Option<Version>,
+    /// The states that the command may be based on.
+    pub(super) if_match: IfMatch,
     /// The caller's idempotency key behind method, path template and subject, so that the keys of
     /// two callers cannot collide; and the request that it belongs to.
     key: Option<(String, KeyedRequest)>,
@@ -96,8 +98,8 @@ impl CommandContext {
             }
         };
         let wait = headers::preferred_wait(&parts.headers);
-        let expected = headers::if_match(&parts.headers)?;
-        Ok(Self { api: Arc::clone(api), caller, trace, wait, expected, key })
+        let if_match = IfMatch::of(&parts.headers)?;
+        Ok(Self { api: Arc::clone(api), caller, trace, wait, if_match, key })
     }
 
     /// Actor, correlation and trace, for the events.
@@ -133,7 +135,7 @@ impl CommandContext {
                 response: Box::<str>::from(response.to_json()?),
             }),
         };
-        let (metadata, expected) = (self.metadata(), self.expected);
+        let (metadata, expected) = (self.metadata(), self.if_match.versions());
         Ok(Envelope { metadata, receipt, expected, ..Envelope::default() })
     }
 

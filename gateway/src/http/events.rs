@@ -50,6 +50,10 @@ pub(super) struct FeedQuery {
     /// A ticket for the event stream, in place of `Authorization`. Ignored by pages.
     #[expect(dead_code, reason = "used by the authentication")]
     ticket: Option<String>,
+    /// The header `Last-Event-ID` for clients that cannot set it. Only for the event stream.
+    #[serde(default, rename = "lastEventId")]
+    #[param(value_type = Option<i64>, minimum = 0)]
+    last_event_id: Option<String>,
 }
 
 impl FeedQuery {
@@ -96,6 +100,16 @@ impl FeedQuery {
             }
             _ => Ok(epoch),
         }
+    }
+
+    /// The position in `lastEventId`; none if it is missing or empty.
+    fn last_event_id(&self) -> Result<Option<Position>, Problem> {
+        let Some(text) = self.last_event_id.as_ref().filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let position = text.parse().ok().filter(|position| *position >= 0).map(Position);
+        let invalid = || Problem::parameter("lastEventId", "must be a position: 0 or higher");
+        position.map(Some).ok_or_else(invalid)
     }
 
     fn after(&self) -> Result<Option<Position>, Problem> {
@@ -146,13 +160,14 @@ fn rows(caller: &Caller, events: &[RawEvent]) -> Result<Vec<EventRow>, Problem> 
 /// Stream events of the log
 ///
 /// As server-sent events: `id` is the position, `event` the type (or, with `events=message`, always
-/// `message`), `data` the event. A client that reconnects with `Last-Event-ID` misses no event. Operators
-/// receive all events, users those of their own orders. Browsers open the stream with a ticket
-/// (`POST /api/v1/events/tickets`), since `EventSource` sends no token. A caller may have 16 event streams at a time (by
+/// `message`), `data` the event. A client that reconnects with `Last-Event-ID`, or with `lastEventId` in
+/// the query, misses no event. Operators receive all events, users those of their own orders. Browsers open
+/// the stream with a ticket (`POST /api/v1/events/tickets`), since `EventSource` sends no token. The stream
+/// ends with a comment when the token expires: reconnect with the next one. A caller may have 16 event streams at a time (by
 /// default); a further one is refused with 429 `too_many_streams`.
 #[utoipa::path(
     get, path = "/api/v1/events/stream", tag = tags::EVENTS,
-    params(FeedQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Position of the last event received; takes precedence over `after`")),
+    params(FeedQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Position of the last event received; takes precedence over `lastEventId` and `after`")),
     responses((status = 200, description = "Events as they are committed", body = String,
         content_type = "text/event-stream",
         headers(("Tributary-Epoch" = i64, description = "Epoch of the log, which grows when it is restored from a backup"))),
@@ -167,21 +182,23 @@ async fn listen(
     caller: Caller,
     Query(query): Query<FeedQuery>,
 ) -> Result<Response, Problem> {
-    let resumed =
-        headers::position(&headers, "Last-Event-ID")?.map(|after| ("Last-Event-ID", after));
+    let resumed = match headers::position(&headers, "Last-Event-ID")? {
+        Some(after) => Some(("Last-Event-ID", after)),
+        None => query.last_event_id()?.map(|after| ("lastEventId", after)),
+    };
     let after = resumed.or(query.after()?.map(|after| ("after", after)));
     let epoch = query.check(&api, after).await?;
     let after = match after {
         Some((_, after)) => after,
         None => api.store.head().await?,
     };
-    let subject = caller.subject.clone();
+    let (subject, valid_for) = (caller.subject.clone(), caller.valid_for());
     let audience = Audience::new(Arc::clone(&api), caller, query.events)?;
     let mut filter = query.filter()?;
     audience.narrow(&mut filter).await?;
     let slot = api.admission.stream(&subject)?;
     let subscription = api.feed.subscribe(after, filter);
-    let mut response = sse::respond(subscription, audience, slot, api.shutdown.clone());
+    let mut response = sse::respond(subscription, audience, slot, valid_for, api.shutdown.clone());
     response.headers_mut().insert(EPOCH, epoch.into());
     Ok(response)
 }

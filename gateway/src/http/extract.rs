@@ -184,6 +184,7 @@ mod tests {
     use axum::response::IntoResponse;
     use http_body_util::BodyExt;
 
+    use super::super::problem::Shape;
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -202,7 +203,8 @@ mod tests {
     }
 
     async fn refused(problem: Problem) -> (u16, serde_json::Value) {
-        let response = super::super::problem::render(problem.into_response(), "t");
+        let problem = problem.into_response();
+        let response = super::super::problem::render(problem, "t", Shape::Problem);
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap())

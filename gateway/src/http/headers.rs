@@ -1,9 +1,9 @@
-//! Request headers that many routes read: preferences, positions, versions and idempotency keys.
+//! Request headers that many routes read: preferences, positions and idempotency keys.
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, header};
-use eventsourcing::{Position, Version};
+use axum::http::HeaderMap;
+use eventsourcing::Position;
 
 use super::problem::Problem;
 
@@ -14,6 +14,8 @@ pub(super) const POSITION: &str = "tributary-position";
 pub(super) const MIN_POSITION: &str = "Tributary-Min-Position";
 /// Request header with the idempotency key of a command.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Response header, `true` if the response is that of an earlier request with the same key.
+pub(super) const REPLAYED: &str = "idempotency-replayed";
 /// Longest `Idempotency-Key`, in bytes.
 pub(super) const MAX_KEY_BYTES: usize = 200;
 /// Longest wait, whatever `Prefer: wait` asks for.
@@ -56,22 +58,6 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Probl
         let detail = "must be 1 to 200 printable ASCII characters without spaces";
         Problem::parameter("Idempotency-Key", detail)
     })
-}
-
-/// The version in `If-Match` (RFC 9110), if the request has that header and it is not `*`.
-pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else {
-        return Ok(None);
-    };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
-    }
-    let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    match version.and_then(|version| version.parse().ok()) {
-        Some(version) => Ok(Some(Version(version))),
-        None => Err(Problem::parameter("If-Match", "must be one ETag of this API, or *")),
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ use crate::bridge::Accounting;
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time until a response of the server behind `--metrics-listen` begins.
 const RESPONSE_TIME: Duration = Duration::from_secs(10);
+/// Refused requests that this server logs per minute.
+const LOGGED_REFUSALS: u32 = 60;
 /// Why NATS is down. The client pings it every second, and counts three missing answers as the loss
 /// of the connection; its log has the cause.
 const NATS_DOWN: &str = "NATS has not answered for some seconds, or there is no connection: check \
@@ -66,13 +68,14 @@ impl FromRef<Arc<Api>> for Probes {
 
 /// The server behind `--metrics-listen`: the routes of this file, without a token.
 pub fn router(probes: Probes) -> Router {
+    let traced = request_trace::Options::new(RESPONSE_TIME, LOGGED_REFUSALS);
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/startupz", get(startupz))
         .route("/metrics", get(open_metrics))
         .with_state(probes)
-        .layer(middleware::from_fn_with_state(RESPONSE_TIME, request_trace::layer))
+        .layer(middleware::from_fn_with_state(traced, request_trace::layer))
 }
 
 /// The health of this process.

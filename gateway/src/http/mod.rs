@@ -11,6 +11,7 @@ pub mod asyncapi;
 
 mod server;
 mod request_trace;
+mod refusal_log;
 mod client_address;
 mod rate_limiter;
 mod slots;
@@ -23,10 +24,13 @@ mod idempotency;
 mod command_context;
 mod query_context;
 mod headers;
+mod entity_tag;
 mod receipt;
 mod page;
 mod problem;
 mod extract;
+mod content_encoding;
+mod negotiation;
 mod nul;
 mod text;
 mod bucket;
@@ -60,6 +64,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::decompression::RequestDecompressionLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use admission::Admission;
@@ -108,6 +113,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub fn router(api: Arc<Api>, limits: Limits) -> Router {
     let authenticate = middleware::from_fn_with_state(Arc::clone(&api), caller::authenticate);
     let keyed = middleware::from_fn(idempotency::layer);
+    let outermost = request_trace::Options::new(limits.time, limits.logged_refusals);
     let guarded = guarded().route_layer(keyed.clone()).route_layer(authenticate);
     let (guarded, _) = guarded.split_for_parts();
     let limit = middleware::from_fn_with_state(Arc::clone(&api.admission), admission::anonymous);
@@ -122,10 +128,13 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
         .with_state(api)
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document()))
         .layer(DefaultBodyLimit::max(limits.body))
+        .layer(middleware::from_fn(entity_tag::layer))
         .layer(CompressionLayer::new())
+        .layer(RequestDecompressionLayer::new())
+        .layer(middleware::from_fn(content_encoding::layer))
         .layer(middleware::from_fn(nul::refuse))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn_with_state(limits.time, request_trace::layer));
+        .layer(middleware::from_fn_with_state(outermost, request_trace::layer));
     // Outermost, so that a browser may read refusals, too.
     match cors {
         Some(cors) => router.layer(cors),

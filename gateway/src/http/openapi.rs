@@ -10,6 +10,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Components, Content, Header, Ref, RefOr, Response, Schema};
 use utoipa::{OpenApi, PartialSchema, ToSchema};
 
+use super::entity_tag;
 use super::headers::MIN_POSITION;
 use super::operation_ids;
 use super::problem::{Fault, ProblemBody};
@@ -22,7 +23,9 @@ const BEARER: &str = "bearer";
 #[openapi(info(
     title = "Tributary",
     description = "An event-sourced backend: commands are recorded as events in one log, and read \
-                   models are derived from it. Error responses are problem details (RFC 9457)."
+                   models are derived from it. Error responses are problem details (RFC 9457). \
+                   Request bodies may be compressed (`Content-Encoding: gzip`, `br` or `zstd`); the \
+                   limit on bodies holds for the decoded size."
 ))]
 struct Document;
 
@@ -48,6 +51,9 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
             add_example(operation);
             add_headers(operation);
             add_problems(path, operation);
+        }
+        if let Some(get) = &mut item.get {
+            entity_tag::describe(get);
         }
     }
     document
@@ -87,10 +93,19 @@ const HEADERS: &[(&str, &str, &str)] = &[
         "Position that the read model has applied; for a command, the position of its last event",
     ),
     ("200", "Link", "The next page of a list, `rel=\"next\"`"),
-    ("20", "ETag", "Version of the resource"),
+    (
+        "20",
+        "ETag",
+        "Tag of the resource: of the versions of all that it shows, or the digest of a list",
+    ),
     ("201", "Location", "Path of the resource"),
     ("202", "Location", "Path of the resource"),
     ("204", "Location", "Path of the resource"),
+    (
+        "2",
+        "X-Request-Id",
+        "The caller's `X-Request-Id`, or the trace id; in the log with each refused request",
+    ),
     ("2", "RateLimit-Policy", "The client's quotas: requests `q` in a window of `w` seconds"),
     ("2", "RateLimit", "What is left of them: requests `r`, and all again in `t` seconds"),
 ];
@@ -106,10 +121,23 @@ fn add_example(operation: &mut Operation) {
     }
 }
 
+/// Header of the successful responses of commands with an idempotency key.
+const REPLAYED: (&str, &str, &str) = (
+    "2",
+    "Idempotency-Replayed",
+    "`true` if this is the response to an earlier request with the key",
+);
+
+fn has_parameter(operation: &Operation, name: &str) -> bool {
+    let mut parameters = operation.parameters.iter().flatten();
+    parameters.any(|known| matches!(known, RefOr::T(known) if known.name == name))
+}
+
 fn add_headers(operation: &mut Operation) {
+    let replayed = has_parameter(operation, "Idempotency-Key").then_some(&REPLAYED);
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };
-        for (prefix, name, description) in HEADERS {
+        for (prefix, name, description) in HEADERS.iter().chain(replayed) {
             if status.starts_with(prefix) && !response.headers.contains_key(*name) {
                 let mut header = Header::default();
                 header.description = Some((*description).into());
@@ -125,10 +153,7 @@ const NOT_YET: &str = ". Right after a command, the read model may not show its 
 
 /// Adds the problems that all requests of its kind can have; a handler describes special ones.
 fn add_problems(path: &str, operation: &mut Operation) {
-    let has = |name: &str| {
-        let mut parameters = operation.parameters.iter().flatten();
-        parameters.any(|known| matches!(known, RefOr::T(known) if known.name == name))
-    };
+    let has = |name: &str| has_parameter(operation, name);
     let mut expected = vec![
         ("500", "The server failed to process the request"),
         ("503", "Temporarily unavailable; repeat the request after `Retry-After` seconds"),
@@ -147,12 +172,12 @@ fn add_problems(path: &str, operation: &mut Operation) {
         expected.push(("409", "The state of the resource does not allow the change"));
     }
     if has("If-Match") {
-        expected.push(("412", "The version of the resource is not the one in `If-Match`"));
+        expected.push(("412", "The resource has none of the tags in `If-Match`"));
     }
     if operation.request_body.is_some() {
         expected.push(("400", "The body is not JSON, or the path contains a NUL character"));
         expected.push(("413", "The body is too large"));
-        expected.push(("415", "The content type is not supported"));
+        expected.push(("415", "The content type, or the content encoding, is not supported; `Accept-Encoding` lists the encodings"));
         expected.push(("422", "The body is invalid"));
     }
     expected.push(("400", "The path or a parameter contains a NUL character"));

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::entity_tag::EntityTag;
 use super::headers::POSITION;
 use super::nul;
 use super::problem::Problem;
@@ -147,8 +148,13 @@ pub(super) fn full<T: Serialize, P: Serialize>(
 
 /// Responds with one row. `version` is that of its stream and becomes the `ETag`.
 pub(super) fn one(row: impl Serialize, version: Option<i64>, position: Position) -> Response {
+    tagged(row, version.map(EntityTag::from), position)
+}
+
+/// Responds with one row and its `ETag`.
+pub(super) fn tagged(row: impl Serialize, tag: Option<EntityTag>, position: Position) -> Response {
     let mut response = ([(POSITION, position.to_string())], Json(row)).into_response();
-    if let Some(Ok(tag)) = version.map(|version| format!("\"{version}\"").parse()) {
+    if let Some(tag) = tag.and_then(|tag| tag.header()) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response

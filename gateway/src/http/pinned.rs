@@ -14,7 +14,8 @@ fn schema(value: &Value) -> String {
         .filter_map(|(key, value)| {
             let list = || value.as_array().into_iter().flatten().map(schema).collect::<Vec<_>>();
             match key.as_str() {
-                "description" | "summary" | "title" | "example" | "examples" | "required" => None,
+                "description" | "summary" | "title" | "example" | "examples" | "required"
+                | "deprecated" => None,
                 "oneOf" | "anyOf" | "allOf" => Some(format!("{key}({})", list().join("; "))),
                 "items" | "additionalProperties" => Some(format!("{key}({})", schema(value))),
                 "properties" => Some(format!("{{{}}}", properties(members).join("; "))),
@@ -75,6 +76,12 @@ fn openapi(lines: &mut Vec<String>) {
             let mut problems = Vec::new();
             for (status, response) in members(&operation["responses"]) {
                 let contents: Vec<_> = members(&response["content"]).collect();
+                // An error of the token endpoint has another form, too.
+                if contents.len() > 1
+                    && contents.iter().any(|(media, _)| *media == "application/problem+json")
+                {
+                    problems.push(status);
+                }
                 match contents[..] {
                     [] => lines.push(format!("{place} {status}")),
                     [("application/problem+json", _)] => {

@@ -15,6 +15,7 @@ use sqlx::PgPool;
 use utoipa::IntoParams;
 
 use super::api::Api;
+use super::entity_tag::EntityTag;
 use super::headers::{self, MIN_POSITION};
 use super::page::{self, Limit};
 use super::problem::Problem;
@@ -102,21 +103,21 @@ impl QueryContext {
         page::full(&self.uri, rows.await?, limit, position, cursor)
     }
 
-    /// Waits for `projection`, runs the query `row`, and responds with it, its `version` as `ETag`;
-    /// 404 if there is no row, which is called `name`.
-    pub(super) async fn show<T: Serialize, E>(
+    /// Waits for `projection`, runs the query `row`, and responds with it; its `version`, or the
+    /// versions of all streams it shows, as `ETag`. 404 if there is no row, which is called `name`.
+    pub(super) async fn show<T: Serialize, V: Into<EntityTag>, E>(
         &self,
         projection: &'static str,
         name: &str,
         row: impl Future<Output = Result<Option<T>, E>>,
-        version: impl Fn(&T) -> Option<i64>,
+        version: impl Fn(&T) -> Option<V>,
     ) -> Result<Response, Problem>
     where
         Problem: From<E>,
     {
         let position = self.wait(projection).await?;
         let row = row.await?.ok_or_else(|| Problem::not_found(name))?;
-        let version = version(&row);
-        Ok(page::one(row, version, position))
+        let tag = version(&row).map(V::into);
+        Ok(page::tagged(row, tag, position))
     }
 }

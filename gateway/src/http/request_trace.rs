@@ -1,11 +1,12 @@
-//! The outermost layer: gives every request its W3C trace context, a span and a time limit, records
-//! its metrics, and writes problems as JSON.
+//! The outermost layer: gives every request its W3C trace context, an id, a span and a time limit,
+//! records its metrics, writes problems as JSON, and logs refused requests.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use eventsourcing::Metadata;
@@ -14,7 +15,9 @@ use eventstore::otel_span;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use super::problem::{self, Problem};
+use super::negotiation::prefers_plain_json;
+use super::problem::{self, Code, Problem, Shape, TOKEN_ENDPOINT};
+use super::refusal_log::{REQUEST_ID, RefusalLog, Refused, request_id};
 
 /// The trace context of a request: what it causes is traced under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +72,24 @@ impl<S: Sync> FromRequestParts<S> for RequestTrace {
     }
 }
 
-/// The layer. `limit` is the time until the response begins; streams may take longer.
+/// What the layer needs.
+#[derive(Debug, Clone)]
+pub(super) struct Options {
+    /// The time until the response begins; streams may take longer.
+    limit: Duration,
+    refusals: Arc<RefusalLog>,
+}
+
+impl Options {
+    /// Logs at most `logged_refusals` refused requests per minute.
+    pub(super) fn new(limit: Duration, logged_refusals: u32) -> Self {
+        Self { limit, refusals: Arc::new(RefusalLog::new(logged_refusals)) }
+    }
+}
+
+/// The layer.
 pub(super) async fn layer(
-    State(limit): State<Duration>,
+    State(Options { limit, refusals }): State<Options>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -92,6 +110,12 @@ pub(super) async fn layer(
     );
     let trace = RequestTrace::of(request.headers()).exported_as(&exported, request.headers());
     let trace_id = trace.trace_id();
+    let request_id = request_id(request.headers(), &trace_id);
+    let shape = if route == TOKEN_ENDPOINT {
+        Shape::OAuth { plain_json: prefers_plain_json(request.headers()) }
+    } else {
+        Shape::Problem
+    };
     request.extensions_mut().insert(trace);
     let span = tracing::info_span!(parent: &exported, "request", %method, route, trace_id);
     let response = async {
@@ -99,7 +123,17 @@ pub(super) async fn layer(
             .await
             .unwrap_or_else(|_| Problem::too_slow(limit).into_response())
     };
-    let response = problem::render(response.instrument(span.clone()).await, &trace_id);
+    let response = response.instrument(span.clone()).await;
+    let mut response = problem::render(response, &trace_id, shape);
+    if let Some(Code(code)) = response.extensions().get() {
+        let (trace_id, status) = (trace_id.as_str(), response.status());
+        let (method, request_id) = (method.as_str(), request_id.as_str());
+        let refused = Refused { request_id, trace_id, method, route: &route, status, code };
+        span.in_scope(|| refusals.record(&refused));
+    }
+    if let Ok(id) = HeaderValue::try_from(request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     let status = response.status().as_u16();
     exported.record("http.response.status_code", status);
     if response.status().is_server_error() {

@@ -64,11 +64,12 @@ async fn without_database() -> (String, String) {
         repetitions: commands::readings::Repetitions::new(store.clone(), Duration::ZERO),
         order_ttl: Duration::from_mins(15),
         access_token_ttl: Duration::from_mins(15),
+        refresh_grace: Duration::from_secs(10),
         started: Arc::default(),
         shutdown: shutdown.clone(),
         store,
     };
-    let limits = Limits { body: 1024, time: Duration::from_secs(10) };
+    let limits = Limits { body: 1024, time: Duration::from_secs(10), logged_refusals: 1 };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let connections = ConnectionLimits { connections: 100, header: Duration::from_secs(10) };

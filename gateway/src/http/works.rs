@@ -43,7 +43,8 @@ async fn demand(
     let add_up_to = value.add_up_to.unwrap_or_else(rand::random);
     let row = Row::demanded(Uuid::now_v7(), work_code("api"), add_up_to, Utc::now());
     let location = format!("/api/v1/works/{}", row.id);
-    let response = StoredResponse::new(StatusCode::ACCEPTED, location, Version(1), &row)?;
+    let response = StoredResponse::new(StatusCode::ACCEPTED, location, Version(1), &row)?
+        .recorded_at(&["/created_at", "/updated_at", "/created_on", "/updated_on"]);
     let (stream, command) =
         (stream(row.id), Command::Demand { work_code: row.work_code, add_up_to });
     let create = |envelope| context.api.handlers.works.create(&stream, command, envelope);

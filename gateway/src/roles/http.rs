@@ -22,6 +22,7 @@ pub(super) async fn run(
     let limits = Limits {
         body: parts.config.http.http_body_limit as usize,
         time: parts.config.http.http_timeout.0,
+        logged_refusals: parts.config.http.http_log_refusals,
     };
     let connections = ConnectionLimits {
         connections: parts.config.http.http_connections,
@@ -49,6 +50,7 @@ pub(super) async fn run(
         ),
         order_ttl: parts.config.orders.order_ttl.0,
         access_token_ttl: parts.config.tokens.access_token_ttl.0,
+        refresh_grace: parts.config.tokens.refresh_grace.0,
         started: Arc::default(),
         shutdown: shutdown.clone(),
     };

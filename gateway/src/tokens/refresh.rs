@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use commands::users::SignedIn;
+use commands::users::{RefreshToken, SignedIn};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -35,6 +35,14 @@ pub struct RefreshClaims {
     pub nbf: i64,
     /// End of the session, in seconds since the Unix epoch.
     pub exp: i64,
+}
+
+impl RefreshClaims {
+    /// The token as the session judges it; `grace` is the time for which a replaced one is accepted.
+    pub fn token(&self, grace: Duration) -> RefreshToken {
+        let Self { sid: session, sub: user_id, generation, .. } = *self;
+        RefreshToken { session, user_id, generation, grace }
+    }
 }
 
 /// A token cannot be signed.

@@ -42,10 +42,13 @@ struct Moved {
     reserved: i64,
     shipped: i64,
     at: DateTime<Utc>,
+    version: i64,
 }
 
 impl Projection for StockLevel {
     const NAME: &'static str = "stock_level";
+    /// 2 added the version of the stock.
+    const VERSION: i32 = 2;
     const CATEGORIES: &'static [&'static str] = &[Product::CATEGORY, StockItem::CATEGORY];
     const DDL: &'static str = include_str!("stock_level.sql");
     type Event = Event;
@@ -100,15 +103,17 @@ impl Projection for StockLevel {
             .column("reserved", |(_, moved)| moved.reserved)
             .column("shipped", |(_, moved)| moved.shipped)
             .column("at", |(_, moved)| moved.at)
+            .column("version", |(_, moved)| moved.version)
             .execute(
                 "merge into stock as s using {n} on s.product_id = n.product_id
                  when matched then update set
                    received = s.received + n.received, available = s.available + n.available,
                    reserved = s.reserved + n.reserved, shipped = s.shipped + n.shipped,
-                   updated_at = n.at
+                   updated_at = n.at, version = n.version
                  when not matched then
-                   insert (product_id, received, available, reserved, shipped, updated_at)
-                   values (n.product_id, n.received, n.available, n.reserved, n.shipped, n.at)",
+                   insert (product_id, received, available, reserved, shipped, updated_at, version)
+                   values (n.product_id, n.received, n.available, n.reserved, n.shipped, n.at,
+                           n.version)",
                 connection,
             )
             .await
@@ -135,6 +140,7 @@ impl Changes {
     fn stock(&mut self, id: Uuid, recorded: &Recorded<Event>, event: &stock_item::Event) {
         let moved = self.moved.entry(id).or_default();
         moved.at = recorded.recorded_at;
+        moved.version = recorded.version.0;
         match event {
             stock_item::Event::StockReceived { quantity, .. } => {
                 moved.received += i64::from(*quantity);
@@ -220,12 +226,17 @@ pub struct Stock {
     pub reserved: i64,
     /// Pieces shipped since the product was added.
     pub shipped: i64,
+    /// Version of the stock's stream; 0 if nothing was ever received.
+    #[serde(skip)]
+    #[sqlx(rename = "stock_version")]
+    pub version: i64,
 }
 
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "select id, sku, name, price, currency, created_at, p.updated_at, version,
+            "select id, sku, name, price, currency, created_at, p.updated_at, p.version,
+                    coalesce(s.version, 0) as stock_version,
                     coalesce(available, 0) as available, coalesce(reserved, 0) as reserved,
                     coalesce(shipped, 0) as shipped
              from stock_level.product p left join lateral (
@@ -295,7 +306,8 @@ mod tests {
         ];
         let changes =
             fold::<StockLevel>(events.map(|event| (stock_stream(id), Event::Stock(event))));
-        let expected = Moved { received: 9, available: 6, reserved: 0, shipped: 3, at: at(6) };
+        let expected =
+            Moved { received: 9, available: 6, reserved: 0, shipped: 3, at: at(6), version: 6 };
         assert_eq!(changes.moved, HashMap::from([(id, expected)]));
     }
 }

@@ -21,5 +21,6 @@ create table stock (
     reserved   bigint      not null constraint stock_reserved_is_not_negative check (reserved >= 0),
     shipped    bigint      not null,
     updated_at timestamptz not null,
+    version    bigint      not null, -- of the stock's stream
     constraint stock_is_conserved check (received = available + reserved + shipped)
 ) with (fillfactor = 50);

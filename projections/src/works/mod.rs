@@ -208,16 +208,19 @@ pub struct Row {
     pub attempts: i32,
     /// Why the last attempt failed; null if none has.
     pub reason: Option<String>,
-    /// Seconds since the epoch.
+    /// Time of the demand.
+    pub created_at: DateTime<Utc>,
+    /// Time of the last event of the work.
+    pub updated_at: DateTime<Utc>,
+    /// `created_at` in seconds since the epoch; use `created_at`.
+    #[schema(deprecated)]
     pub created_on: i64,
-    /// Seconds since the epoch.
+    /// `updated_at` in seconds since the epoch; use `updated_at`.
+    #[schema(deprecated)]
     pub updated_on: i64,
     /// Version of its stream.
     #[serde(skip)]
     pub version: i64,
-    /// `created_on` to the microsecond, for cursors.
-    #[serde(skip)]
-    pub created_at: DateTime<Utc>,
 }
 
 impl Row {
@@ -232,10 +235,11 @@ impl Row {
             status: ByName(Status::Demanded),
             attempts: 0,
             reason: None,
+            created_at: at,
+            updated_at: at,
             created_on: at.timestamp(),
             updated_on: at.timestamp(),
             version: 1,
-            created_at: at,
         }
     }
 

@@ -39,7 +39,7 @@ macro_rules! select {
         concat!(
             "select id, work_code, add_up_to, done, result, status, attempts, reason, version,
                     floor(extract(epoch from created_at))::bigint as created_on,
-                    floor(extract(epoch from updated_at))::bigint as updated_on, created_at
+                    floor(extract(epoch from updated_at))::bigint as updated_on, created_at, updated_at
              from ",
             $rest
         )

@@ -1,5 +1,7 @@
 //! What the HTTP API guarantees for all operations: problems, pages, the feed, its documents.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use futures::StreamExt;
 use reqwest::header::HeaderValue;
@@ -105,6 +107,43 @@ async fn the_feed_resumes_after_a_position() -> Result<()> {
     .await??;
     assert!(text.contains("work_demanded"), "{text}");
     assert!(!text.contains("id: 1\n") && !text.contains("id:1\n"), "it resumes after 1: {text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_stream_ends_with_its_token_and_resumes_with_the_next_one() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http"]).await?;
+    for _ in 0..3 {
+        system.post("/api/v1/works", &json!({})).send().await?.error_for_status()?;
+    }
+    let keys = gateway::tokens::Keys::load(&system.folder.join("signing.pem"))?;
+    let token = || keys.sign("op", domain::Role::Operator, Duration::from_secs(5));
+    let read = async |query: &str, header: Option<&str>| -> Result<String> {
+        let mut request = system.caller(token()?).get(&format!("/api/v1/events/stream?{query}"));
+        if let Some(id) = header {
+            request = request.header("Last-Event-ID", id);
+        }
+        let stream = request.send().await?.error_for_status()?;
+        Ok(tokio::time::timeout(DEADLINE, stream.text()).await??)
+    };
+    let ids = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("id:"));
+        lines.map(|id| id.trim().to_owned()).collect()
+    };
+    let (first, second, third) =
+        tokio::join!(read("after=0", None), read("lastEventId=1&after=0", None), async {
+            read("lastEventId=1", Some("2")).await
+        });
+    let first = first?;
+    assert!(first.trim_end().ends_with("reconnect with a new one and Last-Event-ID"), "{first}");
+    assert_eq!(ids(&first), ["1", "2", "3"]);
+    assert_eq!(ids(&second?), ["2", "3"], "by the query");
+    assert_eq!(ids(&third?), ["3"], "the header takes precedence");
+    for value in ["x", "-1"] {
+        let refused = system.get(&format!("/api/v1/events/stream?lastEventId={value}"));
+        assert_eq!(refused.send().await?.status(), 422);
+    }
     Ok(())
 }
 

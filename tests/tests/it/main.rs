@@ -41,6 +41,8 @@ mod bus_trust;
 mod subscribers;
 mod asyncapi;
 mod http;
+mod conditional;
+mod content;
 mod http_connections;
 mod rate_limits;
 mod metrics;

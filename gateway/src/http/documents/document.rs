@@ -86,7 +86,8 @@ async fn replay_or_refuse(
         && known.fingerprint == new.fingerprint
     {
         let position = known.position;
-        let done = Done { position, version: Version::NONE, replayed: Some(known) };
+        let nothing_new = Done::nothing_new(position, Version::NONE);
+        let done = Done { replayed: Some(known), ..nothing_new };
         return response.or_replayed(&done)?.into_response(position);
     }
     Err(invalid.into())
@@ -131,5 +132,5 @@ pub(super) async fn get(
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
     let row = documents::get(context.pool(), id, owner(caller.user()?));
-    context.show(Documents::NAME, "document", row, |_| Some(1)).await
+    context.show(Documents::NAME, "document", row, |_| Some(1_i64)).await
 }

@@ -48,10 +48,10 @@ pub(super) async fn register(
         let created_at = now();
         let response = response(&name, &schema, known, created_at)?;
         let mut envelope = context.envelope(&response)?;
-        envelope.expected = context.expected.or(Some(known));
+        envelope.expected = Some(context.if_match.versions().unwrap_or_else(|| vec![known]));
         let command = Command::Register { created_at, schema: schema.clone() };
         match context.api.handlers.schemas.register(&name, command, envelope).await {
-            Err(commands::Error::OtherVersion { .. }) if context.expected.is_none() => {}
+            Err(commands::Error::OtherVersion { .. }) if !context.if_match.is_given() => {}
             Err(error) => return Err(error.into()),
             Ok(done) => return context.respond(Documents::NAME, response, &done).await,
         }

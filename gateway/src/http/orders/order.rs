@@ -1,5 +1,6 @@
 //! Orders: place one, list and show them, cancel or ship one.
 
+use commands::Envelope;
 use commands::orders::{PricingError, price_items};
 use domain::orders::order::{Command, MAX_PIECES, Placed};
 use domain::orders::order_stream;
@@ -70,7 +71,9 @@ pub(super) async fn place(
         .map_err(commands::Error::Rejected)?;
     let row = OrderRow::placed(Uuid::now_v7(), &placed, now);
     let location = format!("/api/v1/orders/{}", row.id);
-    let response = StoredResponse::new(StatusCode::ACCEPTED, location, Version(1), &row)?;
+    let response = StoredResponse::new(StatusCode::ACCEPTED, location, Version(1), &row)?
+        .recorded_at(&["/created_at", "/updated_at", "/history/0/at"])
+        .tagged([1, 1]);
     let stream = order_stream(row.id);
     let create =
         |envelope| context.api.handlers.orders.create(&stream, Command::Place(placed), envelope);
@@ -131,6 +134,9 @@ pub(super) async fn list(
 }
 
 /// Show one order
+///
+/// The `ETag` covers the history, which has events of the stock, too. `If-Match` of a command on the
+/// order compares only what the order itself is.
 #[utoipa::path(
     get, path = "/api/v1/orders/{id}", tag = tags::ORDERS,
     params(("id" = Uuid, Path), QueryHeaders),
@@ -144,7 +150,11 @@ pub(super) async fn get(
     let actor = caller.user()?;
     let visible = |row: &OrderRow| row.customer_id == actor.id || actor.sees_all();
     let row = projections::orders::order(context.pool(), id).map_ok(|row| row.filter(visible));
-    context.show(OrderList::NAME, "order", row, |row| Some(row.version)).await
+    let tag = |row: &OrderRow| {
+        let entries = i64::try_from(row.history.len()).unwrap_or(i64::MAX);
+        Some([row.version, entries])
+    };
+    context.show(OrderList::NAME, "order", row, tag).await
 }
 
 /// Cancel an order
@@ -186,6 +196,10 @@ async fn execute(
 ) -> Result<Response, Problem> {
     let response = StoredResponse::no_content(format!("/api/v1/orders/{id}"))?;
     let stream = order_stream(id);
-    let execute = |envelope| context.api.handlers.orders.execute(&stream, command, envelope);
+    let expected = context.if_match.first_versions();
+    let execute = |envelope| {
+        let envelope = Envelope { expected, ..envelope };
+        context.api.handlers.orders.execute(&stream, command, envelope)
+    };
     context.execute(OrderList::NAME, response, execute).await
 }

@@ -1,10 +1,11 @@
 //! Products and their stock: add, list, show and change products, receive or correct stock.
 
 use chrono::Utc;
-use commands::orders::{add_product, move_stock};
+use commands::Done;
+use commands::orders::{add_product, change_product, move_stock};
 use domain::Name;
 use domain::orders::product::{Command, Sku};
-use domain::orders::{Currency, Price, product_stream, stock_item};
+use domain::orders::{Currency, Price, product_stream, stock_item, stock_stream};
 use eventsourcing::Version;
 use projections::orders::{ProductRow, StockLevel};
 
@@ -53,7 +54,9 @@ pub(super) async fn add(
     let name = String::from(name);
     let row = ProductRow::added(Uuid::now_v7(), &sku, &name, price, currency, Utc::now());
     let location = format!("/api/v1/products/{}", row.id);
-    let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
+    let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?
+        .recorded_at(&["/created_at", "/updated_at"])
+        .tagged([1, 0]);
     let command = Command::Add { sku, name, price, currency };
     let add = |envelope| add_product(&context.api.handlers, row.id, command, envelope);
     context.execute(StockLevel::NAME, response, add).await
@@ -75,6 +78,8 @@ pub(super) async fn list(
 }
 
 /// Show one product and its stock
+///
+/// The `ETag` covers both: whatever changes the product or its stock makes `If-Match` fail.
 #[utoipa::path(
     get, path = "/api/v1/products/{id}", tag = tags::ORDERS,
     params(("id" = Uuid, Path), QueryHeaders),
@@ -82,7 +87,9 @@ pub(super) async fn list(
 )]
 pub(super) async fn get(context: QueryContext, Path(id): Path<Uuid>) -> Result<Response, Problem> {
     let row = projections::orders::product(context.pool(), id);
-    context.show(StockLevel::NAME, "product", row, |row| Some(row.version)).await
+    context
+        .show(StockLevel::NAME, "product", row, |row| Some([row.version, row.stock.version]))
+        .await
 }
 
 /// A change of a product; members that are left out stay as they are.
@@ -114,9 +121,31 @@ pub(super) async fn change(
 ) -> Result<Response, Problem> {
     let command = Command::Change { name: value.name.map(String::from), price: value.price };
     let response = StoredResponse::no_content(format!("/api/v1/products/{id}"))?;
-    let stream = product_stream(id);
-    let execute = |envelope| context.api.handlers.products.execute(&stream, command, envelope);
-    context.execute(StockLevel::NAME, response, execute).await
+    let (handlers, shown) = (&context.api.handlers, context.if_match.streams());
+    let envelope = context.envelope(&response)?;
+    let done = change_product(handlers, id, command, shown, envelope).await?;
+    respond(&context, id, response, &done).await
+}
+
+/// Responds with the tag of the product and its stock as they were after the command.
+async fn respond(
+    context: &CommandContext,
+    id: Uuid,
+    response: StoredResponse,
+    done: &Done,
+) -> Result<Response, Problem> {
+    let store = &context.api.store;
+    let until = match done.accepted_at {
+        Some(position) => position,
+        None => store.head().await?,
+    };
+    let streams = [product_stream(id), stock_stream(id)];
+    let last = store.last_of_streams(&streams, until).await?;
+    let versions = streams.map(|stream| {
+        let last = last.iter().find(|event| event.stream == stream);
+        last.map_or(0, |event| event.version.0)
+    });
+    context.respond(StockLevel::NAME, response.tagged(versions), done).await
 }
 
 /// A change of the stock of a product.
@@ -164,6 +193,8 @@ pub(super) async fn stock(
 ) -> Result<Response, Problem> {
     let command = value.command()?;
     let response = StoredResponse::no_content(format!("/api/v1/products/{id}"))?;
-    let execute = |envelope| move_stock(&context.api.handlers, id, command, envelope);
-    context.execute(StockLevel::NAME, response, execute).await
+    let (handlers, shown) = (&context.api.handlers, context.if_match.streams());
+    let envelope = context.envelope(&response)?;
+    let done = move_stock(handlers, id, command, shown, envelope).await?;
+    respond(&context, id, response, &done).await
 }

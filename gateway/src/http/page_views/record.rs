@@ -216,13 +216,13 @@ pub(super) async fn record(
 /// Without a version, and so without an `ETag`: the version of a day's stream is that of all views
 /// of the day.
 fn done(appended: Appended) -> Done {
-    let version = Version::NONE;
     match appended {
         Appended::New { position, .. } | Appended::Duplicate { position } => {
-            Done { position, version, replayed: None }
+            Done::nothing_new(position, Version::NONE)
         }
         Appended::Replayed(receipt) => {
-            Done { position: receipt.position, version, replayed: Some(receipt) }
+            let done = Done::nothing_new(receipt.position, Version::NONE);
+            Done { replayed: Some(receipt), ..done }
         }
     }
 }

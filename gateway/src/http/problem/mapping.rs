@@ -37,7 +37,9 @@ impl<R: Reject> From<commands::Error<R>> for Problem {
             commands::Error::OtherVersion { actual } => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "precondition_failed",
-                format!("the current version is {actual}, not the one in If-Match; read it again"),
+                format!(
+                    "version {actual} of the resource has none of the tags in If-Match; read it again"
+                ),
             ),
             commands::Error::BadData(reason) => AppendError::BadData(reason).into(),
             commands::Error::Unavailable(error) => error.into(),
@@ -166,11 +168,11 @@ mod tests {
     use http_body_util::BodyExt;
     use serde_json::Value;
 
-    use super::super::render;
+    use super::super::{Shape, render};
     use super::*;
 
     async fn written(problem: impl Into<Problem>) -> (StatusCode, Response, Value) {
-        let response = render(problem.into().into_response(), "abc");
+        let response = render(problem.into().into_response(), "abc", Shape::Problem);
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let value = serde_json::from_slice(&bytes).unwrap();
@@ -204,11 +206,11 @@ mod tests {
     async fn an_error_of_the_framework_becomes_a_problem() {
         for status in [404, 405, 413, 415, 400, 500] {
             let status = StatusCode::from_u16(status).unwrap();
-            let response = render(status.into_response(), "abc");
+            let response = render(status.into_response(), "abc", Shape::Problem);
             assert_eq!(response.status(), status);
             assert_eq!(response.headers()["content-type"], "application/problem+json");
         }
-        let fine = render(StatusCode::NO_CONTENT.into_response(), "abc");
+        let fine = render(StatusCode::NO_CONTENT.into_response(), "abc", Shape::Problem);
         assert!(fine.headers().get("content-type").is_none());
     }
 }

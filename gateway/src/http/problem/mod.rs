@@ -3,6 +3,9 @@
 //! too.
 
 mod mapping;
+mod oauth;
+
+pub(super) use oauth::{OAuthError, TOKEN_ENDPOINT, UNSUPPORTED_GRANT_TYPE};
 
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+/// Media type of problems.
+const PROBLEM_JSON: &str = "application/problem+json";
 /// `Retry-After` of a 503, in seconds.
 const RETRY_AFTER: u64 = 1;
 /// Detail of every 500.
@@ -175,7 +180,16 @@ impl Problem {
         Self::unavailable("timeout", format!("the request took longer than {limit:?}; retry later"))
     }
 
-    fn write(self, trace_id: &str) -> Response {
+    fn write(self, trace_id: &str, shape: Shape) -> Response {
+        let (problem, media_type) = match shape {
+            Shape::Problem => (self, PROBLEM_JSON),
+            Shape::OAuth { plain_json: true } => (oauth::shape(self), "application/json"),
+            Shape::OAuth { plain_json: false } => (oauth::shape(self), PROBLEM_JSON),
+        };
+        problem.written(trace_id, media_type)
+    }
+
+    fn written(self, trace_id: &str, media_type: &'static str) -> Response {
         let body = ProblemBody {
             kind: format!("urn:tributary:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
@@ -188,13 +202,25 @@ impl Problem {
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (self.status, body).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         response.headers_mut().extend(self.headers);
+        response.extensions_mut().insert(Code(self.code));
         response
     }
 }
+
+/// The form of an error response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A problem.
+    Problem,
+    /// A problem with the members of OAuth 2; as `application/json` for callers that prefer it.
+    OAuth { plain_json: bool },
+}
+
+/// The code of a problem, as an extension of its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Code(pub(super) &'static str);
 
 /// Carries the problem to the outermost layer, which writes it.
 impl IntoResponse for Problem {
@@ -206,14 +232,23 @@ impl IntoResponse for Problem {
 }
 
 /// Writes the problem of a response, or a problem in place of an error response of the framework.
-pub(super) fn render(mut response: Response<Body>, trace_id: &str) -> Response {
+pub(super) fn render(mut response: Response<Body>, trace_id: &str, shape: Shape) -> Response {
+    match problem_in(&mut response) {
+        Some(problem) => problem.write(trace_id, shape),
+        None => response,
+    }
+}
+
+/// The problem of an error response.
+fn problem_in(response: &mut Response<Body>) -> Option<Problem> {
     let status = response.status();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        return problem.write(trace_id);
+        return Some(problem);
     }
     if !status.is_client_error() && !status.is_server_error() {
-        return response;
+        return None;
     }
+    let encodings = response.headers_mut().remove(header::ACCEPT_ENCODING);
     let (code, detail) = match status {
         StatusCode::NOT_FOUND => ("not_found", "there is no resource at this path"),
         StatusCode::METHOD_NOT_ALLOWED => {
@@ -222,17 +257,22 @@ pub(super) fn render(mut response: Response<Body>, trace_id: &str) -> Response {
         StatusCode::PAYLOAD_TOO_LARGE => {
             ("body_too_large", "the body is larger than this server accepts")
         }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE if encodings.is_some() => (
+            "unsupported_content_encoding",
+            "the content encoding is not supported; see `Accept-Encoding`",
+        ),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             ("unsupported_media_type", "the content type is not supported")
         }
         _ if status.is_client_error() => ("bad_request", "the request is malformed"),
         _ => ("internal_error", INTERNAL_ERROR),
     };
-    let mut written = Problem::new(status, code, detail).write(trace_id);
-    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
-        written.headers_mut().insert(header::ALLOW, allow);
-    }
-    written
+    let allow = response.headers_mut().remove(header::ALLOW);
+    let headers = [(header::ALLOW, allow), (header::ACCEPT_ENCODING, encodings)];
+    let known = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    Some(known.fold(Problem::new(status, code, detail), |problem, (name, value)| {
+        problem.header(name, value)
+    }))
 }
 
 /// 500 for a handler that panicked; the panic is in the log.

@@ -42,7 +42,8 @@ pub(super) async fn create(
     let description = value.description.as_ref().map(Description::as_str);
     let row = Row::created(Uuid::now_v7(), value.name.as_str(), description, by.id, now());
     let location = format!("/api/v1/projects/{}", row.id);
-    let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
+    let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?
+        .recorded_at(&["/created_at", "/updated_at"]);
     let act = Act::Create { name: value.name, description: value.description };
     let create =
         |envelope| context.api.handlers.projects.create(row.id, Command { by, act }, envelope);

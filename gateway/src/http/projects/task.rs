@@ -73,7 +73,8 @@ pub(super) async fn create(
     };
     let row = Row::created(Uuid::now_v7(), new, now());
     let location = format!("/api/v1/tasks/{}", row.id);
-    let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?;
+    let response = StoredResponse::new(StatusCode::CREATED, location, Version(1), &row)?
+        .recorded_at(&["/created_at", "/updated_at"]);
     let New { project_id, title, description, assignee_id, due_at } = value;
     let due_at = due_at.map(|Due(at)| at);
     let new = decider::New { project_id, title, description, assignee_id, due_at };

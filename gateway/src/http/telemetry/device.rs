@@ -74,5 +74,5 @@ pub(super) async fn device(
     let is_visible = caller.sees_devices_of(&context.api, &user_id).await?;
     let row = telemetry::device(context.pool(), &user_id, &device_id);
     let visible = row.map_ok(|row| row.filter(|_| is_visible));
-    context.show(Telemetry::NAME, "device", visible, |_| None).await
+    context.show(Telemetry::NAME, "device", visible, |_| None::<i64>).await
 }

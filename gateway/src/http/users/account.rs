@@ -203,7 +203,7 @@ pub(super) async fn change_password(
     let id = context.caller.user()?.id;
     let response = StoredResponse::no_content("/api/v1/users/me".into())?;
     // Without a receipt: see `Users::change_password`.
-    let (metadata, expected) = (context.metadata(), context.expected);
+    let (metadata, expected) = (context.metadata(), context.if_match.versions());
     let envelope = Envelope { metadata, expected, ..Envelope::default() };
     let users = &context.api.handlers.users;
     let done = users.change_password(id, current_password, new_password, envelope).await?;

@@ -13,12 +13,12 @@ use eventsourcing::Metadata;
 use super::super::admission::ClientAddress;
 use super::super::extract::Form;
 use super::super::prelude::*;
+use super::super::problem::{OAuthError, UNSUPPORTED_GRANT_TYPE};
 use super::super::request_trace::RequestTrace;
 use crate::tokens::{JwkSet, REFRESH_MAX_CHARS};
 
-/// The password grant of OAuth 2 (RFC 6749, 4.3).
+/// The password grant of OAuth 2 (RFC 6749, 4.3). Other parameters are ignored, as the RFC requires.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = SignIn)]
 pub(super) struct SignIn {
     /// The e-mail address.
@@ -27,10 +27,9 @@ pub(super) struct SignIn {
     /// The password.
     #[schema(value_type = String, format = "password", example = "correct horse")]
     password: Plain,
-    /// `password` is the only grant type.
-    #[expect(dead_code, reason = "there is only one")]
+    /// `password` is the only grant type, and the default.
     #[schema(value_type = GrantType, required = false)]
-    grant_type: Option<GrantType>,
+    grant_type: Option<String>,
     /// Ignored: permissions follow from the user's role.
     #[expect(dead_code, reason = "clients send it")]
     #[schema(value_type = String, required = false)]
@@ -45,8 +44,9 @@ pub(super) struct SignIn {
     client_secret: Option<Plain>,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the document")]
 enum GrantType {
     Password,
 }
@@ -68,22 +68,29 @@ pub(super) struct SignedInTokens {
 ///
 /// Returns an access token for `Authorization: Bearer`, and a refresh token for the time when the
 /// access token has expired. An unknown e-mail address and a wrong password take equally long and
-/// return the same error.
+/// return the same error. Errors have the members `error` and `error_description` of OAuth 2 (RFC 6749,
+/// 5.2), and are `application/json` for callers whose `Accept` prefers it. Credentials of a client, in
+/// the form or in `Authorization`, are ignored.
 #[utoipa::path(
     post, path = "/api/v1/auth/login/access-token", tag = tags::USERS, security(()),
     request_body(content = SignIn, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "Signed in", body = SignedInTokens,
         headers(("Cache-Control" = String, description = "`no-store`"))),
-        (status = 400, description = "The body cannot be read"),
-        (status = 401, description = "The e-mail address or the password is wrong (`invalid_credentials`)"),
-        (status = 415, description = "The content type is not that of a form")),
+        (status = 400, description = "The body cannot be read or lacks a parameter (`invalid_request`), or has another grant type (`unsupported_grant_type`)", body = OAuthError),
+        (status = 401, description = "The e-mail address or the password is wrong (`invalid_credentials`, in OAuth `invalid_grant`)", body = OAuthError),
+        (status = 415, description = "The content type is not that of a form", body = OAuthError)),
 )]
 pub(super) async fn log_in(
     State(api): State<Arc<Api>>,
     trace: RequestTrace,
     address: ClientAddress,
-    Form(SignIn { username, password, .. }): Form<SignIn>,
+    Form(SignIn { username, password, grant_type, .. }): Form<SignIn>,
 ) -> Result<Response, Problem> {
+    // An empty parameter counts as missing (RFC 6749, 3.2).
+    if grant_type.is_some_and(|kind| !["", "password"].contains(&kind.as_str())) {
+        let detail = "the only grant type is `password`; refresh at /api/v1/auth/refresh";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, UNSUPPORTED_GRANT_TYPE, detail));
+    }
     api.admission.sign_in(address, username.expose())?;
     let users = &api.handlers.users;
     let signed_in = users.log_in(username.expose(), password, trace.metadata()).await?;
@@ -102,8 +109,10 @@ pub(super) struct Refresh {
 
 /// Refresh a session
 ///
-/// Returns the next access and refresh token. A refresh token is valid once; one that is used a
-/// second time was copied, and ends the session for both holders.
+/// Returns the next access and refresh token. A refresh token is valid once. For a few seconds
+/// (`--refresh-grace`, 10 s by default) the one that was just replaced gets the current one again, so
+/// that two tabs may refresh at once and a lost answer may be repeated. Later, and with an older token,
+/// its use shows that it was copied, and ends the session for both holders.
 #[utoipa::path(
     post, path = "/api/v1/auth/refresh", tag = tags::USERS, security(()), request_body = Refresh,
     responses((status = 200, description = "The next tokens", body = SignedInTokens,
@@ -124,8 +133,7 @@ pub(super) async fn refresh(
         commands::users::Error::NoSession
     })?;
     let users = &api.handlers.users;
-    let signed_in =
-        users.refresh(claims.sid, claims.sub, claims.generation, trace.metadata()).await?;
+    let signed_in = users.refresh(&claims.token(api.refresh_grace), trace.metadata()).await?;
     tokens(&api, &signed_in)
 }
 

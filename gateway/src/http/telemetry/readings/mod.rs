@@ -5,11 +5,12 @@ mod query;
 mod row;
 mod source;
 
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::IntoResponse;
 use projections::telemetry::{self, Bucket, ReadingRow, Telemetry};
 
 use super::super::headers::POSITION;
+use super::super::negotiation::{self, Format};
 use super::super::prelude::*;
 use csv::Csv;
 use query::ReadingsQuery;
@@ -36,7 +37,7 @@ struct Readings {
 ///
 /// With `bucket`, the count, minimum, maximum, average, first and last value of every numeric field
 /// in each time bucket. `Accept: text/csv` returns a table: without `limit`, everything that is asked
-/// for, as a stream.
+/// for, as a stream. The format is that of the higher quality in `Accept`, and JSON if it names neither.
 #[utoipa::path(
     get, path = "/api/v1/users/{user_id}/devices/{device_id}/readings", tag = tags::TELEMETRY,
     params(("user_id" = String, Path), ("device_id" = String, Path), ReadingsQuery, QueryHeaders),
@@ -49,7 +50,7 @@ struct Readings {
 pub(super) async fn list(
     caller: Caller,
     context: QueryContext,
-    headers: HeaderMap,
+    format: Format,
     Path((user_id, device_id)): Path<(String, String)>,
     Query(query): Query<ReadingsQuery>,
 ) -> Result<Response, Problem> {
@@ -59,13 +60,16 @@ pub(super) async fn list(
     }
     let device = telemetry::device_fields(context.pool(), &user_id, &device_id).await?;
     let device = device.ok_or_else(|| Problem::not_found("device"))?;
-    let is_csv = wants_csv(&headers);
+    let is_csv = format == Format::Csv;
     let is_whole = is_csv && query.limit.is_none();
     let table = Csv::new(&query, &device)?;
     let source = query.source(context.pool().clone(), user_id, device_id, device, is_csv)?;
     let Rows { rows, next } = source.page(page::after(query.cursor.as_ref())?).await?;
     if !is_csv {
-        return Ok(page::respond(&context.uri, rows, page::next(next.as_ref())?, position));
+        let next = page::next(next.as_ref())?;
+        let mut response = page::respond(&context.uri, rows, next, position);
+        response.headers_mut().extend([negotiation::VARY]);
+        return Ok(response);
     }
     let more = next.clone().filter(|_| is_whole);
     let slot = more.as_ref().map(|_| context.api.admission.stream(&caller.subject)).transpose()?;
@@ -74,15 +78,11 @@ pub(super) async fn list(
         (POSITION, position.to_string()),
     ];
     let mut response = (headers, csv::body(table, source, rows, more, slot)).into_response();
+    response.headers_mut().extend([negotiation::VARY]);
     if !is_whole {
         page::link(&mut response, &context.uri, page::next(next.as_ref())?);
     }
     Ok(response)
-}
-
-fn wants_csv(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accepted.is_some_and(|text| text.split(',').any(|kind| kind.trim().starts_with("text/csv")))
 }
 
 #[cfg(test)]
