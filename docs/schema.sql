@@ -33,7 +33,7 @@ COMMENT ON SCHEMA stock_level IS 'version 2';
 
 CREATE SCHEMA telemetry;
 
-COMMENT ON SCHEMA telemetry IS 'version 4';
+COMMENT ON SCHEMA telemetry IS 'version 6';
 
 CREATE SCHEMA trace;
 
@@ -100,6 +100,13 @@ exception when lock_not_available then
     raise log 'a query reads telemetry.reading_later, partitions are created later';
 end
 $_$;
+
+CREATE FUNCTION telemetry.mean(sum numeric, count numeric) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    select case when abs(sum / count) <= 2.4703282292062328e-324 then 0
+                else (sum / count)::double precision end
+$$;
 
 CREATE TABLE alerts.alert (
     id uuid NOT NULL,
@@ -394,12 +401,13 @@ CREATE TABLE telemetry.device (
     last_seen_at timestamp with time zone NOT NULL,
     readings bigint NOT NULL,
     "time" timestamp with time zone,
+    unset_time timestamp with time zone,
     reading_position bigint,
     sequence_id bigint,
     boot_id text,
     temperature double precision,
-    battery integer,
-    extra_data jsonb,
+    battery double precision,
+    extra_data json,
     read_position bigint,
     read_at timestamp with time zone,
     online boolean,
@@ -412,6 +420,7 @@ CREATE TABLE telemetry.device (
     session_ended boolean,
     session_superseded bigint,
     fields jsonb NOT NULL,
+    other_fields jsonb NOT NULL,
     values_not_aggregated bigint NOT NULL,
     CONSTRAINT device_is_told_as_a_whole CHECK ((num_nulls(online, reason, online_since, told_position, told_at) = ANY (ARRAY[0, 5]))),
     CONSTRAINT device_reason_is_known CHECK ((reason = ANY (ARRAY['birth'::text, 'will'::text, 'inactive'::text, 'heard'::text])))
@@ -435,12 +444,13 @@ CREATE TABLE telemetry.reading (
     device bigint NOT NULL,
     "time" timestamp with time zone NOT NULL,
     received_at timestamp with time zone NOT NULL,
+    unset_time timestamp with time zone,
     sequence_id bigint NOT NULL,
     "position" bigint NOT NULL,
     temperature double precision,
-    battery integer,
+    battery double precision,
     boot_id text NOT NULL,
-    extra_data jsonb
+    extra_data json
 )
 PARTITION BY RANGE ("time");
 
@@ -448,12 +458,31 @@ CREATE TABLE telemetry.reading_later (
     device bigint NOT NULL,
     "time" timestamp with time zone NOT NULL,
     received_at timestamp with time zone NOT NULL,
+    unset_time timestamp with time zone,
     sequence_id bigint NOT NULL,
     "position" bigint NOT NULL,
     temperature double precision,
-    battery integer,
+    battery double precision,
     boot_id text NOT NULL,
-    extra_data jsonb
+    extra_data json
+);
+
+CREATE TABLE telemetry.rejection (
+    "position" bigint NOT NULL,
+    rejected_at timestamp with time zone NOT NULL,
+    user_id text COLLATE pg_catalog."C",
+    device_id text COLLATE pg_catalog."C",
+    topic text NOT NULL,
+    reason text NOT NULL,
+    size bigint NOT NULL,
+    payload text NOT NULL,
+    encoding text NOT NULL
+);
+
+CREATE TABLE telemetry.rejection_count (
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    device_id text NOT NULL COLLATE pg_catalog."C",
+    rejected bigint NOT NULL
 );
 
 CREATE TABLE telemetry.rollup (
@@ -608,6 +637,12 @@ ALTER TABLE ONLY telemetry.reading
 ALTER TABLE ONLY telemetry.reading_later
     ADD CONSTRAINT reading_later_pkey PRIMARY KEY (device, "time", "position");
 
+ALTER TABLE ONLY telemetry.rejection_count
+    ADD CONSTRAINT rejection_count_key PRIMARY KEY (user_id, device_id);
+
+ALTER TABLE ONLY telemetry.rejection
+    ADD CONSTRAINT rejection_key PRIMARY KEY ("position");
+
 ALTER TABLE ONLY telemetry.rollup
     ADD CONSTRAINT rollup_key PRIMARY KEY (device, width, bucket, field);
 
@@ -663,6 +698,12 @@ CREATE INDEX task_status_idx ON projects.task USING btree (status, created_at, i
 CREATE INDEX product_sku_idx ON stock_level.product USING btree (sku, id);
 
 CREATE INDEX device_online_idx ON telemetry.device USING btree (online, user_id, device_id);
+
+CREATE INDEX rejection_device_idx ON telemetry.rejection USING btree (user_id, device_id, rejected_at, "position");
+
+CREATE INDEX rejection_time_idx ON telemetry.rejection USING btree (rejected_at, "position");
+
+CREATE INDEX rejection_user_idx ON telemetry.rejection USING btree (user_id, rejected_at, "position");
 
 CREATE INDEX link_correlation_idx ON trace.link USING btree (correlation_id, "position") WHERE (correlation_id IS NOT NULL);
 

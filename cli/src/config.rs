@@ -29,21 +29,23 @@ struct Effective<'a> {
 pub(super) fn run(args: &Args, log: &Log, traces: &Traces) -> Result<(), Failure> {
     let config = &args.config;
     let effective = Effective { config, log, traces };
-    if args.json {
-        output::json(&effective)?;
-    } else {
-        let value = serde_json::to_value(&effective).context("cannot print the configuration")?;
-        for (group, options) in value.as_object().into_iter().flatten() {
-            output::line(&format!("[{group}]"));
-            for (name, value) in options.as_object().into_iter().flatten() {
-                output::line(&format!("{name} = {}", shown(value)));
-            }
-        }
-    }
-    match config.mistakes(&ProcessRole::ALL) {
+    let printed = if args.json { output::json(&effective) } else { print(&effective) };
+    let verdict = match config.mistakes(&ProcessRole::ALL) {
         mistakes if mistakes.is_empty() => Ok(()),
         mistakes => Err(Failure::usage(mistakes)),
+    };
+    output::conclude(printed, verdict)
+}
+
+fn print(effective: &Effective<'_>) -> Result<(), Failure> {
+    let value = serde_json::to_value(effective).context("cannot print the configuration")?;
+    for (group, options) in value.as_object().into_iter().flatten() {
+        output::line(&format!("[{group}]"))?;
+        for (name, value) in options.as_object().into_iter().flatten() {
+            output::line(&format!("{name} = {}", shown(value)))?;
+        }
     }
+    Ok(())
 }
 
 fn shown(value: &Value) -> String {

@@ -3,11 +3,20 @@
 use client::segment;
 
 use super::outcome::Failure;
-use super::rows::{Common, Listing};
+use super::rows::{Common, Listing, Order};
+use super::when::{self, When};
 
 /// Columns of a table of devices.
-const COLUMNS: [&str; 7] =
-    ["user_id", "device_id", "online", "readings", "time", "temperature", "battery"];
+const COLUMNS: [&str; 8] = [
+    "user_id",
+    "device_id",
+    "online",
+    "last_seen_at",
+    "readings",
+    "time",
+    "temperature",
+    "battery",
+];
 /// Columns of a table of readings.
 const READING: [&str; 5] = ["time", "sequence_id", "temperature", "battery", "extra_data"];
 /// Columns of a table of refused messages.
@@ -32,6 +41,13 @@ pub(super) struct List {
     /// List only devices of this user
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
+    /// List only devices that are online (`true`) or offline (`false`)
+    #[arg(long, value_name = "BOOLEAN")]
+    online: Option<bool>,
+    /// List only devices that have been offline since TIME or longer, such as `2 hours ago`, last
+    /// gone first: devices that said so, and silent ones
+    #[arg(long, value_name = "TIME", alias = "silent-since")]
+    offline_since: Option<When>,
     #[command(flatten)]
     listing: Listing,
 }
@@ -56,18 +72,20 @@ struct Device {
 pub(super) struct Readings {
     #[command(flatten)]
     device: Device,
-    /// List only readings measured at TIME or later (RFC 3339)
+    /// List only readings measured at TIME or later, such as `2 hours ago` or `2026-11-26T14:00:00Z`
     #[arg(long, value_name = "TIME")]
-    from: Option<String>,
-    /// List only readings measured before TIME (RFC 3339)
+    from: Option<When>,
+    /// List only readings measured before TIME
     #[arg(long, value_name = "TIME")]
-    to: Option<String>,
+    to: Option<When>,
     /// List only these fields, separated by commas
     #[arg(long)]
     fields: Option<String>,
     /// Aggregate readings into buckets of this width: 1m, 1h, 1d or a multiple
     #[arg(long, value_name = "WIDTH")]
     bucket: Option<String>,
+    #[command(flatten)]
+    order: Order,
     #[command(flatten)]
     listing: Listing,
 }
@@ -90,18 +108,23 @@ pub(super) struct Rejections {
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::List(List { user_id, listing }) => {
-            listing.show("/api/v1/devices", &[("user_id", user_id)], &COLUMNS).await
+        Command::List(List { user_id, online, offline_since, listing }) => {
+            let parameters = [
+                ("user_id", user_id),
+                ("online", online.map(|online| online.to_string())),
+                ("offline_since", when::parameter(offline_since)),
+            ];
+            listing.show("/api/v1/devices", &parameters, &COLUMNS).await
         }
         Command::Show(Show { device, common }) => common.show(&path(&device), &COLUMNS).await,
-        Command::Readings(Readings { device, from, to, fields, bucket, listing }) => {
+        Command::Readings(Readings { device, from, to, fields, bucket, order, listing }) => {
             let columns = if bucket.is_some() { &BUCKET[..] } else { &READING[..] };
             let parameters = [
-                ("from", from),
-                ("to", to),
+                ("from", when::parameter(from)),
+                ("to", when::parameter(to)),
                 ("fields", fields),
                 ("bucket", bucket),
-                ("order", Some("desc".to_owned())),
+                ("order", Some(order.parameter().to_owned())),
             ];
             listing.show(&format!("{}/readings", path(&device)), &parameters, columns).await
         }

@@ -1,12 +1,16 @@
-//! Event filters and the output of events, for `tail` and `replay`.
+//! Events on the command line: the options that select them, and how they are shown.
 
-use std::io::{self, Write};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use eventsourcing::{Position, StreamId};
-use eventstore::{Filter, LogReader, RawEvent, Unavailable};
+use eventstore::{Filter, RawEvent};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::outcome::Failure;
+use super::text;
 use gateway::http::event_view;
 
 /// Options that select events. An event is selected if it matches each option that is given.
@@ -24,6 +28,7 @@ pub(super) struct EventFilter {
 }
 
 impl EventFilter {
+    /// Returns the filter of reads from the log.
     pub(super) fn filter(&self) -> Result<Filter, Failure> {
         let mut filter = Filter { event_types: self.event_type.clone(), ..Filter::default() };
         for name in &self.context {
@@ -37,49 +42,76 @@ impl EventFilter {
         }
         Ok(filter)
     }
-}
 
-/// Converts the error of a read from the log.
-pub(super) fn unavailable(error: Unavailable) -> Failure {
-    error.into()
-}
-
-/// Writes an event as one line of JSON. Fails if the reader of `out` is gone.
-pub(super) fn write(out: &mut impl Write, event: &RawEvent) -> io::Result<()> {
-    match event_view::line(event) {
-        Some(line) => writeln!(out, "{line}"),
-        None => Ok(()),
+    /// Returns the parameters of the API that select the same events.
+    pub(super) fn parameters(&self) -> Vec<(&'static str, String)> {
+        let lists = [("context", &self.context), ("type", &self.event_type)];
+        let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        let lists = lists.map(|(name, names)| (name, names.join(",")));
+        lists.chain(self.stream.clone().map(|stream| ("stream", stream))).collect()
     }
 }
 
-/// Writes an event as one line for people, with the beginning of its data.
-pub(super) fn write_short(out: &mut impl Write, event: &RawEvent) -> io::Result<()> {
-    /// Longest data shown, in characters.
-    const SHOWN: usize = 80;
-    let Some(event) = event_view::shown(event.clone()) else {
-        return Ok(());
-    };
-    let data: String = event.data.chars().take(SHOWN).filter(|c| !c.is_control()).collect();
-    let time = event.recorded_at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
-    let (position, stream) = (event.position, event.stream.as_str());
-    writeln!(out, "{position:>9}  {time}  {:22}  {stream}  {data}", event.event_type)
+/// An event, from the database or from the HTTP API.
+pub(super) enum LogEvent {
+    Stored(Arc<RawEvent>),
+    Json(JsonEvent),
 }
 
-/// Returns the last position recorded before `time`, by binary search: times never decrease with
-/// positions, and no index has them.
-pub(super) async fn before(
-    store: &LogReader,
-    time: DateTime<Utc>,
-    head: Position,
-) -> Result<Position, Failure> {
-    let (mut earlier, mut later) = (0, head.0 + 1);
-    while later - earlier > 1 {
-        let middle = earlier + (later - earlier) / 2;
-        let found = store.at_positions(&[Position(middle)]).await.map_err(unavailable)?;
-        match found.first() {
-            Some(event) if event.recorded_at >= time => later = middle,
-            _ => earlier = middle,
+/// An event as the HTTP API shows it.
+pub(super) struct JsonEvent {
+    position: i64,
+    recorded_at: DateTime<Utc>,
+    json: Box<RawValue>,
+}
+
+impl<'de> Deserialize<'de> for JsonEvent {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Head {
+            position: i64,
+            recorded_at: DateTime<Utc>,
+        }
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let head = serde_json::from_str(json.get()).map_err(serde::de::Error::custom)?;
+        let Head { position, recorded_at } = head;
+        Ok(Self { position, recorded_at, json })
+    }
+}
+
+impl LogEvent {
+    pub(super) fn position(&self) -> Position {
+        match self {
+            Self::Stored(event) => event.position,
+            Self::Json(event) => Position(event.position),
         }
     }
-    Ok(Position(earlier))
+
+    pub(super) fn recorded_at(&self) -> DateTime<Utc> {
+        match self {
+            Self::Stored(event) => event.recorded_at,
+            Self::Json(event) => event.recorded_at,
+        }
+    }
+
+    /// Returns the event as one line of JSON; none if it is not JSON, which the log does not accept.
+    pub(super) fn json(&self) -> Option<String> {
+        match self {
+            Self::Stored(event) => event_view::line(event),
+            Self::Json(event) => Some(event.json.get().to_owned()),
+        }
+    }
+
+    /// Returns the event as one line for people, with the beginning of its data.
+    pub(super) fn short(&self) -> Option<String> {
+        /// Columns of the data that are shown.
+        const SHOWN: usize = 80;
+        let event: Value = serde_json::from_str(&self.json()?).ok()?;
+        let time = self.recorded_at().format("%Y-%m-%dT%H:%M:%S%.3fZ");
+        let data = event["data"].to_string();
+        let data = text::printable(&data);
+        let data = text::shortened(&data, SHOWN);
+        let (kind, stream) = (event["type"].as_str()?, event["stream_id"].as_str()?);
+        Some(format!("{:>9}  {time}  {kind:22}  {stream}  {data}", self.position().0))
+    }
 }

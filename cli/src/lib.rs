@@ -1,14 +1,22 @@
 //! The commands of the executable `tributary`, one file each. Results go to stdout, everything else to
 //! stderr. A library, so that it compiles while `gateway` does: an executable would wait.
 
+mod text;
 mod outcome;
 mod output;
+mod when;
+mod password;
+mod context_store;
+mod server;
 mod rows;
 mod events;
+mod log_source;
 mod exporter;
 mod logging;
 mod signals;
 
+mod login;
+mod contexts;
 mod serve;
 mod dev;
 mod migrate;
@@ -22,6 +30,8 @@ mod devices;
 mod rules;
 mod alerts;
 mod mqtt;
+mod page_views;
+mod event_list;
 mod agent;
 mod host_agent;
 mod token;
@@ -73,35 +83,41 @@ enum Command {
     /// Migrate the database
     Migrate(migrate::Args),
     /// List, show, create and archive projects, and manage their members
-    #[command(subcommand)]
+    #[command(subcommand, alias = "project")]
     Projects(projects::Command),
     /// List, show, create, move, assign and delete tasks
-    #[command(subcommand)]
+    #[command(subcommand, alias = "task")]
     Tasks(tasks::Command),
     /// List, show and demand works
-    #[command(subcommand)]
+    #[command(subcommand, alias = "work")]
     Works(works::Command),
-    /// Register administrators, and give users device namespaces
-    #[command(subcommand)]
+    /// List users, register administrators, and give users device namespaces
+    #[command(subcommand, alias = "user")]
     Users(users::Command),
     /// List, show and add products, and receive their stock
-    #[command(subcommand)]
+    #[command(subcommand, alias = "product")]
     Products(products::Command),
     /// List, show, place, cancel and ship orders
-    #[command(subcommand)]
+    #[command(subcommand, alias = "order")]
     Orders(orders::Command),
     /// List and show devices, and list their readings
-    #[command(subcommand)]
+    #[command(subcommand, alias = "device")]
     Devices(devices::Command),
     /// Show, set and test alert rules
-    #[command(subcommand)]
+    #[command(subcommand, alias = "rule")]
     Rules(rules::Command),
     /// List, explain and acknowledge alerts
-    #[command(subcommand)]
+    #[command(subcommand, alias = "alert")]
     Alerts(alerts::Command),
     /// Show what the MQTT bridge would make of a message
     #[command(subcommand)]
     Mqtt(mqtt::Command),
+    /// Summarize page views
+    #[command(subcommand, alias = "page-view")]
+    PageViews(page_views::Command),
+    /// List events of the log, newest first
+    #[command(subcommand, alias = "event")]
+    Events(event_list::Command),
     /// Sample this host and publish the samples over MQTT
     Agent(agent::Args),
     /// Rebuild read models from the log while the live ones serve, then swap them
@@ -110,7 +126,7 @@ enum Command {
     Lag(lag::Args),
     /// Simulate devices that publish readings, and account for every message
     Load(load::Args),
-    /// Show the causation tree of an event: what caused it and what it caused
+    /// Show the causation tree of an id: what caused it and what it caused
     Trace(trace::Args),
     /// List, show, retry and skip parked streams
     #[command(subcommand)]
@@ -121,6 +137,13 @@ enum Command {
     Replay(replay::Args),
     /// Verify the hash chain of the log, and optionally the read models
     Verify(verify::Args),
+    /// Sign in to a server; the session is stored as a context that other commands use
+    Login(login::Args),
+    /// End the session of a context
+    Logout(login::Logout),
+    /// List, choose and remove contexts: servers and accounts of `tributary login`
+    #[command(subcommand, alias = "context")]
+    Contexts(contexts::Command),
     /// Sign a bearer token
     Token(token::Args),
     /// Print the effective configuration, without secrets
@@ -135,7 +158,11 @@ enum Command {
 
 /// Runs the command that the arguments of the process name, and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refused) if refused.use_stderr() => refused.exit(),
+        Err(help) => return exit_code(output::help(&help)),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::from(anyhow::Error::from(error)).report(),
@@ -148,6 +175,10 @@ pub fn main() -> ExitCode {
     // Blocking tasks that are still running, such as the addition of a work, are not awaited.
     runtime.shutdown_background();
     drop(exporter);
+    exit_code(outcome.and_then(|()| output::Stdout::lock().flush()))
+}
+
+fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
@@ -170,6 +201,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rules(command) => rules::run(command).await,
         Command::Alerts(command) => alerts::run(command).await,
         Command::Mqtt(command) => mqtt::run(command),
+        Command::PageViews(command) => page_views::run(command).await,
+        Command::Events(command) => event_list::run(command).await,
         Command::Agent(args) => agent::run(args).await,
         Command::Rebuild(args) => rebuild::run(args).await,
         Command::Lag(args) => lag::run(args).await,
@@ -179,13 +212,13 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tail(args) => tail::run(args).await,
         Command::Replay(args) => Box::pin(replay::run(args)).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Login(args) => login::run(args).await,
+        Command::Logout(args) => login::logout(args).await,
+        Command::Contexts(command) => contexts::run(command),
         Command::Token(args) => token::run(&args),
         Command::Config(args) => config::run(&args, &log, &traces),
         Command::Openapi => openapi::run(),
         Command::Asyncapi => asyncapi::run(),
-        Command::Completions(args) => {
-            completions::run::<Cli>(&args);
-            Ok(())
-        }
+        Command::Completions(args) => completions::run::<Cli>(&args),
     }
 }

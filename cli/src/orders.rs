@@ -6,14 +6,19 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::outcome::Failure;
-use super::rows::{Common, Listing};
+use super::output::{self, OutputFormat};
+use super::rows::{self, Common, Listing};
 
 const PATH: &str = "/api/v1/orders";
 const STUCK_PATH: &str = "/api/v1/stuck-orders";
 /// Columns of the table of stuck orders.
 const STUCK_COLUMNS: [&str; 5] = ["id", "status", "waits_for", "product_id", "updated_at"];
 /// Columns of the table.
-const COLUMNS: [&str; 5] = ["id", "status", "total", "items", "reason"];
+const COLUMNS: [&str; 7] = ["id", "status", "total", "currency", "items", "reason", "created_at"];
+/// Columns of the table of an order's items.
+const ITEMS: [&str; 5] = ["product_id", "sku", "name", "quantity", "price"];
+/// Columns of the table of an order's history.
+const HISTORY: [&str; 5] = ["at", "event", "product_id", "quantity", "available"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -85,13 +90,30 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             listing.show(PATH, &[("status", status)], &COLUMNS).await
         }
         Command::Stuck(listing) => listing.show(STUCK_PATH, &[], &STUCK_COLUMNS).await,
-        Command::Show(One { id, common }) => common.show(&format!("{PATH}/{id}"), &COLUMNS).await,
+        Command::Show(one) => show(one).await,
         Command::Place(Place { items, common }) => {
             common.create(PATH, &body(&items), &COLUMNS).await
         }
         Command::Cancel(args) => change(args, "cancel").await,
         Command::Ship(args) => change(args, "ship").await,
     }
+}
+
+/// Shows an order with its items and its history: a refusal of stock with what was wanted
+/// (`quantity`) and what was available.
+async fn show(One { id, common }: One) -> Result<(), Failure> {
+    let order = common.get(&format!("{PATH}/{id}")).await?;
+    let format = common.format;
+    if format.selected() != OutputFormat::Table {
+        return rows::show_one(order, &COLUMNS, format);
+    }
+    let (items, history) = (rows::items(&order, "items"), rows::items(&order, "history"));
+    rows::show_all(std::slice::from_ref(&order), &COLUMNS, format)?;
+    for (objects, columns) in [(items, &ITEMS), (history, &HISTORY)] {
+        output::line("")?;
+        rows::show_all(objects, columns, format)?;
+    }
+    Ok(())
 }
 
 async fn change(One { id, common }: One, action: &str) -> Result<(), Failure> {

@@ -1,9 +1,11 @@
 //! [`Failure`]: why a command failed, and its exit code.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Why a command failed. Each message is one line for the operator and ends with its causes.
+use super::text;
+
+/// Why a command failed. Each message is for the operator and ends with its causes.
 #[derive(Debug)]
 pub(super) struct Failure {
     kind: FailureKind,
@@ -13,6 +15,8 @@ pub(super) struct Failure {
 /// The kinds of failure that a script can distinguish by the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailureKind {
+    /// Exit code 0: the reader of stdout has closed the pipe, because it has what it needs.
+    ClosedPipe,
     /// Exit code 1: any other failure.
     Failed,
     /// Exit code 2: the command line or the environment is wrong.
@@ -26,6 +30,7 @@ pub(super) enum FailureKind {
 impl From<FailureKind> for ExitCode {
     fn from(kind: FailureKind) -> Self {
         Self::from(match kind {
+            FailureKind::ClosedPipe => 0,
             FailureKind::Failed => 1,
             FailureKind::Usage => 2,
             FailureKind::NotReachable => 3,
@@ -56,6 +61,30 @@ impl Failure {
         Self { kind, messages }
     }
 
+    /// Returns the failure of a write to stdout. A command ends at it; that its reader has closed the
+    /// pipe is not reported.
+    pub(super) fn writing(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self { kind: FailureKind::ClosedPipe, messages: Vec::new() };
+        }
+        anyhow::Error::from(error).context("cannot write to stdout").into()
+    }
+
+    /// Returns whether a server could not be reached.
+    pub(super) fn is_not_reachable(&self) -> bool {
+        self.kind == FailureKind::NotReachable
+    }
+
+    /// Returns the messages.
+    pub(super) fn text(&self) -> String {
+        self.messages.join("; ")
+    }
+
+    /// Returns whether the reader of stdout has closed the pipe.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        self.kind == FailureKind::ClosedPipe
+    }
+
     /// Adds the messages of `other`; the exit code stays.
     pub(super) fn and(mut self, other: Self) -> Self {
         self.messages.extend(other.messages);
@@ -65,7 +94,8 @@ impl Failure {
     /// Writes the messages to stderr and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
         for message in &self.messages {
-            drop(writeln!(std::io::stderr(), "error: {message}"));
+            let lines: Vec<_> = message.lines().map(text::printable).collect();
+            drop(writeln!(io::stderr(), "error: {}", lines.join("\n")));
         }
         self.kind.into()
     }
@@ -104,13 +134,26 @@ impl From<eventstore::Unavailable> for Failure {
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         let reached = !matches!(error, client::Error::NotReachable { .. });
-        let error = anyhow::Error::from(error);
+        let error = anyhow::Error::from(printable(error));
         if reached {
             return error.into();
         }
         let message = format!("{}; check --url", chain(&error));
         Self { kind: FailureKind::NotReachable, messages: vec![message] }
     }
+}
+
+/// Escapes what the server wrote, part by part: a line break in it would forge a line.
+fn printable(error: client::Error) -> client::Error {
+    let client::Error::Problem(mut problem) = error else { return error };
+    let client::Problem { title, detail, code, trace_id, errors, .. } = &mut *problem;
+    let of_faults = errors.iter_mut().flat_map(|fault| {
+        [Some(&mut fault.detail), fault.pointer.as_mut(), fault.parameter.as_mut()]
+    });
+    for part in [title, detail, code, trace_id].into_iter().chain(of_faults.flatten()) {
+        *part = text::printable(part).into_owned();
+    }
+    client::Error::Problem(problem)
 }
 
 #[cfg(test)]
@@ -129,11 +172,32 @@ mod tests {
 
     #[test]
     fn a_cause_that_the_error_repeats_is_printed_once() {
-        let refused = std::io::ErrorKind::ConnectionRefused.into();
+        let refused = io::ErrorKind::ConnectionRefused.into();
         let failure = Failure::from(sqlx::Error::Io(refused));
         let expected = "Postgres refused the connection: check that it runs, and host and port of \
                         the URL: error communicating with database: connection refused";
         assert_eq!(failure.messages, [expected]);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_quiet_and_a_full_disk_is_not() {
+        let closed = Failure::writing(io::ErrorKind::BrokenPipe.into());
+        assert!(closed.is_closed_pipe() && closed.messages.is_empty());
+        let full = Failure::writing(io::ErrorKind::StorageFull.into());
+        assert_eq!(full.messages, ["cannot write to stdout: no storage space"]);
+        assert_eq!(full.kind, FailureKind::Failed);
+    }
+
+    #[test]
+    fn a_problem_forges_no_line_and_no_escape_sequence() {
+        let problem = serde_json::json!({
+            "type": "t", "title": "T", "status": 422, "detail": "a\nerror: b\u{1b}[2J", "code": "c",
+            "errors": [{"pointer": "/a\r", "parameter": null, "detail": "d\n"}],
+        });
+        let problem = serde_json::from_value(problem).unwrap();
+        let failure = Failure::from(client::Error::Problem(problem));
+        let shown = "422 T: a\\nerror: b\\u{1b}[2J (code c, trace id )\n  /a\\r: d\\n";
+        assert_eq!(failure.messages, [shown]);
     }
 
     #[test]

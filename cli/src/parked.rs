@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use super::outcome::Failure;
 use super::output;
-use super::rows::{self, Common, connect};
-use gateway::config::Server;
+use super::rows::{self, Common, Server};
 
 const PATH: &str = "/api/v1/parked";
 /// Columns of a table of parked streams.
@@ -69,11 +68,11 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::List(args) => list(PATH, &COLUMNS, &args).await,
         Command::Skipped(args) => list("/api/v1/skipped", &SKIPPED, &args).await,
         Command::Show(args) => {
-            let client = connect(&args.server)?;
+            let client = args.server.connect().await?;
             output::json(&client.get(&path(&args.key, "")).send::<Value>().await?.body)
         }
         Command::Retry(args) => {
-            let client = connect(&args.server)?;
+            let client = args.server.connect().await?;
             let keys = if let Some(key) = args.key {
                 vec![key]
             } else {
@@ -81,21 +80,24 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 let keys = parked.iter().filter_map(|row| row["key"].as_str());
                 keys.map(str::to_owned).collect()
             };
-            let mut left = 0;
+            let (mut left, mut printed) = (0, Ok(()));
             for key in &keys {
-                left += usize::from(!execute(&client, key, "/retry", &json!({})).await?);
+                let (applied, line) = execute(&client, key, "/retry", &json!({})).await?;
+                left += usize::from(!applied);
+                printed = printed.and_then(|()| output::line(&line));
             }
-            result(left)
+            output::conclude(printed, result(left))
         }
         Command::Skip(args) => {
-            let (client, body) = (connect(&args.server)?, json!({"reason": args.reason}));
-            result(usize::from(!execute(&client, &args.key, "/skip", &body).await?))
+            let (client, body) = (args.server.connect().await?, json!({"reason": args.reason}));
+            let (applied, line) = execute(&client, &args.key, "/skip", &body).await?;
+            output::conclude(output::line(&line), result(usize::from(!applied)))
         }
     }
 }
 
 async fn list(path: &str, columns: &[&str], args: &Common) -> Result<(), Failure> {
-    rows::show_all(&all(&connect(&args.server)?, path).await?, columns, args.json)
+    rows::show_all(&all(&args.server.connect().await?, path).await?, columns, args.format)
 }
 
 /// Returns all items of a list. It has one row per parked stream, so it is short.
@@ -103,19 +105,24 @@ async fn all(client: &Client, path: &str) -> Result<Vec<Value>, Failure> {
     Ok(client.get(path).query(&[("limit", PAGE)]).all().await?)
 }
 
-/// Retries or skips, prints the outcome, and returns whether the stream is no longer parked. Not
+/// Retries or skips, and returns whether the stream is no longer parked, and the outcome in words. Not
 /// repeated: a second skip could skip the next event.
-async fn execute(client: &Client, key: &str, action: &str, body: &Value) -> Result<bool, Failure> {
+async fn execute(
+    client: &Client,
+    key: &str,
+    action: &str,
+    body: &Value,
+) -> Result<(bool, String), Failure> {
     let request = client.post(&path(key, action)).json(body).wait(WAIT).once();
     let outcome: Value = request.send().await?.body;
     let error = outcome["parked"]["error"].as_str().unwrap_or_default();
     let position = &outcome["parked"]["position"];
-    match outcome["outcome"].as_str().unwrap_or_default() {
-        "applied" => output::line(&format!("{key}: resumed")),
-        "parked" => output::line(&format!("{key}: parked again at position {position}: {error}")),
-        _ => output::line(&format!("{key}: still in progress at the consumer")),
-    }
-    Ok(outcome["outcome"] == "applied")
+    let words = match outcome["outcome"].as_str().unwrap_or_default() {
+        "applied" => format!("{key}: resumed"),
+        "parked" => format!("{key}: parked again at position {position}: {error}"),
+        _ => format!("{key}: still in progress at the consumer"),
+    };
+    Ok((outcome["outcome"] == "applied", words))
 }
 
 fn result(left: usize) -> Result<(), Failure> {

@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::outcome::Failure;
 use super::output;
-use super::rows::{self, Common, WAIT, connect};
-use gateway::config::Server;
+use super::output::OutputFormat;
+use super::rows::{self, Common, Server, WAIT};
+use super::when::{self, When};
 
 /// Columns of a table of alerts that a test raised, updated or cleared.
 const COLUMNS: [&str; 6] = ["time", "device_id", "what", "rule", "value", "position"];
@@ -34,12 +35,12 @@ pub(super) struct Test {
     /// Test on this device only
     #[arg(long, value_name = "DEVICE")]
     device_id: Option<String>,
-    /// Test on readings measured at TIME or later (RFC 3339)
+    /// Test on readings measured at TIME or later, such as `2 hours ago`
     #[arg(long, value_name = "TIME")]
-    from: Option<String>,
-    /// Test on readings measured before TIME (RFC 3339)
+    from: Option<When>,
+    /// Test on readings measured before TIME
     #[arg(long, value_name = "TIME")]
-    to: Option<String>,
+    to: Option<When>,
     #[command(flatten)]
     common: Common,
 }
@@ -69,11 +70,11 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::Test(args) => test(args).await,
         Command::Show(Show { user_id, server }) => {
             let path = path(user_id.as_deref());
-            output::json(&connect(&server)?.get(&path).send::<Value>().await?.body)
+            output::json(&server.connect().await?.get(&path).send::<Value>().await?.body)
         }
         Command::Set(Set { rules, user_id, server }) => {
             let (rules, path) = (read(&rules).await?, path(user_id.as_deref()));
-            connect(&server)?.put(&path).json(&rules).wait(WAIT).send::<Value>().await?;
+            server.connect().await?.put(&path).json(&rules).wait(WAIT).send::<Value>().await?;
             Ok(())
         }
     }
@@ -84,27 +85,31 @@ async fn test(args: Test) -> Result<(), Failure> {
     let given = [
         ("user_id", args.user_id),
         ("device_id", args.device_id),
-        ("from", args.from),
-        ("to", args.to),
+        ("from", when::parameter(args.from)),
+        ("to", when::parameter(args.to)),
     ];
     for (name, value) in given {
         if let Some(value) = value {
             request.insert(name.to_owned(), value.into());
         }
     }
-    let client = connect(&args.common.server)?;
+    let client = args.common.server.connect().await?;
     let test = client.post("/api/v1/alerts/dry-run").json(&request).wait(WAIT);
     let result: Value = test.send().await?.body;
-    if args.common.json {
+    let format = args.common.format;
+    if format.selected() == OutputFormat::Json {
         return output::json(&result);
     }
     let alerts = rows::items(&result, "alerts");
-    rows::show_all(alerts, &COLUMNS, false)?;
+    rows::show_all(alerts, &COLUMNS, format)?;
+    if format.selected() == OutputFormat::Csv {
+        return Ok(());
+    }
     for alert in alerts {
         let device = alert["device_id"].as_str().unwrap_or_default();
         for step in rows::items(alert, "steps") {
             let verdict = step["verdict"].as_str().unwrap_or_default();
-            output::line(&format!("{device} at {}: {verdict}", step["position"]));
+            output::line(&format!("{device} at {}: {verdict}", step["position"]))?;
         }
     }
     let more = if result["truncated"] == json!(true) { "; truncated, there are more" } else { "" };

@@ -1,13 +1,13 @@
 //! `tributary tasks`: list, show, create, move, assign and delete tasks.
 
-use chrono::{DateTime, Utc};
 use domain::projects::Status;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::outcome::Failure;
 use super::output;
-use super::rows::{Common, Listing, WAIT, connect};
+use super::rows::{Common, Listing, WAIT};
+use super::when::{self, When};
 
 const PATH: &str = "/api/v1/tasks";
 /// Columns of the table.
@@ -65,9 +65,9 @@ pub(super) struct Create {
     /// Assign the task to this member of the project
     #[arg(long, value_name = "USER_ID")]
     assignee: Option<Uuid>,
-    /// Time the task is due (RFC 3339)
+    /// Time the task is due: `2026-11-26T14:00:00Z`, `next friday 9:00`, `3 days`
     #[arg(long, value_name = "TIME")]
-    due: Option<DateTime<Utc>>,
+    due: Option<When>,
     #[command(flatten)]
     common: Common,
 }
@@ -108,7 +108,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let Create { title, project, description, assignee, due, common } = args;
             let body = json!({
                 "project_id": project, "title": title, "description": description,
-                "assignee_id": assignee, "due_at": due,
+                "assignee_id": assignee, "due_at": when::parameter(due),
             });
             common.create(PATH, &body, &COLUMNS).await
         }
@@ -119,7 +119,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             patch(&path(id), &json!({"assignee_id": user_id}), common).await
         }
         Command::Delete(One { id, common }) => {
-            connect(&common.server)?.delete(&path(id)).wait(WAIT).send::<Value>().await?;
+            common.server.connect().await?.delete(&path(id)).wait(WAIT).send::<Value>().await?;
             output::note("deleted");
             Ok(())
         }

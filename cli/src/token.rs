@@ -30,6 +30,5 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let keys = Keys::load(&args.tokens.signing_key_file)?;
     let token = keys.sign(&args.subject, args.role, args.ttl.0)?;
     keys.check(&token).map_err(|error| Failure::usage(vec![error.to_string()]))?;
-    output::line(&token);
-    Ok(())
+    output::line(&token)
 }

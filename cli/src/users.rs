@@ -1,9 +1,6 @@
-//! `tributary users`: registers administrators. The API registers users only, so the first
-//! administrator is registered here, with access to the database.
+//! `tributary users`: lists users, and registers administrators. The API registers users only, so the
+//! first administrator is registered here, with access to the database.
 
-use std::io::{IsTerminal, Read};
-
-use anyhow::Context;
 use commands::Envelope;
 use commands::users::{InvalidPassword, Password, Registration, Users, now};
 use domain::Role;
@@ -15,17 +12,19 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::outcome::Failure;
-use super::output;
-use super::rows::{WAIT, connect};
+use super::rows::{Listing, WAIT, connect};
+use super::{output, password};
 use gateway::config::{self, Database, Server};
 
-/// Bytes read from stdin for a password, at most: more than the longest password has.
-const MAX_STDIN_BYTES: u64 = 1024;
 /// Database connections.
 const CONNECTIONS: u32 = 2;
+/// Columns of the table.
+const COLUMNS: [&str; 5] = ["id", "email", "full_name", "role", "created_at"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
+    /// List users, newest first; requires the administrator role
+    List(Listing),
     /// Register an administrator, by appending to the log directly
     CreateAdmin(CreateAdmin),
     /// Give a user a device namespace, so that the devices of that name are the user's; requires the
@@ -63,6 +62,7 @@ pub(super) struct SetNamespace {
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::List(listing) => listing.show("/api/v1/users", &[], &COLUMNS).await,
         Command::CreateAdmin(args) => create_admin(args).await,
         Command::SetNamespace(SetNamespace { user, name, none: _, server }) => {
             let (path, body) =
@@ -76,7 +76,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 async fn create_admin(args: CreateAdmin) -> Result<(), Failure> {
     let text = match &args.password.password {
         Some(given) => given.expose().to_owned(),
-        None => read_password()?,
+        None => password::read(None)?,
     };
     let invalid = |error: InvalidPassword| Failure::usage(vec![error.to_string()]);
     let password: Password = text.parse().map_err(invalid)?;
@@ -89,8 +89,7 @@ async fn create_admin(args: CreateAdmin) -> Result<(), Failure> {
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
-    output::line(&outcome.map_err(failure)?.to_string());
-    Ok(())
+    output::line(&outcome.map_err(failure)?.to_string())
 }
 
 /// Registers an administrator and returns the user id; `actor` is recorded in the events.
@@ -113,22 +112,4 @@ fn failure(error: commands::users::Error) -> Failure {
         commands::users::Error::User(Unavailable(error)) => Failure::not_reachable(error),
         other => anyhow::Error::from(other).into(),
     }
-}
-
-/// Reads the first line of stdin. A terminal echoes it.
-fn read_password() -> Result<String, Failure> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        output::note("password (echoed; set TRIBUTARY_PASSWORD to avoid that):");
-        let mut line = String::new();
-        stdin.read_line(&mut line).context("cannot read the password from stdin")?;
-        return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
-    }
-    let mut text = String::new();
-    stdin
-        .lock()
-        .take(MAX_STDIN_BYTES)
-        .read_to_string(&mut text)
-        .context("cannot read the password from stdin")?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }

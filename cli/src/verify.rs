@@ -15,7 +15,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use projections::Purpose;
 use serde::Serialize;
 
-use super::events::unavailable;
 use super::outcome::Failure;
 use super::{output, rebuild};
 use gateway::config::ServerUrl;
@@ -45,13 +44,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     /// URL of the database, with a role that may read the log; with --projections, the application's
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        required_unless_present = "dump"
-    )]
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<ServerUrl>,
 }
 
@@ -108,7 +101,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             };
         }
         (None, None) => {
-            return Err(Failure::usage(vec!["--database-url or --dump is required".into()]));
+            let message = "verify reads every event with its hash, from the database only: set \
+                           --database-url (DATABASE_URL), or verify a dump with --dump";
+            return Err(Failure::usage(vec![message.into()]));
         }
     }
     let (position, hash) = walk.at();
@@ -133,19 +128,18 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         findings: reported,
         projections: models.as_ref().map(rebuild::outcomes),
     };
-    if args.json {
-        output::json(&report)?;
-        return verdict;
-    }
-    output::line(&format!("{events} events up to {position}, hash {}", report.hash));
-    for finding in &report.findings {
+    let printed = if args.json { output::json(&report) } else { print(&report, models.as_ref()) };
+    output::conclude(printed, verdict)
+}
+
+fn print(report: &Report, models: Option<&rebuild::Results>) -> Result<(), Failure> {
+    let Report { events, position, hash, findings, .. } = report;
+    output::line(&format!("{events} events up to {position}, hash {hash}"))?;
+    for finding in findings {
         let place = finding.position.map_or_else(String::new, |at| format!("position {at}: "));
-        output::line(&format!("{place}{}", finding.what));
+        output::line(&format!("{place}{}", finding.what))?;
     }
-    if let Some(models) = &models {
-        rebuild::print(models);
-    }
-    verdict
+    models.map_or(Ok(()), rebuild::print)
 }
 
 /// Compares the read models with these names, or all of them, with the log.
@@ -174,10 +168,10 @@ async fn verify_log(
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let store = LogReader::new(eventstore::pool(options, 1));
-    let (head, hash) = store.head_and_hash().await.map_err(unavailable)?;
+    let (head, hash) = store.head_and_hash().await?;
     let bar = bar(head.0);
     'log: while walk.at().0 < head {
-        let links = store.hashed_events(walk.at().0, PAGE).await.map_err(unavailable)?;
+        let links = store.hashed_events(walk.at().0, PAGE).await?;
         if links.is_empty() {
             break;
         }
@@ -198,7 +192,7 @@ async fn verify_log(
         let what = "the log's head has another hash than its last event".into();
         findings.add([Finding { position: Some(position.0), what }]);
     }
-    findings.add(store.find_dangling_references().await.map_err(unavailable)?);
+    findings.add(store.find_dangling_references().await?);
     Ok(())
 }
 

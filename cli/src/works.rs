@@ -30,7 +30,8 @@ pub(super) enum Command {
     /// Show a work
     Show(Show),
     /// Demand a work over HTTP
-    Create(Create),
+    #[command(visible_alias = "create")]
+    Demand(Demand),
     /// Demand works over NATS, at a fixed interval
     Produce(Produce),
 }
@@ -53,7 +54,7 @@ pub(super) struct Show {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Create {
+pub(super) struct Demand {
     /// Add up the numbers from 0 to NUMBER; without it the server draws one at random
     #[arg(long, value_name = "NUMBER")]
     add_up_to: Option<u32>,
@@ -82,7 +83,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             listing.show(PATH, &[("status", status)], &COLUMNS).await
         }
         Command::Show(Show { id, common }) => common.show(&format!("{PATH}/{id}"), &COLUMNS).await,
-        Command::Create(Create { add_up_to, common }) => {
+        Command::Demand(Demand { add_up_to, common }) => {
             let body = add_up_to.map_or_else(|| json!({}), |to| json!({"add_up_to": to}));
             common.create(PATH, &body, &COLUMNS).await
         }
@@ -113,7 +114,7 @@ async fn produce(args: Produce) -> Result<(), Failure> {
             "cannot publish a demand to NATS: check that a worker runs, which creates the stream \
              COMMANDS, and that the account may publish `commands.>`",
         )?;
-        output::line(&format!("{id} {body}"));
+        output::line(&format!("{id} {body}"))?;
         sent += 1;
     }
     Ok(())

@@ -55,12 +55,14 @@
 
 mod connection;
 mod error;
+mod event_stream;
 mod request;
 mod response;
 mod session;
 
 pub use connection::Client;
 pub use error::{Error, Fault, Problem};
+pub use event_stream::EventStream;
 pub use request::Request;
 pub use response::Response;
 pub use session::Tokens;

@@ -18,8 +18,8 @@ const BACKOFF: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request<'a> {
-    client: &'a Client,
-    builder: RequestBuilder,
+    pub(crate) client: &'a Client,
+    pub(crate) builder: RequestBuilder,
     /// `Idempotency-Key` of a command.
     key: Option<String>,
     /// Whether sending it again does no harm.

@@ -98,6 +98,20 @@ impl<'q> Section<'q> {
         query.push(columns).push(" limit ").push_bind(limit);
     }
 
+    /// Orders the rows of a page ascending, like [`descending`](Self::descending).
+    pub(crate) fn ascending(
+        &self,
+        query: &mut QueryBuilder<'q, Postgres>,
+        columns: &'static str,
+        limit: i64,
+    ) {
+        query.push(" order by ");
+        for (column, _) in &self.0 {
+            query.push(column).push(", ");
+        }
+        query.push(columns).push(" limit ").push_bind(limit);
+    }
+
     /// Adds the conditions, the order and the limit of a page that is ordered by `time` and `id`, newest
     /// first.
     pub(crate) fn newest_first(

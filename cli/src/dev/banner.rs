@@ -5,10 +5,17 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::super::outcome::Failure;
 use super::super::output;
 use super::admin::{Administrator, EMAIL};
 use devservers::Nats;
-use gateway::config::{Admin, Config, Server};
+use gateway::config::{Admin, Config, Secret, ServerUrl};
+
+/// The address of the API, and a token of the administrator.
+pub(super) struct Access {
+    pub(super) url: ServerUrl,
+    pub(super) token: Secret,
+}
 
 /// Accounts of NATS for other programs, and the variables with their URLs.
 const NATS_ACCOUNTS: [(&str, &str); 3] = [
@@ -20,7 +27,7 @@ const NATS_ACCOUNTS: [(&str, &str); 3] = [
 /// Writes `dev.env` with mode 0600, because it holds a token and passwords.
 pub(super) fn write(
     directory: &Path,
-    server: &Server,
+    access: &Access,
     administrator: &Administrator,
     config: &Config,
     admin: &Admin,
@@ -30,8 +37,8 @@ pub(super) fn write(
     use std::os::unix::fs::OpenOptionsExt;
     let file = directory.join("dev.env");
     let values = [
-        ("TRIBUTARY_URL", server.url.expose()),
-        ("TRIBUTARY_TOKEN", server.token.expose()),
+        ("TRIBUTARY_URL", access.url.expose()),
+        ("TRIBUTARY_TOKEN", access.token.expose()),
         ("TRIBUTARY_EMAIL", EMAIL),
         ("TRIBUTARY_PASSWORD", administrator.password.expose()),
         ("DATABASE_URL", config.database.database_url.expose()),
@@ -55,12 +62,12 @@ pub(super) fn write(
 }
 
 /// Prints the banner.
-pub(super) fn print(directory: &Path, server: &Server, config: &Config) {
+pub(super) fn print(directory: &Path, access: &Access, config: &Config) -> Result<(), Failure> {
     let env = directory.join("dev.env");
     let env = env.display();
-    let url = &server.url;
+    let url = &access.url;
     let tributary = executable();
-    output::line(&format!(
+    let banner = format!(
         "
 Tributary is running.  API {url}api/v1   documentation {url}docs
   Sign in as {EMAIL}; the password is in {env}, with a token valid for 30 days
@@ -88,7 +95,8 @@ Ctrl-C stops it; the data is kept in {}.",
         config.bus.nats_url,
         config.mqtt.broker.mqtt_url,
         directory.display(),
-    ));
+    );
+    banner.lines().try_for_each(output::line)
 }
 
 /// Returns the path of the executable relative to the current directory: after `make run` it is not

@@ -20,7 +20,7 @@ use crate::host_agent;
 use devservers::Servers;
 use gateway::app::App;
 use gateway::config::ProcessRole;
-use gateway::config::{Admin, Config, Http, Server, Worker};
+use gateway::config::{Admin, Config, Http, Worker};
 use gateway::host_metrics;
 use gateway::tokens::{Keys, make_key};
 
@@ -85,14 +85,20 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
     let lifetime = Duration::from_hours(24 * TOKEN_DAYS);
     let token = started.keys.sign(&administrator.id.to_string(), Role::Admin, lifetime)?;
     let address = app.address().context("the HTTP server has no address")?;
-    let server = Server {
+    let access = banner::Access {
         url: format!("http://localhost:{}", address.port()).parse().map_err(anyhow::Error::from)?,
         token: token.parse().map_err(anyhow::Error::from)?,
     };
     let Started { admin, config, .. } = &started;
-    banner::write(&directory, &server, &administrator, config, admin, &servers.nats)?;
-    banner::print(&directory, &server, &started.config);
-    run_until_signal(app, signals).await
+    banner::write(&directory, &access, &administrator, config, admin, &servers.nats)?;
+    match banner::print(&directory, &access, &started.config) {
+        // The servers are wanted for what they do, not for their banner.
+        Err(failure) if !failure.is_closed_pipe() => {
+            app.stop().await;
+            Err(failure)
+        }
+        _ => run_until_signal(app, signals).await,
+    }
 }
 
 /// Samples this host, as `tributary agent` does.

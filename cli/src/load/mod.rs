@@ -3,12 +3,13 @@
 use anyhow::anyhow;
 use clap::ValueEnum;
 use eventstore::{EventStore, Tasks};
-use gateway::config::{Broker, Database, Server, Span};
+use gateway::config::{Broker, Database, Span};
 use loadtest::{Api, Error, InvalidSetting, MAX_DEVICES_PER_USER, MAX_RATE, Settings};
 use tokio_util::sync::CancellationToken;
 
 use crate::outcome::Failure;
 use crate::output;
+use crate::server::{Endpoint, Server};
 use crate::signals::Signals;
 
 mod print;
@@ -78,7 +79,8 @@ impl From<Mode> for loadtest::Mode {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let json = args.json;
     let stop = CancellationToken::new();
-    let settings = settings(args)?;
+    let endpoint = args.server.endpoint().await?;
+    let settings = settings(args, endpoint)?;
     let bar = progress_bar::Bar::new();
     let report = tokio::select! {
         report = loadtest::run(settings, stop.clone(), |progress| bar.show(progress)) => {
@@ -87,18 +89,15 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         interrupted = interrupted(&stop) => return interrupted,
     };
     drop(bar);
-    if json {
-        output::json(&report)?;
-    } else {
-        print::report(&report);
-    }
-    match &report.faults()[..] {
+    let printed = if json { output::json(&report) } else { print::report(&report) };
+    let verdict = match &report.faults()[..] {
         [] => Ok(()),
         faults => Err(anyhow!("{}", faults.join(", ")).into()),
-    }
+    };
+    output::conclude(printed, verdict)
 }
 
-fn settings(args: Args) -> Result<Settings, Failure> {
+fn settings(args: Args, Endpoint { url, token }: Endpoint) -> Result<Settings, Failure> {
     let mistakes = Vec::from_iter(args.broker.mistake());
     if !mistakes.is_empty() {
         return Err(Failure::usage(mistakes));
@@ -113,10 +112,7 @@ fn settings(args: Args) -> Result<Settings, Failure> {
         run: args.run,
         fields: args.payload,
         patience: args.patience.0,
-        api: Api {
-            url: args.server.url.expose().to_owned(),
-            token: args.server.token.expose().to_owned(),
-        },
+        api: Api { url, token },
         broker: args.broker.options("load"), // Each device has a client id of its own.
         store: EventStore::open(pool, &Tasks::new(), CancellationToken::new()),
     })

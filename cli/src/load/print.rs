@@ -2,28 +2,29 @@
 
 use loadtest::{PROBE_INTERVAL, Quantiles, Report};
 
+use crate::outcome::Failure;
 use crate::output;
 
-pub(super) fn report(report: &Report) {
+pub(super) fn report(report: &Report) -> Result<(), Failure> {
     let Report { sums, end, .. } = report;
     line(
         "run",
         format!("{}: {} devices, {}/s by {}", report.run, report.devices, report.rate, report.mode),
-    );
-    line("due", sums.due.to_string());
-    line("sent", sums.sent.to_string());
-    line("acknowledged", sums.acknowledged.to_string());
-    line("stored", sums.stored.to_string());
-    line("visible", report.visible.to_string());
-    line("lost", sums.lost.to_string());
-    line("duplicated", sums.duplicated.to_string());
-    line("unacknowledged", sums.unacknowledged.to_string());
-    line("sent again", report.resent.to_string());
+    )?;
+    line("due", sums.due.to_string())?;
+    line("sent", sums.sent.to_string())?;
+    line("acknowledged", sums.acknowledged.to_string())?;
+    line("stored", sums.stored.to_string())?;
+    line("visible", report.visible.to_string())?;
+    line("lost", sums.lost.to_string())?;
+    line("duplicated", sums.duplicated.to_string())?;
+    line("unacknowledged", sums.unacknowledged.to_string())?;
+    line("sent again", report.resent.to_string())?;
     let acknowledged = format!("due → {}", report.mode.acknowledgement());
-    line(&acknowledged, quantiles(&report.to_acknowledged));
-    line("due → visible", quantiles(&report.to_visible));
+    line(&acknowledged, quantiles(&report.to_acknowledged))?;
+    line("due → visible", quantiles(&report.to_visible))?;
     let (count, millis) = (report.to_visible.count, PROBE_INTERVAL.as_millis());
-    line("", format!("of {count} readings, polled every {millis} ms for one user at a time"));
+    line("", format!("of {count} readings, polled every {millis} ms for one user at a time"))?;
     line(
         "at the end",
         format!(
@@ -34,7 +35,7 @@ pub(super) fn report(report: &Report) {
             end.acknowledged_after,
             end.visible_after,
         ),
-    );
+    )?;
     line(
         "load tester",
         format!(
@@ -43,17 +44,18 @@ pub(super) fn report(report: &Report) {
             end.seconds,
             100.0 * end.cpu_seconds / end.seconds.max(1e-9),
         ),
-    );
+    )?;
     if report.unanswered > 0 {
-        line("survived", format!("{} × a request of the probe failed", report.unanswered));
+        line("survived", format!("{} × a request of the probe failed", report.unanswered))?;
     }
     for (what, count) in &report.troubles {
-        line("survived", format!("{count} × {what}"));
+        line("survived", format!("{count} × {what}"))?;
     }
+    Ok(())
 }
 
-fn line(name: &str, text: String) {
-    output::line(&format!("{name:<18} {text}"));
+fn line(name: &str, text: String) -> Result<(), Failure> {
+    output::line(&format!("{name:<18} {text}"))
 }
 
 fn quantiles(quantiles: &Quantiles) -> String {

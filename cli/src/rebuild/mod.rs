@@ -55,12 +55,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let purpose = if args.verify { Purpose::ReplaceIfEqual } else { Purpose::Replace };
     let database = args.database.options()?.without_time_limits();
     let results = all(database, &names, purpose, args.parallel).await?;
-    if args.json {
-        output::json(&outcomes(&results))?;
-    } else {
-        print(&results);
-    }
-    verdict(&results)
+    let printed = if args.json { output::json(&outcomes(&results)) } else { print(&results) };
+    output::conclude(printed, verdict(&results))
 }
 
 /// Rebuilds the read models `names`; a rebuild that fails does not stop the others.

@@ -29,10 +29,10 @@ pub(in super::super) fn outcomes(results: &Results) -> Vec<Outcome> {
 }
 
 /// Prints a table, and examples of the rows that differ.
-pub(in super::super) fn print(results: &Results) {
+pub(in super::super) fn print(results: &Results) -> Result<(), Failure> {
     let heads = ["PROJECTION", "OUTCOME", "POSITION", "EVENTS", "SECONDS", "EVENTS/S", "PARKED"];
     let done = results.iter().filter_map(|(_, result)| result.as_ref().ok());
-    output::table(&heads, &done.clone().map(row).collect::<Vec<_>>());
+    output::table(&heads, &done.clone().map(row).collect::<Vec<_>>())?;
     for rebuilt in done {
         for difference in &rebuilt.differences {
             for (side, examples) in
@@ -40,11 +40,12 @@ pub(in super::super) fn print(results: &Results) {
             {
                 for example in examples {
                     let table = format!("{}.{}", rebuilt.name, difference.table);
-                    output::line(&format!("{table} {side}: {example}"));
+                    output::line(&format!("{table} {side}: {example}"))?;
                 }
             }
         }
     }
+    Ok(())
 }
 
 /// Returns a failure if a rebuild failed or found a difference.

@@ -6,19 +6,19 @@ mod progress;
 mod resume_file;
 mod target;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use eventsourcing::Position;
-use eventstore::{Filter, LogReader};
+use eventstore::LogReader;
 use uuid::Uuid;
 
-use super::events::{self, EventFilter, unavailable};
+use super::events::EventFilter;
+use super::log_source::{LogOptions, LogSource};
 use super::outcome::Failure;
-use super::output;
-use gateway::config::{Bus, Database};
+use super::output::{self, Stdout};
+use super::when::When;
+use gateway::config::Bus;
 use pace::{Pace, Speed};
 use progress::Progress;
 use resume_file::ResumeFile;
@@ -38,12 +38,12 @@ pub(super) struct Args {
     /// Stop after this position; without it, at the current end of the log
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(0..))]
     to: Option<i64>,
-    /// Select only events recorded at TIME or later (RFC 3339)
+    /// Select only events recorded at TIME or later, such as `yesterday`
     #[arg(long, value_name = "TIME")]
-    since: Option<DateTime<Utc>>,
-    /// Select only events recorded before TIME (RFC 3339)
+    since: Option<When>,
+    /// Select only events recorded before TIME
     #[arg(long, value_name = "TIME")]
-    until: Option<DateTime<Utc>>,
+    until: Option<When>,
     #[command(flatten)]
     events: EventFilter,
     /// Stop after COUNT events
@@ -71,29 +71,34 @@ pub(super) struct Args {
     #[command(flatten)]
     bus: Bus,
     #[command(flatten)]
-    database: Database,
+    log: LogOptions,
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let filter = args.events.filter()?;
-    let store = LogReader::new(eventstore::pool(args.database.options()?, 1));
+    args.events.filter()?; // An unknown context is a mistake of the command line.
+    let log = args.log.source()?;
     let saved = args.resume.as_deref().map(ResumeFile::read).transpose()?.flatten();
-    let (after, until) = range(&args, &store, saved.as_ref()).await?;
+    let (after, until) = range(&args, &log, saved.as_ref()).await?;
     let run = saved.map_or_else(|| Uuid::now_v7().to_string(), |saved| saved.run);
     let mut target = match &args.to_subject {
         Some(prefix) => {
-            let owner = store.owner().await.map_err(unavailable)?;
+            let LogSource::Database(reader) = &log else {
+                let message = "--to-subject reads the database: set --database-url (DATABASE_URL)";
+                return Err(Failure::usage(vec![message.into()]));
+            };
+            let owner = LogReader::owner(reader).await?;
             Target::subject(&args.bus, prefix, &run, owner.deployment).await?
         }
         None if args.dry_run => Target::Nowhere,
-        None => Target::Stdout(io::stdout().lock()),
+        None => Target::Stdout(Stdout::lock()),
     };
     let mut progress = Progress::new(after, until);
     let pace = if args.dry_run { Pace::Unlimited } else { Pace::new(args.rate, args.speed) };
     let limit = args.limit.unwrap_or(u64::MAX);
     // A dry run does not move the resume file.
     let resume = args.resume.as_deref().filter(|_| !args.dry_run);
-    let replay = Replay { store: &store, filter, until, limit, run: &run, resume };
+    let filter = &args.events;
+    let replay = Replay { log: &log, filter, until, limit, run: &run, resume };
     let ended = replay.publish(pace, &mut target, &mut progress).await;
     progress.finish(ended.is_ok());
     if args.to_subject.is_some() {
@@ -105,17 +110,17 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 /// Returns the range to replay: events after the first position, up to the second.
 async fn range(
     args: &Args,
-    store: &LogReader,
+    log: &LogSource<'_>,
     saved: Option<&ResumeFile>,
 ) -> Result<(Position, Position), Failure> {
-    let head = store.head().await.map_err(unavailable)?;
+    let head = log.head().await?;
     let mut after = Position(args.from.map_or(0, |from| from - 1));
     let mut until = args.to.map_or(head, |to| head.min(Position(to)));
     if let Some(since) = args.since {
-        after = after.max(events::before(store, since, head).await?);
+        after = after.max(log.before(since).await?);
     }
     if let Some(end) = args.until {
-        until = until.min(events::before(store, end, head).await?);
+        until = until.min(log.before(end).await?);
     }
     if let Some(saved) = saved {
         after = after.max(saved.position);
@@ -125,8 +130,8 @@ async fn range(
 
 /// A replay, independent of its target.
 struct Replay<'a> {
-    store: &'a LogReader,
-    filter: Filter,
+    log: &'a LogSource<'a>,
+    filter: &'a EventFilter,
     until: Position,
     limit: u64,
     /// Name of the run.
@@ -139,7 +144,7 @@ impl Replay<'_> {
     async fn publish(
         &self,
         mut pace: Pace,
-        target: &mut Target<'_>,
+        target: &mut Target,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         // Before the first event, so that a run that is killed early is resumed under its name.
@@ -147,24 +152,21 @@ impl Replay<'_> {
         let mut saved_at = Instant::now();
         let mut at = progress.position();
         'events: while at < self.until {
-            let page =
-                self.store.read(at, self.until, &self.filter, PAGE).await.map_err(unavailable)?;
+            let page = self.log.read(at, self.until, self.filter, PAGE).await?;
             for event in page.events {
                 if progress.count() == self.limit {
                     break 'events;
                 }
-                let position = event.position;
+                let position = event.position();
                 let now = Instant::now();
-                if let Some(due) = pace.due(event.recorded_at, now) {
+                if let Some(due) = pace.due(event.recorded_at(), now) {
                     if due.saturating_duration_since(now) > SAVE_EVERY {
                         self.settle(target, progress).await?;
                         saved_at = Instant::now();
                     }
                     tokio::time::sleep_until(due.into()).await;
                 }
-                if !target.publish(event).await? {
-                    break 'events; // The reader of stdout is gone.
-                }
+                target.publish(event).await?;
                 progress.sent(position);
                 if saved_at.elapsed() > SAVE_EVERY {
                     self.settle(target, progress).await?;
@@ -178,11 +180,7 @@ impl Replay<'_> {
     }
 
     /// Waits until all events sent so far have arrived, and saves the position.
-    async fn settle(
-        &self,
-        target: &mut Target<'_>,
-        progress: &mut Progress,
-    ) -> Result<(), Failure> {
+    async fn settle(&self, target: &mut Target, progress: &mut Progress) -> Result<(), Failure> {
         target.settle().await?;
         progress.settle();
         if let Some(file) = self.resume {

@@ -1,16 +1,17 @@
 //! Where a replay sends its events: stdout, subjects on NATS, or nowhere.
 
-use std::io::{StdoutLock, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use eventstore::{RawEvent, replay_message};
+use eventstore::replay_message;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::events;
+use crate::events::LogEvent;
 use crate::outcome::Failure;
+use crate::output::Stdout;
 use gateway::config;
 use gateway::http::event_view;
 
@@ -45,11 +46,11 @@ impl FromStr for Prefix {
 }
 
 /// The target of a replay.
-pub(super) enum Target<'a> {
+pub(super) enum Target {
     /// Discards events, for `--dry-run`.
     Nowhere,
     /// Writes lines of JSON.
-    Stdout(StdoutLock<'a>),
+    Stdout(Stdout),
     /// Publishes on NATS.
     Subject(Box<Subject>),
 }
@@ -63,7 +64,7 @@ pub(super) struct Subject {
     deployment: Uuid,
 }
 
-impl Target<'_> {
+impl Target {
     /// Connects to NATS, to publish under `prefix` in the run `run`.
     pub(super) async fn subject(
         bus: &config::Bus,
@@ -86,16 +87,20 @@ impl Target<'_> {
         Ok(Self::Subject(Box::new(Subject { bus, connected, prefix, run, deployment })))
     }
 
-    /// Sends `event`. Returns false if the reader of stdout is gone.
-    pub(super) async fn publish(&mut self, event: RawEvent) -> Result<bool, Failure> {
+    /// Sends `event`.
+    pub(super) async fn publish(&mut self, event: LogEvent) -> Result<(), Failure> {
         match self {
-            Self::Nowhere => Ok(true),
-            Self::Stdout(out) => Ok(events::write(out, &event).is_ok()),
+            Self::Nowhere => Ok(()),
+            Self::Stdout(out) => event.json().map_or(Ok(()), |json| out.json(&json)),
             Self::Subject(subject) => {
+                let LogEvent::Stored(event) = event else {
+                    return Ok(()); // Only the database is replayed on NATS.
+                };
+                let event = Arc::unwrap_or_clone(event);
                 let context = domain::context_of(event.stream.category());
                 let context = context.map_or("unknown", |context| context.name);
                 let Some(event) = event_view::shown(event) else {
-                    return Ok(true);
+                    return Ok(());
                 };
                 let client = subject.bus.client();
                 let most = client.max_payload();
@@ -110,8 +115,7 @@ impl Target<'_> {
                 let sent = client
                     .publish_with_headers(message.subject, message.headers, message.body)
                     .await;
-                sent.map_err(Failure::not_reachable)?;
-                Ok(true)
+                sent.map_err(Failure::not_reachable)
             }
         }
     }
@@ -120,10 +124,7 @@ impl Target<'_> {
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         match self {
             Self::Nowhere => Ok(()),
-            Self::Stdout(out) => {
-                drop(out.flush());
-                Ok(())
-            }
+            Self::Stdout(out) => out.flush(),
             Self::Subject(subject) => {
                 subject.bus.client().flush().await.map_err(Failure::not_reachable)?;
                 // Even if NATS is connected again: messages in flight may be lost.

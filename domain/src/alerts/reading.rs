@@ -17,9 +17,9 @@ pub struct Reading {
     pub user_id: Box<str>,
     /// Id of the device.
     pub device_id: Box<str>,
-    /// Sequence number, counted by the device.
+    /// Sequence number, counted by the device; `None` if unknown.
     #[serde(default)]
-    pub sequence_id: i64,
+    pub sequence_id: Option<i64>,
     /// Id of the device's boot; empty if it sends none.
     #[serde(default)]
     pub boot_id: Box<str>,

@@ -71,7 +71,8 @@ impl WatchState {
     /// a higher sequence number is not: the device's clock was set back, as one of local time is at the
     /// end of summer time. The times of the rules are set back with it.
     fn record(&mut self, reading: &Reading, time: DateTime<Utc>) {
-        let (boot_id, sequence_id) = (reading.boot_id.clone(), reading.sequence_id);
+        let Some(sequence_id) = reading.sequence_id else { return };
+        let boot_id = reading.boot_id.clone();
         if let Some(newest) = self.newest.as_ref().filter(|newest| time < newest.time) {
             if boot_id != newest.boot_id || sequence_id <= newest.sequence_id {
                 return;

@@ -25,9 +25,14 @@ const UPCASTS: &[Upcast] = &[Upcast {
     event_type: "order_cancelled",
     from: 1,
     apply: |data| {
-        if let Some(Value::Object(reason)) = data.remove("reason") {
-            let renamed = |name: String| if name == "code" { "reason".into() } else { name };
-            data.extend(reason.into_iter().map(|(name, value)| (renamed(name), value)));
+        let renamed = |name: String| if name == "code" { "reason".into() } else { name };
+        match data.remove("reason") {
+            Some(Value::Object(reason)) => {
+                data.extend(reason.into_iter().map(|(name, value)| (renamed(name), value)));
+            }
+            // No version has this. It stays, so that the error of the decoder names it.
+            Some(other) => drop(data.insert("reason".into(), other)),
+            None => {}
         }
     },
 }];

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{Event, Reading};
 use eventsourcing::event::Position;
 use eventsourcing::fact;
+use eventsourcing::json::Plain;
 
 /// Prefix of the boot ids of restarted counters.
 const PREFIX: &str = "restart-";
@@ -82,8 +83,12 @@ pub fn restarted_since(
 impl Reading {
     /// Returns whether both readings hold the same values, whenever they were received.
     pub fn has_values_of(&self, other: &Self) -> bool {
-        (self.temperature, self.battery, &self.extra_data)
-            == (other.temperature, other.battery, &other.extra_data)
+        let fields =
+            |reading: &Self| serde_json::from_str::<Plain>(reading.extra_data.as_str()).ok();
+        let same_fields = self.extra_data == other.extra_data
+            // Written by another version, in another order.
+            || (fields(self).is_some() && fields(self) == fields(other));
+        same_fields && (self.temperature, self.battery) == (other.temperature, other.battery)
     }
 
     /// Returns this reading, whose event id is `id`, as one of the counter that restarted after the

@@ -27,6 +27,11 @@ impl Filter {
         Self { categories, ..Self::default() }
     }
 
+    /// Returns whether a read discards events of the log that do not match: no index has them.
+    pub(crate) fn scans(&self) -> bool {
+        *self != ALL && self.stream.is_none()
+    }
+
     /// Returns whether `event` matches.
     pub fn matches(&self, event: &RawEvent) -> bool {
         let matches =

@@ -4,16 +4,33 @@ use chrono::{DateTime, Utc};
 use eventsourcing::{Position, StreamId, Version};
 use sqlx::PgPool;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::bus::owner::Owner;
 use crate::error::Unavailable;
 use crate::pool::{ConnectOptions, Pool};
 use crate::raw::RawEvent;
 use crate::read::filter::{ALL, Filter};
-use crate::read::page::{COLUMNS, Page, collect};
+use crate::read::page::{COLUMNS, Collected, Page, collect};
 
 /// Most positions that one filtered read scans: bounds the cost of a page with few matches.
 const SCAN: i64 = 100_000;
+
+/// The order in which a page is read.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Forward,
+    Back,
+}
+
+impl Direction {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Forward => "",
+            Self::Back => " desc",
+        }
+    }
+}
 
 /// Reads the log. Starts no task and needs no appender; clones share the pool.
 #[derive(Debug, Clone)]
@@ -80,6 +97,46 @@ impl LogReader {
         filter: &Filter,
         limit: usize,
     ) -> Result<Page, Unavailable> {
+        let scan = if filter.scans() { SCAN } else { i64::MAX };
+        let until = until.min(Position(after.0.saturating_add(scan)));
+        let events = self.select((after, until), filter, limit, Direction::Forward).await?;
+        let through = match events.list.last() {
+            Some(last) if events.full => last.position,
+            _ => until.max(after),
+        };
+        Ok(Page { events: events.list, through })
+    }
+
+    /// Returns a page of the matching events before `before` and after `after`, newest first, at most
+    /// `limit` and [`PAGE_BYTES`](crate::PAGE_BYTES).
+    ///
+    /// [`Page::through`] is the `before` to continue with: at most `after + 1` at the end.
+    pub async fn read_back(
+        &self,
+        before: Position,
+        after: Position,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, Unavailable> {
+        let until = Position(before.0.saturating_sub(1));
+        let scan = if filter.scans() { SCAN } else { i64::MAX };
+        let after = after.max(Position(until.0.saturating_sub(scan)));
+        let events = self.select((after, until), filter, limit, Direction::Back).await?;
+        let through = match events.list.last() {
+            Some(last) if events.full => last.position,
+            _ => Position(after.0.saturating_add(1)).min(before),
+        };
+        Ok(Page { events: events.list, through })
+    }
+
+    /// Returns the matching events after the first position up to and including the second.
+    async fn select(
+        &self,
+        (after, until): (Position, Position),
+        filter: &Filter,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Collected, Unavailable> {
         // In a stream, versions order as positions do, and there is an index of them. The sum hides
         // the position from the planner, which would scan the whole log instead.
         let (range, order) = if filter.stream.is_some() {
@@ -88,15 +145,11 @@ impl LogReader {
             ("position > $1 and position <= $2", "position")
         };
         let mut sql = format!("select {COLUMNS} from log.event where {range}");
-        let mut until = until;
         if *filter != ALL {
             sql += " and (cardinality($4::text[]) = 0 or stream_id ^@ any($4))
                      and (cardinality($5::text[]) = 0 or event_type = any($5))";
-            if filter.stream.is_none() {
-                until = until.min(Position(after.0.saturating_add(SCAN)));
-            }
         }
-        sql = sql + " order by " + order + " limit $3";
+        sql = sql + " order by " + order + direction.sql() + " limit $3";
         let mut query = sqlx::query(&sql)
             .bind(after.0)
             .bind(until.0)
@@ -111,12 +164,25 @@ impl LogReader {
         }
         // A connection, because the pool would pass every row through one more stream.
         let mut connection = self.pool.acquire().await?;
-        let events = collect(query.fetch(&mut *connection), limit).await?;
-        let through = match events.list.last() {
-            Some(last) if events.full => last.position,
-            _ => until.max(after),
-        };
-        Ok(Page { events: events.list, through })
+        Ok(collect(query.fetch(&mut *connection), limit).await?)
+    }
+
+    /// Returns the position of the last event recorded before `time`; 0 if there is none. By binary
+    /// search: times never decrease with positions, and no index has them.
+    pub async fn last_before(&self, time: DateTime<Utc>) -> Result<Position, Unavailable> {
+        let (mut earlier, mut later) = (0, self.head().await?.0 + 1);
+        while later - earlier > 1 {
+            let middle = earlier + (later - earlier) / 2;
+            let recorded =
+                sqlx::query_scalar("select recorded_at from log.event where position = $1");
+            let recorded: Option<DateTime<Utc>> =
+                recorded.bind(middle).fetch_optional(self.pool()).await?;
+            match recorded {
+                Some(recorded) if recorded >= time => later = middle,
+                _ => earlier = middle,
+            }
+        }
+        Ok(Position(earlier))
     }
 
     /// Returns the events of a stream after the version `after`, oldest first, at most `limit` and
@@ -174,6 +240,33 @@ impl LogReader {
             .bind(until.0)
             .fetch(self.pool());
         Ok(collect(rows, streams.len()).await?.list)
+    }
+
+    /// Returns the event of this id.
+    pub async fn by_id(&self, id: Uuid) -> Result<Option<RawEvent>, Unavailable> {
+        let sql = format!("select {COLUMNS} from log.event where event_id = $1");
+        let rows = sqlx::query(&sql).bind(id).fetch(self.pool());
+        Ok(collect(rows, 1).await?.list.pop())
+    }
+
+    /// Returns the last events of each of `streams`, at most `limit` each, by position.
+    pub async fn last_events(
+        &self,
+        streams: &[StreamId],
+        limit: i64,
+    ) -> Result<Vec<RawEvent>, Unavailable> {
+        let sql = format!(
+            "select last.* from unnest($1::text[]) as asked (id)
+             cross join lateral (
+               select {COLUMNS} from log.event where stream_id = asked.id
+               order by version desc limit $2) last
+             order by position"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(streams.iter().map(StreamId::as_str).collect::<Vec<_>>())
+            .bind(limit)
+            .fetch(self.pool());
+        Ok(collect(rows, usize::MAX).await?.list)
     }
 
     /// Returns whether the log holds an event of `category`. Reads one row of an index.

@@ -15,9 +15,10 @@ pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// A page of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Matching events in the order of positions.
+    /// Matching events in the order of the read.
     pub events: Vec<RawEvent>,
-    /// The page holds every matching event up to this position. May be beyond the last event.
+    /// The page holds every matching event up to this position, or down to it if it is read back. May
+    /// be beyond the last event.
     pub through: Position,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Secret, ServerUrl, Span};
+use super::{Secret, Span};
 
 /// The HTTP server.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -99,22 +99,4 @@ pub struct Password {
     /// Password of the user; without it, the first line of stdin
     #[arg(long, env = "TRIBUTARY_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub password: Option<Secret>,
-}
-
-/// The server that the command line is a client of.
-#[derive(Debug, Clone, Args, Serialize)]
-#[command(next_help_heading = "Server")]
-pub struct Server {
-    /// URL of the HTTP API
-    #[arg(
-        long,
-        env = "TRIBUTARY_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        default_value = "http://localhost:8080"
-    )]
-    pub url: ServerUrl,
-    /// Bearer token, as `tributary token` prints it
-    #[arg(long, env = "TRIBUTARY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub token: Secret,
 }

@@ -13,8 +13,6 @@ struct Cli {
     #[command(flatten)]
     password: Password,
     #[command(flatten)]
-    server: Server,
-    #[command(flatten)]
     traces: Traces,
 }
 

@@ -70,6 +70,13 @@ impl ServerUrl {
         &self.text
     }
 
+    /// Returns host and port as the URL has them: `localhost:8080`.
+    pub fn authority(&self) -> String {
+        let Ok(url) = Url::parse(&self.text) else { return String::new() };
+        let host = url.host_str().unwrap_or_default();
+        url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
     /// Returns whether the URL names a user.
     pub fn names_user(&self) -> bool {
         Url::parse(&self.text).is_ok_and(|url| !url.username().is_empty())

@@ -1,7 +1,9 @@
 //! The causation tree of an event: what caused it, and what it caused, across contexts.
 
 use chrono::{DateTime, Utc};
-use eventsourcing::Position;
+use domain::telemetry::{DeviceId, DeviceRef, UserId, device_stream};
+use eventsourcing::{Position, StreamId};
+use eventstore::RawEvent;
 use projections::causation::{Causation, Link, by_correlation};
 use std::collections::HashMap;
 
@@ -9,9 +11,11 @@ use super::prelude::*;
 
 /// Most events of a causation tree that are shown.
 const MAX_EVENTS: i64 = 500;
+/// Events of a stream whose trees are shown.
+const STREAM_EVENTS: i64 = 100;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().routes(routes!(trace))
+    Routes::new().routes(routes!(trace)).routes(routes!(trace_any))
 }
 
 /// All events that follow from one request, or from one fact such as a reading.
@@ -75,19 +79,106 @@ async fn trace(
     let metadata = event.metadata().map_err(|error| Problem::internal(&error))?;
     // A fact that no request caused is itself the root: its id is the correlation id.
     let correlation_id = metadata.correlation_id.unwrap_or(event.id);
-    let mut links = by_correlation(context.pool(), correlation_id, MAX_EVENTS + 1).await?;
+    let tree = tree(&context, &[correlation_id], events, metadata.traceparent).await?;
+    Ok(page::one(tree, None, read_at))
+}
+
+/// Show the causation tree of what an id names
+///
+/// The id is a position, the id of an event, the trace id of a request or response, the id of a work,
+/// order, product, project, task, alert or user, a stream (`order-…`), or a device as
+/// `user_id/device_id`. What has a stream is shown with the trees of the last 100 events of its stream.
+#[utoipa::path(
+    get, path = "/api/v1/traces/{id}", tag = tags::EVENTS,
+    params(("id" = String, Path), QueryHeaders),
+    responses((status = 200, description = "The causation tree; several trees, if several requests changed what the id names", body = CausationTree),
+        (status = 403, description = "The caller is not an operator"),
+        (status = 404, description = "The log has no event of this id")),
+)]
+async fn trace_any(
+    _: Operator,
+    context: QueryContext,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let read_at = context.wait(Causation::NAME).await?;
+    let (correlations, events) = named(&context, &id).await?;
+    let traceparent = match events.first().map(RawEvent::metadata).transpose() {
+        Ok(metadata) => metadata.and_then(|metadata| metadata.traceparent),
+        Err(error) => return Err(Problem::internal(&error)),
+    };
+    let tree = tree(&context, &correlations, events, traceparent).await?;
+    Ok(page::one(tree, None, read_at))
+}
+
+/// The correlations of what `id` names, and events of it; 404 if there are none.
+async fn named(context: &QueryContext, id: &str) -> Result<(Vec<Uuid>, Vec<RawEvent>), Problem> {
+    let store = &context.api.store;
+    let uuid = Uuid::parse_str(id).ok();
+    let mut events = Vec::new();
+    if let Ok(position) = id.parse() {
+        events = store.at_positions(&[Position(position)]).await?;
+    } else if let Some(uuid) = uuid {
+        if let Some(event) = store.by_id(uuid).await? {
+            events.push(event);
+        } else {
+            let links = by_correlation(context.pool(), uuid, 1).await?;
+            let positions: Vec<_> = links.iter().map(|link| Position(link.position)).collect();
+            events = store.at_positions(&positions).await?;
+        }
+    }
+    if events.is_empty() {
+        events = store.last_events(&streams(id, uuid), STREAM_EVENTS).await?;
+    }
+    let mut correlations = Vec::new();
+    for event in &events {
+        let metadata = event.metadata().map_err(|error| Problem::internal(&error))?;
+        let correlation = metadata.correlation_id.unwrap_or(event.id);
+        if !correlations.contains(&correlation) {
+            correlations.push(correlation);
+        }
+    }
+    if events.is_empty() { Err(Problem::not_found("event")) } else { Ok((correlations, events)) }
+}
+
+/// The streams that `id` may name: of any context, if it is a UUID.
+fn streams(id: &str, uuid: Option<Uuid>) -> Vec<StreamId> {
+    let of_device = id.split_once('/').and_then(|(user_id, device_id)| {
+        let (user_id, device_id) = (UserId::parse(user_id).ok()?, DeviceId::parse(device_id).ok()?);
+        Some(device_stream(DeviceRef { user_id: &user_id, device_id: &device_id }))
+    });
+    let categories = domain::CONTEXTS.iter().flat_map(|context| context.categories);
+    let of_uuid = uuid.map(|uuid| categories.map(move |category| StreamId::new(category, uuid)));
+    let streams = of_uuid.into_iter().flatten().chain(of_device);
+    streams.chain(StreamId::parse(id).ok()).collect()
+}
+
+/// The events of `correlations` in one tree, and `events`: a fact that no request caused has no link of
+/// its own.
+async fn tree(
+    context: &QueryContext,
+    correlations: &[Uuid],
+    events: Vec<RawEvent>,
+    traceparent: Option<String>,
+) -> Result<CausationTree, Problem> {
+    let mut links = Vec::new();
+    for correlation in correlations {
+        links.extend(by_correlation(context.pool(), *correlation, MAX_EVENTS + 1).await?);
+    }
     let limit = usize::try_from(MAX_EVENTS).unwrap_or(usize::MAX);
     let truncated = links.len() > limit;
     links.truncate(limit);
-    if !links.iter().any(|link| link.position == position) {
-        links.push(Link { position, event_id: event.id, causation_id: metadata.causation_id });
+    for event in events {
+        let position = event.position.0;
+        if !links.iter().any(|link| link.position == position) {
+            let metadata = event.metadata().map_err(|error| Problem::internal(&error))?;
+            let causation_id = metadata.causation_id;
+            links.push(Link { position, event_id: event.id, causation_id });
+        }
     }
-    // The root may be a fact, which has no link of its own and was added last.
     links.sort_unstable_by_key(|link| link.position);
+    let correlation_id = correlations.first().copied().unwrap_or_default();
     let events = caused_events(&context.api, &links).await?;
-    let tree =
-        CausationTree { correlation_id, traceparent: metadata.traceparent, truncated, events };
-    Ok(page::one(tree, None, read_at))
+    Ok(CausationTree { correlation_id, traceparent, truncated, events })
 }
 
 async fn caused_events(api: &Api, links: &[Link]) -> Result<Vec<CausedEvent>, Problem> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, Uri, header};
+use chrono::{DateTime, Utc};
 use eventsourcing::{Position, StreamId, Version};
 use eventstore::{Filter, RawEvent};
 
@@ -21,15 +22,15 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Which events.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct FeedQuery {
-    /// Only events after this position. The default is 0 for pages, and the end of the log for the
-    /// event stream.
+    /// Only events after this position. The default is the end of the log.
     #[param(value_type = Option<i64>, minimum = 0)]
     after: Option<Position>,
-    /// Most items on the page (default 100). Ignored by the event stream.
+    /// Ignored: an event stream has no pages.
+    #[expect(dead_code, reason = "accepted as lists do")]
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
@@ -43,14 +44,14 @@ pub(super) struct FeedQuery {
     /// The epoch of the log that `after` belongs to, from `Tributary-Epoch` or a ticket: 409
     /// `epoch_changed` if the log has another one.
     epoch: Option<i64>,
-    /// The type of the server-sent events (default `type`). Ignored by pages.
+    /// The type of the server-sent events (default `type`).
     #[serde(default)]
     #[param(value_type = Option<EventNames>, inline)]
     events: EventNames,
-    /// A ticket for the event stream, in place of `Authorization`. Ignored by pages.
+    /// A ticket for the event stream, in place of `Authorization`.
     #[expect(dead_code, reason = "used by the authentication")]
     ticket: Option<String>,
-    /// The header `Last-Event-ID` for clients that cannot set it. Only for the event stream.
+    /// The header `Last-Event-ID` for clients that cannot set it.
     #[serde(default, rename = "lastEventId")]
     #[param(value_type = Option<i64>, minimum = 0)]
     last_event_id: Option<String>,
@@ -122,14 +123,58 @@ impl FeedQuery {
     }
 }
 
+/// Which events of a list, and their order.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only events after this position (default 0).
+    #[param(value_type = Option<i64>, minimum = 0)]
+    after: Option<Position>,
+    /// Only events before this position.
+    #[param(value_type = Option<i64>, minimum = 0)]
+    before: Option<Position>,
+    /// Only events recorded at this time or later (RFC 3339).
+    from: Option<DateTime<Utc>>,
+    /// Only events recorded before this time (RFC 3339).
+    to: Option<DateTime<Utc>>,
+    /// `asc` (default): in order of position, for feeds; `desc`: the newest first.
+    #[serde(default)]
+    #[param(inline)]
+    order: Order,
+    /// Most items on the page (default 100).
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
+    limit: Limit,
+    /// Only events of these contexts, separated by commas.
+    context: Option<String>,
+    /// Only events of these types, separated by commas.
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    /// Only events of this stream.
+    stream: Option<String>,
+    /// The epoch of the log that `after` belongs to, from `Tributary-Epoch`: 409 `epoch_changed` if the
+    /// log has another one.
+    epoch: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    #[default]
+    Asc,
+    Desc,
+}
+
 /// List events of the log
 ///
 /// In order of position. The response has a link to the next page at the end of the log, too: follow
-/// it again later to get the events committed since.
+/// it again later to get the events committed since. With `order=desc` or an upper bound (`before`,
+/// `to`), the list ends.
 #[utoipa::path(
-    get, path = "/api/v1/events", tag = tags::EVENTS, params(FeedQuery),
-    responses((status = 200, description = "Events in order of position", body = Page<EventRow>,
-        headers(("Tributary-Position" = i64, description = "All matching events up to this position are on this page or an earlier one"),
+    get, path = "/api/v1/events", tag = tags::EVENTS, params(ListQuery),
+    responses((status = 200, description = "Events in the order of the list", body = Page<EventRow>,
+        headers(("Tributary-Position" = i64, description = "All matching events up to this position are on this page or an earlier one; with `order=desc`, the last position of the log"),
         ("Tributary-Epoch" = i64, description = "Epoch of the log, which grows when it is restored from a backup"),
         ("Link" = String, description = "The events after these, `rel=\"next\"`"))),
         (status = 409, description = "The log has another epoch (`epoch_changed`)"),
@@ -140,14 +185,37 @@ async fn feed(
     State(api): State<Arc<Api>>,
     OriginalUri(uri): OriginalUri,
     Operator(caller): Operator,
-    Query(query): Query<FeedQuery>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let (filter, after) = (query.filter()?, query.after()?.unwrap_or_default());
+    let ListQuery { after, before, from, to, order, limit, context, event_type, stream, epoch } =
+        query;
+    let query = FeedQuery { after, context, event_type, stream, epoch, ..FeedQuery::default() };
+    let (filter, mut after) = (query.filter()?, query.after()?.unwrap_or_default());
     let epoch = query.check(&api, Some(("after", after))).await?;
     let head = api.store.head().await?;
-    let page = api.store.read(after, head, &filter, query.limit.into()).await?;
-    let next = Some(("after", page.through.to_string()));
-    let mut response = page::respond(&uri, rows(&caller, &page.events)?, next, page.through);
+    let end = Position(head.0.saturating_add(1));
+    let mut until = before.unwrap_or(end).clamp(Position::START, end);
+    if let Some(from) = from {
+        after = after.max(api.store.last_before(from).await?);
+    }
+    if let Some(to) = to {
+        until = until.min(Position(api.store.last_before(to).await?.0 + 1));
+    }
+    let limit = limit.into();
+    let (page, next, position) = if order == Order::Desc {
+        let page = api.store.read_back(until, after, &filter, limit).await?;
+        let more = page.through.0 > after.0 + 1;
+        let next = more.then(|| ("before", page.through.to_string()));
+        (page, next, head)
+    } else {
+        let last = Position(until.0 - 1);
+        let page = api.store.read(after, last, &filter, limit).await?;
+        let more = until == end || page.through < last;
+        let next = more.then(|| ("after", page.through.to_string()));
+        let position = page.through;
+        (page, next, position)
+    };
+    let mut response = page::respond(&uri, rows(&caller, &page.events)?, next, position);
     response.headers_mut().insert(EPOCH, epoch.into());
     Ok(response)
 }

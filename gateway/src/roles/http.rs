@@ -34,6 +34,10 @@ pub(super) async fn run(
         cors: parts.config.cors.clone(),
         event_tickets: parts.config.event_tickets,
         handlers: Handlers::new(&parts.store),
+        repetitions: Repetitions::new(
+            parts.store.clone(),
+            parts.config.readings.reading_restart_silence.0,
+        ),
         store: parts.store,
         feed: parts.feed,
         bus: parts.bus.connected(),
@@ -44,10 +48,6 @@ pub(super) async fn run(
         host: host_metrics::Reader::default(),
         dry_runs: DryRuns::new(parts.config.alerts),
         readings: parts.config.readings.limits(),
-        repetitions: Repetitions::new(
-            parts.store.clone(),
-            parts.config.readings.reading_restart_silence.0,
-        ),
         order_ttl: parts.config.orders.order_ttl.0,
         access_token_ttl: parts.config.tokens.access_token_ttl.0,
         refresh_grace: parts.config.tokens.refresh_grace.0,

@@ -17,7 +17,7 @@ use crate::columns::Columns;
 use crate::projection::Projection;
 
 pub use names::{ClearedName, SeverityName, State, StateName};
-pub use query::{Filter, Row, get, list, rule_config};
+pub use query::{Filter, Range, Row, get, list, rule_config};
 
 /// The read model of alerts.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ struct Configured {
 
 impl Projection for Alerts {
     const NAME: &'static str = "alerts";
-    /// 2 changed indexes.
-    const VERSION: i32 = 2;
+    /// 2 changed indexes, 3 added the value that raised an alert.
+    const VERSION: i32 = 3;
     const CATEGORIES: &'static [&'static str] = &[Rules::CATEGORY, Alert::CATEGORY];
     const DDL: &'static str = include_str!("schema.sql");
     type Event = Event;
@@ -139,6 +139,7 @@ async fn insert(alerts: &[NewAlert], connection: &mut PgConnection) -> Result<()
         .column("rule", |alert| alert.raised.notice.rule.as_str())
         .column("severity", |alert| alert.raised.notice.severity.name())
         .column("message", |alert| alert.raised.notice.message.as_str())
+        .cast("raised_value", "json", |alert| alert.raised.notice.value.as_ref().map(Json))
         .cast("value", "json", |alert| alert.raised.notice.value.as_ref().map(Json))
         .cast("threshold", "json", |alert| alert.raised.notice.threshold.as_ref().map(Json))
         .column("state", |_| State::Active.name())

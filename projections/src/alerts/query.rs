@@ -31,6 +31,9 @@ pub struct Row {
     pub severity: SeverityName,
     /// Message of the last notification.
     pub message: String,
+    /// Value of the field in the reading that raised the alert; null if the field was missing.
+    #[sqlx(json(nullable))]
+    pub raised_value: Option<Value>,
     /// Value of the field in the reading of the last notification; null if the field was missing.
     #[sqlx(json(nullable))]
     pub value: Option<Value>,
@@ -108,13 +111,22 @@ pub async fn get(pool: &PgPool, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(sql).bind(id).fetch_optional(pool).await
 }
 
-/// Lists alerts, the last raised first; only those raised before the position `before`, if given.
-pub async fn list(
-    pool: &PgPool,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<Row>, sqlx::Error> {
+/// Alerts by the position of the event that raised them: which, in which order, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Only alerts raised after this position.
+    pub after: i64,
+    /// Only alerts raised before this position.
+    pub before: i64,
+    /// Whether the last raised comes first.
+    pub descending: bool,
+    /// Most alerts.
+    pub limit: i64,
+}
+
+/// Lists alerts of `range`.
+pub async fn list(pool: &PgPool, filter: &Filter, range: Range) -> Result<Vec<Row>, sqlx::Error> {
+    let Range { after, before, descending, limit } = range;
     let (states, severities, acknowledged) = filter.each();
     let mut query = QueryBuilder::new("select a.*, each.acknowledged from unnest(");
     query.push_bind(states).push(", ").push_bind(severities).push(", ").push_bind(acknowledged);
@@ -128,14 +140,18 @@ pub async fn list(
         .by("state", Key::Sql("each.state"))
         .by("severity", Key::Sql("each.severity"))
         .by("(acknowledged_at is not null)", Key::Sql("each.acknowledged"));
-    section.compare(&mut query, "raised_position", ">=", |query| {
-        query.push("0");
-    });
-    section.compare(&mut query, "raised_position", "<", |query| {
-        query.push_bind(before.unwrap_or(i64::MAX));
-    });
-    section.descending(&mut query, "raised_position desc", limit);
-    query.push(") a order by raised_position desc limit ").push_bind(limit);
+    for (operator, bound) in [(">", after), ("<", before)] {
+        section.compare(&mut query, "raised_position", operator, |query| {
+            query.push_bind(bound);
+        });
+    }
+    if descending {
+        section.descending(&mut query, "raised_position desc", limit);
+        query.push(") a order by raised_position desc limit ").push_bind(limit);
+    } else {
+        section.ascending(&mut query, "raised_position", limit);
+        query.push(") a order by raised_position limit ").push_bind(limit);
+    }
     query.build_query_as().fetch_all(pool).await
 }
 

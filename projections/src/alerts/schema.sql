@@ -9,6 +9,7 @@ create table alert (
     rule            text        not null, -- its condition, such as `battery < 20`
     severity        text        not null,
     message         text        not null,
+    raised_value    json,                 -- of the reading that raised it
     value           json,                 -- of the last reading that raised or updated it
     threshold       json,
     state           text        not null constraint alert_state_is_known check (

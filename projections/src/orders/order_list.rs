@@ -44,8 +44,8 @@ struct Update {
 
 impl Projection for OrderList {
     const NAME: &'static str = "order_list";
-    /// 2 changed indexes.
-    const VERSION: i32 = 2;
+    /// 2 changed indexes, 3 added the available pieces of a refusal.
+    const VERSION: i32 = 3;
     const CATEGORIES: &'static [&'static str] = &[Order::CATEGORY, StockItem::CATEGORY];
     const DDL: &'static str = include_str!("order_list.sql");
     type Event = Event;
@@ -102,6 +102,7 @@ impl Projection for OrderList {
             .column("event", |(.., entry)| entry.event.0.name())
             .column("product_id", |(.., entry)| entry.product_id)
             .column("quantity", |(.., entry)| entry.quantity)
+            .column("available", |(.., entry)| entry.available)
             .insert("history", "", connection)
             .await
     }
@@ -128,21 +129,21 @@ impl Changes {
     }
 
     fn stock(&mut self, product: Uuid, recorded: &Recorded<Event>, event: &stock_item::Event) {
-        let (order_id, event, quantity) = match event {
+        let (order_id, event, quantity, available) = match event {
             stock_item::Event::StockReceived { .. } | stock_item::Event::StockCorrected { .. } => {
                 return;
             }
             stock_item::Event::StockReserved { order_id, quantity } => {
-                (*order_id, HistoryEvent::StockReserved, *quantity)
+                (*order_id, HistoryEvent::StockReserved, *quantity, None)
             }
-            stock_item::Event::StockRefused { order_id, quantity, .. } => {
-                (*order_id, HistoryEvent::StockRefused, *quantity)
+            stock_item::Event::StockRefused { order_id, quantity, available } => {
+                (*order_id, HistoryEvent::StockRefused, *quantity, i64::try_from(*available).ok())
             }
             stock_item::Event::StockReleased { order_id, quantity } => {
-                (*order_id, HistoryEvent::StockReleased, *quantity)
+                (*order_id, HistoryEvent::StockReleased, *quantity, None)
             }
             stock_item::Event::StockShipped { order_id, quantity } => {
-                (*order_id, HistoryEvent::StockShipped, *quantity)
+                (*order_id, HistoryEvent::StockShipped, *quantity, None)
             }
         };
         let entry = HistoryEntry {
@@ -150,6 +151,7 @@ impl Changes {
             event: ByName(event),
             product_id: Some(product),
             quantity: Some(quantity.into()),
+            available,
         };
         self.history.push((order_id, recorded.position.0, entry));
     }
@@ -243,13 +245,16 @@ pub struct HistoryEntry {
     pub event: HistoryEventName,
     /// The product of a stock event; null for other events.
     pub product_id: Option<Uuid>,
-    /// Pieces; null unless it is a stock event.
+    /// Pieces, of a refusal those that were wanted; null unless it is a stock event.
     pub quantity: Option<i64>,
+    /// Pieces that were available at a refusal; null for other events.
+    pub available: Option<i64>,
 }
 
 impl HistoryEntry {
     fn placed(at: DateTime<Utc>) -> Self {
-        Self { at, event: ByName(HistoryEvent::Placed), product_id: None, quantity: None }
+        let event = ByName(HistoryEvent::Placed);
+        Self { at, event, product_id: None, quantity: None, available: None }
     }
 }
 
@@ -269,7 +274,8 @@ macro_rules! select {
                     updated_at, version,
                     (select coalesce(json_agg(json_build_object(
                               'at', h.at, 'event', h.event, 'product_id', h.product_id,
-                              'quantity', h.quantity) order by h.position), '[]')
+                              'quantity', h.quantity, 'available', h.available)
+                              order by h.position), '[]')
                      from order_list.history h where h.order_id = p.id) as history
              from ",
             $rest

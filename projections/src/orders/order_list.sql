@@ -27,6 +27,7 @@ create table history (
     at         timestamptz not null,
     event      text        not null,
     product_id uuid,                 -- of a stock event; else null
-    quantity   bigint,               -- pieces; null unless a stock event
+    quantity   bigint,               -- pieces, of a refusal those wanted; null unless a stock event
+    available  bigint,               -- pieces at a refusal; else null
     constraint history_key primary key (order_id, position)
 );

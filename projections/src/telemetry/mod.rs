@@ -32,7 +32,9 @@ pub use device_fields::{DeviceFields, device_fields};
 pub use limits::{Limits, set_limits};
 pub use names::ReasonName;
 pub use presence::{DueDecision, due_decisions, presence_setting};
-pub use query::{Device, DeviceCursor, Range, ReadingRow, device, devices, readings};
+pub use query::{
+    Device, DeviceCursor, Range, ReadingRow, device, devices, offline_devices, readings,
+};
 pub use rejections::{Rejection, RejectionFilter, rejections};
 
 /// The read model of telemetry.
@@ -58,7 +60,7 @@ impl Projection for Telemetry {
         &[DEVICE, domain::telemetry::presence::CATEGORY, REJECTION];
     /// 2 added presence, 3 the numbers of devices, 4 limits and open buckets, 5 exact sums
     /// and digits, 6 nested fields, unset clocks and refused messages,
-    /// 7 superseded sessions.
+    /// 7 superseded sessions and lists of offline devices.
     const VERSION: i32 = 7;
     const PREPARE: Option<&'static str> = Some(include_str!("prepare.sql"));
     const DDL: &'static str = include_str!("schema.sql");

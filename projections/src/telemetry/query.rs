@@ -145,6 +145,44 @@ pub async fn devices(
     query.build_query_as().fetch_all(pool).await
 }
 
+/// Lists devices that have been offline since `since` or longer, the last gone first; only those of
+/// `user_id`, if given. `after` is the last one seen: when it went offline, and its ids.
+pub async fn offline_devices(
+    pool: &PgPool,
+    user_id: Option<&str>,
+    since: DateTime<Utc>,
+    after: Option<&(DateTime<Utc>, String, String)>,
+    limit: i64,
+) -> Result<Vec<Device>, sqlx::Error> {
+    let mut query = QueryBuilder::new("select * from telemetry.device where not online");
+    let section = Section::default().by_some("user_id", user_id.map(Key::Text));
+    section.compare(&mut query, "online_since", ">=", |query| {
+        query.push("'-infinity'");
+    });
+    let columns = match user_id {
+        Some(_) => "online_since, device_id",
+        None => "online_since, user_id, device_id",
+    };
+    match after.filter(|(time, ..)| *time <= since) {
+        Some((time, user, device)) => section.compare(&mut query, columns, "<", |query| {
+            query.push_bind(time).push(", ");
+            if user_id.is_none() {
+                query.push_bind(user).push(", ");
+            }
+            query.push_bind(device);
+        }),
+        None => section.compare(&mut query, "online_since", "<=", |query| {
+            query.push_bind(since);
+        }),
+    }
+    let descending = match user_id {
+        Some(_) => "online_since desc, device_id desc",
+        None => "online_since desc, user_id desc, device_id desc",
+    };
+    section.descending(&mut query, descending, limit);
+    query.build_query_as().fetch_all(pool).await
+}
+
 /// Returns a device.
 pub async fn device(
     pool: &PgPool,

@@ -153,6 +153,9 @@ create table device (
 ) with (fillfactor = 70); -- No index on columns that a reading changes: HOT updates.
 
 create index device_online_idx on device (online, user_id, device_id);
+-- Of offline devices, the last gone first. A reading of an online device changes none of these columns.
+create index device_offline_idx on device (online_since, user_id, device_id) where not online;
+create index device_user_offline_idx on device (user_id, online_since, device_id) where not online;
 
 -- Messages that were refused, of any sender.
 create table rejection (

@@ -121,6 +121,7 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /api/v1/events/stream", "", SIGNED_IN),
     ("POST /api/v1/events/tickets", "", SIGNED_IN),
     ("GET /api/v1/events/{position}/trace", "", OPERATORS),
+    ("GET /api/v1/traces/{id}", "", OPERATORS),
     ("GET /api/v1/streams/{stream_id}", "", OPERATORS),
     ("GET /api/v1/projections", "", OPERATORS),
     ("GET /api/v1/projections/{name}", "", OPERATORS),

@@ -40,6 +40,7 @@ const VALUES: [(&str, &str); 25] = [
     ("fields", "temperature,a"),
     ("from", "2026-01-01T00:00:00Z"),
     ("host", "web-1"),
+    ("offline_since", "2026-01-05T00:00:00Z"),
     ("online", "true"),
     ("order", "desc"),
     ("/api/v1/page-views/stats order", "asc"),

@@ -66,9 +66,9 @@ insert into telemetry.device
     (user_id, device_id, number, version, first_seen_at, last_seen_at, readings, time, online, reason,
      online_since, told_position, told_at, fields, other_fields, values_not_aggregated)
 select case when wanted(n, 0) then c.id else other end, 'd' || lpad((6000 - n)::text, 5, '0'), n, 1,
-       at(n), at(n), 1, at(6000), w, case when w then 'birth' end, case when w then at(n) end,
-       case when w then n end, case when w then at(n) end, '["a"]', '[]', 0
-from n, caller c, lateral (select case when wanted(n, 1) then true end as w) online;
+       at(n), at(n), 1, at(6000), w, case when w then 'birth' else 'will' end, at(n), n, at(n), '["a"]', '[]',
+       0
+from n, caller c, lateral (select wanted(n, 1) as w) online;
 insert into telemetry.rejection
 select n, at(n), case when wanted(n, 0) then c.id else other end,
        case when wanted(n, 1) then 'd05999' else 'd' end, 't', 'r', 1, 'p', 'text'

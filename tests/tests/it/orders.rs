@@ -344,13 +344,15 @@ async fn a_price_has_the_minor_units_of_a_currency_that_there_is() -> Result<()>
         let shown = problem["errors"][0]["detail"].as_str().unwrap_or_default();
         assert!(shown.contains(detail), "{body}: {problem}");
     }
-    for (sku, price, currency) in
-        [("J", "1235", "JPY"), ("B", "1.234", "BHD"), ("C", "1.2345", "CLF")]
-    {
+    for (sku, price, currency, wrong) in [
+        ("J", "1235", "JPY", "1.5"),
+        ("B", "1.234", "BHD", "1.2345"),
+        ("C", "1.2345", "CLF", "1.23456"),
+    ] {
         let (status, shown) = send(with(sku, price, currency)).await?;
         assert_eq!((status, &shown["price"]), (201, &json!(price)), "{shown}");
         let path = format!("/api/v1/products/{}", shown["id"].as_str().unwrap_or_default());
-        let change = json!({"price": "0.00001"});
+        let change = json!({"price": wrong});
         let answer = clerk.request(Method::PATCH, &path).json(&change).send().await?;
         assert_eq!(answer.status(), 422, "{currency}");
     }

@@ -120,6 +120,7 @@ async fn a_project_is_worked_on_from_its_first_task_to_the_last() -> Result<()> 
     let expected = json!({
         "id": id_of(&task), "project_id": id_of(&project), "title": "Pack the counters",
         "description": null, "assignee_id": null, "status": "InProgress", "due_at": null,
+        "archived": false,
         "created_at": row["created_at"], "updated_at": row["updated_at"],
     });
     assert_eq!(row, expected);

@@ -1,12 +1,21 @@
 //! Alerts: list, show and acknowledge them.
 
+use chrono::{DateTime, Utc};
 use domain::alerts::alert::Command;
 use domain::alerts::{Severity, alert_stream};
 use projections::ByName;
-use projections::alerts::{self, Alerts, Filter, Row, SeverityName, StateName};
+use projections::alerts::{self, Alerts, Filter, Range, Row, SeverityName, StateName};
 
 use super::super::clock::now;
 use super::super::prelude::*;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    Asc,
+    #[default]
+    Desc,
+}
 
 /// Which alerts.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -25,6 +34,14 @@ pub(super) struct ListQuery {
     severity: Option<Severity>,
     /// Only alerts that are acknowledged, or only alerts that are not.
     acknowledged: Option<bool>,
+    /// Only alerts whose raising was recorded at this time or later (RFC 3339).
+    from: Option<DateTime<Utc>>,
+    /// Only alerts whose raising was recorded before this time (RFC 3339).
+    to: Option<DateTime<Utc>>,
+    /// `desc` (default): the last raised first; `asc`: the first raised first.
+    #[serde(default)]
+    #[param(inline)]
+    order: Order,
     /// Most items on the page (default 100).
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
@@ -46,10 +63,9 @@ pub(super) async fn list(
     caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let before = page::after(query.cursor.as_ref())?;
+    let range = range(&context, &query).await?;
     let owners = caller.owners(&context.api).await?.of_list(query.user_id);
     let rows = async {
-        let limit = query.limit.into();
         let mut filter = Filter {
             user_id: None,
             device_id: query.device_id,
@@ -60,13 +76,37 @@ pub(super) async fn list(
         let mut rows = Vec::new();
         for owner in owners {
             filter.user_id = owner;
-            rows.extend(alerts::list(context.pool(), &filter, before, limit).await?);
+            rows.extend(alerts::list(context.pool(), &filter, range).await?);
         }
-        rows.sort_by_key(|row| std::cmp::Reverse(row.raised_position));
+        rows.sort_by_key(|row| row.raised_position);
+        if range.descending {
+            rows.reverse();
+        }
         rows.truncate(usize::from(query.limit));
         Ok::<_, Problem>(rows)
     };
     context.list(Alerts::NAME, query.limit, rows, |last| last.raised_position).await
+}
+
+/// The range of positions that is the page. Times of the log never decrease with positions, so that a
+/// range of times is one of positions.
+async fn range(context: &QueryContext, query: &ListQuery) -> Result<Range, Problem> {
+    let cursor: Option<i64> = page::after(query.cursor.as_ref())?;
+    let store = &context.api.store;
+    let (mut after, mut before) = (0, i64::MAX);
+    if let Some(from) = query.from {
+        after = store.last_before(from).await?.0;
+    }
+    if let Some(to) = query.to {
+        before = store.last_before(to).await?.0 + 1;
+    }
+    let descending = query.order == Order::Desc;
+    match cursor {
+        Some(cursor) if descending => before = before.min(cursor),
+        Some(cursor) => after = after.max(cursor),
+        None => {}
+    }
+    Ok(Range { after, before, descending, limit: query.limit.into() })
 }
 
 /// The alert, if the caller may see it; else 404.

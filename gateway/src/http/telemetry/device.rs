@@ -1,5 +1,8 @@
 //! Devices: list and show them, each with its latest reading.
 
+use std::cmp::Ordering;
+
+use chrono::{DateTime, Utc};
 use futures::TryFutureExt;
 use projections::telemetry::{self, Device, DeviceCursor, Telemetry};
 
@@ -14,6 +17,9 @@ pub(super) struct DevicesQuery {
     user_id: Option<String>,
     /// Only devices that are known to be online, or only those known to be offline.
     online: Option<bool>,
+    /// Only devices that have been offline since this time or longer (RFC 3339), the last gone first:
+    /// those whose will arrived, and those that were silent for longer than their user allows.
+    offline_since: Option<DateTime<Utc>>,
     /// Most items on the page (default 100).
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
@@ -25,7 +31,7 @@ pub(super) struct DevicesQuery {
 
 /// List devices, by user and name
 ///
-/// Users see only their own devices; operators see all.
+/// With `offline_since`, by the time when they went offline. Users see only their own devices; operators see all.
 #[utoipa::path(
     get, path = "/api/v1/devices", tag = tags::TELEMETRY, params(DevicesQuery, QueryHeaders),
     responses((status = 200, description = "A page of devices", body = Page<Device>, headers(
@@ -37,6 +43,9 @@ pub(super) async fn devices(
     caller: Caller,
     Query(query): Query<DevicesQuery>,
 ) -> Result<Response, Problem> {
+    if let Some(since) = query.offline_since {
+        return offline(context, &caller, query, since).await;
+    }
     let (user_id, device_id) = page::after(query.cursor.as_ref())?.unwrap_or_default();
     let after = DeviceCursor { user_id, device_id };
     let owners = caller.owners(&context.api).await?.of_list(query.user_id);
@@ -56,6 +65,52 @@ pub(super) async fn devices(
     };
     let key = |last: &Device| (last.user_id.clone(), last.device_id.clone());
     context.list(Telemetry::NAME, query.limit, rows, key).await
+}
+
+/// When a device went offline, its user and its id.
+type Gone = (DateTime<Utc>, String, String);
+
+/// Responds with devices that have been offline since `since` or longer.
+async fn offline(
+    context: QueryContext,
+    caller: &Caller,
+    query: DevicesQuery,
+    since: DateTime<Utc>,
+) -> Result<Response, Problem> {
+    let after: Option<Gone> = page::after(query.cursor.as_ref())?;
+    let owners = caller.owners(&context.api).await?.of_list(query.user_id);
+    let rows = async {
+        let (pool, limit) = (context.pool(), query.limit.into());
+        let mut rows = Vec::new();
+        // No device is online and offline.
+        for owner in owners.into_iter().filter(|_| query.online != Some(true)) {
+            let after = after.clone().map(|after| of_owner(after, owner.as_deref()));
+            let owner = owner.as_deref();
+            rows.extend(
+                telemetry::offline_devices(pool, owner, since, after.as_ref(), limit).await?,
+            );
+        }
+        let key = |row: &Device| (row.online_since, row.user_id.clone(), row.device_id.clone());
+        rows.sort_by_key(|row| std::cmp::Reverse(key(row)));
+        rows.truncate(usize::from(query.limit));
+        Ok::<_, Problem>(rows)
+    };
+    let key = |last: &Device| {
+        (last.online_since.unwrap_or(since), last.user_id.clone(), last.device_id.clone())
+    };
+    context.list(Telemetry::NAME, query.limit, rows, key).await
+}
+
+/// The key after which the devices of `owner` continue a list of several owners, the last owner first:
+/// of one time, all or none of them are behind a device of another owner.
+fn of_owner(after: Gone, owner: Option<&str>) -> Gone {
+    let (time, user, device) = after;
+    let device = match owner.map(|owner| owner.cmp(&user)) {
+        Some(Ordering::Less) => char::MAX.to_string(),
+        Some(Ordering::Greater) => String::new(),
+        Some(Ordering::Equal) | None => device,
+    };
+    (time, user, device)
 }
 
 /// Show one device

@@ -62,7 +62,7 @@ impl Row {
         let mut chosen = Vec::with_capacity(fields.len());
         for field in fields {
             let known = row.iter().find(|(name, value)| {
-                field.name() == Some(name)
+                field.name() == Some(name.as_str())
                     && KNOWN.contains(&name.as_str())
                     && value.get() != "null"
             });
