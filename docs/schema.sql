@@ -3,7 +3,7 @@
 
 CREATE SCHEMA alerts;
 
-COMMENT ON SCHEMA alerts IS 'version 2';
+COMMENT ON SCHEMA alerts IS 'version 3';
 
 CREATE SCHEMA documents;
 
@@ -17,7 +17,7 @@ CREATE SCHEMA log;
 
 CREATE SCHEMA order_list;
 
-COMMENT ON SCHEMA order_list IS 'version 2';
+COMMENT ON SCHEMA order_list IS 'version 3';
 
 CREATE SCHEMA page_views;
 
@@ -33,7 +33,7 @@ COMMENT ON SCHEMA stock_level IS 'version 2';
 
 CREATE SCHEMA telemetry;
 
-COMMENT ON SCHEMA telemetry IS 'version 6';
+COMMENT ON SCHEMA telemetry IS 'version 7';
 
 CREATE SCHEMA trace;
 
@@ -41,7 +41,7 @@ COMMENT ON SCHEMA trace IS 'version 1';
 
 CREATE SCHEMA users;
 
-COMMENT ON SCHEMA users IS 'version 1';
+COMMENT ON SCHEMA users IS 'version 2';
 
 CREATE SCHEMA works;
 
@@ -116,6 +116,7 @@ CREATE TABLE alerts.alert (
     rule text NOT NULL,
     severity text NOT NULL,
     message text NOT NULL,
+    raised_value json,
     value json,
     threshold json,
     state text NOT NULL,
@@ -285,7 +286,8 @@ CREATE TABLE order_list.history (
     at timestamp with time zone NOT NULL,
     event text NOT NULL,
     product_id uuid,
-    quantity bigint
+    quantity bigint,
+    available bigint
 );
 
 CREATE TABLE order_list.purchase (
@@ -697,7 +699,11 @@ CREATE INDEX task_status_idx ON projects.task USING btree (status, created_at, i
 
 CREATE INDEX product_sku_idx ON stock_level.product USING btree (sku, id);
 
+CREATE INDEX device_offline_idx ON telemetry.device USING btree (online_since, user_id, device_id) WHERE (NOT online);
+
 CREATE INDEX device_online_idx ON telemetry.device USING btree (online, user_id, device_id);
+
+CREATE INDEX device_user_offline_idx ON telemetry.device USING btree (user_id, online_since, device_id) WHERE (NOT online);
 
 CREATE INDEX rejection_device_idx ON telemetry.rejection USING btree (user_id, device_id, rejected_at, "position");
 

@@ -72,7 +72,7 @@ fn explain_message(args: Explain) -> Result<(), Failure> {
     if args.json {
         output::json(&explained)?;
     } else {
-        print(&explained);
+        print(&explained)?;
     }
     if explained.outcome == "rejected" {
         let reason = format!("the message would be rejected: {}", explained.reason);
@@ -81,7 +81,7 @@ fn explain_message(args: Explain) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print(explained: &Explanation) {
+fn print(explained: &Explanation) -> Result<(), Failure> {
     let filter = match (explained.filter.as_str(), explained.mapped) {
         ("", _) => "none; the bridge does not receive messages on this topic".to_owned(),
         (filter, true) => format!("{filter} (topic mapping)"),
@@ -98,10 +98,11 @@ fn print(explained: &Explanation) {
         ("identity", explained.identity),
     ] {
         if !text.is_empty() {
-            output::line(&format!("{name:<9} {text}"));
+            output::line(&format!("{name:<9} {text}"))?;
         }
     }
     for note in &explained.notes {
-        output::line(&format!("{:<9} {note}", "note"));
+        output::line(&format!("{:<9} {note}", "note"))?;
     }
+    Ok(())
 }

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::outcome::Failure;
-use super::rows::{Listing, WAIT, connect};
+use super::rows::{Listing, Server, WAIT};
 use super::{output, password};
-use gateway::config::{self, Database, Server};
+use gateway::config::{self, Database};
 
 /// Database connections.
 const CONNECTIONS: u32 = 2;
@@ -67,7 +67,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::SetNamespace(SetNamespace { user, name, none: _, server }) => {
             let (path, body) =
                 (format!("/api/v1/users/{user}/namespace"), json!({"namespace": name}));
-            connect(&server)?.put(&path).json(&body).wait(WAIT).send::<Value>().await?;
+            server.connect().await?.put(&path).json(&body).wait(WAIT).send::<Value>().await?;
             Ok(())
         }
     }

@@ -231,7 +231,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
 
     /// What the first execution of the command returned, with its receipt. Position and version are
     /// those of `stream` when the receipt was recorded.
-    async fn replay(
+    pub(crate) async fn replay(
         &self,
         stream: &StreamId,
         receipt: Receipt,

@@ -123,12 +123,12 @@ fn hashes_of_the_chain_and_of_requests() {
         "28631b5848585998d5656cd95ff782a9a4bb25924e4675a384eec604a6f26b99"
     );
     assert_eq!(
-        hex::encode(&event_hash(&first, &event("{}"))),
+        hex::encode(event_hash(&first, &event("{}"))),
         "4e8e7b392038729346927f00563cd70bef2100649b64a4cca34922f1c660bfa4"
     );
     let receipt = receipt::NewReceipt::new("key".into(), b"request", Box::default());
     assert_eq!(
-        hex::encode(&receipt.fingerprint),
+        hex::encode(receipt.fingerprint),
         "1f58b9145b24d108d7ac38887338b3ea3229833b9c1e418250343f907bfd1047"
     );
 }

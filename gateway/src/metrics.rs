@@ -4,7 +4,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::http::Method;
-use domain::telemetry::Reading;
 use eventstore::Tasks;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -131,10 +130,10 @@ fn keep_up_every(interval: Duration, tasks: &Tasks, shutdown: CancellationToken)
     tasks.spawn("metrics upkeep", async move { shutdown.run_until_cancelled(upkeep).await });
 }
 
-/// Counts the known fields of a reading whose value was not usable. A reading that is received again is
+/// Counts the known `fields` of a reading whose value was not usable. A reading that is received again is
 /// counted again.
-pub(crate) fn count_unusable(door: &'static str, reading: &Reading) {
-    for field in reading.unusable_fields() {
+pub(crate) fn count_unusable(door: &'static str, fields: impl IntoIterator<Item = &'static str>) {
+    for field in fields {
         let labels = [("door", door), ("field", field)];
         metrics::counter!("tributary_readings_field_unusable_total", &labels).increment(1);
     }

@@ -27,7 +27,8 @@ impl System {
     /// Publishes one message. Returns once the broker has acknowledged it.
     pub async fn publish(&self, topic: &str, payload: &[u8]) -> Result<()> {
         let mut command = self.mosquitto_pub(topic);
-        feed(command.arg("-s"), payload).await
+        // mosquitto_pub refuses an empty stdin.
+        feed(command.arg(if payload.is_empty() { "-n" } else { "-s" }), payload).await
     }
 
     /// Subscribes to `filter`. Returns once the broker has confirmed the subscription.

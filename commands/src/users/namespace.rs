@@ -3,8 +3,8 @@
 use domain::Actor;
 use domain::users::namespace::{self, Command};
 use domain::users::{Namespace, NamespaceClaim, User, user};
-use eventsourcing::Decider;
-use eventstore::{ExpectedVersion, NewEvent, StreamAppend};
+use eventsourcing::{Decider, StreamId};
+use eventstore::{ExpectedVersion, NewEvent, NewReceipt, StreamAppend};
 use uuid::Uuid;
 
 use super::Users;
@@ -35,7 +35,7 @@ impl Users {
             let mut envelope = envelope.clone();
             if token.id == id {
                 // The role and the namespace are in one stream.
-                envelope.expected = envelope.expected.or(Some(version));
+                envelope.expected = envelope.expected.or_else(|| Some(vec![version]));
             } else {
                 envelope.also.push(check);
             }
@@ -44,18 +44,47 @@ impl Users {
                     (namespace.as_ref(), Command::Claim { user_id: id }),
                     (held.as_ref(), Command::Release { user_id: id }),
                 ] {
-                    if let Some(name) = name {
-                        envelope.also.extend(self.claim(name, command).await?);
+                    let Some(name) = name else { continue };
+                    match self.claim(name, command).await {
+                        Ok(append) => envelope.also.extend(append),
+                        Err(error) => return self.refused(&target, error, envelope.receipt).await,
                     }
                 }
             }
             let change = user::Command::ChangeNamespace { namespace: namespace.clone(), by };
             match self.accounts.execute(&target, change, envelope).await {
                 Err(crate::Error::Conflict(changed)) if changed != target => {}
-                done => return Ok(done?),
+                done => {
+                    let done = done?;
+                    // A claim may be the last event, and a repetition knows that one only.
+                    let position = done.accepted_at.unwrap_or(done.position);
+                    return Ok(Done { position, ..done });
+                }
             }
         }
         Err(crate::Error::<user::Rejection>::Contention(target).into())
+    }
+
+    /// Returns `error`, unless the request was accepted before under its idempotency key: then the stored
+    /// response counts.
+    async fn refused(
+        &self,
+        target: &StreamId,
+        error: Error,
+        receipt: Option<NewReceipt>,
+    ) -> Result<Done, Error> {
+        let Some(new) = receipt else { return Err(error) };
+        let known = self.store.receipt(&new.key).await;
+        match known.map_err(crate::Error::<user::Rejection>::from)? {
+            None => Err(error),
+            Some(known) if known.fingerprint == new.fingerprint => {
+                // The claim was part of the append, so its last event is the last of the request.
+                let position = known.position;
+                let done = self.accounts.replay(target, known, &[]).await;
+                Ok(Done { position, ..done.map_err(crate::Error::<user::Rejection>::from)? })
+            }
+            Some(_) => Err(crate::Error::<user::Rejection>::KeyReused.into()),
+        }
     }
 
     /// The append of a command to the stream of a namespace; `None` if nothing follows.

@@ -33,6 +33,7 @@ pub struct SignedIn {
 pub struct RefreshToken {
     /// Id of the session.
     pub session: Uuid,
+    /// Id of the user.
     pub user_id: Uuid,
     /// Number of the token in its session.
     pub generation: u32,

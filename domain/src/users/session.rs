@@ -153,6 +153,7 @@ pub struct Live {
     /// Generation of the current refresh token, counted from 0.
     pub generation: u32,
     /// Time of the last refresh; `None` before the first one, or if it was not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refreshed_at: Option<DateTime<Utc>>,
     /// Time at which the session ends.
     pub expires_at: DateTime<Utc>,

@@ -192,6 +192,7 @@ pub struct Account {
     /// Current role.
     pub role: Role,
     /// The device namespace; `None` if the user has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Namespace>,
     /// Time of the registration.
     pub registered_at: DateTime<Utc>,

@@ -4,6 +4,7 @@
 //! JSON text in that member, so a value that others chose would change, or fail to decode. [`Plain`]
 //! keeps every name; [`Object`] also keeps digits.
 
+mod fault;
 mod number;
 mod object;
 mod read;
@@ -15,12 +16,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
+pub use fault::{Fault, Reason};
 pub use number::{
     InvalidNumber, MAX_NUMBER_BYTES, Numbers, double, integer, is_multiple, whole, without_fraction,
 };
 pub use object::Object;
 pub use read::{ReadError, parse, read, without_mark};
-pub use scan::{Fault, Name, Reason, Rules, Scan, check};
+pub use scan::{Name, Rules, Scan, check};
 
 /// A JSON value of which every member name is data.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

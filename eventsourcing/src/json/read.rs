@@ -4,7 +4,8 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_path_to_error::Segment;
 
-use super::scan::{Fault, Reason, Rules, with_whole_numbers};
+use super::fault::{Fault, Reason};
+use super::scan::{Rules, with_whole_numbers};
 
 /// Why a text cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -4,11 +4,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::number::{InvalidNumber, Numbers, whole};
+use super::fault::{Fault, Reason};
+use super::number::{Numbers, whole};
 
 /// Limits on a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,52 +28,6 @@ impl Rules {
     pub const COMMAND: Self =
         Self { depth: 127, name_bytes: usize::MAX, nul: true, numbers: Numbers::Finite };
 }
-
-/// What is wrong with a JSON value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
-    /// Objects and arrays are nested deeper than this.
-    #[error("must not be nested deeper than {0} levels")]
-    Depth(usize),
-    /// A member name has more bytes than this.
-    #[error("a field name is longer than {0} bytes")]
-    Name(usize),
-    /// An object has two members of this name.
-    #[error("duplicate member")]
-    Duplicate,
-    /// A text has half of a surrogate pair, which no character has.
-    #[error("a text has a lone surrogate")]
-    Surrogate,
-    /// A text has a NUL character.
-    #[error("must not contain \\u0000")]
-    Nul,
-    /// The number is not accepted.
-    #[error(transparent)]
-    Number(#[from] InvalidNumber),
-    /// The value is not of the type that is expected there.
-    #[error("{0}")]
-    Type(String),
-}
-
-/// A fault of a JSON value, with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// JSON pointer (RFC 6901) to the value at fault; empty for the whole.
-    pub pointer: String,
-    /// What is wrong.
-    pub reason: Reason,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.pointer.is_empty() {
-            write!(f, "`{}`: ", self.pointer)?;
-        }
-        self.reason.fmt(f)
-    }
-}
-
-impl std::error::Error for Fault {}
 
 /// Checks a JSON value.
 ///
@@ -159,7 +113,10 @@ impl<'t> Scan<'t> {
         self.skip_space();
         let start = self.at;
         match self.peek() {
-            b'{' => self.object(|scan, _| scan.value().map(drop))?,
+            b'{' => self.object(|scan, name| {
+                scan.check_name(name)?;
+                scan.value().map(drop)
+            })?,
             b'[' => self.array()?,
             b'"' => self.string().map(drop)?,
             b'f' => self.at += "false".len(),
@@ -184,6 +141,16 @@ impl<'t> Scan<'t> {
         text
     }
 
+    /// Checks the length of the name of a member. [`Self::object`] leaves that to its caller, who may know
+    /// the name.
+    ///
+    /// # Errors
+    /// Returns an error if the name is too long.
+    pub fn check_name(&self, name: &Name<'_>) -> Result<(), Reason> {
+        let limit = self.rules.name_bytes;
+        if name.text.len() > limit { Err(Reason::Name(limit)) } else { Ok(()) }
+    }
+
     /// Reads the object that comes next. `member` must read the value of each member.
     ///
     /// # Errors
@@ -204,9 +171,6 @@ impl<'t> Scan<'t> {
                 b'"' => {
                     let name = self.name()?;
                     self.path.push(Step::Member(name.text.clone()));
-                    if name.text.len() > self.rules.name_bytes {
-                        return Err(Reason::Name(self.rules.name_bytes));
-                    }
                     if !names.insert(name.text.clone()) {
                         return Err(Reason::Duplicate);
                     }
@@ -341,6 +305,7 @@ impl<'t> Scan<'t> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::InvalidNumber;
     use super::*;
 
     fn raw(text: &str) -> &RawValue {

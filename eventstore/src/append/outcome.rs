@@ -118,8 +118,12 @@ mod tests {
         // 7 is in the log, 1 is in the request twice; 1, 2 and 3 are written.
         let known = [(7, 4), (1, 10), (7, 4)];
         let known = known.map(|(id, at)| Known { id: Uuid::from_u128(id), position: Position(at) });
-        let appended =
-            Appended::New { position: Position(12), version: Version(5), known: known.into() };
+        let appended = Appended::New {
+            position: Position(12),
+            version: Version(5),
+            recorded_at: DateTime::UNIX_EPOCH,
+            known: known.into(),
+        };
         let places = appended.places(&ids);
         let places: Vec<_> = places.iter().map(|at| (at.position.0, at.is_new)).collect();
         let expected = [(4, false), (10, true), (11, true), (10, false), (4, false), (12, true)];

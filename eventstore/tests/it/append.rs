@@ -339,7 +339,7 @@ async fn a_known_event_does_not_discard_the_other_events_of_its_request() {
     let outcomes = in_one_batch(&log, store, vec![mixed.clone(), doubled]).await;
     let of_known = Known { id: known.id, position: first };
     // The batch begins with an event of its own at position 2.
-    let recorded_at = log.verified().await[1].recorded_at;
+    let recorded_at = log.verified().await[2].recorded_at;
     let (position, version) = (Position(4), Version(3));
     let expected = Appended::New { position, version, recorded_at, known: vec![of_known] };
     assert_eq!(*outcomes[0].as_ref().unwrap(), expected);

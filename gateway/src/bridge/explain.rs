@@ -56,7 +56,7 @@ pub fn explain(
         notes: notes(decoder, &message),
     };
     match decoder.decode(&message) {
-        Ok(Action::Record { append, recurs }) => {
+        Ok(Action::Record { append, recurs, .. }) => {
             explained.outcome = "recorded";
             explained.identity = if recurs {
                 "content and packet id: a message with the same content is recorded again, unless the \

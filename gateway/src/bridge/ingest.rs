@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::accounting::{Accounting, Outcome};
 use super::decoder::{Action, Decoder};
 use super::message::{Message, Refused};
+use crate::metrics::count_unusable;
 
 /// First and longest delay between attempts while the log is not reachable.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -115,9 +116,16 @@ async fn record(
     let mut repeated = message.is_repeated();
     // The id of an event whose derived id belongs to an earlier message with the same content.
     let mut new_id = None;
+    let mut uncounted = true;
     let refused = loop {
         let (mut append, recurs) = match decoder.decode(message) {
-            Ok(Action::Record { append, recurs }) => (append, recurs),
+            Ok(Action::Record { append, recurs, unusable }) => {
+                // Once, however often the message is tried.
+                if std::mem::take(&mut uncounted) {
+                    count_unusable("mqtt", unusable);
+                }
+                (append, recurs)
+            }
             Ok(Action::Ignore(reason)) => {
                 tracing::debug!(%reason, "message ignored");
                 return Some(Outcome::Duplicate);
@@ -149,13 +157,14 @@ async fn record(
             Err(error) => Err(error),
         };
         match known {
-            Ok(Repeated::Duplicate(_)) => return Some(Outcome::Duplicate),
             Ok(Repeated::Restarted(_)) => return Some(Outcome::Appended),
             Ok(Repeated::Conflict(sequence_id, position)) => {
                 break InvalidReading::Repeated { sequence_id, position }.into();
             }
             // Only a retained message expects a version: what the log has is newer.
-            Err(AppendError::Conflict { .. }) => return Some(Outcome::Duplicate),
+            Ok(Repeated::Duplicate(_)) | Err(AppendError::Conflict { .. }) => {
+                return Some(Outcome::Duplicate);
+            }
             Err(AppendError::ShuttingDown) => return None,
             Err(AppendError::Unavailable(_)) => {
                 repeated = true;

@@ -25,7 +25,7 @@ pub use cors::{Cors, InvalidOrigin, Origin};
 pub use database::{Admin, Bus, Database};
 pub use domain::Span;
 pub use event_tickets::EventTickets;
-pub use http::{Http, Password, Server, Tokens};
+pub use http::{Http, Password, Tokens};
 pub use logging::{Log, LogFormat, Traces};
 pub use mqtt::{Broker, Mqtt, MqttVersion, TopicMappings};
 pub use presence::Presence;

@@ -15,7 +15,6 @@ const APPLICATION_JSON: MediaType<'_> = MediaType::new(APPLICATION, JSON);
 const TEXT_CSV: MediaType<'_> = MediaType::new(TEXT, CSV);
 /// With the parameter that responses have, for callers that send it in `Accept`.
 const TEXT_CSV_UTF_8: MediaType<'_> = MediaType::from_parts(TEXT, CSV, None, &[(CHARSET, UTF_8)]);
-
 const PROBLEM_JSON: MediaType<'_> =
     MediaType::from_parts(APPLICATION, Name::new_unchecked("problem"), Some(JSON), &[]);
 
@@ -58,10 +57,11 @@ pub(super) fn prefers_plain_json(headers: &HeaderMap) -> bool {
     chosen.is_some_and(|chosen| *chosen == APPLICATION_JSON)
 }
 
-/// `Accept`, its lines joined; none if it is missing or malformed.
+/// `Accept`, its lines joined; none if it is missing or malformed. In upper case, as [`UTF_8`] is: case
+/// does not matter in media types and in the names of character sets.
 fn accept(headers: &HeaderMap) -> Option<Accept> {
     let lines = headers.get_all(header::ACCEPT).iter().map(|line| line.to_str().ok());
-    lines.collect::<Option<Vec<_>>>()?.join(",").parse().ok()
+    lines.collect::<Option<Vec<_>>>()?.join(",").to_ascii_uppercase().parse().ok()
 }
 
 #[cfg(test)]

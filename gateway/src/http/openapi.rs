@@ -184,14 +184,13 @@ fn add_problems(path: &str, operation: &mut Operation) {
     if operation.parameters.is_some() {
         expected.push(("422", "A parameter or header is invalid"));
     }
+    let of_read_model = has(MIN_POSITION);
     let responses = &mut operation.responses.responses;
     for (status, description) in expected {
         responses
             .entry(status.to_owned())
             .or_insert_with(|| ResponseBuilder::new().description(description).build().into());
     }
-    let of_read_model = has(MIN_POSITION);
-    let responses = &mut operation.responses.responses;
     if let (true, Some(RefOr::T(missing))) = (of_read_model, responses.get_mut("404")) {
         missing.description += NOT_YET;
     }

@@ -29,6 +29,7 @@ pub(super) fn of(operation_id: &str) -> Option<Value> {
         "change_password" => {
             r#"{"current_password": "correct horse battery", "new_password": "battery horse correct"}"#
         }
+        "change_namespace" => r#"{"namespace": "ada"}"#,
         "change_role" => r#"{"role": "operator"}"#,
         "create_project" => r#"{"name": "Move house", "description": "To the hills"}"#,
         "change_project" => r#"{"name": "Move house", "description": null}"#,

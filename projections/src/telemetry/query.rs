@@ -154,11 +154,12 @@ pub async fn offline_devices(
     after: Option<&(DateTime<Utc>, String, String)>,
     limit: i64,
 ) -> Result<Vec<Device>, sqlx::Error> {
-    let mut query = QueryBuilder::new("select * from telemetry.device where not online");
-    let section = Section::default().by_some("user_id", user_id.map(Key::Text));
-    section.compare(&mut query, "online_since", ">=", |query| {
-        query.push("'-infinity'");
-    });
+    let mut query = QueryBuilder::new(SELECT_DEVICE);
+    query.push(" where not online");
+    if let Some(user_id) = user_id {
+        query.push(" and user_id = ").push_bind(user_id);
+    }
+    let section = Section::default();
     let columns = match user_id {
         Some(_) => "online_since, device_id",
         None => "online_since, user_id, device_id",

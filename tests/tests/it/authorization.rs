@@ -287,7 +287,7 @@ impl World {
         Ok(match placeholder {
             "id" => {
                 match path.trim_start_matches("/api/v1").split('/').nth(1).unwrap_or_default() {
-                    "projects" => self.project().await?,
+                    "projects" | "traces" => self.project().await?,
                     "tasks" => self.task().await?,
                     "orders" => self.order().await?,
                     "products" => self.product().await?,

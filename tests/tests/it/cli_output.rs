@@ -55,6 +55,7 @@ async fn a_full_disk_fails_every_command_and_a_closed_pipe_none() -> Result<()> 
         &["rules", "test", rules],
         &["alerts", "list"],
         &["page-views", "stats"],
+        &["mqtt", "explain", "users/u/devices/d/telemetry", r#"{"sequence_id": 1}"#],
         &["events", "list"],
         &["trace", "1"],
         &["parked", "list"],

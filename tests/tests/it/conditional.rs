@@ -44,6 +44,7 @@ async fn every_get_that_declares_an_etag_answers_304_to_it() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&[]).await?;
     let document = system.json("/openapi.json").await?;
+    system.skip_end_check(); // A stream of a consumer that no process runs is parked.
     let world = World::new(system).await?;
     let (mut wrong, mut checked) = (BTreeMap::new(), 0);
     for (template, item) in document["paths"].as_object().context("paths")? {

@@ -40,7 +40,7 @@ async fn read(answer: Response, last: impl Fn(&Value) -> bool) -> Result<Vec<(St
                     let data: Value = serde_json::from_str(&data)?;
                     events.push((field("event: ").unwrap_or_else(|| "message".into()), data));
                 }
-                text = rest.to_owned();
+                text = String::from(rest);
                 if events.last().is_some_and(|(_, data)| last(data)) {
                     return Ok(events);
                 }

@@ -256,7 +256,8 @@ async fn a_load_test_accounts_for_every_message_whatever_is_killed() -> Result<(
     for roles in roles {
         processes.push((roles, system.serve(roles).await?));
     }
-    let rate = if outage()? > Duration::from_secs(10) { "33.4" } else { "10" };
+    // 450 messages a second: a debug build next to other tests catches up after each kill.
+    let rate = if outage()? > Duration::from_secs(10) { "33.4" } else { "5" };
     let load = system.start_load(&["--users", "30", "--rate", rate, "--duration", "1h"])?;
     let begun = Instant::now();
     while begun.elapsed() < outage()? {

@@ -28,7 +28,7 @@ const OF_THE_LOG: [&str; 4] = [
 ];
 
 /// A value for each parameter of a list, with the list if several use the name; see `list_plans.sql`.
-const VALUES: [(&str, &str); 25] = [
+const VALUES: [(&str, &str); 26] = [
     ("acknowledged", "true"),
     ("archived", "true"),
     ("assignee_id", "eeeeeeee-eeee-4eee-beee-eeeeeeeeeeee"),

@@ -12,7 +12,8 @@ create table public.n as select generate_series(1, 6000) as n;
 create table public.caller as select 'ffffffff-ffff-4fff-bfff-ffffffffffff'::uuid as id,
     'eeeeeeee-eeee-4eee-beee-eeeeeeeeeeee'::uuid as of_tasks, id(0, 1) as other;
 
-insert into users.account select id(1, n), n || '@example.org', 'Ada', 'user', at(n), 1 from n;
+insert into users.account (id, email, full_name, role, created_at, version)
+select id(1, n), n || '@example.org', 'Ada', 'user', at(n), 1 from n;
 
 insert into documents.document (id, owner_id, data, created_at)
 select id(2, n), case when wanted(n, 0) then c.id else other end, '{}', at(n) from n, caller c;
@@ -31,7 +32,7 @@ from n, caller c;
 insert into order_list.history select id(4, n), n, at(n), 'placed' from n;
 
 insert into stock_level.product select id(5, n), 'SKU-' || n, 'Hat', '1', 'EUR', at(n), at(n), 1 from n;
-insert into stock_level.stock select id(5, n), 1, 1, 0, 0, at(n) from n;
+insert into stock_level.stock select id(5, n), 1, 1, 0, 0, at(n), 1 from n;
 
 -- The caller owns some projects and is a member of others.
 insert into projects.project

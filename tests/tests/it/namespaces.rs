@@ -18,6 +18,7 @@ async fn user(system: &System, name: &str) -> Result<(String, Caller)> {
 async fn give(system: &System, id: &str, namespace: Value) -> Result<(u16, String)> {
     let admin = system.caller(&system.token);
     let request = admin.request(Method::PUT, &format!("/api/v1/users/{id}/namespace"));
+    let request = request.header("Prefer", "wait=20");
     let answer = request.json(&json!({"namespace": namespace})).send().await?;
     let status = answer.status().as_u16();
     let body: Value = serde_json::from_str(&answer.text().await?).unwrap_or_default();

@@ -52,10 +52,10 @@ async fn digits_are_kept_from_the_device_to_the_table() -> Result<()> {
     let request = system.get(&format!("{READINGS}{fields}")).header("Accept", "text/csv");
     let table = request.send().await?.text().await?;
     let mut lines = table.lines();
-    let columns = "time,received_at,sequence_id,boot_id,position,fields.position,iccid,fields.received_at,temperature,battery,boot";
+    let columns = "time,received_at,sequence_id,boot_id,position,unset_time,fields.position,iccid,fields.received_at,temperature,battery,boot";
     assert_eq!(lines.next(), Some(columns));
     let end = format!(
-        r#",42,,{position},55.50,89490200001234567891,noon,n/a,68.5,"{{""received_at"": 1E2}}""#
+        r#",42,,{position},,55.50,89490200001234567891,noon,n/a,68.5,"{{""received_at"": 1E2}}""#
     );
     let line = lines.next().context("a line")?;
     assert!(line.ends_with(&end), "{line}");

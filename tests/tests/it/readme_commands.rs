@@ -105,7 +105,7 @@ async fn the_commands_of_the_readme_work() -> Result<()> {
     // `timeout` ends these commands.
     let stdout = dev.paste(&block.replace("\ntimeout 3 curl", "\n! timeout 3 curl")).await?;
     for expected in [
-        r#""sequence_id":1,"temperature":21.5"#,
+        r#""sequence_id":1,"boot_id":"","temperature":21.5"#,
         r#""add_up_to":4"#,
         "consumer-",
         "event: reading_recorded",

@@ -66,7 +66,7 @@ async fn a_registered_user_can_sign_in_at_once() -> Result<()> {
     let user: Value = answer.json().await?;
     assert_eq!(location, format!("/api/v1/users/{}", user["id"].as_str().unwrap_or_default()));
     assert_eq!((&user["email"], &user["role"]), (&json!("Ada@Example.org"), &json!("user")));
-    assert_eq!(user.as_object().map(serde_json::Map::len), Some(5), "{user}");
+    assert_eq!(user.as_object().map(serde_json::Map::len), Some(6), "{user}");
 
     let answer = log_in(&system, "ada@example.ORG", PASSWORD).await?;
     assert_eq!(answer.status(), 200);

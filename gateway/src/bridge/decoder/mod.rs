@@ -13,7 +13,6 @@ use super::mapping::{Mapped, Mappings};
 use super::message::{Message, Refused};
 use super::presence;
 use super::topics::{InvalidTopic, Topic};
-use crate::metrics::count_unusable;
 
 /// What the bridge makes of messages: its limits on readings, and the topic mappings.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +25,7 @@ pub struct Decoder {
 
 /// What to do with a message.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for each message")]
 pub(super) enum Action {
     /// Append the request, which has one event.
     Record {
@@ -33,6 +33,8 @@ pub(super) enum Action {
         /// Whether another message may have the same event id: one with the same content. A known id
         /// then is a duplicate only of a message that the broker delivers again.
         recurs: bool,
+        /// Known fields of a reading whose value is not usable.
+        unusable: Vec<&'static str>,
     },
     /// Acknowledge the message and record nothing.
     Ignore(Ignored),
@@ -82,10 +84,10 @@ impl Decoder {
                 let (payload, received_at) = (&message.payload, message.received_at);
                 let (id, reading) =
                     Reading::from_message(&self.limits, device, payload, received_at)?;
-                count_unusable("mqtt", &reading);
+                let unusable = reading.unusable_fields().collect();
                 let event = NewEvent::with_id(id, &Event::ReadingRecorded(reading))?;
                 let append = Append::to(device_stream(device), ExpectedVersion::Any, vec![event]);
-                Ok(Action::Record { append, recurs: false })
+                Ok(Action::Record { append, recurs: false, unusable })
             }
             Topic::Status(user_id, device_id) => status(message, user_id, device_id),
             Topic::Config(user_id) => config(message, &user_id),
@@ -95,7 +97,7 @@ impl Decoder {
                     Sample::from_message(time, &host, &message.payload, received_at)?;
                 let event = NewEvent::with_id(id, &host::Event::HostSampled(sample))?;
                 let append = Append::to(host::stream(&host), ExpectedVersion::Any, vec![event]);
-                Ok(Action::Record { append, recurs: false })
+                Ok(Action::Record { append, recurs: false, unusable: Vec::new() })
             }
         }
     }
@@ -115,22 +117,36 @@ impl Decoder {
         if delivery.retained && !is_identified {
             return Ok(Action::Ignore(Ignored::RetainedWithoutTime));
         }
-        count_unusable("mqtt", &reading);
         let stream = device_stream(reading.device());
+        let unusable = reading.unusable_fields().collect();
         let event = NewEvent::with_id(id, &Event::ReadingRecorded(*reading))?;
         let append = Append::to(stream, ExpectedVersion::Any, vec![event]);
-        Ok(Action::Record { append, recurs: !is_identified })
+        Ok(Action::Record { append, recurs: !is_identified, unusable })
     }
 }
 
-/// A birth or a will. A session counter wraps or restarts, so another one may have the same content.
+/// A birth or a will. A session counter wraps or restarts, so another one may have the same content: the
+/// id is derived from the content and the packet id, which a redelivery repeats. A retained one says what
+/// was so at some time, and counts for a device of which nothing is recorded.
 fn status(message: &Message, user_id: UserId, device_id: DeviceId) -> Result<Action, Refused> {
     let stream = device_stream(DeviceRef { user_id: &user_id, device_id: &device_id });
     let (id, event) =
         presence::read(user_id, device_id, &message.payload).map_err(Refused::NotAStatus)?;
+    let id = match message.delivery.packet_id {
+        0 => id,
+        packet_id => {
+            let packet_id = i64::from(packet_id);
+            fact::id(&["status", &id.to_string()], &[packet_id], packet_id)
+        }
+    };
     let event = NewEvent::with_id(id, &event)?;
-    let append = Append::to(stream, ExpectedVersion::Any, vec![event]);
-    Ok(Action::Record { append, recurs: true })
+    let append = Append::to(stream, expected(message), vec![event]);
+    Ok(Action::Record { append, recurs: true, unusable: Vec::new() })
+}
+
+/// A retained message is recorded only where nothing is: what is there is newer.
+fn expected(message: &Message) -> ExpectedVersion {
+    if message.delivery.retained { ExpectedVersion::NoStream } else { ExpectedVersion::Any }
 }
 
 /// The rules of a user. The id is derived from the content and the packet id, which a redelivery
@@ -145,10 +161,8 @@ fn config(message: &Message, user_id: &UserId) -> Result<Action, Refused> {
     let texts = ["rules", user_id.as_str(), &*content];
     let id = fact::id(&texts, &[packet_id], packet_id);
     let event = NewEvent::with_id(id, &RulesEvent::configured(&scope, config))?;
-    let expected =
-        if message.delivery.retained { ExpectedVersion::NoStream } else { ExpectedVersion::Any };
-    let append = Append::to(rules_stream(&scope), expected, vec![event]);
-    Ok(Action::Record { append, recurs: true })
+    let append = Append::to(rules_stream(&scope), expected(message), vec![event]);
+    Ok(Action::Record { append, recurs: true, unusable: Vec::new() })
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(in super::super) struct Mapping {
     /// Whether messages on these topics are acknowledged and not recorded.
     #[serde(default)]
     pub(super) ignore: bool,
-    /// Owner of the device. Whoever may publish to the topic chooses a user that comes from the payload.
+    /// Owner of the device. A client that may publish to the topic chooses a user that comes from the payload.
     user: Option<Source>,
     /// The device; characters that an id must not have are encoded.
     device: Option<Source>,

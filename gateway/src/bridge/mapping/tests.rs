@@ -1,3 +1,5 @@
+//! Files of mappings that are used or refused.
+
 use super::*;
 
 fn refused(json: &str) -> String {

@@ -129,7 +129,7 @@ impl Sender<'_> {
         if !self.owners.include(reading.user_id.as_str()) {
             return Ok(Err("the device belongs to another user".to_owned()));
         }
-        count_unusable("http", &reading);
+        count_unusable("http", reading.unusable_fields());
         let stream = device_stream(reading.device());
         match NewEvent::with_id(id, &Event::ReadingRecorded(reading)) {
             Ok(event) => Ok(Ok((stream, event))),

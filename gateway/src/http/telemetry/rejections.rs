@@ -66,11 +66,16 @@ pub(super) async fn all(
 ) -> Result<Response, Problem> {
     let AllRejectionsQuery { user_id, from, to, limit, cursor } = query;
     let after = page::after(cursor.as_ref())?;
-    let user = caller.filter_users(user_id);
+    let owners = caller.owners(&context.api).await?.of_list(user_id);
     let rows = async {
-        let Ok(user_id) = user else { return Ok(Vec::new()) };
-        let filter = RejectionFilter { user_id, device_id: None, from, to };
-        telemetry::rejections(context.pool(), &filter, after, limit.into()).await
+        let mut rows = Vec::new();
+        for user_id in owners {
+            let filter = RejectionFilter { user_id, device_id: None, from, to };
+            rows.extend(telemetry::rejections(context.pool(), &filter, after, limit.into()).await?);
+        }
+        rows.sort_by_key(|row| std::cmp::Reverse(key(row)));
+        rows.truncate(usize::from(limit));
+        Ok::<_, Problem>(rows)
     };
     context.list(Telemetry::NAME, limit, rows, key).await
 }
@@ -93,7 +98,7 @@ pub(super) async fn of_device(
     Path((user_id, device_id)): Path<(String, String)>,
     Query(query): Query<RejectionsQuery>,
 ) -> Result<Response, Problem> {
-    if !caller.sees(&user_id) {
+    if !caller.sees_devices_of(&context.api, &user_id).await? {
         return Err(Problem::not_found("device"));
     }
     let RejectionsQuery { from, to, limit, cursor } = query;

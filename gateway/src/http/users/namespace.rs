@@ -23,7 +23,7 @@ pub(super) struct NamespaceChange {
 /// The devices, readings, alerts, rules and presence setting of that name are then the user's, as those
 /// of the user's own id are: the user `ada` of the MQTT broker and the registered user see the same
 /// devices. A user has one namespace, and a namespace one user. Only administrators give one, because
-/// whoever has it sees what its devices have sent and will send. In effect at once.
+/// its holder sees what its devices have sent and will send. In effect at once.
 #[utoipa::path(
     put, path = "/api/v1/users/{id}/namespace", tag = tags::USERS,
     params(("id" = Uuid, Path), CommandHeaders), request_body = NamespaceChange,

@@ -54,6 +54,7 @@ pub(super) async fn list(
     Path((user_id, device_id)): Path<(String, String)>,
     Query(query): Query<ReadingsQuery>,
 ) -> Result<Response, Problem> {
+    let after = page::after(query.cursor.as_ref())?;
     let position = context.wait(Telemetry::NAME).await?;
     if !caller.sees_devices_of(&context.api, &user_id).await? {
         return Err(Problem::not_found("device"));
@@ -64,7 +65,7 @@ pub(super) async fn list(
     let is_whole = is_csv && query.limit.is_none();
     let table = Csv::new(&query, &device)?;
     let source = query.source(context.pool().clone(), user_id, device_id, device, is_csv)?;
-    let Rows { rows, next } = source.page(page::after(query.cursor.as_ref())?).await?;
+    let Rows { rows, next } = source.page(after).await?;
     if !is_csv {
         let next = page::next(next.as_ref())?;
         let mut response = page::respond(&context.uri, rows, next, position);
