@@ -1,8 +1,6 @@
 //! The command handler: loads a stream, lets its decider decide, and appends the events on the
 //! condition that the stream has not changed. After a conflict it decides again.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use chrono::{DateTime, Utc};
 use eventsourcing::{Decider, Metadata, Position, StreamId, Version};
 use eventstore::{
@@ -10,16 +8,14 @@ use eventstore::{
     StreamAppend, Unavailable, otel, otel_span,
 };
 use quick_cache::sync::Cache;
-use tokio::sync::Mutex;
 use tracing::{Instrument, Span};
 
 use crate::error::{Error, LoadError};
 use crate::execution::{Execution, Loaded, Step};
+use crate::stream_locks::StreamLocks;
 
 /// Most states in the cache. A command on a cached stream loads nothing.
 const CACHED_STREAMS: usize = 16_384;
-/// Locks; streams that share one wait for each other, which costs time only.
-const STREAM_LOCKS: usize = 64;
 /// Most events per read.
 const PAGE_EVENTS: usize = 1_000;
 
@@ -62,17 +58,13 @@ pub struct Handler<D: Decider> {
     cache: Cache<StreamId, Loaded<D>>,
     /// Taken by a command after its first conflict, so that commands of this process do not compete for
     /// a busy stream. Commands without a conflict take none.
-    stream_locks: Box<[Mutex<()>]>,
+    stream_locks: StreamLocks,
 }
 
 impl<D: Decider<Command: Clone>> Handler<D> {
     /// Makes a handler with an empty cache.
     pub fn new(store: EventStore) -> Self {
-        Self {
-            store,
-            cache: Cache::new(CACHED_STREAMS),
-            stream_locks: (0..STREAM_LOCKS).map(|_| Mutex::default()).collect(),
-        }
+        Self { store, cache: Cache::new(CACHED_STREAMS), stream_locks: StreamLocks::new() }
     }
 
     /// Executes `command` on `stream`.
@@ -176,7 +168,7 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                 Err(AppendError::Conflict { stream: other, .. }) if other == *stream => {
                     execution.conflicted();
                     if lock.is_none() {
-                        lock = Some(self.stream_lock(stream).lock().await);
+                        lock = Some(self.stream_locks.lock(stream).await);
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -200,13 +192,6 @@ impl<D: Decider<Command: Clone>> Handler<D> {
                 loaded.state = loaded.state.evolve(&raw.event()?);
             }
         }
-    }
-
-    fn stream_lock(&self, stream: &StreamId) -> &Mutex<()> {
-        let mut hasher = DefaultHasher::new();
-        stream.hash(&mut hasher);
-        &self.stream_locks
-            [usize::try_from(hasher.finish() % STREAM_LOCKS as u64).unwrap_or_default()]
     }
 
     /// Returns `error`, unless the command was accepted before under its idempotency key: then the

@@ -6,6 +6,7 @@ mod execution;
 mod multiple_of;
 mod handler;
 mod process;
+mod stream_locks;
 pub mod alerts;
 pub mod documents;
 pub mod orders;

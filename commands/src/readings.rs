@@ -8,7 +8,9 @@ use eventsourcing::{Metadata, Position, StreamId};
 use eventstore::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, NewEvent, RawEvent, Unavailable,
 };
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
+
+use crate::stream_locks::StreamLocks;
 
 /// Readings that are compared with the log at a time: leaves connections to others.
 const AT_ONCE: usize = 4;
@@ -21,8 +23,9 @@ pub struct Repetitions {
     store: EventStore,
     silence: Duration,
     comparing: Semaphore,
-    /// One at a time, in their order: a restart is followed by the readings after it.
-    restarting: Mutex<()>,
+    /// Of a device, one reading is decided about at a time, in the order of their arrival: readings after
+    /// a restart are recorded in the order in which they were measured.
+    locks: StreamLocks,
 }
 
 /// What became of a reading whose event id the log has already.
@@ -40,7 +43,7 @@ impl Repetitions {
     /// A device that sends nothing for longer than `silence` may have restarted its counter.
     pub fn new(store: EventStore, silence: Duration) -> Self {
         let comparing = Semaphore::new(AT_ONCE);
-        Self { store, silence, comparing, restarting: Mutex::new(()) }
+        Self { store, silence, comparing, locks: StreamLocks::new() }
     }
 
     /// Compares an event with that at `position`, which has its id, and records it if it is a reading of
@@ -55,6 +58,7 @@ impl Repetitions {
         let Some(reading) = reading(&event.encoded.event_type, &event.encoded.data) else {
             return Ok(Repeated::Duplicate(position));
         };
+        let _one = self.locks.lock(stream).await;
         if self.is_same(&reading, position).await? {
             return Ok(Repeated::Duplicate(position));
         }
@@ -62,7 +66,6 @@ impl Repetitions {
         if !reading.boot_id.is_empty() {
             return Ok(conflict);
         }
-        let _one = self.restarting.lock().await;
         let newest = self.store.newest_of_stream(stream, NEWEST).await?;
         let newest: Vec<_> = newest.iter().filter_map(recent).collect();
         // A redelivery, possibly after a silence, of a reading of the restarted counter.

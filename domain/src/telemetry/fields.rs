@@ -37,10 +37,21 @@ impl Fields {
 
     /// Reads a message whose syntax was checked.
     pub(super) fn of(json: &RawValue, limits: &Limits) -> Result<Self, InvalidReading> {
+        Self::read(json, limits, &KNOWN)
+    }
+
+    /// Reads the values of a reading in another format: only `temperature` and `battery` are known.
+    pub(super) fn of_values(json: &RawValue, limits: &Limits) -> Result<Self, InvalidReading> {
+        Self::read(json, limits, &["temperature", "battery"])
+    }
+
+    fn read(json: &RawValue, limits: &Limits, known: &[&str]) -> Result<Self, InvalidReading> {
         let (mut fields, mut others, mut unusable) = (Self::default(), Members::new(), 0);
         let mut scan = Scan::new(json, limits.rules());
         let read = scan.object(|scan, name| {
-            if !fields.known(scan, name, &mut others, &mut unusable)? {
+            if known.contains(&&*name.text) {
+                unusable += usize::from(!fields.known(scan, name, &mut others)?);
+            } else {
                 scan.check_name(name)?;
                 let value = scan.value()?;
                 others.push((name.quoted.into(), value.into()));
@@ -55,25 +66,20 @@ impl Fields {
         Ok(fields)
     }
 
-    /// Reads the value of a known field; returns false if the field is another one. What identifies a
-    /// reading must be usable. Of the other fields, a value that is not is kept as it is.
+    /// Reads the value of a known field, and returns whether it is usable. What identifies a reading must
+    /// be; of the other fields, a value that is not is kept as it is.
     fn known<'t>(
         &mut self,
         scan: &mut Scan<'t>,
         name: &Name<'t>,
         others: &mut Members<'t>,
-        unusable: &mut usize,
     ) -> Result<bool, Reason> {
-        let field = name.text.as_ref();
-        if !KNOWN.contains(&field) {
-            return Ok(false);
-        }
         let value = scan.value_or_any_number()?;
         if value == "null" {
             return Ok(true);
         }
         let expected = |what: &str| Reason::Type(format!("must be {what}"));
-        let is_usable = match field {
+        let is_usable = match name.text.as_ref() {
             "user_id" => {
                 self.user_id = Some(text(value).ok_or_else(|| expected("a text"))?);
                 true
@@ -107,13 +113,12 @@ impl Fields {
             }
         };
         if !is_usable {
-            *unusable += 1;
             let is_kept = !is_number(value) || Numbers::Kept.check(value).is_ok();
             // A number that cannot be stored is kept as a text.
             let value = if is_kept { value.into() } else { format!("\"{value}\"").into() };
             others.push((name.quoted.into(), value));
         }
-        Ok(true)
+        Ok(is_usable)
     }
 }
 

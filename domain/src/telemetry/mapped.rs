@@ -1,25 +1,16 @@
 //! Readings that other formats describe: a topic mapping finds the parts, this file makes the reading
 //! and its id.
 
-use std::fmt;
-
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
-use serde_json::json;
+use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::fields::{BootId, Fields};
 use super::id::DeviceRef;
 use super::invalid::InvalidReading;
 use super::limits::Limits;
 use super::reading::Reading;
 use eventsourcing::fact;
-
-/// Names with a meaning in a reading, which are ordinary names in other formats.
-const RESERVED: [&str; 5] = ["user_id", "device_id", "sequence_id", "boot_id", "time"];
-/// Stands before a reserved name while the values are checked as a reading.
-const MARK: char = '\u{1}';
 
 /// The parts of a reading in another format.
 #[derive(Debug, Clone, Copy)]
@@ -57,22 +48,18 @@ impl MappedParts<'_> {
     /// # Errors
     /// Returns an error if the values exceed a limit or are not an object, or the time is out of range.
     pub fn reading(&self, limits: &Limits) -> Result<(Uuid, Reading), InvalidReading> {
-        let rfc3339 = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
-        let (sequence_id, time) = (self.sequence_id.unwrap_or_default(), self.time.map(rfc3339));
-        let known = json!({"sequence_id": sequence_id, "boot_id": self.boot_id, "time": time});
-        let values = Members::parse(self.values)?.rename(|name, value| {
-            let is_reserved = RESERVED.contains(&name)
-                || name == "temperature" && !is_usable(value, |reading| &reading.temperature)
-                || name == "battery" && !is_usable(value, |reading| &reading.battery);
-            is_reserved.then(|| format!("{MARK}{name}"))
-        });
-        let known = known.to_string();
-        let message = Members::parse(&known)?.join(&values);
-        let (id, mut reading) =
-            Reading::from_message(limits, self.device, message.as_bytes(), self.received_at)?;
-        if values.0.iter().any(|(name, _)| name.starts_with(MARK)) {
-            reading = unmarked(&reading).map_err(InvalidReading::NotAReading)?;
+        if self.values.len() > Reading::MAX_BYTES {
+            return Err(InvalidReading::TooLarge);
         }
+        let values: &RawValue =
+            serde_json::from_str(self.values).map_err(InvalidReading::NotAReading)?;
+        let fields = Fields {
+            sequence_id: Some(self.sequence_id.unwrap_or_default()),
+            boot_id: Some(BootId(self.boot_id.to_owned())),
+            time: self.time.map(|time| time.trunc_subsecs(6)),
+            ..Fields::of_values(values, limits)?
+        };
+        let (id, mut reading) = Reading::of(fields, Some(self.device), limits, self.received_at)?;
         if self.sequence_id.is_some() {
             return Ok((id, reading));
         }
@@ -88,81 +75,6 @@ impl MappedParts<'_> {
             Some(time) => fact::id(&texts, &[time.timestamp_micros()], time.timestamp_millis()),
             None => fact::id(&texts, &[self.delivery], self.delivery),
         }
-    }
-}
-
-/// Whether `value` is one of the field that `of` returns.
-fn is_usable<T: DeserializeOwned>(value: &RawValue, _of: fn(&Reading) -> &Option<T>) -> bool {
-    serde_json::from_str::<Option<T>>(value.get()).is_ok()
-}
-
-/// Removes the marks from the names of the further fields.
-fn unmarked(reading: &Reading) -> Result<Reading, serde_json::Error> {
-    let stored = serde_json::to_string(reading)?;
-    let mut stored: Members<'_> = serde_json::from_str(&stored)?;
-    let mut fields = String::new();
-    for (name, value) in &mut stored.0 {
-        if name == "extra_data" {
-            let own = serde_json::from_str::<Members<'_>>(value.get())?;
-            let own = own.rename(|name, _| name.strip_prefix(MARK).map(str::to_owned));
-            fields = own.join(&Members::default());
-        }
-    }
-    let fields: &RawValue = serde_json::from_str(&fields)?;
-    for (name, value) in &mut stored.0 {
-        if name == "extra_data" {
-            *value = fields;
-        }
-    }
-    serde_json::from_str(&stored.join(&Members::default()))
-}
-
-/// The members of an object in their order, with the text of their values.
-#[derive(Default)]
-struct Members<'t>(Vec<(String, &'t RawValue)>);
-
-impl<'t> Members<'t> {
-    fn parse(json: &'t str) -> Result<Self, InvalidReading> {
-        serde_json::from_str(json).map_err(InvalidReading::NotAReading)
-    }
-
-    /// Replaces the names for which `new` returns another one.
-    fn rename(self, new: impl Fn(&str, &RawValue) -> Option<String>) -> Self {
-        let renamed = |(name, value): (String, _)| (new(&name, value).unwrap_or(name), value);
-        Self(self.0.into_iter().map(renamed).collect())
-    }
-
-    /// The object of these members and `others`.
-    fn join(&self, others: &Self) -> String {
-        let member = |(name, value): &(String, &RawValue)| {
-            format!("{}:{}", serde_json::Value::String(name.clone()), value.get())
-        };
-        let members: Vec<_> = self.0.iter().chain(&others.0).map(member).collect();
-        format!("{{{}}}", members.join(","))
-    }
-}
-
-impl<'t, 'de: 't> Deserialize<'de> for Members<'t> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(MembersVisitor)
     }
 }
 

@@ -46,16 +46,16 @@ impl Numbers {
     /// # Errors
     /// Returns an error if the number is not accepted.
     pub fn check(self, text: &str) -> Result<(), InvalidNumber> {
-        // The largest integer of 18 digits is far below 2^63.
-        if text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Ok(());
-        }
+        // Of so few digits without an exponent, no number is near the largest double.
+        let is_plain = text.len() <= MAX_NUMBER_BYTES
+            && !text.bytes().any(|byte| byte.eq_ignore_ascii_case(&b'e'));
         let finite = || match double(text) {
             Some(double) => Ok(double),
             None => Err(InvalidNumber::Range),
         };
         match self {
             Self::Any => Ok(()),
+            Self::Finite | Self::Kept if is_plain => Ok(()),
             Self::Finite => finite().map(drop),
             Self::Kept => {
                 let exponent =

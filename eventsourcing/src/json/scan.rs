@@ -239,14 +239,13 @@ impl<'t> Scan<'t> {
         let mut is_escaped = false;
         self.at += 1;
         loop {
-            match self.peek() {
-                b'\\' => {
-                    is_escaped = true;
-                    self.escape()?;
-                }
-                b'"' | 0 => break,
-                _ => self.at += 1,
+            let rest = self.text[self.at..].bytes();
+            self.at += rest.take_while(|byte| *byte != b'"' && *byte != b'\\').count();
+            if self.peek() != b'\\' {
+                break;
             }
+            is_escaped = true;
+            self.escape()?;
         }
         self.at += 1;
         Ok((&text[start..self.at], is_escaped))

@@ -39,7 +39,7 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
 async fn without_database() -> (String, String) {
     let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let nowhere: sqlx::postgres::PgConnectOptions =
-        "postgres://nobody@127.0.0.1:1/nothing".parse().unwrap();
+        "postgres://unknown@127.0.0.1:1/nothing".parse().unwrap();
     let store = EventStore::open(eventstore::pool(nowhere, 1), &tasks, shutdown.clone());
     let directory = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
     let keys = make_key(&directory).unwrap();

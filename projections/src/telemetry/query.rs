@@ -159,28 +159,16 @@ pub async fn offline_devices(
     if let Some(user_id) = user_id {
         query.push(" and user_id = ").push_bind(user_id);
     }
-    let section = Section::default();
-    let columns = match user_id {
-        Some(_) => "online_since, device_id",
-        None => "online_since, user_id, device_id",
-    };
     match after.filter(|(time, ..)| *time <= since) {
-        Some((time, user, device)) => section.compare(&mut query, columns, "<", |query| {
-            query.push_bind(time).push(", ");
-            if user_id.is_none() {
-                query.push_bind(user).push(", ");
-            }
-            query.push_bind(device);
-        }),
-        None => section.compare(&mut query, "online_since", "<=", |query| {
-            query.push_bind(since);
-        }),
+        Some((time, user, device)) => {
+            query.push(" and (online_since, user_id, device_id) < (").push_bind(time);
+            query.push(", ").push_bind(user).push(", ").push_bind(device).push(")");
+        }
+        None => {
+            query.push(" and online_since <= ").push_bind(since);
+        }
     }
-    let descending = match user_id {
-        Some(_) => "online_since desc, device_id desc",
-        None => "online_since desc, user_id desc, device_id desc",
-    };
-    section.descending(&mut query, descending, limit);
+    query.push(" order by online_since desc, user_id desc, device_id desc limit ").push_bind(limit);
     query.build_query_as().fetch_all(pool).await
 }
 

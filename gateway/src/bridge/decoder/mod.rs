@@ -118,10 +118,9 @@ impl Decoder {
             return Ok(Action::Ignore(Ignored::RetainedWithoutTime));
         }
         let stream = device_stream(reading.device());
-        let unusable = reading.unusable_fields().collect();
         let event = NewEvent::with_id(id, &Event::ReadingRecorded(*reading))?;
         let append = Append::to(stream, ExpectedVersion::Any, vec![event]);
-        Ok(Action::Record { append, recurs: !is_identified, unusable })
+        Ok(Action::Record { append, recurs: !is_identified, unusable: Vec::new() })
     }
 }
 

@@ -1,7 +1,5 @@
 //! Devices: list and show them, each with its latest reading.
 
-use std::cmp::Ordering;
-
 use chrono::{DateTime, Utc};
 use futures::TryFutureExt;
 use projections::telemetry::{self, Device, DeviceCursor, Telemetry};
@@ -84,7 +82,6 @@ async fn offline(
         let mut rows = Vec::new();
         // No device is online and offline.
         for owner in owners.into_iter().filter(|_| query.online != Some(true)) {
-            let after = after.clone().map(|after| of_owner(after, owner.as_deref()));
             let owner = owner.as_deref();
             rows.extend(
                 telemetry::offline_devices(pool, owner, since, after.as_ref(), limit).await?,
@@ -99,18 +96,6 @@ async fn offline(
         (last.online_since.unwrap_or(since), last.user_id.clone(), last.device_id.clone())
     };
     context.list(Telemetry::NAME, query.limit, rows, key).await
-}
-
-/// The key after which the devices of `owner` continue a list of several owners, the last owner first:
-/// of one time, all or none of them are behind a device of another owner.
-fn of_owner(after: Gone, owner: Option<&str>) -> Gone {
-    let (time, user, device) = after;
-    let device = match owner.map(|owner| owner.cmp(&user)) {
-        Some(Ordering::Less) => char::MAX.to_string(),
-        Some(Ordering::Greater) => String::new(),
-        Some(Ordering::Equal) | None => device,
-    };
-    (time, user, device)
 }
 
 /// Show one device
