@@ -53,7 +53,7 @@ pub use event_store::{EventStore, Health};
 pub use hash_chain::{EventHash, event_hash};
 pub use migrate::{migrate, set_application_password};
 pub use monitor::{Clocks, count_refused};
-pub use pool::{ConnectOptions, Pool, SessionLimits, pool};
+pub use pool::{ConnectOptions, Pool, SessionLimits, pool, reconnects_after};
 pub use raw::RawEvent;
 pub use read::feed::Feed;
 pub use read::filter::Filter;

@@ -6,10 +6,10 @@
 use std::fmt::Write;
 use std::io;
 use std::ops::Deref;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection, Executor, PgConnection, PgPool};
 use tokio::time::timeout;
 
@@ -176,6 +176,27 @@ async fn is_ready(connection: &mut PgConnection) -> bool {
     timeout(ABANDONED, connection.flush()).await.is_ok_and(|flushed| flushed.is_ok())
 }
 
+/// When a statement last failed because a rebuild had replaced its tables by others with other columns.
+static TABLES_REPLACED: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Whether a rebuild has replaced the tables of a statement by others with other columns, for example
+/// the rebuild of a newer build. Every pool of this process then closes the connections that it has:
+/// their prepared statements would fail again.
+pub fn reconnects_after(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    let outdated = error.and_then(PgDatabaseError::routine) == Some("RevalidateCachedQuery");
+    if outdated {
+        *TABLES_REPLACED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+    outdated
+}
+
+/// Whether a connection of this age was opened after tables were replaced.
+fn is_current(age: Duration) -> bool {
+    let replaced = *TABLES_REPLACED.lock().unwrap_or_else(PoisonError::into_inner);
+    replaced.is_none_or(|replaced| age < replaced.elapsed())
+}
+
 /// Returns a pool of at most `connections` connections, which are opened on first use.
 pub fn pool(options: impl Into<ConnectOptions>, connections: u32) -> Pool {
     let options = options.into();
@@ -183,6 +204,7 @@ pub fn pool(options: impl Into<ConnectOptions>, connections: u32) -> Pool {
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .before_acquire(|_, connection| Box::pin(async move { Ok(is_current(connection.age)) }))
         .after_release(|connection, _| Box::pin(async { Ok(is_ready(connection).await) }))
         .after_connect(move |connection, _| {
             let session = Arc::clone(&session);

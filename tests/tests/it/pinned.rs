@@ -208,6 +208,8 @@ const IN_THE_SOURCE: &[&str] = &[
     "overloaded",
     "precondition_failed",
     "projection_behind",
+    "read_model_of_another_build",
+    "read_model_replaced",
     "retry_under_way",
     "session_ended",
     "shutting_down",

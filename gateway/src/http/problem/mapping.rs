@@ -124,6 +124,17 @@ impl From<Unavailable> for Problem {
                 "the request contains a NUL character, which no name and no text may hold",
             );
         }
+        if eventstore::reconnects_after(error.cause()) {
+            let detail = "the read model was replaced by another one; retry now";
+            return Self::unavailable("read_model_replaced", detail);
+        }
+        // Undefined column, undefined table.
+        let undefined = code.as_deref().is_some_and(|code| ["42703", "42P01"].contains(&code));
+        if undefined || matches!(error.cause(), sqlx::Error::ColumnNotFound(_)) {
+            tracing::error!(error = %eventstore::ErrorChain(&error), "a read model is of another build");
+            let detail = "the read model is of another build; retry after the upgrade";
+            return Self::unavailable("read_model_of_another_build", detail);
+        }
         let about_the_server = match error.cause() {
             sqlx::Error::Database(_) => code.is_some_and(|code| concerns_the_server(&code)),
             sqlx::Error::Io(_)
