@@ -1,7 +1,7 @@
 # Entry points only. The work is done by the executable and by the scripts in .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fmt bench conformance clients faults doc install
+.PHONY: help run test lint check fmt bench conformance clients faults kubernetes systemd workflows doc install
 
 # Cargo profile of `make run`. The debug build is the shorter one. To measure performance:
 # PROFILE=release make run.
@@ -41,6 +41,15 @@ conformance: install ## Run Schemathesis against the API and its OpenAPI documen
 
 clients: install ## Generate clients in TypeScript and Python, and run a program with each
 	.ci/clients/run
+
+kubernetes: ## Validate the manifests of deploy/kubernetes
+	.ci/kubernetes/check
+
+systemd: ## Verify the units of deploy/systemd
+	.ci/systemd/check
+
+workflows: ## Check the workflows of GitHub Actions
+	.ci/workflows
 
 faults: install ## Kill servers, roles and a rebuild of 1,000,000 events, for longer than `make test`
 	cargo build --workspace --bins
