@@ -19,6 +19,7 @@ mod login;
 mod contexts;
 mod serve;
 mod dev;
+mod health;
 mod migrate;
 mod projects;
 mod tasks;
@@ -80,6 +81,8 @@ enum Command {
     Dev(dev::Args),
     /// Run roles
     Serve(serve::Args),
+    /// Check that the roles on this machine are ready, for health checks of containers
+    Health(health::Args),
     /// Migrate the database
     Migrate(migrate::Args),
     /// List, show, create and archive projects, and manage their members
@@ -190,6 +193,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match command {
         Command::Dev(args) => dev::run(args).await,
         Command::Serve(args) => serve::run(args).await,
+        Command::Health(args) => health::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Projects(command) => projects::run(command).await,
         Command::Tasks(command) => tasks::run(command).await,

@@ -38,7 +38,13 @@ pub(super) async fn run_until_signal(mut app: App, mut signals: Signals) -> Resu
         error = app.ended() => Some(error),
     };
     tracing::info!("shutdown started; a further signal aborts it");
-    signals.finish_or_abort(app.stop()).await;
+    let shutdown = async {
+        if failed.is_none() {
+            app.drain().await;
+        }
+        app.stop().await;
+    };
+    signals.finish_or_abort(shutdown).await;
     match failed {
         None => Ok(()),
         Some(error) => Err(error.into()),

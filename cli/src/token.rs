@@ -27,7 +27,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let keys = Keys::load(&args.tokens.signing_key_file)?;
+    let keys = Keys::load(args.tokens.signing_key()?)?;
     let token = keys.sign(&args.subject, args.role, args.ttl.0)?;
     keys.check(&token).map_err(|error| Failure::usage(vec![error.to_string()]))?;
     output::line(&token)

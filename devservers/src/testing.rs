@@ -5,7 +5,7 @@
 
 use super::error::Error;
 use super::home::random_port;
-use super::{Nats, Postgres, nats, postgres};
+use super::{Nats, Postgres, mosquitto, nats, postgres};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -60,6 +60,12 @@ pub async fn start_nats() -> Result<Nats, Error> {
 pub fn nats_options() -> nats::Options {
     let binary = std::env::var_os("NATS_SERVER").map(PathBuf::from);
     nats::Options { binary, anonymous_admin: true, ..nats::Options::default() }
+}
+
+/// The default options. `MOSQUITTO` names the program if not the installed one is to be tested.
+pub fn mosquitto_options() -> mosquitto::Options {
+    let binary = std::env::var_os("MOSQUITTO").map(PathBuf::from);
+    mosquitto::Options { binary, ..mosquitto::Options::default() }
 }
 
 /// Returns a port that is free now, for a server that cannot report the port it listens on.

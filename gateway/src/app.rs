@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Accounting;
 use crate::config::{Config, ProcessRole};
-use crate::http::{self, ConnectionLimits, Probes};
+use crate::http::{self, ConnectionLimits, Probes, Stop};
 use crate::parts::Parts;
 use crate::roles;
 use crate::tokens::Keys;
@@ -72,6 +72,7 @@ impl App {
             progress,
             wait,
             bridge: roles.contains(&ProcessRole::Mqtt).then(|| Arc::new(Accounting::new(BRIDGE))),
+            draining: CancellationToken::new(),
             tasks: Tasks::new(),
         };
         Self::run(parts, log, shutdown, roles).await
@@ -140,8 +141,21 @@ impl App {
         }
     }
 
+    /// Drains for the time of `--drain`: answers 503 to readiness checks, and serves all else as before.
+    /// Returns at once if this process does not run the role `http`.
+    pub async fn drain(&self) {
+        let time = self.parts.config.http.drain.0;
+        if self.address.is_none() || time.is_zero() {
+            return;
+        }
+        tracing::info!(?time, "draining, readiness checks fail from now on");
+        self.parts.draining.cancel();
+        tokio::time::sleep(time).await;
+    }
+
     /// Shuts down within 10 seconds: stops the intake, finishes what was accepted, then stops the log.
     pub async fn stop(self) {
+        self.parts.draining.cancel();
         self.shutdown.cancel();
         self.parts.tasks.close();
         if tokio::time::timeout(ROLES_GRACE, self.parts.tasks.wait()).await.is_err() {
@@ -174,15 +188,16 @@ async fn serve_probes(parts: &Parts, shutdown: &CancellationToken) -> anyhow::Re
         bus: parts.bus.connected(),
         bridge: parts.bridge.clone(),
         started: Arc::default(),
-        shutdown: shutdown.clone(),
+        draining: parts.draining.clone(),
     };
     let limits = ConnectionLimits {
         connections: PROBE_CONNECTIONS,
         header: parts.config.http.http_header_timeout.0,
     };
-    let (tasks, shutdown) = (parts.tasks.clone(), shutdown.clone());
+    let stop = Stop { draining: parts.draining.clone(), shutdown: shutdown.clone() };
+    let tasks = parts.tasks.clone();
     parts.tasks.spawn("metrics server", async move {
-        http::serve(listener, http::probes(probes), limits, &tasks, shutdown).await;
+        http::serve(listener, http::probes(probes), limits, &tasks, stop).await;
     });
     Ok(())
 }
@@ -191,7 +206,7 @@ async fn listen(
     config: &Config,
     address: &mut Option<SocketAddr>,
 ) -> anyhow::Result<(TcpListener, Keys)> {
-    let mut keys = Keys::load(&config.tokens.signing_key_file)?;
+    let mut keys = Keys::load(config.tokens.signing_key()?)?;
     if let Some(file) = &config.tokens.accepted_key_file {
         keys.accept(file)?;
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use eventstore::{Bus, EventStore, Feed, Tasks};
 use projections::{Progress, Waiter};
+use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Accounting;
 use crate::config::Config;
@@ -25,6 +26,8 @@ pub struct Parts {
     pub wait: Waiter,
     /// Message counts of the MQTT bridge; none if this process does not run the role.
     pub bridge: Option<Arc<Accounting>>,
+    /// Cancelled when the process begins to drain: before its roles stop.
+    pub draining: CancellationToken,
     /// Tasks that shutdown waits for. A panic in one ends the process.
     pub tasks: Tasks,
 }

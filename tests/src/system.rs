@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use devservers::{Mosquitto, Nats, Postgres, mosquitto, testing};
+use devservers::{Mosquitto, Nats, Postgres, testing};
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::time::timeout;
@@ -76,7 +76,7 @@ impl System {
         let own_postgres = postgres.is_some();
         let nats = Nats::start(&folder.join("nats"), testing::nats_options()).await?;
         let mosquitto =
-            Mosquitto::start(&folder.join("mosquitto"), mosquitto::Options::default()).await?;
+            Mosquitto::start(&folder.join("mosquitto"), testing::mosquitto_options()).await?;
         let server = match &postgres {
             Some(server) => server,
             None => testing::shared_postgres().await?,

@@ -51,7 +51,7 @@ pub(super) fn write(
     let accounts = NATS_ACCOUNTS
         .map(|(name, account)| format!("{name}='{}'\n", nats.url_as(account)))
         .concat();
-    let key = std::path::absolute(&config.tokens.signing_key_file)?;
+    let key = std::path::absolute(config.tokens.signing_key()?)?;
     let key = format!("TRIBUTARY_SIGNING_KEY_FILE='{}'\n", key.display());
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);

@@ -1,9 +1,10 @@
 //! Options of the HTTP server, of bearer tokens, and of the API's clients.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
@@ -30,6 +31,11 @@ pub struct Http {
     /// connection is closed, also an idle one
     #[arg(long, env = "HTTP_HEADER_TIMEOUT", value_name = "TIME", default_value = "30s")]
     pub http_header_timeout: Span,
+    /// Time between SIGTERM and the shutdown of a process with the role `http`, with a unit:
+    /// `/readyz` answers 503 meanwhile, so that load balancers choose other processes, and all else
+    /// is served; 0s is none. The shutdown takes up to 10s more
+    #[arg(long, env = "HTTP_DRAIN", value_name = "TIME", default_value = "0s")]
+    pub drain: Span,
     /// Connections at a time; a further one is answered with 503 and closed; 1 to 1,000,000
     #[arg(long, env = "HTTP_CONNECTIONS", value_name = "COUNT", default_value_t = 4096,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -66,9 +72,9 @@ impl Http {
 #[command(next_help_heading = "Tokens")]
 pub struct Tokens {
     /// File with the private key that signs tokens: Ed25519, PKCS#8, PEM; create one with
-    /// `openssl genpkey -algorithm ed25519`
+    /// `openssl genpkey -algorithm ed25519`. Of the roles, only `http` needs it
     #[arg(long, env = "TRIBUTARY_SIGNING_KEY_FILE", value_name = "FILE")]
-    pub signing_key_file: PathBuf,
+    pub signing_key_file: Option<PathBuf>,
     /// File with a second private key, whose tokens are accepted, too: during a rotation, the key that
     /// signed before or will sign next
     #[arg(long, env = "TRIBUTARY_ACCEPTED_KEY_FILE", value_name = "FILE")]
@@ -86,6 +92,12 @@ pub struct Tokens {
 impl Tokens {
     /// Longest `--refresh-grace`: for that time, a stolen token is not noticed.
     const MAX_REFRESH_GRACE: Duration = Duration::from_mins(5);
+
+    /// Returns the file with the key that signs.
+    pub fn signing_key(&self) -> anyhow::Result<&Path> {
+        let key = self.signing_key_file.as_deref();
+        key.context("no signing key: set --signing-key-file (TRIBUTARY_SIGNING_KEY_FILE)")
+    }
 
     pub(super) fn mistakes(&self) -> Vec<String> {
         let mistake = self.refresh_grace.0 > Self::MAX_REFRESH_GRACE;

@@ -163,6 +163,9 @@ impl Config {
         mistakes.extend(self.readings.mistakes());
         mistakes.extend(self.telemetry.mistakes());
         mistakes.extend(self.mqtt.mistakes());
+        if roles.contains(&ProcessRole::Http) && self.tokens.signing_key_file.is_none() {
+            mistakes.push("the role http needs --signing-key-file".into());
+        }
         let broker = &self.mqtt.broker;
         let anonymous = broker.mqtt_username.is_none() && !broker.mqtt_url.names_user();
         if roles.contains(&ProcessRole::Mqtt) && anonymous && !self.mqtt.mqtt_allow_anonymous {

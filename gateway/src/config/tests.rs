@@ -80,7 +80,7 @@ fn a_private_configuration_is_complete() {
     )
     .unwrap();
     assert!(config.mistakes(&ProcessRole::ALL).is_empty());
-    assert_eq!((config.http.port, config.tokens.signing_key_file.as_path()), (0, key));
+    assert_eq!((config.http.port, config.tokens.signing_key().unwrap()), (0, key));
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub struct Api {
     pub refresh_grace: Duration,
     /// Set after the first successful readiness check.
     pub started: Arc<AtomicBool>,
+    /// Cancelled when the process begins to drain; readiness checks fail from then on.
+    pub draining: CancellationToken,
     /// Cancelled when the process shuts down; ends event streams.
     pub shutdown: CancellationToken,
 }

@@ -50,8 +50,8 @@ pub struct Probes {
     pub bridge: Option<Arc<Accounting>>,
     /// Set after the first successful readiness check.
     pub started: Arc<AtomicBool>,
-    /// Cancelled when the process shuts down.
-    pub shutdown: CancellationToken,
+    /// Cancelled when the process begins to drain.
+    pub draining: CancellationToken,
 }
 
 impl FromRef<Arc<Api>> for Probes {
@@ -61,7 +61,7 @@ impl FromRef<Arc<Api>> for Probes {
             bus: api.bus.clone(),
             bridge: api.bridge.clone(),
             started: Arc::clone(&api.started),
-            shutdown: api.shutdown.clone(),
+            draining: api.draining.clone(),
         }
     }
 }
@@ -136,7 +136,7 @@ async fn check(api: &Probes) -> Health {
     if database {
         api.started.store(true, Ordering::Relaxed);
     }
-    let serving = database && !api.shutdown.is_cancelled();
+    let serving = database && !api.draining.is_cancelled();
     let dependency = |name, reason: Option<String>, required| {
         let status = Level::of(reason.is_none());
         Dependency { name, status, required, reason }
@@ -165,16 +165,20 @@ async fn relay(api: &Probes) -> Option<Dependency> {
     Some(Dependency { name: "relay", status, required: false, reason })
 }
 
-fn respond(health: Health, ready: bool) -> Result<Json<Health>, Problem> {
-    if ready {
-        return Ok(Json(health));
-    }
+/// The response of a process that is not ready.
+fn not_ready(health: Health, draining: bool) -> Problem {
     let dependencies = serde_json::to_value(&health.dependencies).unwrap_or_default();
-    let detail = "this process cannot serve requests now; `dependencies` shows what is down";
     let last_append_at = health.last_append_at.map(|at| at.to_rfc3339());
-    Err(Problem::unavailable("not_ready", detail)
+    let (reason, detail) = if draining {
+        ("draining", "this process is draining and shuts down soon; send requests to another one")
+    } else {
+        let down = "this process cannot serve requests now; `dependencies` shows what is down";
+        ("dependency_down", down)
+    };
+    Problem::unavailable("not_ready", detail)
+        .member("reason", reason)
         .member("dependencies", dependencies)
-        .member("last_append_at", last_append_at))
+        .member("last_append_at", last_append_at)
 }
 
 /// Check liveness
@@ -192,15 +196,17 @@ async fn livez() -> Json<Health> {
 /// Check readiness
 ///
 /// Succeeds if the process can serve requests: Postgres is available, the last append succeeded, and
-/// no shutdown has begun.
+/// the process is not draining, which it does before it shuts down.
 #[utoipa::path(
     get, path = "/readyz", tag = tags::OPERATIONS, security(()),
     responses((status = 200, description = "The process can serve requests", body = Health)),
 )]
 async fn readyz(State(api): State<Probes>) -> Result<Json<Health>, Problem> {
     let health = check(&api).await;
-    let ready = health.status == Level::Up;
-    respond(health, ready)
+    if health.status == Level::Up {
+        return Ok(Json(health));
+    }
+    Err(not_ready(health, api.draining.is_cancelled()))
 }
 
 /// Check startup
@@ -212,7 +218,10 @@ async fn readyz(State(api): State<Probes>) -> Result<Json<Health>, Problem> {
 )]
 async fn startupz(State(api): State<Probes>) -> Result<Json<Health>, Problem> {
     let health = check(&api).await;
-    respond(health, api.started.load(Ordering::Relaxed))
+    if api.started.load(Ordering::Relaxed) {
+        return Ok(Json(health));
+    }
+    Err(not_ready(health, false))
 }
 
 /// Show the metrics of this process

@@ -72,7 +72,7 @@ use api::Routes;
 pub use api::{Api, DryRuns, Limits};
 pub use health::{Probes, router as probes};
 pub use rebuilds::Rebuilds;
-pub use server::{ConnectionLimits, serve};
+pub use server::{ConnectionLimits, Stop, serve};
 
 /// Routes that require a token: one line per context.
 fn guarded() -> Routes {

@@ -1,6 +1,7 @@
 //! The accept loop: bounds the connections, and the time that a client takes for a header or to
 //! read its response.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use axum::Router;
 use axum::serve::Listener;
 use eventstore::{Tasks, caught};
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -37,14 +39,24 @@ pub struct ConnectionLimits {
     pub header: Duration,
 }
 
-/// Serves `router` until `shutdown`. Each connection is a task of `tasks`, and answers its request in
-/// progress after `shutdown`.
+/// How a server is stopped.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// Cancelled first: from then on a response closes its connection, so that clients that keep
+    /// connections open come to another process.
+    pub draining: CancellationToken,
+    /// Cancelled last: no connection is accepted any more, and idle ones are closed.
+    pub shutdown: CancellationToken,
+}
+
+/// Serves `router` until it is stopped. Each connection is a task of `tasks`, and answers its request in
+/// progress after the shutdown.
 pub async fn serve(
     mut listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
     tasks: &Tasks,
-    shutdown: CancellationToken,
+    Stop { draining, shutdown }: Stop,
 ) {
     allow_open_files(limits.connections);
     let refusal = refusal(limits.connections);
@@ -62,10 +74,17 @@ pub async fn serve(
             continue;
         };
         close_if_unread(&stream);
-        let service = service.clone();
+        let (service, draining) = (service.clone(), draining.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            service.call(request)
+            let (response, draining) = (service.call(request), draining.clone());
+            async move {
+                let mut response = response.await?;
+                if draining.is_cancelled() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let served = http.serve_connection(TokioIo::new(stream), service);
         let shutdown = shutdown.clone();

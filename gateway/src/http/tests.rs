@@ -13,7 +13,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Admission, Api, ConnectionLimits, DryRuns, Limits, Rebuilds, document, router, serve};
+use super::{
+    Admission, Api, ConnectionLimits, DryRuns, Limits, Rebuilds, Stop, document, router, serve,
+};
 use crate::config::Config;
 use crate::tokens::make_key;
 
@@ -66,6 +68,7 @@ async fn without_database() -> (String, String) {
         access_token_ttl: Duration::from_mins(15),
         refresh_grace: Duration::from_secs(10),
         started: Arc::default(),
+        draining: CancellationToken::new(),
         shutdown: shutdown.clone(),
         store,
     };
@@ -74,8 +77,9 @@ async fn without_database() -> (String, String) {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let connections = ConnectionLimits { connections: 100, header: Duration::from_secs(10) };
     let connected = tasks.clone();
+    let stop = Stop { draining: CancellationToken::new(), shutdown };
     tasks.spawn("HTTP", async move {
-        serve(listener, router(Arc::new(api), limits), connections, &connected, shutdown).await;
+        serve(listener, router(Arc::new(api), limits), connections, &connected, stop).await;
     });
     (url, token)
 }

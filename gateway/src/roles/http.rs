@@ -8,7 +8,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::host_metrics;
-use crate::http::{Admission, Api, ConnectionLimits, DryRuns, Limits, Rebuilds, router, serve};
+use crate::http::{
+    Admission, Api, ConnectionLimits, DryRuns, Limits, Rebuilds, Stop, router, serve,
+};
 use crate::parts::Parts;
 use crate::tokens::Keys;
 
@@ -29,6 +31,7 @@ pub(super) async fn run(
         header: parts.config.http.http_header_timeout.0,
     };
     let tasks = parts.tasks.clone();
+    let stop = Stop { draining: parts.draining.clone(), shutdown: shutdown.clone() };
     let api = Api {
         admission: Arc::new(Admission::new(&parts.config.http, &parts.config.client_limits)),
         cors: parts.config.cors.clone(),
@@ -52,8 +55,9 @@ pub(super) async fn run(
         access_token_ttl: parts.config.tokens.access_token_ttl.0,
         refresh_grace: parts.config.tokens.refresh_grace.0,
         started: Arc::default(),
-        shutdown: shutdown.clone(),
+        draining: parts.draining,
+        shutdown,
     };
-    serve(listener, router(Arc::new(api), limits), connections, &tasks, shutdown).await;
+    serve(listener, router(Arc::new(api), limits), connections, &tasks, stop).await;
     Ok(())
 }

@@ -49,10 +49,7 @@ fn compose_has_no_default_password() -> Result<()> {
 #[test]
 fn the_nats_of_compose_has_the_accounts() -> Result<()> {
     let folder = testing::directory("compose-nats")?;
-    let compose = read("compose.yaml")?;
-    let (_, text) = compose.split_once("  nats:\n    content: |\n").context("its configuration")?;
-    let lines = text.lines().take_while(|line| line.starts_with("      "));
-    let text: String = lines.map(|line| format!("{}\n", line.trim_start())).collect();
+    let text = read("deploy/nats/compose.conf")?;
     let data = folder.join("data").display().to_string();
     std::fs::write(folder.join("nats.conf"), text.replace("/data", &data))?;
     std::fs::copy(root().join("deploy/nats/tributary.conf"), folder.join("tributary.conf"))?;

