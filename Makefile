@@ -61,6 +61,11 @@ containers: ## Bring up compose.yaml under Podman, kill every container, and che
 	cargo build --workspace --bins
 	.ci/containers/run
 
+ha: install ## Kill each server and role of a cluster under load (docs/high-availability.md), and fill its disks
+	cargo build --workspace --bins
+	.ci/ha/run failover
+	.ci/ha/run disk_full
+
 doc: ## Build the Rust documentation
 	cargo doc --workspace --no-deps
 

@@ -58,6 +58,11 @@ impl EventStore {
         Self { reader, appender, checked: watch::Sender::default() }
     }
 
+    /// Returns the reader of the log, for what must not append.
+    pub fn reader(&self) -> LogReader {
+        self.reader.clone()
+    }
+
     /// Starts a task that checks Postgres every second, on a connection of its own, and logs outages
     /// and differences of clocks greater than `tolerance`, which is also the largest leap forward of
     /// the clock of Postgres that is followed at once.

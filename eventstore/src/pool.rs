@@ -25,6 +25,11 @@ const KEEPALIVES: u32 = 3;
 const SETTINGS: &str = "set enable_seqscan = off; set enable_bitmapscan = off;
     set plan_cache_mode = force_generic_plan; set jit = off; set timezone = 'UTC'";
 
+/// Ends a session with a standby: a pool would keep it after a failover, with data that grows old.
+const REFUSE_STANDBY: &str = "; do $$ begin if pg_is_in_recovery() then
+    raise exception using errcode = 'read_only_sql_transaction', message = 'the server is a standby';
+    end if; end $$";
+
 /// Limits of a session, which Postgres enforces. Zero is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
@@ -57,6 +62,8 @@ impl Default for SessionLimits {
 pub struct ConnectOptions {
     server: PgConnectOptions,
     limits: SessionLimits,
+    /// Whether a standby is refused.
+    primary: bool,
 }
 
 impl From<PgConnectOptions> for ConnectOptions {
@@ -69,7 +76,14 @@ impl ConnectOptions {
     /// Connects to `server`, with these limits.
     pub fn new(server: PgConnectOptions, limits: SessionLimits) -> Self {
         // A pooler does not know this parameter, and since Postgres 12 the default is exact.
-        Self { server: server.extra_float_digits(None), limits }
+        Self { server: server.extra_float_digits(None), limits, primary: false }
+    }
+
+    /// The same, but a standby is refused: for processes that write.
+    #[must_use]
+    pub fn primary_only(mut self) -> Self {
+        self.primary = true;
+        self
     }
 
     /// Returns the limits of the sessions.
@@ -126,6 +140,9 @@ impl ConnectOptions {
         }
         for (name, value) in settings {
             write!(sql, "; set {name} = '{value}'").ok();
+        }
+        if self.primary {
+            sql += REFUSE_STANDBY;
         }
         sql
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use eventstore::{Bus, EventStore, Feed, Tasks};
+use eventstore::{Bus, EventStore, Feed, LogReader, Tasks};
 use projections::{Progress, Waiter};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -53,7 +53,7 @@ impl App {
         }
         let log = (Tasks::new(), CancellationToken::new());
         let shutdown = CancellationToken::new();
-        let options = config.database.options()?;
+        let options = config.database.options()?.primary_only();
         let pool = eventstore::pool(options, config.database.database_connections);
         let store = EventStore::open(pool, &log.0, log.1.clone());
         crate::metrics::keep_up(&log.0, log.1.clone());
@@ -63,10 +63,12 @@ impl App {
         let feed = Feed::start(&store, Some(bus.clone()), &log.0, log.1.clone());
         eventstore::announcer(&store, bus.clone(), &log.0, log.1.clone());
         let progress = Progress::default();
-        let wait = Waiter::start(store.clone(), progress.clone(), &log.0, shutdown.clone());
+        let wait = Waiter::start(store.reader(), progress.clone(), &log.0, shutdown.clone());
+        let standby = if roles.contains(&ProcessRole::Http) { standby(&config)? } else { None };
         let parts = Parts {
             config: Arc::new(config),
             store,
+            standby,
             bus,
             feed,
             progress,
@@ -176,6 +178,13 @@ impl App {
     }
 }
 
+/// The standby of `--database-read-url`.
+fn standby(config: &Config) -> anyhow::Result<Option<LogReader>> {
+    let Some(url) = &config.read_database.database_read_url else { return Ok(None) };
+    let options = config.database.options_at(url)?;
+    Ok(Some(LogReader::new(eventstore::pool(options, config.database.database_connections))))
+}
+
 /// Serves health and metrics at `--metrics-listen`, if that is set.
 async fn serve_probes(parts: &Parts, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let Some(bind) = parts.config.http.metrics_listen else { return Ok(()) };
@@ -187,6 +196,7 @@ async fn serve_probes(parts: &Parts, shutdown: &CancellationToken) -> anyhow::Re
         store: parts.store.clone(),
         bus: parts.bus.connected(),
         bridge: parts.bridge.clone(),
+        standby: parts.standby.clone(),
         started: Arc::default(),
         draining: parts.draining.clone(),
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eventstore::{Bus, EventStore, Feed, Tasks};
+use eventstore::{Bus, EventStore, Feed, LogReader, Tasks};
 use projections::{Progress, Waiter};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// Appends to the log and reads it.
     pub store: EventStore,
+    /// The standby that answers queries of the HTTP API, if one is configured.
+    pub standby: Option<LogReader>,
     /// Connection to NATS.
     pub bus: Bus,
     /// The most recent events, for subscriptions.

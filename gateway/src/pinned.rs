@@ -102,6 +102,7 @@ fn names_in_the_configuration() {
         ),
         ("http", "http_body_limit http_timeout listen port"),
         ("orders", "order_ttl"),
+        ("read_database", "database_read_url"),
         (
             "streams",
             "nats_commands_max_age nats_commands_max_bytes nats_max_age nats_max_bytes \

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use eventsourcing::Position;
-use eventstore::{EventStore, Tasks, Unavailable};
+use eventstore::{LogReader, Tasks, Unavailable};
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::Progress;
@@ -47,7 +48,10 @@ pub enum WaitError {
 
 #[derive(Debug)]
 struct Shared {
-    store: EventStore,
+    /// Where the head of the log is read.
+    log: LogReader,
+    /// Where the read models are queried.
+    read_models: LogReader,
     progress: Progress,
     polled: watch::Sender<HashMap<String, Position>>,
     /// Callers that wait now. The poll rests while there are none.
@@ -75,15 +79,38 @@ impl Drop for Waiting<'_> {
 }
 
 impl Waiter {
-    /// Starts the poll on `tasks`; it runs until `shutdown`.
+    /// Starts the poll on `tasks`; it runs until `shutdown`. `progress` is that of the projections of
+    /// this process.
     pub fn start(
-        store: EventStore,
+        log: LogReader,
+        progress: Progress,
+        tasks: &Tasks,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self::start_on(log.clone(), log, progress, tasks, shutdown)
+    }
+
+    /// The same for read models that are queried on a standby: waits until the standby has them.
+    pub fn start_on_standby(
+        log: LogReader,
+        standby: LogReader,
+        tasks: &Tasks,
+        shutdown: CancellationToken,
+    ) -> Self {
+        // The projections of this process say what the primary has.
+        Self::start_on(log, standby, Progress::default(), tasks, shutdown)
+    }
+
+    fn start_on(
+        log: LogReader,
+        read_models: LogReader,
         progress: Progress,
         tasks: &Tasks,
         shutdown: CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared {
-            store,
+            log,
+            read_models,
             progress,
             polled: watch::Sender::default(),
             waiting: AtomicUsize::new(0),
@@ -106,19 +133,31 @@ impl Waiter {
         patience: Duration,
     ) -> Result<Position, WaitError> {
         if !self.has_applied(projection, least) {
-            let head = self.0.store.head().await?;
+            let head = self.0.log.head().await?;
             if least > head {
                 return Err(WaitError::BeyondHead { head });
             }
         }
-        let in_time = self.until(projection, least, patience).await;
-        let position = self.position(projection).await?;
-        if in_time { Ok(position) } else { Err(WaitError::Behind { position }) }
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.until(projection, least, left).await;
+            let position = self.position(projection).await?;
+            if position >= least {
+                return Ok(position);
+            }
+            if Instant::now() >= deadline || self.0.shutdown.is_cancelled() {
+                return Err(WaitError::Behind { position });
+            }
+            // The projection had applied it, and a crash of Postgres, a failover or another standby
+            // took that back: commits of read models do not wait for the disk.
+            sleep(POLL).await;
+        }
     }
 
     /// The checkpoint of `projection`.
     pub async fn position(&self, projection: &str) -> Result<Position, Unavailable> {
-        let checkpoints = self.0.store.checkpoints().await?;
+        let checkpoints = self.0.read_models.checkpoints().await?;
         let own = checkpoints.iter().find(|checkpoint| checkpoint.consumer == projection);
         Ok(own.map_or(Position::START, |checkpoint| checkpoint.position))
     }
@@ -177,7 +216,7 @@ impl Shared {
                 self.wake_poll.notified().await;
                 continue;
             }
-            let pause = match self.store.checkpoints().await {
+            let pause = match self.read_models.checkpoints().await {
                 Ok(checkpoints) => {
                     let positions = checkpoints
                         .into_iter()
@@ -190,7 +229,7 @@ impl Shared {
                     POLL_AFTER_ERROR
                 }
             };
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
         }
     }
 }

@@ -52,6 +52,16 @@ pub(crate) async fn write(
     Ok((outcomes, head.position))
 }
 
+/// Commits a write that changes nothing, on a new connection. With synchronous replication, the
+/// commit returns once a standby has it and all that was written before.
+///
+/// After a crash of the primary, its own recovery makes transactions visible that no standby has. A
+/// repeated request must not be acknowledged because of such a transaction.
+pub(crate) async fn confirm(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection.execute("update log.head set position = position").await?;
+    Ok(())
+}
+
 /// Returns an upper estimate of the bytes that the rows of `requests` take.
 fn room(requests: &[Prepared]) -> usize {
     const AROUND_DATA: usize = 512;

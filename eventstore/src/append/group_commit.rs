@@ -38,6 +38,11 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Shortest time between a failure and the next connection: thousands of callers may retry at once.
 const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 
+/// Settings of the appender's session. `statement_timeout` would also end the wait of a commit for
+/// its synchronous standby, and Postgres then reports success; a batch has [`BATCH_TIMEOUT`].
+const SESSION: [(&str, &str); 2] =
+    [("application_name", "tributary appender"), ("statement_timeout", "0")];
+
 /// A queued request.
 pub(crate) struct Pending {
     pub(crate) request: Prepared,
@@ -185,7 +190,7 @@ impl GroupCommit {
 
     async fn try_commit_once(&mut self, requests: &[Prepared]) -> Result<Vec<Outcome>, Failure> {
         let work = async {
-            let mut connection = self.connection().await?;
+            let mut connection = self.confirmed().await?;
             fault::point("appender", "");
             let clock = &self.clock;
             let done = batch::write(&mut connection, &mut self.cache, clock, requests).await?;
@@ -206,13 +211,19 @@ impl GroupCommit {
         }
     }
 
-    /// Returns the connection, or a new one.
-    async fn connection(&mut self) -> Result<PgConnection, sqlx::Error> {
+    /// Returns the connection, or a new one on which a commit has succeeded.
+    async fn confirmed(&mut self) -> Result<PgConnection, sqlx::Error> {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
+        let mut connection = self.connect().await?;
+        batch::confirm(&mut connection).await?;
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         sleep_until(self.retry_at).await;
-        self.options.connect(&[("application_name", "tributary appender")]).await
+        self.options.connect(&SESSION).await
     }
 
     /// If a batch failed because the head is locked, finds out by which session. None if that
@@ -225,7 +236,7 @@ impl GroupCommit {
         }
         let idle = self.options.limits().idle_in_transaction;
         let finding = async {
-            let mut connection = self.connection().await?;
+            let mut connection = self.connect().await?;
             find_holder(&mut connection, idle).await
         };
         match timeout(BATCH_TIMEOUT, finding).await {
@@ -241,7 +252,7 @@ impl GroupCommit {
     /// Tests whether appends succeed again, so that readiness need not wait for a request.
     async fn probe(&mut self) {
         let work = async {
-            let mut connection = self.connection().await?;
+            let mut connection = self.confirmed().await?;
             batch::probe(&mut connection).await?;
             Ok::<_, sqlx::Error>(connection)
         };

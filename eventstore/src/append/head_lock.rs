@@ -13,6 +13,9 @@ pub(crate) struct Holder {
     pid: i32,
     role: String,
     application: String,
+    /// Whether its commit waits for a synchronous standby. To end the session would make the
+    /// transaction visible before a standby has it.
+    waits_for_standby: bool,
     /// Whether the session was ended, so that the lock is free.
     pub(crate) ended: bool,
 }
@@ -30,6 +33,7 @@ pub(crate) async fn find_holder(
     // state of its own sessions only; for all others it is null.
     let row = sqlx::query(
         "select a.pid, coalesce(a.usename::text, '') as role, a.application_name as application,
+                coalesce(a.wait_event = 'SyncRep', false) as waits_for_standby,
                 coalesce(
                   case when a.usename = current_user and a.wait_event = 'ClientRead' and $1 > 0
                          and greatest(a.state_change, a.query_start)
@@ -51,6 +55,7 @@ fn from_row(row: &PgRow) -> Result<Holder, sqlx::Error> {
         pid: row.try_get("pid")?,
         role: row.try_get("role")?,
         application: row.try_get("application")?,
+        waits_for_standby: row.try_get("waits_for_standby")?,
         ended: row.try_get("ended")?,
     })
 }
@@ -62,6 +67,10 @@ impl fmt::Display for Holder {
         if !application.is_empty() {
             write!(f, " (application `{application}`)")?;
         }
-        write!(f, " holds the lock of log.head: end its transaction")
+        f.write_str(if self.waits_for_standby {
+            " waits until a synchronous standby has its commit: check the standbys"
+        } else {
+            " holds the lock of log.head: end its transaction"
+        })
     }
 }

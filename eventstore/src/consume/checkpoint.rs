@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use eventsourcing::Position;
 use sqlx::{PgConnection, Row};
 
-use crate::{EventStore, Unavailable};
+use crate::{EventStore, LogReader, Unavailable};
 
 /// Rotates the two rate samples every 5 s; `position` is that of the new one. Times are those of the
 /// statement, so that the position and the time of a sample belong together.
@@ -76,6 +76,18 @@ impl Checkpoint {
     }
 }
 
+impl LogReader {
+    /// Returns the checkpoints of all consumers, by name.
+    pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>, Unavailable> {
+        let rows = sqlx::query(
+            "select consumer, position, starts, heartbeat_at from log.checkpoint order by consumer",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        Ok(rows.iter().map(from_row).collect::<Result<_, _>>()?)
+    }
+}
+
 impl EventStore {
     /// Returns the checkpoint of `consumer`, and counts a start. A new consumer starts before the
     /// first event. Its rate is measured from this start.
@@ -120,16 +132,6 @@ impl EventStore {
         .fetch_one(self.pool())
         .await?;
         Ok(from_row(&row)?)
-    }
-
-    /// Returns the checkpoints of all consumers, by name.
-    pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>, Unavailable> {
-        let rows = sqlx::query(
-            "select consumer, position, starts, heartbeat_at from log.checkpoint order by consumer",
-        )
-        .fetch_all(self.pool())
-        .await?;
-        Ok(rows.iter().map(from_row).collect::<Result<_, _>>()?)
     }
 
     /// Stores the position of a consumer that keeps its checkpoint elsewhere, and its heartbeat. The

@@ -12,6 +12,7 @@ mod world;
 
 mod append;
 mod crash;
+mod lost_tail;
 mod relay;
 mod feed;
 mod foreign;

@@ -69,6 +69,11 @@ impl Database {
         Ok(ConnectOptions::new(self.database_url.expose().parse()?, limits))
     }
 
+    /// Returns the options of a connection to another server of the same database, such as a standby.
+    pub fn options_at(&self, url: &ServerUrl) -> Result<ConnectOptions, sqlx::Error> {
+        Ok(ConnectOptions::new(url.expose().parse()?, self.options()?.limits()))
+    }
+
     /// Returns one message for each value that is out of bounds.
     pub(super) fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();

@@ -5,6 +5,7 @@ mod alerts;
 mod client_limits;
 mod cors;
 mod database;
+mod read_database;
 mod event_tickets;
 mod http;
 mod logging;
@@ -30,6 +31,7 @@ pub use logging::{Log, LogFormat, Traces};
 pub use mqtt::{Broker, Mqtt, MqttVersion, TopicMappings};
 pub use presence::Presence;
 pub use process_role::ProcessRole;
+pub use read_database::ReadDatabase;
 pub use readings::Readings;
 pub use streams::Streams;
 pub use telemetry::Telemetry;
@@ -58,6 +60,9 @@ pub struct Config {
     /// The log and the read models.
     #[command(flatten)]
     pub database: Database,
+    /// A standby that answers queries.
+    #[command(flatten)]
+    pub read_database: ReadDatabase,
     /// NATS.
     #[command(flatten)]
     pub bus: Bus,
@@ -156,6 +161,7 @@ impl Config {
                 mistakes.push(format!("{name} must be longer than 0"));
             }
         }
+        mistakes.extend(self.read_database.mistake());
         mistakes.extend(self.event_tickets.mistakes());
         mistakes.extend(self.bus.mistake());
         mistakes.extend(self.tokens.mistakes());

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use commands::Handlers;
 use commands::alerts::DryRunLimits;
-use eventstore::{EventStore, Feed};
+use eventstore::{EventStore, Feed, LogReader};
 use projections::Waiter;
+use sqlx::PgPool;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
@@ -37,7 +38,9 @@ pub struct Api {
     pub admission: Arc<Admission>,
     /// The handlers of commands.
     pub handlers: Handlers,
-    /// Waits for projections.
+    /// The standby that answers queries of read models, if one is configured.
+    pub standby: Option<LogReader>,
+    /// Waits until the read models that answer queries include a position.
     pub wait: Waiter,
     /// Rebuilds that were requested from this process.
     pub rebuilds: Rebuilds,
@@ -67,6 +70,13 @@ pub struct Api {
     pub draining: CancellationToken,
     /// Cancelled when the process shuts down; ends event streams.
     pub shutdown: CancellationToken,
+}
+
+impl Api {
+    /// Connections for queries of read models.
+    pub fn queries(&self) -> &PgPool {
+        self.standby.as_ref().map_or_else(|| self.store.pool(), LogReader::pool)
+    }
 }
 
 /// Bounds of dry runs of rules: of each, and of their number.

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use chrono::{DateTime, Utc};
-use eventstore::EventStore;
+use eventstore::{ErrorChain, EventStore, LogReader};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,8 @@ pub struct Probes {
     pub bus: watch::Receiver<bool>,
     /// Counters of the MQTT bridge, if this process runs it.
     pub bridge: Option<Arc<Accounting>>,
+    /// The standby that answers queries, if one is configured.
+    pub standby: Option<LogReader>,
     /// Set after the first successful readiness check.
     pub started: Arc<AtomicBool>,
     /// Cancelled when the process begins to drain.
@@ -60,6 +62,7 @@ impl FromRef<Arc<Api>> for Probes {
             store: api.store.clone(),
             bus: api.bus.clone(),
             bridge: api.bridge.clone(),
+            standby: api.standby.clone(),
             started: Arc::clone(&api.started),
             draining: api.draining.clone(),
         }
@@ -105,7 +108,8 @@ struct Clock {
 /// A server that this process depends on.
 #[derive(Debug, Serialize, ToSchema)]
 struct Dependency {
-    /// `postgres`, `nats`, `mqtt`, or `relay`: the stream `EVENTS`, which any process may fill.
+    /// `postgres`, `standby`, which answers queries, `nats`, `mqtt`, or `relay`: the stream `EVENTS`,
+    /// which any process may fill.
     name: &'static str,
     /// Whether the server is available.
     status: Level,
@@ -136,7 +140,7 @@ async fn check(api: &Probes) -> Health {
     if database {
         api.started.store(true, Ordering::Relaxed);
     }
-    let serving = database && !api.draining.is_cancelled();
+    let mut serving = database && !api.draining.is_cancelled();
     let dependency = |name, reason: Option<String>, required| {
         let status = Level::of(reason.is_none());
         Dependency { name, status, required, reason }
@@ -144,6 +148,11 @@ async fn check(api: &Probes) -> Health {
     let nats = (!*api.bus.borrow()).then(|| NATS_DOWN.to_owned());
     let mut dependencies =
         vec![dependency("postgres", reason, true), dependency("nats", nats, false)];
+    if let Some(standby) = &api.standby {
+        let reason = standby_reason(standby).await;
+        serving &= reason.is_none();
+        dependencies.push(dependency("standby", reason, true));
+    }
     if let Some(bridge) = &api.bridge {
         dependencies.push(dependency("mqtt", bridge.trouble(), false));
     }
@@ -153,6 +162,15 @@ async fn check(api: &Probes) -> Health {
         correction_seconds: clocks.correction.as_seconds_f64(),
     });
     Health { status: Level::of(serving), dependencies, last_append_at: committed_at, clock }
+}
+
+/// Why the standby cannot answer queries; none if it can.
+async fn standby_reason(standby: &LogReader) -> Option<String> {
+    match tokio::time::timeout(TIMEOUT, standby.head()).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(ErrorChain(&error).to_string()),
+        Err(_elapsed) => Some("it did not answer within 2 s: check --database-read-url".into()),
+    }
 }
 
 /// Returns what the relay reports, wherever it runs; none while the database does not answer.
@@ -195,8 +213,9 @@ async fn livez() -> Json<Health> {
 
 /// Check readiness
 ///
-/// Succeeds if the process can serve requests: Postgres is available, the last append succeeded, and
-/// the process is not draining, which it does before it shuts down.
+/// Succeeds if the process can serve requests: Postgres and the standby for queries, if there is one,
+/// are available, the last append succeeded, and the process is not draining, which it does before it
+/// shuts down.
 #[utoipa::path(
     get, path = "/readyz", tag = tags::OPERATIONS, security(()),
     responses((status = 200, description = "The process can serve requests", body = Health)),

@@ -60,7 +60,7 @@ impl FromRequestParts<Arc<Api>> for QueryContext {
 impl QueryContext {
     /// Connections for queries.
     pub(super) fn pool(&self) -> &PgPool {
-        self.api.store.pool()
+        self.api.queries()
     }
 
     /// Waits until `projection` has applied the minimum position, and returns its checkpoint.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use commands::Handlers;
 use commands::readings::Repetitions;
+use projections::Waiter;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,13 @@ pub(super) async fn run(
     };
     let tasks = parts.tasks.clone();
     let stop = Stop { draining: parts.draining.clone(), shutdown: shutdown.clone() };
+    let wait = match &parts.standby {
+        Some(standby) => {
+            let (log, standby) = (parts.store.reader(), standby.clone());
+            Waiter::start_on_standby(log, standby, &parts.tasks, shutdown.clone())
+        }
+        None => parts.wait,
+    };
     let api = Api {
         admission: Arc::new(Admission::new(&parts.config.http, &parts.config.client_limits)),
         cors: parts.config.cors.clone(),
@@ -45,7 +53,8 @@ pub(super) async fn run(
         feed: parts.feed,
         bus: parts.bus.connected(),
         bridge: parts.bridge,
-        wait: parts.wait,
+        standby: parts.standby,
+        wait,
         rebuilds: Rebuilds::new(parts.tasks),
         keys,
         host: host_metrics::Reader::default(),

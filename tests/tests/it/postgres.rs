@@ -35,7 +35,7 @@ async fn reason(system: &System, name: &str) -> Result<Option<String>> {
 }
 
 /// Waits until a dependency is down with a reason that contains `text`.
-async fn down(system: &System, name: &str, text: &str) -> Result<()> {
+pub(crate) async fn down(system: &System, name: &str, text: &str) -> Result<()> {
     eventually(&format!("{name} is down: {text}"), async || {
         Ok(reason(system, name).await?.is_some_and(|reason| reason.contains(text)))
     })

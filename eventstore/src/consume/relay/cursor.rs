@@ -89,6 +89,11 @@ impl Cursor {
         self.position
     }
 
+    /// The epoch of the log when publishing resumed.
+    pub(super) fn epoch(&self) -> i64 {
+        self.owner.epoch
+    }
+
     /// The last sequence assigned or expected.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence

@@ -36,7 +36,7 @@ pub(super) enum Interrupted {
     Refused(Position, #[source] jetstream::Error),
     #[error("stream EVENTS has changed: {0}")]
     Disturbed(&'static str),
-    #[error("the log ends before the last published event: it was restored")]
+    #[error("the log has lost published events")]
     Rewound,
     #[error("cannot use stream EVENTS")]
     Bus(#[source] BusError),

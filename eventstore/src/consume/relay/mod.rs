@@ -7,6 +7,7 @@
 
 mod context_of;
 mod interrupted;
+mod lost_tail;
 mod tail;
 mod cursor;
 mod window;
@@ -86,6 +87,7 @@ impl Relay {
             greeted: false,
             furthest: Position::START,
             acknowledged: None,
+            epoch: 0,
             previous: Previous::new(),
             counted: 0,
         };
@@ -119,8 +121,9 @@ struct Publisher {
     greeted: bool,
     /// The highest position this process has published.
     furthest: Position,
-    /// The last event that the stream has acknowledged to this process.
+    /// The last event that the stream has acknowledged to this process, and the epoch it belongs to.
     acknowledged: Option<Published>,
+    epoch: i64,
     /// The last position of each context up to `furthest` at most, from the session before.
     previous: Previous,
     /// The sequence up to which foreign messages were counted.
@@ -168,6 +171,7 @@ impl Publisher {
                 }
             }
         }
+        self.check_log().await?;
         let previous = std::mem::take(&mut self.previous);
         let (store, bus) = (&self.store, &self.bus);
         let known = self.acknowledged;
@@ -181,6 +185,22 @@ impl Publisher {
         let why = self.follow(&mut session).await;
         self.previous = session.cursor.previous;
         why
+    }
+
+    /// Starts a new epoch if the log has lost the last event that this process has published. The
+    /// stream is then purged and refilled, and subscribers notice.
+    async fn check_log(&mut self) -> Result<(), Interrupted> {
+        let Some(published) = self.acknowledged else { return Ok(()) };
+        if lost_tail::is_lost(&self.store, published).await? {
+            lost_tail::begin_epoch(&self.store, self.epoch).await?;
+            tracing::error!(
+                position = %published.position, epoch = self.epoch,
+                "log has lost published events: a standby without them was promoted, or a backup \
+                 was restored; the next epoch begins"
+            );
+            self.acknowledged = None;
+        }
+        Ok(())
     }
 
     async fn follow(&mut self, session: &mut Session) -> Result<Infallible, Interrupted> {
@@ -213,6 +233,11 @@ impl Publisher {
                     return Err(Interrupted::Stalled(oldest.unwrap_or(Position::START)));
                 }
                 _ = check.tick() => {
+                    if let Some(published) = self.acknowledged
+                        && lost_tail::is_lost(&self.store, published).await?
+                    {
+                        return Err(Interrupted::Rewound);
+                    }
                     session.cursor.check(&self.bus, oldest.is_none()).await?;
                     if session.is_idle() {
                         self.reporter.works(session.cursor.position());
@@ -223,6 +248,7 @@ impl Publisher {
     }
 
     fn resumed_at(&mut self, cursor: &Cursor) {
+        self.epoch = cursor.epoch();
         let position = cursor.position();
         if position < self.furthest {
             metrics::counter!("tributary_relay_rewinds_total").increment(1);

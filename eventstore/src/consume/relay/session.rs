@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use super::context_of::ContextOf;
 use super::cursor::Cursor;
 use super::interrupted::Interrupted;
-use super::window::{WINDOW, Window};
+use super::window::{Published, WINDOW, Window};
 use crate::bus::{Bus, message};
 use crate::read::ALL;
 use crate::read::head_watch::HeadEstimate;
@@ -61,10 +61,10 @@ impl Session {
         while self.window.has_room()
             && let Some(event) = self.ready.pop_front()
         {
-            let position = event.position;
+            let (position, id) = (event.position, event.id);
             let (place, sequence) = self.cursor.place(store, bus, context_of, &event).await?;
             let outgoing = message::encode(event, &place, bus.client().max_payload());
-            self.window.publish(position, sequence, outgoing).await?;
+            self.window.publish(Published { position, sequence, id }, outgoing).await?;
         }
         Ok(())
     }

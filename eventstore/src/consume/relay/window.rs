@@ -9,6 +9,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::{Client, StatusCode, Subscriber};
 use eventsourcing::Position;
 use futures::{FutureExt, StreamExt};
+use uuid::Uuid;
 
 use super::interrupted::Interrupted;
 use crate::bus::message::Outgoing;
@@ -24,6 +25,7 @@ const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 pub(super) struct Published {
     pub(super) position: Position,
     pub(super) sequence: u64,
+    pub(super) id: Uuid,
 }
 
 struct Sent {
@@ -68,15 +70,14 @@ impl Window {
         self.sent.front().map(|sent| sent.event.position)
     }
 
-    /// Publishes a message that is to have `sequence`.
-    pub(crate) async fn publish(
+    /// Publishes the message of `event`, which is to have its sequence.
+    pub(super) async fn publish(
         &mut self,
-        position: Position,
-        sequence: u64,
+        event: Published,
         message: Outgoing,
     ) -> Result<(), BusError> {
-        let bytes = message.body.len();
-        self.sent.push_back(Sent { event: Published { position, sequence }, bytes });
+        let (bytes, position) = (message.body.len(), event.position);
+        self.sent.push_back(Sent { event, bytes });
         self.bytes += bytes;
         let reply = format!("{}.{position}", self.inbox);
         let Outgoing { subject, headers, body } = message;

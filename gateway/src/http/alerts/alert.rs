@@ -111,7 +111,7 @@ async fn range(context: &QueryContext, query: &ListQuery) -> Result<Range, Probl
 
 /// The alert, if the caller may see it; else 404.
 pub(super) async fn visible(api: &Api, caller: &Caller, id: Uuid) -> Result<Row, Problem> {
-    let row = alerts::get(api.store.pool(), id).await?;
+    let row = alerts::get(api.queries(), id).await?;
     let row = row.ok_or_else(|| Problem::not_found("alert"))?;
     if caller.sees_devices_of(api, &row.user_id).await? {
         Ok(row)

@@ -1,0 +1,26 @@
+//! Options of queries that are answered from a standby of Postgres.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::ServerUrl;
+
+/// A standby that answers queries.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "Postgres")]
+pub struct ReadDatabase {
+    /// URL of a standby from which the HTTP API queries read models, with the application's role.
+    /// A query that requires a position waits until the standby has it. Without this option, queries
+    /// go to --database-url
+    #[arg(long, env = "DATABASE_READ_URL", value_name = "URL", hide_env_values = true)]
+    pub database_read_url: Option<ServerUrl>,
+}
+
+impl ReadDatabase {
+    /// Returns a message if the URL is invalid.
+    pub(super) fn mistake(&self) -> Option<String> {
+        let url = self.database_read_url.as_ref()?;
+        let parsed = url.expose().parse::<sqlx::postgres::PgConnectOptions>();
+        parsed.err().map(|error| format!("--database-read-url: {error}"))
+    }
+}
