@@ -1,7 +1,7 @@
 # Entry points only. The work is done by the executable and by the scripts in .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fmt bench conformance clients faults containers ha kubernetes systemd workflows doc install
+.PHONY: help run test lint check fmt bench conformance clients faults containers ha kubernetes pods systemd workflows doc install
 
 # Cargo profile of `make run`. The debug build is the shorter one. To measure performance:
 # PROFILE=release make run.
@@ -44,6 +44,10 @@ clients: install ## Generate clients in TypeScript and Python, and run a program
 
 kubernetes: ## Validate the manifests of deploy/kubernetes
 	.ci/kubernetes/check
+
+pods: ## Start the manifests of deploy/kubernetes with Podman, and use and kill every role (as root)
+	cargo build --workspace --bins
+	.ci/kubernetes/play
 
 systemd: ## Verify the units of deploy/systemd
 	.ci/systemd/check

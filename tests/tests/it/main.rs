@@ -12,6 +12,7 @@ mod waiting;
 mod restore;
 mod point_in_time;
 mod schema;
+mod secrets;
 mod runbooks;
 mod mqtt_security;
 mod mqtt_versions;
