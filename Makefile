@@ -1,7 +1,7 @@
 # Entry points only. The work is done by the executable and by the scripts in .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fmt bench conformance clients faults containers ha kubernetes pods systemd workflows doc install
+.PHONY: help run test lint check fmt bench conformance clients faults alerts containers ha kubernetes pods systemd workflows doc install
 
 # Cargo profile of `make run`. The debug build is the shorter one. To measure performance:
 # PROFILE=release make run.
@@ -60,6 +60,10 @@ faults: install ## Kill servers, roles and a rebuild of 1,000,000 events, for lo
 	TRIBUTARY_FAULT_SECONDS=60 cargo test --workspace --test it faults::
 	cargo build --release --bins
 	TRIBUTARY_REBUILD_EVENTS=1000000 cargo test --release --package tests --test it rebuild_readers::
+
+alerts: install ## Provoke every alert of deploy/prometheus on a running system, with a real Prometheus
+	cargo build --workspace --bins
+	TRIBUTARY_ALL_ALERTS=1 cargo test --workspace --test it monitoring::
 
 containers: ## Bring up compose.yaml under Podman, kill every container, and check that all recovers (as root)
 	cargo build --workspace --bins

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing to build, run and test Tributary, from the system's packages: Postgres,
-# nats-server, Mosquitto with its command line clients, a C compiler and curl; PgBouncer and
-# libfaketime, for tests; Python with venv and Node with npm, for the examples of
+# nats-server, Mosquitto with its command line clients, a C compiler and curl; PgBouncer,
+# libfaketime and Prometheus, for tests; Python with venv and Node with npm, for the examples of
 # docs/subscribe.md and generated clients. It starts no server, now or at boot:
 # `tributary dev` and the tests start private servers. Exits 1 and lists what is still missing if it
 # cannot install something; exits at once if nothing is missing.
@@ -32,8 +32,10 @@ missing() {
     have mosquitto_pub || echo mosquitto-clients
     have pgbouncer || echo pgbouncer
     have faketime || echo faketime
+    have prometheus && have promtool || echo prometheus
     have cc || echo compiler
     have curl || echo curl
+    have openssl || echo openssl
     have_venv || echo python
     have node || echo node
     have npm || echo npm
@@ -46,6 +48,7 @@ package() {
         apt:postgres | brew:postgres | apk:postgres) echo postgresql ;;
         dnf:postgres) echo postgresql-server ;;
         dnf:faketime | brew:faketime) echo libfaketime ;;
+        dnf:prometheus) echo golang-github-prometheus ;;
         dnf:mosquitto-clients | brew:mosquitto-clients) echo mosquitto ;;
         apk:mosquitto) echo mosquitto setpriv ;;
         apt:compiler) echo gcc libc6-dev ;;
@@ -114,7 +117,7 @@ install_with_apt() {
     # One unknown package fails the whole call, so install one by one after a failure.
     apt_install "$@" || for name in "$@"; do apt_install "$name"; done
     # Do not start them at boot either, if this script installed them.
-    for service in mosquitto nats-server pgbouncer; do
+    for service in mosquitto nats-server pgbouncer prometheus; do
         case " $* " in *" $service "*)
             if have systemctl; then as_root systemctl disable --quiet "$service" 2>/dev/null; fi
             ;;
@@ -172,6 +175,7 @@ if [ -n "$absent" ]; then
             nats-server) echo "  nats-server: put a release of github.com/nats-io/nats-server into the PATH" ;;
             pgbouncer) echo "  pgbouncer: the connection pooler, for tests" ;;
             faketime) echo "  faketime: libfaketime, for tests" ;;
+            prometheus) echo "  prometheus: prometheus and promtool, for tests" ;;
             mosquitto-clients) echo "  mosquitto-clients: mosquitto_pub" ;;
             python) echo "  python: python3, with its modules venv and ensurepip" ;;
             compiler) echo "  compiler: cc, of gcc or clang; on macOS: xcode-select --install" ;;

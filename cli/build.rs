@@ -1,5 +1,6 @@
 //! Sets `TRIBUTARY_VERSION` for `tributary --version`: the version of the package and the commit it
-//! is built from, as in `0.1.0 (abc1234def 2026-11-26)`. The commit comes from the environment
+//! is built from, as in `0.1.0 (abc1234def 2026-11-26)`; and `TRIBUTARY_BUILD_COMMIT` for metrics, the
+//! commit without its date. The commit comes from the environment
 //! variable `TRIBUTARY_COMMIT`, for builds without a repository such as that of a container image,
 //! else from git; without either, it is left out.
 
@@ -12,6 +13,8 @@ fn main() {
     let version = env!("CARGO_PKG_VERSION");
     let given = std::env::var_os("TRIBUTARY_COMMIT").filter(|commit| !commit.is_empty());
     let commit = given.map(|commit| commit.to_string_lossy().into_owned()).or_else(commit);
+    let hash = commit.as_deref().and_then(|commit| commit.split_whitespace().next());
+    println!("cargo::rustc-env=TRIBUTARY_BUILD_COMMIT={}", hash.unwrap_or("unknown"));
     let version = commit.map_or_else(|| version.into(), |commit| format!("{version} ({commit})"));
     println!("cargo::rustc-env=TRIBUTARY_VERSION={version}");
 }

@@ -39,7 +39,7 @@ PATH=$work/venv/bin:$PATH
 check_health() {
     while sleep 1; do
         for container in $(podman ps --quiet --filter status=running); do
-            podman healthcheck run "$container"
+            podman healthcheck run "$container" || true
         done
     done >/dev/null 2>&1
 }

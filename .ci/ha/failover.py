@@ -26,7 +26,7 @@ def fail_once(cluster, load, kind):
     name, start_again = KINDS[kind](cluster)
     time.sleep(RESTART_AFTER)
     start_again()
-    wait_for(f"all is back after {kind}", cluster.is_whole, 120, every=0.5)
+    wait_for(f"all is back after {kind}", cluster.is_whole, 240, every=0.5)
     since = time.monotonic()
     for direction in ("write", "read"):
         wait_for(f"a {direction} succeeds after {kind}",

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::outcome::Failure;
 use super::output;
 use gateway::config::ProcessRole;
-use gateway::config::{Config, Log, Traces};
+use gateway::config::{Config, Log, SecretFiles, Traces};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -24,11 +24,18 @@ struct Effective<'a> {
     config: &'a Config,
     log: &'a Log,
     traces: &'a Traces,
+    /// Variables of secrets that are read from files, and these files.
+    secret_files: &'a SecretFiles,
 }
 
-pub(super) fn run(args: &Args, log: &Log, traces: &Traces) -> Result<(), Failure> {
+pub(super) fn run(
+    args: &Args,
+    log: &Log,
+    traces: &Traces,
+    secret_files: &SecretFiles,
+) -> Result<(), Failure> {
     let config = &args.config;
-    let effective = Effective { config, log, traces };
+    let effective = Effective { config, log, traces, secret_files };
     let printed = if args.json { output::json(&effective) } else { print(&effective) };
     let verdict = match config.mistakes(&ProcessRole::ALL) {
         mistakes if mistakes.is_empty() => Ok(()),

@@ -53,14 +53,15 @@ mod pinned;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use gateway::config::{Log, Traces};
+use gateway::config::{Log, SecretFiles, Traces, secret_files};
 use outcome::Failure;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 failure, 2 usage error, 3 server not reachable, 4 difference found.
-Each option can also be set by the environment variable that its help shows.";
+Each option can also be set by the environment variable that its help shows. For a URL, password or
+token, NAME_FILE may name a file whose first line is the value of NAME.";
 
 /// Event-sourced backend: commands in, events in one log, read models out
 #[derive(Debug, Parser)]
@@ -161,9 +162,14 @@ enum Command {
 
 /// Runs the command that the arguments of the process name, and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let (command, files) = match secret_files(Cli::command()) {
+        Ok(prepared) => prepared,
+        Err(mistakes) => return Failure::usage(mistakes).report(),
+    };
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
-        Err(refused) if refused.use_stderr() => refused.exit(),
+        Err(refused) if refused.use_stderr() => refused.format(&mut Cli::command()).exit(),
         Err(help) => return exit_code(output::help(&help)),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -174,7 +180,7 @@ pub fn main() -> ExitCode {
         Ok(exporter) => exporter,
         Err(error) => return Failure::from(error).report(),
     };
-    let outcome = runtime.block_on(run(cli));
+    let outcome = runtime.block_on(run(cli, &files));
     // Blocking tasks that are still running, such as the addition of a work, are not awaited.
     runtime.shutdown_background();
     drop(exporter);
@@ -188,11 +194,11 @@ fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
+async fn run(cli: Cli, files: &SecretFiles) -> Result<(), Failure> {
     let Cli { log, traces, command } = cli;
     match command {
-        Command::Dev(args) => dev::run(args).await,
-        Command::Serve(args) => serve::run(args).await,
+        Command::Dev(args) => Box::pin(dev::run(args)).await,
+        Command::Serve(args) => Box::pin(serve::run(args)).await,
         Command::Health(args) => health::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Projects(command) => projects::run(command).await,
@@ -220,7 +226,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Logout(args) => login::logout(args).await,
         Command::Contexts(command) => contexts::run(command),
         Command::Token(args) => token::run(&args),
-        Command::Config(args) => config::run(&args, &log, &traces),
+        Command::Config(args) => config::run(&args, &log, &traces, files),
         Command::Openapi => openapi::run(),
         Command::Asyncapi => asyncapi::run(),
         Command::Completions(args) => completions::run::<Cli>(&args),

@@ -17,6 +17,32 @@ const PATH: &str = "/api/v1/events";
 /// Name of `--database-url` among the arguments.
 const DATABASE: &str = "database_url";
 
+/// Options of a database that need not be given.
+#[derive(Debug, Clone)]
+pub(super) struct OptionalDatabase(pub(super) Option<Database>);
+
+impl Args for OptionalDatabase {
+    fn augment_args(command: Command) -> Command {
+        Database::augment_args(command).mut_arg(DATABASE, |url| url.required(false))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for OptionalDatabase {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let is_given = matches.value_source(DATABASE).is_some();
+        Ok(Self(is_given.then(|| Database::from_arg_matches(matches)).transpose()?))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 /// Options of the database and of the server. A server or an account on the command line takes
 /// precedence over a database in the environment.
 #[derive(Debug, Clone)]
@@ -40,8 +66,8 @@ impl LogOptions {
 
 impl Args for LogOptions {
     fn augment_args(command: Command) -> Command {
-        let command = Database::augment_args(command).mut_arg(DATABASE, |url| {
-            url.required(false).help(
+        let command = OptionalDatabase::augment_args(command).mut_arg(DATABASE, |url| {
+            url.help(
                 "URL of the database, with the application's role; without it, the command reads \
                  over the HTTP API",
             )

@@ -1,9 +1,8 @@
 //! `tributary migrate`: migrates the database.
 
 use anyhow::Context;
-use eventstore::ConnectOptions;
+use eventstore::{APPLICATION_ROLE, MigrationError};
 use projections::Purpose;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::outcome::Failure;
@@ -25,7 +24,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     migrate(&args.admin, &args.database).await?;
     if args.after_restore {
-        let mut connection = connect(&args.admin).await?;
+        let mut connection = connect(&args.admin, &args.database).await?;
         let epoch = eventstore::begin_epoch(&mut connection).await?;
         connection.close().await?;
         output::note(&format!("epoch {epoch} started"));
@@ -37,13 +36,19 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 /// Migrates the log, sets the application's password and prepares the database for read models, as
 /// the owner of the database; creates the schemas of the read models as the application.
 pub(super) async fn migrate(admin: &Admin, database: &Database) -> Result<(), Failure> {
-    let mut connection = connect(admin).await?;
-    eventstore::migrate(&mut connection).await.context("cannot migrate the log")?;
-    if let Some(password) = database.password()? {
-        eventstore::set_application_password(&mut connection, &password).await?;
+    let mut connection = connect(admin, database).await?;
+    eventstore::migrate(&mut connection).await?;
+    if let Some(password) = database.password()?
+        && !eventstore::set_application_password(&mut connection, &password).await?
+    {
+        output::note(&format!(
+            "the password of {APPLICATION_ROLE} is not set: the owner of the database may not \
+             change this role"
+        ));
     }
     projections::prepare(&mut connection).await?;
-    projections::create_schemas(&database.options()?.without_time_limits()).await?;
+    let application = database.options()?.without_time_limits();
+    projections::create_schemas(&application).await?;
     let outdated = projections::outdated(&mut connection).await?;
     connection.close().await?;
     rebuild_outdated(outdated, database).await
@@ -63,7 +68,15 @@ async fn rebuild_outdated(outdated: Vec<&str>, database: &Database) -> Result<()
     Ok(())
 }
 
-async fn connect(admin: &Admin) -> Result<PgConnection, Failure> {
-    let server: PgConnectOptions = admin.database_admin_url.expose().parse()?;
-    Ok(ConnectOptions::from(server).without_time_limits().connect(&[]).await?)
+async fn connect(admin: &Admin, database: &Database) -> Result<PgConnection, Failure> {
+    Ok(admin.options(database)?.connect(&[]).await?)
+}
+
+impl From<MigrationError> for Failure {
+    fn from(error: MigrationError) -> Self {
+        match error {
+            MigrationError::Unavailable(error) => error.into(),
+            other => anyhow::Error::from(other).into(),
+        }
+    }
 }

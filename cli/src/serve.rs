@@ -27,8 +27,14 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::usage(mistakes));
     }
     let signals = Signals::register()?;
-    let app = App::start(args.config, &roles).await?;
-    run_until_signal(app, signals).await
+    let app = start(args.config, &roles).await?;
+    Box::pin(run_until_signal(app, signals)).await
+}
+
+/// Starts `roles`, whose metrics name this build.
+pub(super) async fn start(config: Config, roles: &[ProcessRole]) -> anyhow::Result<App> {
+    gateway::metrics::build_info(env!("CARGO_PKG_VERSION"), env!("TRIBUTARY_BUILD_COMMIT"));
+    App::start(config, roles).await
 }
 
 /// Runs `app` until a signal or until one of its roles fails, then stops it.

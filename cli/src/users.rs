@@ -1,6 +1,8 @@
 //! `tributary users`: lists users, and registers administrators. The API registers users only, so the
 //! first administrator is registered here, with access to the database.
 
+use std::path::PathBuf;
+
 use commands::Envelope;
 use commands::users::{InvalidPassword, Password, Registration, Users, now};
 use domain::Role;
@@ -14,7 +16,7 @@ use uuid::Uuid;
 use super::outcome::Failure;
 use super::rows::{Listing, Server, WAIT};
 use super::{output, password};
-use gateway::config::{self, Database};
+use gateway::config::Database;
 
 /// Database connections.
 const CONNECTIONS: u32 = 2;
@@ -40,8 +42,10 @@ pub(super) struct CreateAdmin {
     /// Full name of the administrator
     #[arg(long, default_value = "Administrator")]
     full_name: FullName,
-    #[command(flatten)]
-    password: config::Password,
+    /// File whose first line is the password; without it, a terminal asks, or it is the first line of
+    /// stdin
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
     #[command(flatten)]
     database: Database,
 }
@@ -74,10 +78,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn create_admin(args: CreateAdmin) -> Result<(), Failure> {
-    let text = match &args.password.password {
-        Some(given) => given.expose().to_owned(),
-        None => password::read(None)?,
-    };
+    let text = password::read(args.password_file.as_deref())?;
     let invalid = |error: InvalidPassword| Failure::usage(vec![error.to_string()]);
     let password: Password = text.parse().map_err(invalid)?;
     let personal = Personal { email: args.email, full_name: args.full_name };

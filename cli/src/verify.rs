@@ -15,9 +15,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use projections::Purpose;
 use serde::Serialize;
 
+use super::log_source::OptionalDatabase;
 use super::outcome::Failure;
 use super::{output, rebuild};
-use gateway::config::ServerUrl;
 
 /// Events per page.
 const PAGE: i64 = 2_000;
@@ -43,9 +43,8 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// URL of the database, with a role that may read the log; with --projections, the application's
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    database_url: Option<ServerUrl>,
+    #[command(flatten)]
+    database: OptionalDatabase,
 }
 
 /// The result of a run.
@@ -89,11 +88,10 @@ impl Findings {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (mut walk, mut findings) = (ChainVerifier::default(), Findings::default());
     let mut models = None;
-    match (&args.dump, &args.database_url) {
+    match (&args.dump, &args.database.0) {
         (Some(file), _) => verify_dump(file, &mut walk, &mut findings)?,
-        (None, Some(url)) => {
-            let server: sqlx::postgres::PgConnectOptions = url.expose().parse()?;
-            let options = ConnectOptions::from(server).without_time_limits();
+        (None, Some(database)) => {
+            let options = database.options()?.without_time_limits();
             verify_log(options.clone(), &mut walk, &mut findings).await?;
             models = match args.projections {
                 Some(names) => Some(compare(options, names).await?),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{self, Context as JetStream, message::PublishMessage};
 use serde_json::json;
@@ -94,10 +94,10 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 /// Publishes one demand per interval and prints it once JetStream has acknowledged it.
 async fn produce(args: Produce) -> Result<(), Failure> {
     let (servers, options) =
-        eventstore::connect_options(&args.bus.url()?).map_err(anyhow::Error::from)?;
-    let client = options.connect(servers).await;
-    let client = client.context("cannot reach NATS (check --nats-url)");
-    let client = client.map_err(Failure::not_reachable)?;
+        eventstore::connect_options(&args.bus.access()?).map_err(anyhow::Error::from)?;
+    let client = options.connect(servers).await.map_err(|error| {
+        Failure::not_reachable(anyhow!(eventstore::connection_failure(&error.to_string())))
+    })?;
     let jetstream = jetstream::new(client);
     let mut signals = Signals::register()?;
     let mut ticks = tokio::time::interval(args.every.0.max(Duration::from_millis(1)));

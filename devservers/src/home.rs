@@ -100,6 +100,13 @@ impl Home {
         Ok(path)
     }
 
+    /// Writes a file with mode 0600 for the server's user.
+    pub(super) fn write_key(&self, name: &str, content: &str) -> Result<PathBuf, Error> {
+        let path = self.write_private(name, content)?;
+        self.account.map_or(Ok(()), |account| account.own(&path))?;
+        Ok(path)
+    }
+
     /// Returns the secret in the file `name`; creates a random one at the first call.
     pub(super) fn secret(&self, name: &str) -> Result<String, Error> {
         match fs::read_to_string(self.file(name)) {

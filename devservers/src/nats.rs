@@ -53,6 +53,10 @@ pub struct Options {
     pub anonymous_admin: bool,
     /// Bytes that all streams may store on disk. By default what the server chooses.
     pub store_limit: Option<u64>,
+    /// Further lines of its configuration.
+    pub more: String,
+    /// Settings and accounts in place of those of `deploy/nats/tributary.conf`.
+    pub accounts: Option<String>,
 }
 
 /// A running nats-server; killed when dropped.
@@ -68,9 +72,18 @@ impl Nats {
             Some(binary) => binary,
             None => programs::find(NAME, &PACKAGES).await?,
         };
-        let Options { monitor, mqtt, anonymous_admin, store_limit, .. } = options;
+        let Options { monitor, mqtt, anonymous_admin, store_limit, more, accounts, .. } = options;
         let secret = home.secret(SECRET)?;
-        let settings = Settings { binary, monitor, mqtt, anonymous_admin, secret, store_limit };
+        let settings = Settings {
+            binary,
+            monitor,
+            mqtt,
+            anonymous_admin,
+            secret,
+            store_limit,
+            more,
+            accounts,
+        };
         Ok(Self { server: Server::start(settings, home, options.port).await? })
     }
 
@@ -83,6 +96,11 @@ impl Nats {
     pub fn url_as(&self, account: &str) -> String {
         let password = password(&self.server.program().secret, account);
         format!("nats://{account}:{password}@127.0.0.1:{}", self.port())
+    }
+
+    /// Returns the password of one of the [`ACCOUNTS`].
+    pub fn password_of(&self, account: &str) -> String {
+        password(&self.server.program().secret, account)
     }
 
     /// Returns the TCP port on 127.0.0.1.
@@ -137,6 +155,8 @@ struct Settings {
     anonymous_admin: bool,
     secret: String,
     store_limit: Option<u64>,
+    more: String,
+    accounts: Option<String>,
 }
 
 impl Program for Settings {
@@ -169,14 +189,15 @@ impl Program for Settings {
             monitor = monitor.unwrap_or_default(),
             mqtt = mqtt.unwrap_or_default(),
         );
-        for account in ACCOUNTS {
+        for account in ACCOUNTS.iter().filter(|_| self.accounts.is_none()) {
             let (name, password) = (account.to_uppercase(), password(&self.secret, account));
             writeln!(settings, "NATS_{name}_PASSWORD: \"{password}\"").ok();
         }
         if self.anonymous_admin {
             settings.push_str("no_auth_user: admin\n");
         }
-        settings.push_str(SETTINGS);
+        settings.push_str(&self.more);
+        settings.push_str(self.accounts.as_deref().unwrap_or(SETTINGS));
         let file = home.write_private(CONFIG, &settings)?;
         Ok((self.binary.clone(), vec!["-c".into(), file.into()]))
     }

@@ -31,11 +31,24 @@ pub struct Options {
     /// Whether to use fsync. Without it, a commit survives a crash of Postgres, but not of the
     /// machine.
     pub durable: bool,
+    /// Certificate and key. By default the server does not offer TLS.
+    pub tls: Option<Tls>,
+}
+
+/// A certificate of the server, in PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificate.
+    pub certificate: String,
+    /// Private key.
+    pub key: String,
+    /// Certificates of the CA whose clients `clientcert` in `pg_hba.conf` admits.
+    pub client_ca: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: None, binaries: None, shared_buffers_mib: 256, durable: true }
+        Self { port: None, binaries: None, shared_buffers_mib: 256, durable: true, tls: None }
     }
 }
 
@@ -126,6 +139,18 @@ fn url(port: u16, database: &str, role: &str) -> String {
     format!("postgres://{role}@127.0.0.1:{port}/{database}")
 }
 
+/// Writes the files of the server's certificate, and returns the settings that name them.
+fn settings_of(tls: &Tls, home: &Home) -> Result<String, Error> {
+    let certificate = home.write("server.pem", &tls.certificate)?;
+    let client_ca = home.write("client-ca.pem", &tls.client_ca)?;
+    let key = home.write_key("server.key", &tls.key)?;
+    let [certificate, client_ca, key] = [&certificate, &client_ca, &key].map(|file| file.display());
+    Ok(format!(
+        "ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\n\
+         ssl_ca_file = '{client_ca}'\n"
+    ))
+}
+
 struct Settings {
     binaries: Binaries,
     timescale: bool,
@@ -144,7 +169,8 @@ impl Program for Settings {
 
     fn configure(&self, home: &Home, port: u16) -> Result<(PathBuf, Vec<OsString>), Error> {
         cluster::remove_reused_pid_file(home);
-        let Options { shared_buffers_mib, durable, .. } = self.options;
+        let Options { shared_buffers_mib, durable, ref tls, .. } = self.options;
+        let tls = tls.as_ref().map(|tls| settings_of(tls, home)).transpose()?.unwrap_or_default();
         let fsync = if durable { "on" } else { "off" };
         let timescale = if self.timescale {
             "shared_preload_libraries = 'timescaledb'\ntimescaledb.telemetry_level = off\n"
@@ -165,7 +191,7 @@ impl Program for Settings {
              timezone = 'UTC'\n\
              log_timezone = 'UTC'\n\
              log_line_prefix = '%m [%p] %u@%d '\n\
-             {timescale}"
+             {timescale}{tls}"
         );
         let file = home.write("postgresql.conf", &settings)?;
         let mut config = OsString::from("config_file=");

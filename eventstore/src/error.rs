@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use crate::tls_fault::TlsFault;
+
 /// Postgres could not read or write the log. The request was not at fault and may be sent again.
 ///
 /// The message says what failed and what to do; the source says why. [`ErrorChain`] prints both.
@@ -71,7 +73,13 @@ pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
 /// What happened, and what to do about it.
 fn description(error: &sqlx::Error) -> &'static str {
     match error {
-        sqlx::Error::Database(_) => reported(sqlstate(error).as_deref().unwrap_or_default()),
+        sqlx::Error::Database(database) => {
+            let code = sqlstate(error).unwrap_or_default();
+            refused(&code, database.message()).unwrap_or_else(|| reported(&code))
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) if tls_fault(error).is_some() => {
+            tls_fault(error).unwrap_or_default()
+        }
         sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
             "cannot decode a row of the log"
         }
@@ -92,10 +100,53 @@ fn description(error: &sqlx::Error) -> &'static str {
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
             "the connections to Postgres are closed: the process is shutting down"
         }
-        sqlx::Error::Tls(_) => "cannot encrypt the connection to Postgres: check its URL",
+        sqlx::Error::Tls(_) => {
+            "cannot encrypt the connection to Postgres: check --database-ca-file, \
+             --database-cert-file and --database-key-file"
+        }
         sqlx::Error::Protocol(_) => "what answers at the URL of Postgres is another server",
         sqlx::Error::RowNotFound => "the log is not migrated: run `tributary migrate`",
         _ => "cannot reach the log in Postgres",
+    }
+}
+
+/// The same for a fault of TLS.
+fn tls_fault(error: &sqlx::Error) -> Option<&'static str> {
+    Some(match TlsFault::of(&error.to_string())? {
+        TlsFault::UnknownIssuer => {
+            "the certificate of Postgres was issued by an unknown CA: set --database-ca-file to the \
+             certificates of that CA"
+        }
+        TlsFault::OtherName => {
+            "the certificate of Postgres is for another host name: use one of its names in the URL"
+        }
+        TlsFault::Certificate => "the certificate of Postgres is not valid: renew it",
+        TlsFault::ClientCertificate => CLIENT_CERTIFICATE,
+        TlsFault::NotOffered => {
+            "Postgres does not offer TLS: set `ssl = on` on the server, or remove \
+             --database-ca-file and the sslmode in the URL"
+        }
+    })
+}
+
+const CLIENT_CERTIFICATE: &str = "Postgres demands a client certificate of a CA that it trusts: set \
+    --database-cert-file and --database-key-file";
+
+/// The same for a connection that `pg_hba.conf` does not allow. Its messages may be translated.
+fn refused(sqlstate: &str, message: &str) -> Option<&'static str> {
+    if !sqlstate.starts_with("28") {
+        None
+    } else if message.contains("client certificate") {
+        Some(CLIENT_CERTIFICATE)
+    } else if message.contains("no encryption") {
+        Some(
+            "Postgres accepts this role from here over TLS only (pg_hba.conf): remove \
+             `sslmode=disable` from the URL, or set --database-ca-file",
+        )
+    } else if message.contains("no pg_hba.conf entry") {
+        Some("pg_hba.conf of Postgres has no entry for this role, database and address: add one")
+    } else {
+        None
     }
 }
 
@@ -108,7 +159,9 @@ fn reported(sqlstate: &str) -> &'static str {
         }
         "25006" => "Postgres is read-only: the URL points to a standby",
         "25P03" => "Postgres ended the session, which was idle in a transaction for too long",
-        "28000" | "28P01" => "Postgres refused the role or its password: check the URL",
+        "28000" | "28P01" => {
+            "Postgres refused the role or its password: check the URL, and --database-password"
+        }
         "3D000" => "the database does not exist: create it, or check the URL",
         "3F000" | "42P01" | "42703" | "42883" => {
             "a table of the log is missing: run `tributary migrate`"

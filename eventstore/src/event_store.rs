@@ -15,6 +15,7 @@ use crate::append::request::Append;
 use crate::error::{ErrorChain, Unavailable};
 use crate::monitor::{Checked, Clocks, Monitor, STALE};
 use crate::pool::Pool;
+use crate::pool_metrics;
 use crate::read::log_reader::LogReader;
 use crate::retry_log::RetryLog;
 use crate::tasks::Tasks;
@@ -63,9 +64,9 @@ impl EventStore {
         self.reader.clone()
     }
 
-    /// Starts a task that checks Postgres every second, on a connection of its own, and logs outages
-    /// and differences of clocks greater than `tolerance`, which is also the largest leap forward of
-    /// the clock of Postgres that is followed at once.
+    /// Starts a task that checks Postgres every second, on a connection of its own, samples the pool,
+    /// and logs outages and differences of clocks greater than `tolerance`, which is also the largest
+    /// leap forward of the clock of Postgres that is followed at once.
     pub fn monitor(&self, tolerance: Duration, tasks: &Tasks, shutdown: CancellationToken) {
         let Appender { clock, health, .. } = &self.appender;
         clock.tolerate(tolerance);
@@ -76,8 +77,10 @@ impl EventStore {
             tolerance,
             checked: self.checked.clone(),
         };
+        let pool = self.reader.pool().clone();
         tasks.spawn("monitor of Postgres", async move {
-            shutdown.run_until_cancelled(monitor.run()).await;
+            let running = async { tokio::join!(monitor.run(), pool_metrics::sample(pool)) };
+            shutdown.run_until_cancelled(running).await;
         });
     }
 

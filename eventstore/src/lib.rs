@@ -10,6 +10,7 @@
 //! `examples/bank_account.rs` is a complete program.
 
 mod error;
+mod tls_fault;
 pub mod fault;
 mod retry_log;
 mod tasks;
@@ -17,6 +18,7 @@ mod raw;
 mod hash_chain;
 mod copy;
 mod pool;
+mod pool_metrics;
 mod migrate;
 mod epoch;
 mod clock;
@@ -36,9 +38,10 @@ pub use append::group_commit::{BATCH_BYTES, BATCH_EVENTS};
 pub use append::outcome::{AppendError, Appended, Known, Placed};
 pub use append::receipt::{NewReceipt, RECEIPT_DAYS, Receipt};
 pub use append::request::{Append, ExpectedVersion, NewEvent, StreamAppend};
+pub use bus::access::{BusAccess, BusAccount, connect_options};
 pub use bus::claim::Claim;
-pub use bus::connection::{Bus, BusOptions, Heads, connect_options};
-pub use bus::error::BusError;
+pub use bus::connection::{Bus, BusOptions, Heads};
+pub use bus::error::{BusError, connection_failure};
 pub use bus::owner::Owner;
 pub use bus::replay::{REPLAY_HEADER, ReplayMessage, replay_message};
 pub use bus::subjects::{HEAD_SUBJECT, STREAM, SUBJECTS};
@@ -51,7 +54,7 @@ pub use epoch::begin_epoch;
 pub use error::{ErrorChain, Unavailable};
 pub use event_store::{EventStore, Health};
 pub use hash_chain::{EventHash, event_hash};
-pub use migrate::{migrate, set_application_password};
+pub use migrate::{APPLICATION_ROLE, MigrationError, migrate, set_application_password};
 pub use monitor::{Clocks, count_refused};
 pub use pool::{ConnectOptions, Pool, SessionLimits, pool, reconnects_after};
 pub use raw::RawEvent;

@@ -9,7 +9,7 @@ use sqlx::{Executor, PgConnection, Row};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::append::health::AppendHealth;
+use crate::append::health::{AppendHealth, LastAppends};
 use crate::clock::{LogClock, Sampled, uptime};
 use crate::error::{ErrorChain, Unavailable};
 use crate::migrate;
@@ -19,6 +19,8 @@ use crate::pool::{ConnectOptions, timed_out};
 const EVERY: Duration = Duration::from_secs(1);
 /// Longest time of a check; a database that takes longer is not ready.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time to find out how a pooler gives out sessions, which takes up to six connections.
+const POOLING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Age from which the last check no longer counts.
 pub(crate) const STALE: Duration = Duration::from_secs(6);
 /// Attempts to find two sessions that share a session of the server.
@@ -99,12 +101,19 @@ impl Monitor {
         loop {
             ticks.tick().await;
             let checked = timeout(TIMEOUT, self.check(&mut memory)).await;
-            let checked = checked.unwrap_or_else(|_elapsed| Err(timed_out().into()));
+            let mut checked = checked.unwrap_or_else(|_elapsed| Err(timed_out().into()));
+            if checked.is_ok()
+                && !memory.pooling_checked
+                && let Err(error) = self.check_pooling(&mut memory).await
+            {
+                checked = Err(error);
+            }
             let failed = match &checked {
                 Ok(_) => self.appends.failure(),
                 Err(error) => Some(ErrorChain(error).to_string()),
             };
             memory.log(failed.as_deref());
+            self.export(checked.is_ok());
             self.checked.send_modify(|state| {
                 state.at = Some(Instant::now());
                 match checked {
@@ -115,10 +124,21 @@ impl Monitor {
         }
     }
 
+    /// Sets the metrics of Postgres and of the appender.
+    fn export(&self, up: bool) {
+        let LastAppends { committed_at, failure } = self.appends.last();
+        metrics::gauge!("tributary_postgres_up").set(u8::from(up));
+        metrics::gauge!("tributary_append_failing").set(u8::from(failure.is_some()));
+        if let Some(at) = committed_at {
+            let seconds = (at - DateTime::UNIX_EPOCH).as_seconds_f64();
+            metrics::gauge!("tributary_last_append_timestamp_seconds").set(seconds);
+        }
+    }
+
     async fn check(&self, memory: &mut Memory) -> Result<Clocks, Unavailable> {
         let mut connection = match memory.connection.take() {
             Some(connection) => connection,
-            None => self.connect(memory).await?,
+            None => self.connect().await?,
         };
         let asked = uptime();
         let row = connection
@@ -130,17 +150,22 @@ impl Monitor {
         Ok(self.compare(memory, asked + latency / 2, now, recorded_at))
     }
 
-    async fn connect(&self, memory: &mut Memory) -> Result<PgConnection, Unavailable> {
+    async fn connect(&self) -> Result<PgConnection, Unavailable> {
         let mut connection = self.options.connect(&[]).await?;
-        if !memory.pooling_checked {
-            if mixes_sessions(&self.options).await? {
-                tracing::error!("{TRANSACTION_POOLING}");
-                self.checked.send_modify(|state| state.refused = Some(TRANSACTION_POOLING.into()));
-            }
-            memory.pooling_checked = true;
-        }
         migrate::check(&mut connection).await?;
         Ok(connection)
+    }
+
+    /// Refuses a pooler that mixes sessions. Has a time limit of its own: on a busy machine, six
+    /// connections take longer than a check may, and the process would never be ready.
+    async fn check_pooling(&self, memory: &mut Memory) -> Result<(), Unavailable> {
+        let mixes = timeout(POOLING_TIMEOUT, mixes_sessions(&self.options)).await;
+        if mixes.unwrap_or_else(|_elapsed| Err(timed_out()))? {
+            tracing::error!("{TRANSACTION_POOLING}");
+            self.checked.send_modify(|state| state.refused = Some(TRANSACTION_POOLING.into()));
+        }
+        memory.pooling_checked = true;
+        Ok(())
     }
 
     /// Compares the clocks, given that Postgres showed `now` at the uptime `at`.

@@ -47,6 +47,7 @@ impl App {
     /// Fails if a URL is invalid, the signing key cannot be read or the HTTP address is in use.
     pub async fn start(config: Config, roles: &[ProcessRole]) -> anyhow::Result<Self> {
         crate::metrics::install();
+        crate::certificates::export(&config);
         #[cfg(debug_assertions)]
         if let Some(at) = crate::config::injected_panic() {
             eventstore::fault::inject(at);
@@ -59,7 +60,7 @@ impl App {
         crate::metrics::keep_up(&log.0, log.1.clone());
         store.monitor(config.database.clock_tolerance.0, &log.0, log.1.clone());
         store.delete_expired_receipts(&log.0, log.1.clone());
-        let bus = Bus::open(&config.bus.url()?, config.streams.events()).await?;
+        let bus = Bus::open(&config.bus.access()?, config.streams.events()).await?;
         let feed = Feed::start(&store, Some(bus.clone()), &log.0, log.1.clone());
         eventstore::announcer(&store, bus.clone(), &log.0, log.1.clone());
         let progress = Progress::default();
@@ -180,8 +181,7 @@ impl App {
 
 /// The standby of `--database-read-url`.
 fn standby(config: &Config) -> anyhow::Result<Option<LogReader>> {
-    let Some(url) = &config.read_database.database_read_url else { return Ok(None) };
-    let options = config.database.options_at(url)?;
+    let Some(options) = config.read_database.options(&config.database)? else { return Ok(None) };
     Ok(Some(LogReader::new(eventstore::pool(options, config.database.database_connections))))
 }
 

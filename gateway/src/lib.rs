@@ -6,6 +6,8 @@ pub mod tokens;
 pub mod metrics;
 pub mod host_metrics;
 mod lag_metrics;
+mod certificates;
+mod process_metrics;
 pub mod work_code;
 pub mod bridge;
 pub mod nats;

@@ -18,7 +18,7 @@ const SECONDS: [f64; 13] =
 const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0];
 
 /// Names and descriptions of the counters.
-const COUNTERS: [(&str, &str); 24] = [
+const COUNTERS: [(&str, &str); 28] = [
     ("tributary_events_appended_total", "Events this process appended to the log"),
     ("tributary_relay_published_total", "Events published to the bus"),
     ("tributary_relay_rewinds_total", "Times the relay republished events that the bus had lost"),
@@ -71,14 +71,61 @@ const COUNTERS: [(&str, &str); 24] = [
         "tributary_alert_readings_late_total",
         "Readings that alert rules did not judge, because a newer one came before",
     ),
+    (
+        "tributary_alerts_suppressed_total",
+        "Alerts that were not raised, because the rule had raised the most per hour and device",
+    ),
+    ("tributary_dry_runs_refused_total", "Dry runs of alert rules refused, because others ran"),
+    ("tributary_presence_decisions_total", "Decisions about the presence of devices, by outcome"),
+    (
+        "tributary_process_commands_refused_total",
+        "Commands of process managers that a decider refused, by process and code",
+    ),
+];
+
+/// Counters without labels. They start at 0 with the process, so that their first increase is one.
+const UNLABELLED: [&str; 10] = [
+    "tributary_events_appended_total",
+    "tributary_relay_published_total",
+    "tributary_relay_rewinds_total",
+    "tributary_relay_errors_total",
+    "tributary_relay_foreign_total",
+    "tributary_telemetry_values_not_aggregated_total",
+    "tributary_readings_restarted_total",
+    "tributary_alert_readings_late_total",
+    "tributary_alerts_suppressed_total",
+    "tributary_dry_runs_refused_total",
 ];
 
 /// Names and descriptions of the gauges.
-const GAUGES: [(&str, &str); 4] = [
+const GAUGES: [(&str, &str); 15] = [
     ("tributary_relay_position", "Position of the last event that the bus has acknowledged"),
     ("tributary_bridge_in_flight", "Messages received by the bridge and not yet settled"),
     ("tributary_bridge_connected", "1 while the bridge is connected to the broker"),
+    (
+        "tributary_bridge_state",
+        "1 for the state of the bridge's connection to the broker, 0 for the others",
+    ),
     ("tributary_consumer_waiting", "1 while the consumer waits for a newer build"),
+    ("tributary_build_info", "1; the labels are the version and the commit of this build"),
+    ("tributary_postgres_up", "1 while Postgres answers"),
+    ("tributary_nats_connected", "1 while NATS answers"),
+    ("tributary_append_failing", "1 from a failed append of this process to the next success"),
+    ("tributary_last_append_timestamp_seconds", "Time of the last append of this process"),
+    ("tributary_database_connections", "Connections in the pool, by state: idle or in_use"),
+    ("tributary_database_connections_max", "Most connections that the pool may open"),
+    (
+        "tributary_clock_skew_seconds",
+        "Seconds that the clock of this process is ahead of the clock of Postgres",
+    ),
+    (
+        "tributary_clock_correction_seconds",
+        "Seconds that the times of new events are ahead of the clock of Postgres",
+    ),
+    (
+        "tributary_certificate_expiry_timestamp_seconds",
+        "Time at which the first certificate of a configured file expires, by file",
+    ),
 ];
 
 /// Sets metrics that must be consistent with each other.
@@ -101,6 +148,8 @@ pub fn install() {
         match installed {
             Ok(handle) => {
                 describe();
+                crate::process_metrics::describe();
+                collect(crate::process_metrics::export);
                 Some(handle)
             }
             Err(error) => {
@@ -109,6 +158,12 @@ pub fn install() {
             }
         }
     });
+}
+
+/// Sets the metric `tributary_build_info`. The recorder is installed if it is not yet.
+pub fn build_info(version: &'static str, commit: &'static str) {
+    install();
+    metrics::gauge!("tributary_build_info", "version" => version, "commit" => commit).set(1);
 }
 
 /// Aggregates what histograms have recorded every few seconds until `shutdown`, on a task of
@@ -180,6 +235,9 @@ fn describe() {
     for (name, meaning) in COUNTERS {
         describe_counter!(name, meaning);
     }
+    for name in UNLABELLED {
+        metrics::counter!(name).increment(0);
+    }
     for (name, meaning) in GAUGES {
         describe_gauge!(name, meaning);
     }
@@ -187,6 +245,11 @@ fn describe() {
         "tributary_http_request_seconds",
         Unit::Seconds,
         "Time to the first byte of an HTTP response, by method, route and status"
+    );
+    describe_histogram!(
+        "tributary_database_acquire_seconds",
+        Unit::Seconds,
+        "Time until the pool gave a connection, measured once a second"
     );
     describe_histogram!("tributary_append_batch_events", "Events per commit of the appender");
 }

@@ -93,10 +93,15 @@ fn names_in_the_configuration() {
         Config::private("postgres://u@h/d", "nats://h", "mqtt://h", "key".as_ref()).unwrap();
     let shown = json!(config);
     for (group, names) in [
-        ("bus", "nats_password nats_password_file nats_url nats_username"),
+        (
+            "bus",
+            "nats_ca_file nats_cert_file nats_creds_file nats_inbox_prefix nats_key_file \
+             nats_password nats_require_tls nats_token nats_url nats_username",
+        ),
         (
             "database",
-            "clock_tolerance database_client_check_interval database_connections \
+            "clock_tolerance database_ca_file database_cert_file database_client_check_interval \
+             database_connections database_key_file database_password \
              database_idle_in_transaction_timeout database_lock_timeout \
              database_statement_timeout database_tcp_timeout database_url",
         ),

@@ -7,18 +7,22 @@
 #![allow(clippy::disallowed_methods, reason = "tests have no role whose tasks shutdown waits for")]
 
 mod caller;
+mod certificates;
 mod end_check;
 mod load;
 mod metrics;
 mod mqtt;
 mod process;
+mod prometheus;
 mod system;
 mod wait;
 
 pub use caller::{Caller, successful};
+pub use certificates::{Authority, Certificate};
 pub use load::Load;
 pub use metrics::BridgeCounters;
 pub use mqtt::Subscriber;
 pub use process::{Process, tributary};
+pub use prometheus::Prometheus;
 pub use system::{Options, System};
 pub use wait::{DEADLINE, eventually, from_environment};

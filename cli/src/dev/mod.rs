@@ -14,7 +14,7 @@ use domain::Role;
 use super::migrate::migrate;
 use super::outcome::Failure;
 use super::output;
-use super::serve::run_until_signal;
+use super::serve::{run_until_signal, start};
 use super::signals::Signals;
 use crate::host_agent;
 use devservers::Servers;
@@ -63,7 +63,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         servers = Servers::start(&args.directory) => servers.map_err(anyhow::Error::from)?,
         () = signals.next() => return Ok(()),
     };
-    let outcome = with_servers(&servers, args, signals).await;
+    let outcome = Box::pin(with_servers(&servers, args, signals)).await;
     servers.stop().await;
     outcome
 }
@@ -74,7 +74,7 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
     let postgres = &servers.postgres;
     postgres.create_database(DATABASE).await.map_err(anyhow::Error::from)?;
     migrate(&started.admin, &started.config.database).await?;
-    let app = App::start(started.config.clone(), &ProcessRole::ALL).await?;
+    let app = start(started.config.clone(), &ProcessRole::ALL).await?;
     if seed {
         seed::seed(app.parts()).await.context("cannot write the demo data")?;
     }
@@ -97,7 +97,7 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
             app.stop().await;
             Err(failure)
         }
-        _ => run_until_signal(app, signals).await,
+        _ => Box::pin(run_until_signal(app, signals)).await,
     }
 }
 
@@ -129,7 +129,10 @@ fn started(servers: &Servers, args: Args) -> anyhow::Result<Started> {
         )?
     };
     Ok(Started {
-        admin: Admin { database_admin_url: servers.postgres.url(DATABASE, OWNER).parse()? },
+        admin: Admin {
+            database_admin_url: servers.postgres.url(DATABASE, OWNER).parse()?,
+            database_admin_password: None,
+        },
         config,
         keys,
     })

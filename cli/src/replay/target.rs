@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use eventstore::replay_message;
+use eventstore::{BusOptions, replay_message};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -72,7 +72,7 @@ impl Target {
         run: &str,
         deployment: Uuid,
     ) -> Result<Self, Failure> {
-        let bus = eventstore::Bus::connect(&bus.url()?).await;
+        let bus = eventstore::Bus::open(&bus.access()?, BusOptions::default()).await;
         let bus = bus.map_err(anyhow::Error::from)?;
         let mut connected = bus.connected();
         // Marks the connection as seen: any later change of the receiver is a lost connection.
@@ -80,7 +80,7 @@ impl Target {
         let up = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or(false);
         if !up {
             return Err(Failure::not_reachable(anyhow!(
-                "cannot reach NATS within 5 s (check --nats-url)"
+                "cannot reach NATS within 5 s: the log says why; check --nats-url"
             )));
         }
         let (prefix, run) = (prefix.clone(), run.to_owned());

@@ -39,7 +39,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 
 /// Settings of the appender's session. `statement_timeout` would also end the wait of a commit for
-/// its synchronous standby, and Postgres then reports success; a batch has [`BATCH_TIMEOUT`].
+/// its synchronous standby; a batch has [`BATCH_TIMEOUT`].
 const SESSION: [(&str, &str); 2] =
     [("application_name", "tributary appender"), ("statement_timeout", "0")];
 

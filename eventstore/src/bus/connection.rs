@@ -1,18 +1,18 @@
 //! The connection to NATS, and announcements of the log's head.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{Context, ContextBuilder};
-use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
+use async_nats::{Client, ClientError, Event, Subscriber};
 use eventsourcing::Position;
 use futures::StreamExt;
-use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::bus::error::BusError;
+use crate::bus::access::{BusAccess, connect_options};
+use crate::bus::error::{BusError, connection_failure};
 use crate::bus::subjects::HEAD_SUBJECT;
 use crate::retry_log::RetryLog;
 
@@ -38,6 +38,30 @@ pub struct BusOptions {
     pub take_over: Option<Uuid>,
 }
 
+/// The failed attempts to connect, of which there are two a second.
+#[derive(Debug)]
+struct Failures {
+    log: RetryLog,
+    /// What kind of error the last attempt failed with, without its cause.
+    kind: Option<String>,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self { log: RetryLog::new("connection to NATS"), kind: None }
+    }
+}
+
+impl Failures {
+    /// Notes the failure before this attempt, if there was one. `causes` are those of the servers; a
+    /// name that is not resolved has none.
+    fn attempt(&mut self, mut causes: impl Iterator<Item = String>) {
+        let Some(kind) = self.kind.take() else { return };
+        let cause = causes.find(|cause| cause.starts_with(&kind)).unwrap_or(kind);
+        self.log.note(Err(connection_failure(&cause)));
+    }
+}
+
 /// A connection to NATS. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Bus {
@@ -50,19 +74,18 @@ pub struct Bus {
 impl Bus {
     /// Connects with the default options; see [`Bus::open`].
     pub async fn connect(url: &str) -> Result<Self, BusError> {
-        Self::open(url, BusOptions::default()).await
+        Self::open(&url.into(), BusOptions::default()).await
     }
 
-    /// Connects to the server at `url`, or to the servers of one cluster, separated by commas, with
-    /// the account that the URL names; see [`connect_options`].
+    /// Connects to the servers that `access` names.
     ///
-    /// Returns without waiting for the connection, and reconnects for ever. Fails only if the URL
-    /// or the options are invalid.
-    pub async fn open(url: &str, options: BusOptions) -> Result<Self, BusError> {
-        let (servers, account) = connect_options(url)?;
+    /// Returns without waiting for the connection, and reconnects for ever. Fails only if the URL,
+    /// the credentials or the options are invalid.
+    pub async fn open(access: &BusAccess, options: BusOptions) -> Result<Self, BusError> {
+        let (servers, account) = connect_options(access)?;
         let (up, connected) = watch::channel(false);
-        // Each attempt to connect fails, twice a second.
-        let failures = Mutex::new(RetryLog::new("connection to NATS"));
+        let failures = Arc::new(Mutex::new(Failures::default()));
+        let (attempts, events) = (Arc::clone(&failures), failures);
         let client = account
             .name("tributary")
             .retry_on_initial_connect()
@@ -73,14 +96,22 @@ impl Bus {
             })
             .ping_interval(PING_INTERVAL)
             .request_timeout(Some(REQUEST_TIMEOUT))
+            // Called before each attempt; the default choice of a server stays.
+            .reconnect_to_server_callback(move |servers, _| {
+                let mut failures = attempts.lock().unwrap_or_else(PoisonError::into_inner);
+                failures.attempt(servers.into_iter().filter_map(|server| server.last_error));
+                std::future::ready(None)
+            })
             .event_callback(move |event| {
-                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut failures = events.lock().unwrap_or_else(PoisonError::into_inner);
                 match event {
                     Event::Connected => {
                         up.send_replace(true);
-                        failures.note(Ok(()));
+                        failures.kind = None;
+                        failures.log.note(Ok(()));
                     }
-                    Event::ClientError(error) => failures.note(Err(error.to_string())),
+                    Event::ClientError(ClientError::Other(kind)) => failures.kind = Some(kind),
+                    Event::ClientError(error) => failures.log.note(Err(error.to_string())),
                     Event::Disconnected | Event::Closed => drop(up.send_replace(false)),
                     Event::LameDuckMode
                     | Event::Draining
@@ -135,47 +166,6 @@ impl Bus {
     }
 }
 
-/// Returns the servers in `url`, separated by commas, without their user and password, and the options
-/// to connect as that account; the first server that names an account counts for all.
-///
-/// The client's inboxes begin with `_INBOX.{user}`, so that the server can permit each account its own
-/// inboxes only. A user without a password is a token.
-pub fn connect_options(url: &str) -> Result<(Vec<ServerAddr>, ConnectOptions), BusError> {
-    let parsed = url.split(',').map(|server| server.trim().parse());
-    let servers: Vec<ServerAddr> = parsed.collect::<Result<_, _>>().map_err(BusError::Url)?;
-    let decoded = |text: &str| {
-        let text = percent_decode_str(text).decode_utf8();
-        text.map(String::from).map_err(|error| BusError::Url(std::io::Error::other(error)))
-    };
-    let mut options = ConnectOptions::new();
-    if let Some(server) = servers.iter().find(|server| server.has_user_pass()) {
-        let user = decoded(server.username().unwrap_or_default())?;
-        options = match server.password() {
-            None => options.token(user),
-            Some(password) => {
-                let inboxes = format!("_INBOX.{user}");
-                options = options.user_and_password(user, decoded(password)?);
-                if is_subject(&inboxes) { options.custom_inbox_prefix(inboxes) } else { options }
-            }
-        };
-    }
-    let servers = servers.into_iter().map(without_account).collect::<Result<_, _>>();
-    Ok((servers.map_err(BusError::Url)?, options))
-}
-
-fn is_subject(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"*>".contains(&byte);
-    text.split('.').all(|token| !token.is_empty() && token.bytes().all(plain))
-}
-
-/// Removes user and password, which the client would log with the address.
-fn without_account(server: ServerAddr) -> Result<ServerAddr, std::io::Error> {
-    let mut url = server.into_inner();
-    // Fails only for addresses without a host, which have no user either.
-    url.set_username("").and_then(|()| url.set_password(None)).ok();
-    ServerAddr::from_url(url)
-}
-
 /// Announced heads of the log. Any NATS client may publish them, so they may be wrong.
 #[derive(Debug)]
 pub struct Heads(Subscriber);
@@ -190,25 +180,5 @@ impl Heads {
                 return Some(Position(position));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_account_of_a_url_is_used_and_not_shown() {
-        let url = "nats://ada:p%40ss%2F%23@one:4222, nats://two";
-        let (servers, options) = connect_options(url).unwrap();
-        let servers: Vec<_> = servers.iter().map(ServerAddr::as_url_str).collect();
-        assert_eq!(servers, ["nats://one:4222", "nats://two"]);
-        let shown = format!("{options:?}");
-        assert!(shown.contains("_INBOX.ada") && !shown.contains("p@ss/#"), "{shown}");
-        for plain in ["nats://one", "nats://token@one", "nats://a*b:p@one", "nats://a%20b:p@one"] {
-            let shown = format!("{:?}", connect_options(plain).unwrap().1);
-            assert!(!shown.contains("_INBOX."), "{shown}");
-        }
-        assert!(connect_options("nats://ada:p@one,http://two").is_err());
     }
 }

@@ -6,6 +6,39 @@ use async_nats::jetstream::stream::{ConsumerError, PurgeError, RawMessageError};
 
 use crate::bus::owner::Owner;
 use crate::bus::subjects::STREAM;
+use crate::tls_fault::TlsFault;
+
+/// Returns what a failed attempt to connect to NATS means and what to do, followed by the cause.
+pub fn connection_failure(cause: &str) -> String {
+    let lower = cause.to_ascii_lowercase();
+    let advice = match TlsFault::of(cause) {
+        Some(TlsFault::UnknownIssuer) => {
+            "the certificate of NATS was issued by an unknown CA: set --nats-ca-file to the \
+             certificates of that CA"
+        }
+        Some(TlsFault::OtherName) => {
+            "the certificate of NATS is for another host name: use one of its names in --nats-url"
+        }
+        Some(TlsFault::Certificate) => "the certificate of NATS is not valid: renew it",
+        Some(TlsFault::ClientCertificate) => {
+            "NATS demands a client certificate of a CA that it trusts: set --nats-cert-file and \
+             --nats-key-file"
+        }
+        Some(TlsFault::NotOffered) => {
+            "NATS does not offer TLS: enable TLS on the server, or use nats:// in --nats-url \
+             without --nats-require-tls"
+        }
+        None if lower.contains("authorization violation") || lower.contains("authentication") => {
+            "NATS refused the account, or demands one: check --nats-username with --nats-password, \
+             --nats-token, --nats-creds-file, or the account in --nats-url"
+        }
+        None if lower.contains("signing nonce") => {
+            "the credentials for NATS cannot be used: check --nats-creds-file"
+        }
+        None => "cannot connect to NATS: check that it runs, and --nats-url",
+    };
+    format!("{advice}: {cause}")
+}
 
 /// Why an operation on NATS failed.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +46,12 @@ pub enum BusError {
     /// The URL is invalid.
     #[error("invalid NATS URL; expected nats://host:port, several separated by commas")]
     Url(#[source] std::io::Error),
+    /// The credentials are invalid.
+    #[error(
+        "invalid credentials for NATS: --nats-creds-file must contain a user JWT and its NKey seed, \
+         or the NKey seed of a user alone"
+    )]
+    Credentials(#[source] std::io::Error),
     /// The connection cannot be set up.
     #[error("cannot connect to NATS")]
     Connect(#[source] async_nats::ConnectError),

@@ -4,6 +4,7 @@
 pub(crate) mod subjects;
 pub(crate) mod owner;
 pub(crate) mod error;
+pub(crate) mod access;
 pub(crate) mod claim;
 pub(crate) mod connection;
 pub(crate) mod event_stream;

@@ -133,7 +133,7 @@ async fn the_stream_of_another_deployment_is_refused_until_it_is_taken_over() {
     holds_everything(&bus, last).await;
 
     let options = BusOptions { take_over: Some(owners[0].deployment), ..BusOptions::default() };
-    let taking = other.relay(&Bus::open(&nats.url(), options).await.unwrap());
+    let taking = other.relay(&Bus::open(&nats.url().as_str().into(), options).await.unwrap());
     reaches(taking.position(), Position(20)).await;
     holds_everything(&bus, Position(20)).await;
     // The first one notices, and does not publish any more.

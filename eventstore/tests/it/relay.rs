@@ -128,7 +128,7 @@ async fn the_stream_has_the_configured_limits() {
         max_age: Some(Duration::from_hours(1)),
         ..BusOptions::default()
     };
-    let limited = Bus::open(&nats.url(), options).await.unwrap();
+    let limited = Bus::open(&nats.url().as_str().into(), options).await.unwrap();
     let owner = Log::new().await.open().store.owner().await.unwrap();
     let config = limited.ensure_stream(owner).await.unwrap().0.config;
     assert_eq!((config.max_bytes, config.max_age), (10_000_000, Duration::from_hours(1)));
@@ -136,7 +136,7 @@ async fn the_stream_has_the_configured_limits() {
     let plain = Bus::connect(&nats.url()).await.unwrap();
     assert_eq!(plain.ensure_stream(owner).await.unwrap().0.config.max_bytes, 10_000_000);
     let options = BusOptions { max_bytes: Some(20_000_000), ..BusOptions::default() };
-    let larger = Bus::open(&nats.url(), options).await.unwrap();
+    let larger = Bus::open(&nats.url().as_str().into(), options).await.unwrap();
     assert_eq!(larger.ensure_stream(owner).await.unwrap().0.config.max_bytes, 20_000_000);
 }
 
@@ -408,7 +408,7 @@ pub(crate) async fn restore(log: &Log, position: i64) {
 async fn a_limited_stream_still_names_the_previous_event() {
     let (log, nats) = (Log::new().await, start_nats().await);
     let options = BusOptions { max_bytes: Some(20_000), ..BusOptions::default() };
-    let bus = Bus::open(&nats.url(), options).await.unwrap();
+    let bus = Bus::open(&nats.url().as_str().into(), options).await.unwrap();
     let process = log.open();
     position(&process.store.append(fact(stream("1"))).await);
     for _ in 0..100 {

@@ -63,16 +63,31 @@ pub enum State {
     Stopped,
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl State {
+    const ALL: [Self; 6] = [
+        Self::Starting,
+        Self::Connecting,
+        Self::Connected,
+        Self::Unreachable,
+        Self::Refused,
+        Self::Stopped,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
             Self::Starting => "starting",
             Self::Connecting => "connecting",
             Self::Connected => "connected",
             Self::Unreachable => "unreachable",
             Self::Refused => "refused",
             Self::Stopped => "stopped",
-        })
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -124,6 +139,9 @@ impl Accounting {
         self.exported.retries.absolute(books.retries);
         self.exported.in_flight.set(f64::from(u32::try_from(books.in_flight).unwrap_or(u32::MAX)));
         self.exported.connected.set(f64::from(u8::from(books.state == State::Connected)));
+        for (exported, state) in self.exported.states.iter().zip(State::ALL) {
+            exported.set(u8::from(books.state == state));
+        }
     }
 
     /// The counters as they change.
@@ -202,6 +220,8 @@ struct Exported {
     retries: Counter,
     in_flight: Gauge,
     connected: Gauge,
+    /// In the order of [`State::ALL`].
+    states: [Gauge; State::ALL.len()],
 }
 
 impl Exported {
@@ -220,6 +240,10 @@ impl Exported {
             retries: metrics::counter!("tributary_bridge_retries_total", "bridge" => bridge),
             in_flight: metrics::gauge!("tributary_bridge_in_flight", "bridge" => bridge),
             connected: metrics::gauge!("tributary_bridge_connected", "bridge" => bridge),
+            states: State::ALL.map(|state| {
+                let state = state.as_str();
+                metrics::gauge!("tributary_bridge_state", "bridge" => bridge, "state" => state)
+            }),
         }
     }
 }

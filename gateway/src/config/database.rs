@@ -1,14 +1,15 @@
-//! Options of Postgres and NATS.
+//! Options of Postgres: server, roles, TLS and limits of sessions.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, ensure};
 use clap::Args;
 use eventstore::{ConnectOptions, SessionLimits};
 use serde::Serialize;
-use url::Url;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+use super::tls::TlsFiles;
 use super::{Secret, ServerUrl, Span};
 
 /// Longest limit of a session; Postgres accepts up to 24 days.
@@ -21,6 +22,19 @@ pub struct Database {
     /// URL of the database, with the application's role, which may append to the log and read it
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: ServerUrl,
+    /// Password of the role, if the URL does not hold it
+    #[arg(long, env = "DATABASE_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub database_password: Option<Secret>,
+    /// File with the certificates (PEM) of the CA that issued the server's certificate, trusted besides
+    /// the system's. Implies `sslmode=verify-full`
+    #[arg(long, env = "DATABASE_CA_FILE", value_name = "FILE")]
+    pub database_ca_file: Option<PathBuf>,
+    /// File with the certificate (PEM) of this client and its chain, for a server that demands one
+    #[arg(long, env = "DATABASE_CERT_FILE", value_name = "FILE")]
+    pub database_cert_file: Option<PathBuf>,
+    /// File with the private key (PEM) of --database-cert-file
+    #[arg(long, env = "DATABASE_KEY_FILE", value_name = "FILE")]
+    pub database_key_file: Option<PathBuf>,
     /// Connections that this process opens at most, besides that of the appender; 2 to 500
     #[arg(long, env = "DATABASE_CONNECTIONS", value_name = "COUNT", default_value_t = 16,
           value_parser = clap::value_parser!(u32).range(2..=500))]
@@ -57,8 +71,14 @@ pub struct Database {
 }
 
 impl Database {
-    /// Returns the options of a connection.
-    pub fn options(&self) -> Result<ConnectOptions, sqlx::Error> {
+    /// Returns the options of a connection as the application's role. Reads the files.
+    pub fn options(&self) -> anyhow::Result<ConnectOptions> {
+        self.options_at("--database-url", &self.database_url)
+    }
+
+    /// Returns the options of connections to the server at `url`, which `option` holds, such as a standby
+    /// of the same database.
+    pub fn options_at(&self, option: &str, url: &ServerUrl) -> anyhow::Result<ConnectOptions> {
         let limits = SessionLimits {
             statement: self.database_statement_timeout.0,
             lock: self.database_lock_timeout.0,
@@ -66,19 +86,56 @@ impl Database {
             tcp: self.database_tcp_timeout.0,
             client_check: self.database_client_check_interval.0,
         };
-        Ok(ConnectOptions::new(self.database_url.expose().parse()?, limits))
+        let server = self.server(option, url, self.database_password.as_ref())?;
+        Ok(ConnectOptions::new(server, limits))
     }
 
-    /// Returns the options of a connection to another server of the same database, such as a standby.
-    pub fn options_at(&self, url: &ServerUrl) -> Result<ConnectOptions, sqlx::Error> {
-        Ok(ConnectOptions::new(url.expose().parse()?, self.options()?.limits()))
+    /// Returns the server at `url`, which `option` holds, with the password and the TLS options.
+    fn server(
+        &self,
+        option: &str,
+        url: &ServerUrl,
+        password: Option<&Secret>,
+    ) -> anyhow::Result<PgConnectOptions> {
+        let parsed = url.expose().parse::<PgConnectOptions>();
+        let mut server = parsed.map_err(|error| anyhow!("{option}: {error}"))?;
+        if let Some(password) = password {
+            let twice = url.password()?.is_some();
+            ensure!(
+                !twice,
+                "{option} and {} both hold a password",
+                option.replace("read-url", "url").replace("url", "password")
+            );
+            server = server.password(password.expose());
+        }
+        let tls = TlsFiles {
+            server: "database",
+            ca: self.database_ca_file.as_deref(),
+            certificate: self.database_cert_file.as_deref(),
+            key: self.database_key_file.as_deref(),
+        };
+        if let Some(ca) = tls.ca()? {
+            if !url.has_parameter(&["sslmode", "ssl-mode"]) {
+                server = server.ssl_mode(PgSslMode::VerifyFull);
+            }
+            ensure!(
+                matches!(server.get_ssl_mode(), PgSslMode::VerifyFull | PgSslMode::VerifyCa),
+                "--database-ca-file has no effect with the sslmode in {option}: set \
+                 sslmode=verify-full, or leave it out"
+            );
+            server = server.ssl_root_cert_from_pem(ca);
+        }
+        if let Some((certificate, key)) = tls.client()? {
+            server = server.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
+        }
+        Ok(server)
     }
 
     /// Returns one message for each value that is out of bounds.
     pub(super) fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if let Err(error) = self.options() {
-            mistakes.push(format!("--database-url: {error}"));
+            mistakes.push(format!("{error:#}"));
         }
         for (name, span) in [
             ("--database-statement-timeout", self.database_statement_timeout),
@@ -99,11 +156,12 @@ impl Database {
         mistakes
     }
 
-    /// Returns the password in the URL, if there is one.
+    /// Returns the password of the application's role, if there is one.
     pub fn password(&self) -> anyhow::Result<Option<String>> {
-        let url = Url::parse(self.database_url.expose())?;
-        let decode = |text| percent_encoding::percent_decode_str(text).decode_utf8();
-        Ok(url.password().map(decode).transpose()?.map(String::from))
+        match &self.database_password {
+            Some(password) => Ok(Some(password.expose().to_owned())),
+            None => self.database_url.password(),
+        }
     }
 }
 
@@ -114,77 +172,17 @@ pub struct Admin {
     /// URL of the database, with the role that owns it and may change its schema
     #[arg(long, env = "DATABASE_ADMIN_URL", value_name = "URL", hide_env_values = true)]
     pub database_admin_url: ServerUrl,
+    /// Password of that role, if the URL does not hold it
+    #[arg(long, env = "DATABASE_ADMIN_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub database_admin_password: Option<Secret>,
 }
 
-/// NATS. Without it, the intake of works and the publication of events wait; all else continues.
-#[derive(Debug, Clone, Args, Serialize)]
-#[command(next_help_heading = "NATS")]
-pub struct Bus {
-    /// URL of NATS with `JetStream`, and its account; separate the servers of a cluster by commas
-    #[arg(
-        long,
-        env = "NATS_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        default_value = "nats://127.0.0.1:4222"
-    )]
-    pub nats_url: ServerUrl,
-    /// Name of the account on NATS, if the URL does not name it
-    #[arg(long, env = "NATS_USERNAME", value_name = "NAME")]
-    pub nats_username: Option<String>,
-    /// Password of the account
-    #[arg(long, env = "NATS_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
-    pub nats_password: Option<Secret>,
-    /// File whose first line is the password of the account, in place of --nats-password
-    #[arg(long, env = "NATS_PASSWORD_FILE", value_name = "FILE")]
-    pub nats_password_file: Option<PathBuf>,
-}
-
-impl Bus {
-    /// Returns the URL with the name and the password of the account. Do not print it.
-    pub fn url(&self) -> anyhow::Result<String> {
-        let url = self.nats_url.expose();
-        let Some(name) = &self.nats_username else {
-            return Ok(url.to_owned());
-        };
-        let password = self.password()?;
-        let with_account = |server: &str| {
-            let mut url = Url::parse(server.trim())?;
-            url.set_username(name)
-                .and_then(|()| url.set_password(Some(password.expose())))
-                .map_err(|()| anyhow!("--nats-url cannot hold an account: it has no host"))?;
-            Ok(url.to_string())
-        };
-        Ok(url.split(',').map(with_account).collect::<anyhow::Result<Vec<_>>>()?.join(","))
-    }
-
-    fn password(&self) -> anyhow::Result<Secret> {
-        match (&self.nats_password, &self.nats_password_file) {
-            (Some(password), None) => Ok(password.clone()),
-            (None, Some(file)) => {
-                let text = std::fs::read_to_string(file).with_context(|| {
-                    format!("cannot read the password of NATS from {}", file.display())
-                })?;
-                let line = text.lines().next().unwrap_or_default();
-                line.parse().with_context(|| format!("the first line of {}", file.display()))
-            }
-            _ => bail!("NATS: set one of --nats-password and --nats-password-file"),
-        }
-    }
-
-    /// Returns a message if the account is incomplete or named twice.
-    pub fn mistake(&self) -> Option<String> {
-        let named = self.nats_username.is_some();
-        let passwords = [self.nats_password.is_some(), self.nats_password_file.is_some()];
-        let passwords = passwords.into_iter().filter(|set| *set).count();
-        if passwords != usize::from(named) {
-            let message =
-                "--nats-username needs --nats-password or --nats-password-file, and not both";
-            Some(message.into())
-        } else if named && self.nats_url.names_user() {
-            Some("--nats-url and --nats-username both name an account".into())
-        } else {
-            None
-        }
+impl Admin {
+    /// Returns the options of a connection as the owner, without limits of time, to the server of
+    /// `database`, whose TLS options apply.
+    pub fn options(&self, database: &Database) -> anyhow::Result<ConnectOptions> {
+        let password = self.database_admin_password.as_ref();
+        let server = database.server("--database-admin-url", &self.database_admin_url, password)?;
+        Ok(ConnectOptions::from(server).without_time_limits())
     }
 }

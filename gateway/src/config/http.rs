@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Secret, Span};
+use super::Span;
 
 /// The HTTP server.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -103,12 +103,4 @@ impl Tokens {
         let mistake = self.refresh_grace.0 > Self::MAX_REFRESH_GRACE;
         mistake.then(|| "--refresh-grace must be at most 5m".to_owned()).into_iter().collect()
     }
-}
-
-/// A user's password, for the commands that need one.
-#[derive(Debug, Clone, Args)]
-pub struct Password {
-    /// Password of the user; without it, the first line of stdin
-    #[arg(long, env = "TRIBUTARY_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
-    pub password: Option<Secret>,
 }

@@ -10,11 +10,14 @@ mod event_tickets;
 mod http;
 mod logging;
 mod mqtt;
+mod nats;
 mod presence;
 mod process_role;
 mod streams;
 mod readings;
+mod secret_files;
 mod telemetry;
+mod tls;
 mod values;
 mod worker;
 #[cfg(test)]
@@ -23,16 +26,18 @@ mod tests;
 pub use alerts::Alerts;
 pub use client_limits::{ClientLimits, Network};
 pub use cors::{Cors, InvalidOrigin, Origin};
-pub use database::{Admin, Bus, Database};
+pub use database::{Admin, Database};
 pub use domain::Span;
 pub use event_tickets::EventTickets;
-pub use http::{Http, Password, Tokens};
+pub use http::{Http, Tokens};
 pub use logging::{Log, LogFormat, Traces};
 pub use mqtt::{Broker, Mqtt, MqttVersion, TopicMappings};
+pub use nats::Bus;
 pub use presence::Presence;
 pub use process_role::ProcessRole;
 pub use read_database::ReadDatabase;
 pub use readings::Readings;
+pub use secret_files::{SecretFiles, secret_files};
 pub use streams::Streams;
 pub use telemetry::Telemetry;
 pub use values::{InvalidUrl, REDACTED, Secret, SecretParser, ServerUrl, UnsafeSecret};
@@ -161,9 +166,9 @@ impl Config {
                 mistakes.push(format!("{name} must be longer than 0"));
             }
         }
-        mistakes.extend(self.read_database.mistake());
+        mistakes.extend(self.read_database.mistake(&self.database));
         mistakes.extend(self.event_tickets.mistakes());
-        mistakes.extend(self.bus.mistake());
+        mistakes.extend(self.bus.mistakes());
         mistakes.extend(self.tokens.mistakes());
         mistakes.extend(self.presence.mistakes());
         mistakes.extend(self.readings.mistakes());

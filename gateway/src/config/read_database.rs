@@ -1,9 +1,10 @@
 //! Options of queries that are answered from a standby of Postgres.
 
 use clap::Args;
+use eventstore::ConnectOptions;
 use serde::Serialize;
 
-use super::ServerUrl;
+use super::{Database, ServerUrl};
 
 /// A standby that answers queries.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -17,10 +18,15 @@ pub struct ReadDatabase {
 }
 
 impl ReadDatabase {
+    /// Returns the options of connections to the standby, if there is one. The password, the TLS options
+    /// and the limits are those of `database`.
+    pub fn options(&self, database: &Database) -> anyhow::Result<Option<ConnectOptions>> {
+        let url = self.database_read_url.as_ref();
+        url.map(|url| database.options_at("--database-read-url", url)).transpose()
+    }
+
     /// Returns a message if the URL is invalid.
-    pub(super) fn mistake(&self) -> Option<String> {
-        let url = self.database_read_url.as_ref()?;
-        let parsed = url.expose().parse::<sqlx::postgres::PgConnectOptions>();
-        parsed.err().map(|error| format!("--database-read-url: {error}"))
+    pub(super) fn mistake(&self, database: &Database) -> Option<String> {
+        self.options(database).err().map(|error| format!("{error:#}"))
     }
 }

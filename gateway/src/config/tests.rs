@@ -11,8 +11,6 @@ struct Cli {
     #[command(flatten)]
     admin: Admin,
     #[command(flatten)]
-    password: Password,
-    #[command(flatten)]
     traces: Traces,
 }
 
@@ -91,35 +89,72 @@ fn help_hides_the_environment_values_of_secrets() {
     }
 }
 
+fn parsed(args: &[&str]) -> Config {
+    let given = args.iter().any(|arg| arg.starts_with("--database-url="));
+    let url = (!given).then_some("--database-url=postgres://h/d");
+    let required = ["tributary", "--signing-key-file=key.pem"];
+    let args = required.into_iter().chain(url).chain(args.iter().copied());
+    OptionsOnly::try_parse_from(args).unwrap().config
+}
+
 #[test]
-fn the_account_on_nats_is_named_once_and_its_password_not_shown() {
-    let parse = |args: &[&str]| {
-        let required = ["tributary", "--database-url=postgres://h/d", "--signing-key-file=key.pem"];
-        let args = required.into_iter().chain(args.iter().copied());
-        OptionsOnly::try_parse_from(args).unwrap().config
-    };
-    let file = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
-    std::fs::write(&file, "hunter2@/#\n").unwrap();
-    let from_file = format!("--nats-password-file={}", file.display());
+fn the_account_on_nats_is_named_once_and_not_shown() {
     let servers = "--nats-url=nats://one:4222,nats://two:4222";
-    for password in ["--nats-password=hunter2@/#", &from_file] {
-        let config = parse(&[servers, "--nats-username=relay", password]);
+    let file = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
+    std::fs::write(&file, "SUAHUNTER2\n").unwrap();
+    let creds = format!("--nats-creds-file={}", file.display());
+    let password = &["--nats-username=relay", "--nats-password=hunter2@/#"] as &[_];
+    for account in [password, &["--nats-token=hunter2"], &[&creds]] {
+        let config = parsed(&[&[servers][..], account].concat());
         assert!(config.mistakes(&[]).is_empty(), "{:?}", config.mistakes(&[]));
-        let account = "nats://relay:hunter2%40%2F%23@";
-        let expected = format!("{account}one:4222,{account}two:4222");
-        assert_eq!(config.bus.url().unwrap(), expected);
         let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
-        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("SUA"), "{shown}");
     }
-    std::fs::remove_file(&file).unwrap();
-    let missing = parse(&[servers, "--nats-username=relay", &from_file]);
-    assert!(missing.bus.url().unwrap_err().to_string().contains("cannot read the password"));
     for mistaken in [
         &["--nats-username=relay"] as &[_],
         &["--nats-password=x"],
-        &["--nats-username=relay", "--nats-password=x", &from_file],
+        &["--nats-username=relay", "--nats-password=x", &creds],
+        &["--nats-token=x", &creds],
         &["--nats-url=nats://a:b@one", "--nats-username=relay", "--nats-password=x"],
+        &["--nats-url=nats://two,nats://token@one", "--nats-token=x"],
+        &["--nats-creds-file=/none"],
+        &["--nats-ca-file=/none"],
+        &["--nats-cert-file=/none"],
     ] {
-        assert_eq!(parse(mistaken).mistakes(&[]).len(), 1, "{mistaken:?}");
+        assert_eq!(parsed(mistaken).mistakes(&[]).len(), 1, "{mistaken:?}");
     }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_password_apart_from_the_url_may_hold_any_character() {
+    let password = "@/#%$: \"'?&";
+    let given =
+        parsed(&["--database-url=postgres://a@h/d", &format!("--database-password={password}")]);
+    assert_eq!(given.database.password().unwrap().as_deref(), Some(password));
+    assert!(given.mistakes(&[]).is_empty());
+    for url in ["postgres://a:b@h/d", "postgres://a@h/d?password=b"] {
+        let twice = parsed(&[&format!("--database-url={url}"), "--database-password=c"]);
+        let mistakes = twice.mistakes(&[]);
+        assert_eq!(mistakes, ["--database-url and --database-password both hold a password"]);
+        let in_url = parsed(&[&format!("--database-url={url}")]);
+        assert_eq!(in_url.database.password().unwrap().as_deref(), Some("b"));
+    }
+}
+
+#[test]
+fn a_ca_needs_a_mode_that_verifies() {
+    let file = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
+    let option = format!("--database-ca-file={}", file.display());
+    let mistakes = |url: &str| parsed(&[&format!("--database-url={url}"), &option]).mistakes(&[]);
+    assert!(mistakes("postgres://h/d").concat().contains("--database-ca-file: cannot read"));
+    std::fs::write(&file, "no certificate").unwrap();
+    assert!(mistakes("postgres://h/d").concat().contains("contains no CERTIFICATE in PEM"));
+    std::fs::write(&file, pem::encode(&pem::Pem::new("CERTIFICATE", b"x".to_vec()))).unwrap();
+    for (mode, refused) in [("prefer", true), ("require", true), ("verify-full", false)] {
+        let mistakes = mistakes(&format!("postgres://h/d?sslmode={mode}"));
+        assert_eq!(mistakes.concat().contains("set sslmode=verify-full"), refused, "{mistakes:?}");
+    }
+    assert!(mistakes("postgres://h/d").is_empty());
+    std::fs::remove_file(&file).unwrap();
 }

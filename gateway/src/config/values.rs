@@ -3,13 +3,18 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use clap::builder::{TypedValueParser, ValueParserFactory};
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, Command};
 use serde::{Serialize, Serializer};
 use url::Url;
+
+/// What the name of a variable ends with if its value is a file with a secret.
+pub(super) const FILE_SUFFIX: &str = "_FILE";
 
 /// Text shown in place of a secret.
 pub const REDACTED: &str = "***";
@@ -77,9 +82,26 @@ impl ServerUrl {
         url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    /// Returns whether the URL names a user.
+    /// Returns whether one of the URLs names a user.
     pub fn names_user(&self) -> bool {
-        Url::parse(&self.text).is_ok_and(|url| !url.username().is_empty())
+        let mut urls = self.text.split(',').map(|url| Url::parse(url.trim()));
+        urls.any(|url| url.is_ok_and(|url| !url.username().is_empty()))
+    }
+
+    /// Returns the password in the URL, if there is one.
+    pub(super) fn password(&self) -> anyhow::Result<Option<String>> {
+        let url = Url::parse(&self.text)?;
+        let in_query = url.query_pairs().find(|(name, _)| name == "password");
+        let in_query = in_query.map(|(_, value)| value.into_owned());
+        let decode = |text| percent_encoding::percent_decode_str(text).decode_utf8();
+        let decoded = url.password().map(decode).transpose()?.map(String::from);
+        Ok(decoded.or(in_query))
+    }
+
+    /// Returns whether the query of the URL has one of these parameters.
+    pub(super) fn has_parameter(&self, names: &[&str]) -> bool {
+        Url::parse(&self.text)
+            .is_ok_and(|url| url.query_pairs().any(|(name, _)| names.contains(&&*name)))
     }
 }
 
@@ -94,6 +116,14 @@ impl FromStr for ServerUrl {
 
 fn redact(text: &str) -> Result<String, InvalidUrl> {
     let mut url = Url::parse(text).map_err(|error| InvalidUrl::Syntax(error.to_string()))?;
+    if url.password().is_none()
+        && !url.username().is_empty()
+        && ["nats", "tls"].contains(&url.scheme())
+    {
+        check_secret(url.username())?;
+        url.set_username(REDACTED) // A user without a password is a token.
+            .map_err(|()| InvalidUrl::Syntax("it cannot hold a token".into()))?;
+    }
     if let Some(password) = url.password() {
         check_secret(password)?;
         url.set_password(Some(REDACTED))
@@ -126,7 +156,7 @@ pub enum InvalidUrl {
 }
 
 /// Parses an option that may hold a secret. Unlike clap's own parsers, its error does not repeat the
-/// value.
+/// value. If the option has the variable of a file (`NAME_FILE`), the value is in that file.
 #[derive(Debug, Clone)]
 pub struct SecretParser<T>(fn(&str) -> Result<T, String>);
 
@@ -134,6 +164,19 @@ impl<T> SecretParser<T> {
     /// Returns a parser for what `parse` accepts. Its error must not contain the value.
     pub const fn new(parse: fn(&str) -> Result<T, String>) -> Self {
         Self(parse)
+    }
+
+    fn parse(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        text: Result<&str, String>,
+    ) -> Result<T, clap::Error> {
+        text.and_then(self.0).map_err(|reason| {
+            let name = arg.map(ToString::to_string).unwrap_or_default();
+            let message = format!("invalid value for '{name}': {reason}");
+            command.clone().error(ErrorKind::ValueValidation, message)
+        })
     }
 }
 
@@ -147,12 +190,38 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for SecretParser<T> {
         value: &OsStr,
     ) -> Result<T, clap::Error> {
         let text = value.to_str().ok_or_else(|| "not UTF-8".to_owned());
-        text.and_then(self.0).map_err(|reason| {
-            let name = arg.map(ToString::to_string).unwrap_or_default();
-            let message = format!("invalid value for '{name}': {reason}");
-            command.clone().error(ErrorKind::ValueValidation, message)
-        })
+        Self::parse(self, command, arg, text)
     }
+
+    fn parse_ref_(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<T, clap::Error> {
+        match file_variable(arg).filter(|_| source == ValueSource::EnvVariable) {
+            Some(variable) => {
+                let line = first_line(variable, value);
+                let text = line.as_ref().map(String::as_str).map_err(String::clone);
+                Self::parse(self, command, arg, text)
+            }
+            None => self.parse_ref(command, arg, value),
+        }
+    }
+}
+
+/// Returns the variable of `arg` if its value is a file with a secret.
+fn file_variable(arg: Option<&Arg>) -> Option<&str> {
+    arg.and_then(Arg::get_env).and_then(OsStr::to_str).filter(|name| name.ends_with(FILE_SUFFIX))
+}
+
+/// Returns the first line of a file with a secret. The error names the variable and the file.
+fn first_line(variable: &str, file: &OsStr) -> Result<String, String> {
+    let file = Path::new(file);
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("{variable}: cannot read {}: {error}", file.display()))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 fn parse<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
@@ -205,6 +274,8 @@ mod tests {
         let secret: Secret = "hunter2".parse().unwrap();
         let url: ServerUrl =
             "postgres://app:hunter2@db/tributary?sslpassword=hunter2&x=1".parse().unwrap();
+        let token: ServerUrl = "nats://hunter2@one,tls://hunter2@two".parse().unwrap();
+        assert_eq!(token.to_string(), "nats://***@one,tls://***@two");
         let shown = format!(
             "{secret} {secret:?} {url} {url:?} {}",
             serde_json::to_string(&(&secret, &url)).unwrap()

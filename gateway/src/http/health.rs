@@ -28,7 +28,7 @@ const LOGGED_REFUSALS: u32 = 60;
 /// Why NATS is down. The client pings it every second, and counts three missing answers as the loss
 /// of the connection; its log has the cause.
 const NATS_DOWN: &str = "NATS has not answered for some seconds, or there is no connection: check \
-    that it runs, and --nats-url";
+    that it runs, --nats-url, and the log of this process, which says why";
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(livez)).routes(routes!(readyz)).routes(routes!(startupz))
@@ -259,6 +259,7 @@ async fn metrics(api: State<Probes>, _: Operator) -> Response {
 /// The metrics, without a token.
 async fn open_metrics(State(api): State<Probes>) -> Response {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    metrics::gauge!("tributary_nats_connected").set(u8::from(*api.bus.borrow()));
     let mut text = crate::metrics::render();
     // No lag without the database: old values would hide the outage.
     let consumers = crate::consumer_names();

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use projections::{Rebuild, RebuildError, Status};
 
 use super::prelude::*;
+use super::request_trace::RequestTrace;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(rebuild))
@@ -63,10 +64,11 @@ async fn status(api: &Api, name: &str) -> Result<Status, Problem> {
 async fn rebuild(
     State(api): State<Arc<Api>>,
     _: Operator,
+    trace: RequestTrace,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let rebuild = Rebuild::begin(&api.store, &name, Duration::ZERO).await?;
-    api.rebuilds.run(rebuild, api.shutdown.clone());
+    api.rebuilds.run(rebuild, &trace.trace_id(), api.shutdown.clone());
     let location = format!("/api/v1/projections/{name}");
     let status = status(&api, &name).await?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(status)).into_response())

@@ -6,6 +6,7 @@ use eventstore::{Tasks, caught};
 use projections::{Purpose, Rebuild, Step};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// Rebuilds that run at a time in one process; further ones wait. Bounds the memory.
 const MAX_CONCURRENT: usize = 2;
@@ -23,8 +24,11 @@ impl Rebuilds {
         Self { tasks, permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
     }
 
-    /// Runs `rebuild` until it is done, or until `shutdown`.
-    pub(super) fn run(&self, rebuild: Rebuild, shutdown: CancellationToken) {
+    /// Runs `rebuild` until it is done, or until `shutdown`. Its lines in the log have the trace id of
+    /// the request.
+    pub(super) fn run(&self, rebuild: Rebuild, trace_id: &str, shutdown: CancellationToken) {
+        // Not below the span of the request, which would last as long as the rebuild.
+        let span = tracing::error_span!(parent: None, "rebuild", trace_id);
         let permits = Arc::clone(&self.permits);
         let running = shutdown.run_until_cancelled_owned(async move {
             let Ok(_permit) = permits.acquire().await else { return };
@@ -43,6 +47,6 @@ impl Rebuilds {
                 Err(panic) => tracing::error!(projection = name, panic, "rebuild panicked"),
             }
         });
-        self.tasks.spawn("rebuild", running);
+        self.tasks.spawn("rebuild", running.instrument(span));
     }
 }

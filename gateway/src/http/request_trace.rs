@@ -117,7 +117,8 @@ pub(super) async fn layer(
         Shape::Problem
     };
     request.extensions_mut().insert(trace);
-    let span = tracing::info_span!(parent: &exported, "request", %method, route, trace_id);
+    // At level error: a line that `--log` admits has the trace id, whatever the level.
+    let span = tracing::error_span!(parent: &exported, "request", %method, route, trace_id);
     let response = async {
         tokio::time::timeout(limit, next.run(request))
             .await

@@ -122,7 +122,7 @@ type Violations = mpsc::UnboundedReceiver<String>;
 /// Connects, and collects what the server refuses.
 async fn connect(url: &str) -> Result<(Client, Violations)> {
     let (sender, violations) = mpsc::unbounded_channel();
-    let (servers, options) = eventstore::connect_options(url)?;
+    let (servers, options) = eventstore::connect_options(&url.into())?;
     let options = options.event_callback(move |event| {
         if let Event::ServerError(ServerError::Other(error)) = event {
             drop(sender.send(error));

@@ -37,6 +37,7 @@ async fn a_full_disk_fails_every_command_and_a_closed_pipe_none() -> Result<()> 
     let rules = system.folder.join("rules.json");
     std::fs::write(&rules, r#"{"temperature_max": 20}"#)?;
     let rules = rules.to_str().context("a path")?;
+    let port = system.url().rsplit(':').next().context("a port")?.to_owned();
     let load =
         ["load", "--users", "1", "--devices-per-user", "1", "--rate", "2", "--duration", "1s"];
     let commands: &[&[&str]] = &[
@@ -61,6 +62,7 @@ async fn a_full_disk_fails_every_command_and_a_closed_pipe_none() -> Result<()> 
         &["parked", "list"],
         &["rebuild", "host"],
         &["lag"],
+        &["health", "--port", &port],
         &["lag", "--json"],
         &load,
         &["tail", "--after", "0", "--limit", "1"],

@@ -13,10 +13,11 @@ use tests::{System, eventually};
 use crate::postgres::ready;
 
 /// Settings of libfaketime: only the clock of the day is changed, and its file is read again.
-const REREAD: [(&str, &str); 2] = [("DONT_FAKE_MONOTONIC", "1"), ("FAKETIME_NO_CACHE", "1")];
+pub(crate) const REREAD: [(&str, &str); 2] =
+    [("DONT_FAKE_MONOTONIC", "1"), ("FAKETIME_NO_CACHE", "1")];
 
 /// Returns the path of libfaketime, which is in another directory on each system.
-fn libfaketime() -> Result<String> {
+pub(crate) fn libfaketime() -> Result<String> {
     let library = std::process::Command::new("sh")
         .args([
             "-c",

@@ -16,32 +16,56 @@ fn read(name: &str) -> Result<String> {
     std::fs::read_to_string(root().join(name)).with_context(|| name.to_owned())
 }
 
-/// The variables of `deploy/local.env`.
-fn local() -> Result<BTreeMap<String, String>> {
-    let text = read("deploy/local.env")?;
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.into(), value.into()));
-    lines.map(|line| pair(line).with_context(|| line.to_owned())).collect()
+/// Creates the secrets in a folder of their own, with these variables.
+fn create_secrets(folder: &Path, variables: &[(&str, &str)]) -> Result<Output> {
+    let deploy = folder.join("deploy");
+    std::fs::create_dir_all(&deploy)?;
+    let script = deploy.join("create-secrets");
+    std::fs::copy(root().join("deploy/create-secrets"), &script)?;
+    Ok(Command::new(script).envs(variables.iter().copied()).output()?)
+}
+
+/// The names and contents of the files in `.secrets`.
+fn secrets(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let files = std::fs::read_dir(folder.join(".secrets"))?;
+    files
+        .map(|file| {
+            let file = file?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            Ok((name, std::fs::read_to_string(file.path())?))
+        })
+        .collect()
 }
 
 #[test]
-fn compose_has_no_default_password() -> Result<()> {
+fn every_secret_of_compose_is_created_once_and_is_nowhere_else() -> Result<()> {
+    let folder = testing::directory("secrets")?;
+    ensure!(create_secrets(&folder, &[("APP_PASSWORD", "a@/#% $b")])?.status.success());
+    let first = secrets(&folder)?;
+    let folder_mode = std::fs::metadata(folder.join(".secrets"))?.permissions().mode() & 0o777;
+    assert_eq!(folder_mode, 0o700);
+    assert_eq!(first["app_password"], "a@/#% $b\n");
+    let distinct: BTreeSet<_> = first.values().collect();
+    assert_eq!(distinct.len(), first.len(), "every password is another one");
+    ensure!(create_secrets(&folder, &[])?.status.success());
+    assert_eq!(secrets(&folder)?, first, "they are kept");
+
     let compose = read("compose.yaml")?;
-    let mut passwords = BTreeSet::new();
-    for reference in compose.split("${").skip(1) {
-        let (reference, _) = reference.split_once('}').context("a closed reference")?;
-        let end = reference.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
-        let (name, rest) = reference.split_at(end.unwrap_or(reference.len()));
-        if name.ends_with("_PASSWORD") {
-            ensure!(rest.starts_with(":?"), "{name} has a default or may be empty: {rest}");
-            passwords.insert(name.to_owned());
-        }
+    let files: BTreeSet<_> = compose
+        .split("file: .secrets/")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}').map(|(name, _)| name.to_owned()))
+        .collect();
+    ensure!(files.len() > 5, "{files:?}");
+    for file in &files {
+        ensure!(first.contains_key(file), "{file} is not created");
     }
-    let local = local()?;
-    assert_eq!(passwords, local.keys().cloned().collect());
-    for value in local.values() {
-        ensure!(!compose.contains(value), "{value} is in compose.yaml");
+    for line in compose.lines().filter(|line| line.contains("PASSWORD")) {
+        ensure!(line.contains("_FILE: /run/secrets/") || line.starts_with('#'), "{line}");
     }
+    let quoted =
+        create_secrets(&testing::directory("secrets")?, &[("NATS_RELAY_PASSWORD", "a'b")])?;
+    ensure!(String::from_utf8_lossy(&quoted.stderr).contains("nats-server interprets"));
     Ok(())
 }
 
@@ -49,22 +73,26 @@ fn compose_has_no_default_password() -> Result<()> {
 #[test]
 fn the_nats_of_compose_has_the_accounts() -> Result<()> {
     let folder = testing::directory("compose-nats")?;
-    let text = read("deploy/nats/compose.conf")?;
+    ensure!(create_secrets(&folder, &[])?.status.success());
+    let variables: BTreeMap<String, String> = secrets(&folder)?["nats.env"]
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+        .collect();
     let data = folder.join("data").display().to_string();
+    let text = read("deploy/nats/compose.conf")?;
     std::fs::write(folder.join("nats.conf"), text.replace("/data", &data))?;
     std::fs::copy(root().join("deploy/nats/tributary.conf"), folder.join("tributary.conf"))?;
     let binary = testing::nats_options().binary.unwrap_or_else(|| "nats-server".into());
-    let check = |local: &BTreeMap<String, String>| -> Result<Output> {
-        let variables = local.iter().map(|(name, value)| (name, format!("\"{value}\"")));
+    let check = |variables: &BTreeMap<String, String>| -> Result<Output> {
         let mut command = Command::new(&binary);
         command.args(["-t", "-c"]).arg(folder.join("nats.conf")).envs(variables);
         Ok(command.output()?)
     };
-    let local = local()?;
-    let checked = check(&local)?;
+    let checked = check(&variables)?;
     ensure!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     for account in nats::ACCOUNTS {
-        let mut without = local.clone();
+        let mut without = variables.clone();
         let name = format!("NATS_{}_PASSWORD", account.to_uppercase());
         without.remove(&name).with_context(|| name.clone())?;
         ensure!(!check(&without)?.status.success(), "{name} is not needed");

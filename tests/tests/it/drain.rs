@@ -146,7 +146,8 @@ async fn a_second_signal_ends_a_process_that_drains() -> Result<()> {
     signal(&process).await?;
     assert_eq!(process.exit_code().await?, Some(1));
     // Without the role http there is nothing to drain.
-    let worker = system.serve_with(&["worker"], &[("HTTP_DRAIN", "1h")]).await?;
+    let mut worker = system.serve_with(&["worker"], &[("HTTP_DRAIN", "1h")]).await?;
+    worker.logs("role started").await?; // From then on it handles signals.
     assert_eq!(worker.terminate().await?, Some(0));
     Ok(())
 }

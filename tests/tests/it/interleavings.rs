@@ -25,7 +25,7 @@ async fn waiting(system: &System, processes: i64) -> Result<()> {
     eventually("appends wait for the head", async || {
         let sql = "select count(*) from pg_stat_activity
                    where datname = current_database() and wait_event_type = 'Lock'
-                     and query like '%from log.head for update%'";
+                     and query ~ 'from log.head for update|update log.head'";
         Ok(system.number(sql).await? == processes)
     })
     .await

@@ -60,6 +60,9 @@ fn is_bounded(label: &str, value: &str, routes: &[String]) -> bool {
         "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
         "projection" | "consumer" => gateway::consumer_names().contains(&value),
         "bridge" => value == "mqtt",
+        // Of the build: one value in a process.
+        "version" => value == env!("CARGO_PKG_VERSION"),
+        "commit" => value.bytes().all(|byte| byte.is_ascii_alphanumeric()),
         // Words that the source holds.
         "state" | "outcome" | "reason" | "cause" => is_word(),
         _ => false,

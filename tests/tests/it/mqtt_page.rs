@@ -59,6 +59,7 @@ async fn the_broker_of_compose_admits_clients_with_an_account() -> Result<()> {
             .replace("/deploy", &shipped.display().to_string())
             .replace("listener 1883", &format!("listener {devices} 127.0.0.1"))
             .replace("listener 1884 bridge-listener", &format!("listener {inner} 127.0.0.1"))
+            .replace("/run/secrets", &folder.display().to_string())
             .replace("$$", "$")
     };
     let (_, script) = compose
@@ -74,7 +75,7 @@ async fn the_broker_of_compose_admits_clients_with_an_account() -> Result<()> {
         script.replace("chown -R 1883:1883", "[ \"$(id -u)\" != 0 ] || chown -R mosquitto:")
     };
     let script = format!(
-        "PATH=$PATH:/usr/sbin; export MQTT_PASSWORD=bridge MQTT_AGENT_PASSWORD=agent
+        "PATH=$PATH:/usr/sbin; echo bridge > mqtt_password; echo agent > mqtt_agent_password
          for again in 1 2; do
          {make}
          done

@@ -80,7 +80,7 @@ impl Broker {
 }
 
 /// Runs the script of docs/mqtt.md that manages accounts, which has `broker` load them.
-async fn account(folder: &Path, broker: Option<u32>, arguments: &[&str]) -> Result<()> {
+pub(crate) async fn account(folder: &Path, broker: Option<u32>, arguments: &[&str]) -> Result<()> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/mosquitto/account");
     let broker = broker.map(|pid| pid.to_string()).unwrap_or_default();
     let mut command = Command::new(script);

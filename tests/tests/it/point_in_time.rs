@@ -28,7 +28,7 @@ type Environment = Vec<(String, String)>;
 
 async fn run(folder: &Path, environment: &Environment, script: &str) -> Result<()> {
     let mut environment = environment.clone();
-    environment.push(("SCRIPT".into(), script.into()));
+    environment.push(("SCRIPT".into(), format!("PATH=$PROGRAMS:$PATH\n{script}")));
     paste(folder, &environment, AS_ACCOUNT).await.map(drop)
 }
 
@@ -55,13 +55,19 @@ async fn a_restore_to_a_point_in_time_loses_what_came_after_it_and_nothing_else(
     ensure!(owned.success(), "chown {}", backup.display());
     let port = testing::free_port()?;
     let programs = postgres.program("pg_ctl");
-    let path = [programs.parent(), tributary().parent()].map(|each| each.map(Path::display));
-    let [Some(programs), Some(debug)] = path else { anyhow::bail!("programs have directories") };
-    let path = format!("{programs}:{debug}:{}", std::env::var("PATH")?);
+    let programs = programs.parent().context("a folder")?.display();
+    let debug = tributary().parent().context("a folder")?.display().to_string();
     let mut environment = system.environment.clone();
-    environment
-        .extend([("BACKUP".to_owned(), backup.display().to_string()), ("PATH".to_owned(), path)]);
+    environment.extend([
+        ("BACKUP".to_owned(), backup.display().to_string()),
+        ("PROGRAMS".to_owned(), format!("{programs}:{debug}")),
+    ]);
 
+    // For the restored server, which has no settings on its command line.
+    let sockets = format!("unix_socket_directories = '{}'", backup.display());
+    for setting in [&sockets, "max_connections = 200"] {
+        sqlx::query(&format!("alter system set {setting}")).execute(&system.admin).await?;
+    }
     run(&backup, &environment, archive).await?;
     postgres.stop().await;
     postgres.restart().await?;
@@ -97,7 +103,10 @@ async fn a_restore_to_a_point_in_time_loses_what_came_after_it_and_nothing_else(
         ("RESTORED".to_owned(), restored.display().to_string()),
         ("PGPORT".to_owned(), port.to_string()),
     ]);
-    run(&backup, &environment, restore).await?;
+    if let Err(error) = run(&backup, &environment, restore).await {
+        let log = std::fs::read_to_string(backup.join("restored.log")).unwrap_or_default();
+        return Err(error.context(log));
+    }
     let admin = system.environment.iter().find(|(name, _)| name == "DATABASE_ADMIN_URL");
     system.admin = PgPool::connect(&admin.context("it is set")?.1).await?;
     let checked = check(&system, head).await;
@@ -115,12 +124,16 @@ async fn check(system: &System, head: i64) -> Result<()> {
     system.run(&["verify", "--projections", "works"]).await?;
     let process = system.serve(&[]).await?;
     system.caught_up().await?;
-    read_from_the_beginning(&system.nats, head).await?;
     let client = async_nats::connect(system.nats.url()).await?;
     let stream = async_nats::jetstream::new(client).get_stream("EVENTS").await?;
-    let last = stream.get_last_raw_message_by_subject("events.>").await?;
-    let epoch = last.headers.get("Tributary-Epoch").context("an epoch")?;
-    assert_eq!(epoch.as_str(), "2");
+    eventually("the stream is refilled in the new epoch", async || {
+        let Ok(last) = stream.get_last_raw_message_by_subject("events.>").await else {
+            return Ok(false);
+        };
+        Ok(last.headers.get("Tributary-Epoch").context("an epoch")?.as_str() == "2")
+    })
+    .await?;
+    read_from_the_beginning(&system.nats, head).await?;
     works(system, 10).await?;
     read_from_the_beginning(&system.nats, system.head().await?).await?;
     process.kill().await

@@ -1,13 +1,15 @@
-//! Backup and restore of `docs/operations.md`, into a new cluster with a new NATS and Mosquitto.
+//! Backup and restore of `docs/operations.md` by an owner who is no superuser, into a new cluster with
+//! a new NATS and Mosquitto.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgPool;
 use tests::{Options, System, eventually, tributary};
 
 use crate::bus::read_from_the_beginning;
+use crate::owner::{empty_for_owner, give_to_owner};
 use crate::readme_commands::{blocks, paste};
 
 /// Returns the number of rows and a checksum of every table of every read model.
@@ -49,7 +51,8 @@ async fn a_backup_is_restored_into_a_new_cluster() -> Result<()> {
         let found = page.iter().find(|block| block.starts_with(begins)).cloned();
         found.with_context(|| format!("the page has a block that begins with {begins:?}"))
     };
-    let before = System::start().await?;
+    let mut before = System::start_with(Options { own_postgres: true }).await?;
+    give_to_owner(&mut before).await?;
     let process = before.serve(&[]).await?;
     traffic(&before, 0).await?;
     let debug = tributary().parent().context("a folder")?.display().to_string();
@@ -60,24 +63,17 @@ async fn a_backup_is_restored_into_a_new_cluster() -> Result<()> {
     assert!(expected.values().any(|(rows, _)| *rows >= 30), "{expected:?}");
     process.kill().await?;
 
-    let after = System::start_with(Options { own_postgres: true }).await?;
-    let postgres = after.postgres.as_ref().context("its own")?;
-    let mut owner = PgConnection::connect(&postgres.admin_url()).await?;
-    let database: String =
-        sqlx::query_scalar("select current_database()").fetch_one(&after.admin).await?;
-    for statement in [
-        format!("drop database {database} with (force)"),
-        "drop role tributary_app".to_owned(),
-        format!("create database {database}"),
-    ] {
-        sqlx::query(&statement).execute(&mut owner).await?;
-    }
+    let mut after = System::start_with(Options { own_postgres: true }).await?;
+    empty_for_owner(&mut after).await?;
     let dump = before.folder.join("tributary.dump");
     std::fs::copy(dump, after.folder.join("tributary.dump"))?;
     let restore = tools + &block("# Restore")?;
     paste(&after.folder, &after.environment, &restore).await?;
     assert_eq!(models(&after.admin).await?, expected, "as they were");
 
+    after.run(&["verify", "--projections"]).await?;
+    after.run(&["rebuild", "--all"]).await?;
+    assert_eq!(models(&after.admin).await?, expected, "rebuilt as they were");
     let _process = after.serve(&[]).await?;
     after.caught_up().await?;
     assert_eq!(models(&after.admin).await?, expected, "nothing is done a second time");

@@ -76,7 +76,7 @@ async fn no_secret_of_a_run_is_in_a_log() -> Result<()> {
     ];
     let absent = absent.each_ref().map(|(name, value)| (*name, value.as_str()));
     let mut lost = system.serve_with(&["mqtt", "relay", "projector", "worker"], &absent).await?;
-    lost.logs("cannot reach Postgres").await?;
+    lost.logs("Postgres refused the connection").await?;
     lost.logs("MQTT connection failed").await?;
     let mut logs = vec![process.log(), lost.log()];
     for arguments in [&["config"][..], &["serve", "--nats-password", &nats, "--port", "none"]] {

@@ -203,6 +203,17 @@ impl Publisher {
         Ok(())
     }
 
+    /// Interrupts the session if the log has lost the last event that this process has published:
+    /// nothing is published behind it.
+    async fn check_published(&self) -> Result<(), Interrupted> {
+        match self.acknowledged {
+            Some(published) if lost_tail::is_lost(&self.store, published).await? => {
+                Err(Interrupted::Rewound)
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn follow(&mut self, session: &mut Session) -> Result<Infallible, Interrupted> {
         let rewinds = self.estimate.borrow().rewinds;
         let mut check = interval(CHECK);
@@ -227,17 +238,17 @@ impl Publisher {
                     self.acknowledged(acknowledged?);
                     stalled_at = Instant::now() + ACK_TIMEOUT;
                 }
-                page = next_page(&mut session.reading) => session.take(page?),
+                page = next_page(&mut session.reading) => {
+                    let page = page?;
+                    self.check_published().await?;
+                    session.take(page);
+                }
                 _ = self.estimate.changed() => {}
                 () = sleep_until(stalled_at), if oldest.is_some() => {
                     return Err(Interrupted::Stalled(oldest.unwrap_or(Position::START)));
                 }
                 _ = check.tick() => {
-                    if let Some(published) = self.acknowledged
-                        && lost_tail::is_lost(&self.store, published).await?
-                    {
-                        return Err(Interrupted::Rewound);
-                    }
+                    self.check_published().await?;
                     session.cursor.check(&self.bus, oldest.is_none()).await?;
                     if session.is_idle() {
                         self.reporter.works(session.cursor.position());

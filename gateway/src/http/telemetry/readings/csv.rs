@@ -4,6 +4,7 @@
 use axum::body::{Body, Bytes};
 use futures::stream;
 use projections::telemetry::DeviceFields;
+use tracing::{Instrument, Span};
 
 use super::super::super::problem::Problem;
 use super::super::super::slots::Slot;
@@ -110,19 +111,23 @@ pub(super) fn body(
         return Body::from(first + &table.end());
     }
     let state = (table, source, first, more, slot);
-    let pages = stream::try_unfold(Some(state), |state| async move {
-        let Some((mut table, source, text, more, slot)) = state else {
-            return Ok::<_, std::io::Error>(None);
+    let request = Span::current();
+    let pages = stream::try_unfold(Some(state), move |state| {
+        let page = async move {
+            let Some((mut table, source, text, more, slot)) = state else {
+                return Ok::<_, std::io::Error>(None);
+            };
+            let Some(after) = more else {
+                return Ok(Some((Bytes::from(text + &table.end()), None)));
+            };
+            let Rows { rows, next } = source.page(Some(after)).await.map_err(|problem| {
+                tracing::warn!(?problem, "a table of readings ended early");
+                std::io::Error::other("the readings cannot be read")
+            })?;
+            let following = table.lines(&rows);
+            Ok(Some((Bytes::from(text), Some((table, source, following, next, slot)))))
         };
-        let Some(after) = more else {
-            return Ok(Some((Bytes::from(text + &table.end()), None)));
-        };
-        let Rows { rows, next } = source.page(Some(after)).await.map_err(|problem| {
-            tracing::warn!(?problem, "a table of readings ended early");
-            std::io::Error::other("the readings cannot be read")
-        })?;
-        let following = table.lines(&rows);
-        Ok(Some((Bytes::from(text), Some((table, source, following, next, slot)))))
+        page.instrument(request.clone())
     });
     Body::from_stream(pages)
 }
