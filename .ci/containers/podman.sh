@@ -39,6 +39,7 @@ PATH=$work/venv/bin:$PATH
 check_health() {
     while sleep 1; do
         for container in $(podman ps --quiet --filter status=running); do
+            # Podman keeps the result, which the steps of the test demand; a failed one must not end the loop.
             podman healthcheck run "$container" || true
         done
     done >/dev/null 2>&1
