@@ -1,0 +1,106 @@
+// Data of a page that is loaded from the API, with its states: first load, loaded, error.
+
+import { ApiError, call } from "./api";
+
+/** Milliseconds between attempts while the server does not answer. */
+const RETRY = 3000;
+
+export class Resource<T> {
+  /** The last data; stays while newer data is loaded, or after an error. */
+  data = $state.raw<T | null>(null);
+  error = $state.raw<ApiError | null>(null);
+  loading = $state(true);
+
+  #load: (signal: AbortSignal) => Promise<T>;
+  #every: number;
+  #running: AbortController | null = null;
+  #timer = 0;
+
+  /** Loads at once, again when a value changes that `load` reads, and with `every` again and again (milliseconds). Made while a component initializes; ends with it. */
+  constructor(load: (signal: AbortSignal) => Promise<T>, { every = 0 } = {}) {
+    this.#load = load;
+    this.#every = every;
+    $effect(() => {
+      this.loading = true;
+      void this.reload();
+      return () => {
+        this.#running?.abort();
+        clearTimeout(this.#timer);
+      };
+    });
+  }
+
+  async reload(): Promise<void> {
+    this.#running?.abort();
+    clearTimeout(this.#timer);
+    const running = (this.#running = new AbortController());
+    let wait = this.#every;
+    try {
+      this.data = await this.#load(running.signal);
+      this.error = null;
+    } catch (error) {
+      if (running.signal.aborted) return;
+      this.error = error instanceof ApiError ? error : new ApiError(0, "", String(error));
+      if (this.error.status === 0) wait ||= RETRY;
+    }
+    if (running.signal.aborted) return;
+    this.loading = false;
+    if (wait > 0) this.#timer = window.setTimeout(() => void this.reload(), wait);
+  }
+}
+
+/** A list that is loaded page by page. */
+export class List<T> {
+  rows = $state.raw<T[]>([]);
+  error = $state.raw<ApiError | null>(null);
+  loading = $state(true);
+  /** Whether there are more rows after these. */
+  more = $state(false);
+
+  #first: () => string;
+  #next: string | null = null;
+  #running: AbortController | null = null;
+  #timer = 0;
+
+  /** `first` returns the address of the first page; the list is loaded again when it changes. */
+  constructor(first: () => string) {
+    this.#first = first;
+    $effect(() => {
+      const address = first();
+      this.loading = true;
+      this.rows = [];
+      void this.#page(address, true);
+      return () => {
+        this.#running?.abort();
+        clearTimeout(this.#timer);
+      };
+    });
+  }
+
+  /** Loads the first page again, in place. */
+  reload = (): Promise<void> => this.#page(this.#first(), true);
+
+  /** Loads the next page, if there is one. */
+  loadMore = async (): Promise<void> => {
+    if (this.#next !== null && !this.loading) await this.#page(this.#next, false);
+  };
+
+  async #page(address: string, first: boolean): Promise<void> {
+    this.#running?.abort();
+    clearTimeout(this.#timer);
+    const running = (this.#running = new AbortController());
+    this.loading = true;
+    try {
+      const answer = await call<{ items: T[] }>(address, { signal: running.signal });
+      this.rows = first ? answer.body.items : [...this.rows, ...answer.body.items];
+      this.#next = answer.next;
+      this.more = answer.next !== null;
+      this.error = null;
+    } catch (error) {
+      if (running.signal.aborted) return;
+      this.error = error instanceof ApiError ? error : new ApiError(0, "", String(error));
+      if (this.error.status === 0) this.#timer = window.setTimeout(() => void this.#page(address, first), RETRY);
+    }
+    if (!running.signal.aborted) this.loading = false;
+  }
+}
