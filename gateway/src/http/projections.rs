@@ -63,11 +63,12 @@ async fn status(api: &Api, name: &str) -> Result<Status, Problem> {
 )]
 async fn rebuild(
     State(api): State<Arc<Api>>,
-    _: Operator,
+    Operator(caller): Operator,
     trace: RequestTrace,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let rebuild = Rebuild::begin(&api.store, &name, Duration::ZERO).await?;
+    tracing::info!(projection = name, by = caller.subject, "rebuild requested");
     api.rebuilds.run(rebuild, &trace.trace_id(), api.shutdown.clone());
     let location = format!("/api/v1/projections/{name}");
     let status = status(&api, &name).await?;
