@@ -10,6 +10,8 @@ export class Resource<T> {
   data = $state.raw<T | null>(null);
   error = $state.raw<ApiError | null>(null);
   loading = $state(true);
+  /** While true, nothing is loaded again by itself. */
+  paused = $state(false);
 
   #load: (signal: AbortSignal) => Promise<T>;
   #every: number;
@@ -45,7 +47,11 @@ export class Resource<T> {
     }
     if (running.signal.aborted) return;
     this.loading = false;
-    if (wait > 0) this.#timer = window.setTimeout(() => void this.reload(), wait);
+    if (wait > 0) this.#again(wait);
+  }
+
+  #again(wait: number): void {
+    this.#timer = window.setTimeout(() => (this.paused ? this.#again(wait) : void this.reload()), wait);
   }
 }
 
@@ -54,20 +60,29 @@ export class List<T> {
   rows = $state.raw<T[]>([]);
   error = $state.raw<ApiError | null>(null);
   loading = $state(true);
+  /** Whether the first page has arrived. */
+  loaded = $state(false);
   /** Whether there are more rows after these. */
   more = $state(false);
+  /** While true, nothing is loaded again by itself. */
+  paused = $state(false);
 
   #first: () => string;
+  #every: number;
+  #onePage = true;
   #next: string | null = null;
   #running: AbortController | null = null;
   #timer = 0;
 
-  /** `first` returns the address of the first page; the list is loaded again when it changes. */
-  constructor(first: () => string) {
+  /** `first` returns the address of the first page; the list is loaded again when it changes, and with
+   * `every` again and again (milliseconds) while it shows one page only. */
+  constructor(first: () => string, { every = 0 } = {}) {
     this.#first = first;
+    this.#every = every;
     $effect(() => {
       const address = first();
       this.loading = true;
+      this.loaded = false;
       this.rows = [];
       void this.#page(address, true);
       return () => {
@@ -95,12 +110,20 @@ export class List<T> {
       this.rows = first ? answer.body.items : [...this.rows, ...answer.body.items];
       this.#next = answer.next;
       this.more = answer.next !== null;
+      this.#onePage = first;
       this.error = null;
+      this.loaded = true;
     } catch (error) {
       if (running.signal.aborted) return;
       this.error = error instanceof ApiError ? error : new ApiError(0, "", String(error));
       if (this.error.status === 0) this.#timer = window.setTimeout(() => void this.#page(address, first), RETRY);
     }
-    if (!running.signal.aborted) this.loading = false;
+    if (running.signal.aborted) return;
+    this.loading = false;
+    if (this.#every > 0 && this.error?.status !== 0) this.#again();
+  }
+
+  #again(): void {
+    this.#timer = window.setTimeout(() => (this.paused || !this.#onePage ? this.#again() : void this.reload()), this.#every);
   }
 }
