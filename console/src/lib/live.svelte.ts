@@ -30,18 +30,19 @@ export interface Vitals {
   at: string;
   head: number;
   head_recorded_at: string | null;
-  events_per_second: number;
+  events_per_second: number | null;
   commit_ms: Quantiles | null;
   visible_ms: Quantiles | null;
-  contexts: { context: string; events_per_second: number }[];
+  contexts: { context: string; events_per_second: number | null }[];
   doors: { door: "http" | "mqtt" | "nats"; events_per_second: number | null; detail: Record<string, number | boolean | null> }[];
   consumers: Consumer[];
   relay: Record<string, number | null> | null;
   bridge: { received: number; appended: number; duplicate: number; rejected: number; in_flight: number } | null;
+  postgres?: { connected: boolean };
   nats: { connected: boolean };
   broker: { connected: boolean } | null;
-  parked_streams: number;
-  rejected: { today: number | null; per_second: number };
+  parked_streams: number | null;
+  rejected: { today: number | null; per_second: number | null };
 }
 
 /** The last events, newest first, at most this many. */
