@@ -12,6 +12,9 @@ export const count = (value: number | null | undefined) => (value == null ? "—
 export const measure = (value: number | null | undefined) =>
   value == null ? "—" : Math.abs(value) >= 100 ? whole.format(value) : short.format(value);
 
+/** A rate for columns, with one digit after the point below 100: `4.5`, `1,249`. */
+export const rate = (value: number | null | undefined) => (value == null || value >= 100 ? count(value) : value.toFixed(1));
+
 /** `4.1 MB`. */
 export function bytes(value: number | null | undefined): string {
   if (value == null) return "—";
