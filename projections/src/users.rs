@@ -64,8 +64,8 @@ impl Projection for Users {
                 let name = namespace.map(String::from).unwrap_or_default();
                 (update.namespace, update.version) = (Some(name), version);
             }
-            // The row shows the version and nothing of the password.
-            Event::PasswordChanged { .. } => {
+            // The row shows the version and nothing of the password or of sessions.
+            Event::PasswordChanged { .. } | Event::SignedOutEverywhere {} => {
                 changes.updates.entry(id).or_default().version = version;
             }
         }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::Role;
 use domain::users::Session;
 use domain::users::session::{self, Live, Reason};
+use domain::users::user::{self, Account};
 use eventsourcing::Metadata;
 use uuid::Uuid;
 
@@ -60,13 +61,28 @@ impl Users {
         let hash = account.as_ref().map(|account| account.password_hash.clone());
         let verified = self.passwords.verify_or_reject(password, hash).await?;
         let account = account.filter(|_| verified).ok_or(Error::WrongCredentials)?;
+        self.begin(id, &account, metadata).await
+    }
 
+    /// Begins a session of the user `id` without a password, for a caller who was authenticated in another
+    /// way.
+    pub async fn begin_session(&self, id: Uuid, metadata: Metadata) -> Result<SignedIn, Error> {
+        let LoadedUser { account, .. } = self.find(id).await?.ok_or(Error::WrongCredentials)?;
+        self.begin(id, &account, metadata).await
+    }
+
+    async fn begin(
+        &self,
+        user_id: Uuid,
+        account: &Account,
+        metadata: Metadata,
+    ) -> Result<SignedIn, Error> {
         let session = Uuid::now_v7();
         let stream = session::stream(session);
-        let password_number = account.password_number;
+        let Account { password_number, sign_outs, .. } = *account;
         let now = self.store.now().await.map_err(LoadError::from)?;
-        let command = session::Command::Begin { user_id: id, password_number, now };
-        self.sessions.create(&stream, command, by(id, metadata)).await?;
+        let command = session::Command::Begin { user_id, password_number, sign_outs, now };
+        self.sessions.create(&stream, command, by(user_id, metadata)).await?;
         let live = self.live_session(session).await?;
         Ok(signed_in(session, &live, account.role))
     }
@@ -85,9 +101,10 @@ impl Users {
         if live.user_id != user_id {
             return Err(Error::NoSession);
         }
-        let password_number = account.password_number;
+        let Account { password_number, sign_outs, .. } = account;
         let now = self.store.now().await.map_err(LoadError::from)?;
-        let command = session::Command::Refresh { generation, password_number, now, grace };
+        let command =
+            session::Command::Refresh { generation, password_number, sign_outs, now, grace };
         let stream = session::stream(session);
         match self.sessions.execute(&stream, command, by(user_id, metadata)).await {
             Err(crate::Error::Rejected(_)) => return Err(Error::NoSession),
@@ -106,6 +123,13 @@ impl Users {
         let command = session::Command::Revoke { reason: Reason::Logout };
         let envelope = Envelope { metadata, ..Envelope::default() };
         self.sessions.execute(&session::stream(session), command, envelope).await?;
+        Ok(())
+    }
+
+    /// Ends all sessions of the user `id`: none of them can be refreshed any more.
+    pub async fn log_out_everywhere(&self, id: Uuid, metadata: Metadata) -> Result<(), Error> {
+        let command = user::Command::SignOutEverywhere;
+        self.accounts.execute(&user::stream(id), command, by(id, metadata)).await?;
         Ok(())
     }
 

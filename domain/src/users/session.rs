@@ -35,6 +35,9 @@ pub enum Event {
         user_id: Uuid,
         /// Number of the password the user signed in with, counted from 1.
         password_number: u32,
+        /// How often the user had signed out everywhere before.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        sign_outs: u32,
         /// Time at which the session ends.
         expires_at: DateTime<Utc>,
     },
@@ -61,12 +64,18 @@ impl eventsourcing::Event for Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The user signed out.
+    /// The user signed out, here or everywhere.
     Logout,
     /// A refresh token was used again after its grace period.
     Reuse,
     /// The user's password changed after the sign-in.
     PasswordChanged,
+}
+
+/// `serde` passes a reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+pub(super) fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Commands of a session.
@@ -78,6 +87,8 @@ pub enum Command {
         user_id: Uuid,
         /// Number of the verified password.
         password_number: u32,
+        /// How often the user has signed out everywhere.
+        sign_outs: u32,
         /// Current time.
         now: DateTime<Utc>,
     },
@@ -87,6 +98,8 @@ pub enum Command {
         generation: u32,
         /// Number of the user's current password.
         password_number: u32,
+        /// How often the user has signed out everywhere.
+        sign_outs: u32,
         /// Current time.
         now: DateTime<Utc>,
         /// How long a token that was replaced gets the current generation again.
@@ -150,6 +163,9 @@ pub struct Live {
     pub user_id: Uuid,
     /// Number of the password the user signed in with.
     pub password_number: u32,
+    /// How often the user had signed out everywhere before.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sign_outs: u32,
     /// Generation of the current refresh token, counted from 0.
     pub generation: u32,
     /// Time of the last refresh; `None` before the first one, or if it was not recorded.
@@ -175,19 +191,25 @@ impl Decider for Session {
 
     fn decide(&self, command: Command) -> Decision<Self> {
         match (command, self) {
-            (Command::Begin { user_id, password_number, now }, Self::NotBegun) => {
+            (Command::Begin { user_id, password_number, sign_outs, now }, Self::NotBegun) => {
                 let expires_at = now + LIFETIME;
-                accept(Event::LoggedIn { user_id, password_number, expires_at })
+                accept(Event::LoggedIn { user_id, password_number, sign_outs, expires_at })
             }
             (Command::Begin { .. }, Self::Live(_) | Self::Revoked) => {
                 reject(Rejection::AlreadyBegun)
             }
-            (Command::Refresh { generation, password_number, now, grace }, Self::Live(live)) => {
+            (
+                Command::Refresh { generation, password_number, sign_outs, now, grace },
+                Self::Live(live),
+            ) => {
                 if now >= live.expires_at {
                     return reject(Rejection::Ended);
                 }
                 if password_number != live.password_number {
                     return accept(Event::SessionRevoked { reason: Reason::PasswordChanged });
+                }
+                if sign_outs != live.sign_outs {
+                    return accept(Event::SessionRevoked { reason: Reason::Logout });
                 }
                 match generation.cmp(&live.generation) {
                     Ordering::Equal => accept(Event::SessionRefreshed {
@@ -209,13 +231,16 @@ impl Decider for Session {
 
     fn evolve(self, event: &Event) -> Self {
         match (event, self) {
-            (Event::LoggedIn { user_id, password_number, expires_at }, _) => Self::Live(Live {
-                user_id: *user_id,
-                password_number: *password_number,
-                generation: 0,
-                refreshed_at: None,
-                expires_at: *expires_at,
-            }),
+            (Event::LoggedIn { user_id, password_number, sign_outs, expires_at }, _) => {
+                Self::Live(Live {
+                    user_id: *user_id,
+                    password_number: *password_number,
+                    sign_outs: *sign_outs,
+                    generation: 0,
+                    refreshed_at: None,
+                    expires_at: *expires_at,
+                })
+            }
             (Event::SessionRefreshed { generation, at }, Self::Live(live)) => {
                 Self::Live(Live { generation: *generation, refreshed_at: *at, ..live })
             }

@@ -61,7 +61,7 @@ fn at(seconds: i64) -> DateTime<Utc> {
 impl World {
     fn new() -> Self {
         let (user_id, password_number) = (Uuid::nil(), 1);
-        let begin = Command::Begin { user_id, password_number, now: at(0) };
+        let begin = Command::Begin { user_id, password_number, sign_outs: 0, now: at(0) };
         let events = Session::default().decide(begin).unwrap();
         // Long before: the first token is current, and none was replaced.
         Self { events, requests: Vec::new(), tabs: [0; 3], now: 1_000, expected: Some((0, 0)) }
@@ -83,7 +83,7 @@ impl World {
         let Some(request) = self.requests.get_mut(n) else { return };
         let grace = Duration::from_secs(GRACE.unsigned_abs());
         let (generation, now) = (request.generation, at(self.now));
-        let command = Command::Refresh { generation, password_number: 1, now, grace };
+        let command = Command::Refresh { generation, password_number: 1, sign_outs: 0, now, grace };
         match Session::fold(&self.events).decide(command) {
             Ok(events) => request.decided = Some((self.events.len(), self.now, events)),
             Err(_ended) => drop(self.requests.remove(n)),

@@ -148,6 +148,17 @@ mod users {
     }
 
     #[test]
+    fn a_user_signs_out_everywhere_any_number_of_times() {
+        let signed_out = || Event::SignedOutEverywhere {};
+        let user = || registered(Role::User);
+        given::<User>([user()]).when(Command::SignOutEverywhere).then([signed_out()]);
+        given::<User>([user(), signed_out()]).when(Command::SignOutEverywhere).then([signed_out()]);
+        given::<User>([]).when(Command::SignOutEverywhere).then_rejected(Rejection::NotRegistered);
+        let account = User::fold(&[user(), signed_out(), signed_out()]).account().unwrap();
+        assert_eq!((account.sign_outs, account.password_number), (2, 1));
+    }
+
+    #[test]
     fn debug_hides_the_person_and_the_password() {
         let state = User::default().evolve(&registered(Role::User));
         let shown = format!("{state:?} {:?}", registered(Role::User));
@@ -207,7 +218,12 @@ mod sessions {
     use super::*;
 
     fn logged_in() -> Event {
-        Event::LoggedIn { user_id: id(1), password_number: 1, expires_at: at(0) + LIFETIME }
+        logged_in_after(0)
+    }
+
+    fn logged_in_after(sign_outs: u32) -> Event {
+        let expires_at = at(0) + LIFETIME;
+        Event::LoggedIn { user_id: id(1), password_number: 1, sign_outs, expires_at }
     }
 
     fn refreshed(generation: u32) -> Event {
@@ -224,12 +240,12 @@ mod sessions {
 
     fn refresh_at(seconds: i64, generation: u32) -> Command {
         let grace = Duration::from_secs(10);
-        Command::Refresh { generation, password_number: 1, now: at(seconds), grace }
+        Command::Refresh { generation, password_number: 1, sign_outs: 0, now: at(seconds), grace }
     }
 
     #[test]
     fn a_session_begins_with_a_password() {
-        let begin = Command::Begin { user_id: id(1), password_number: 1, now: at(0) };
+        let begin = Command::Begin { user_id: id(1), password_number: 1, sign_outs: 0, now: at(0) };
         given::<Session>([]).when(begin).then([logged_in()]);
         given::<Session>([logged_in()]).when(begin).then_rejected(Rejection::AlreadyBegun);
     }
@@ -272,10 +288,26 @@ mod sessions {
             .when(Command::Refresh {
                 generation: 0,
                 password_number: 2,
+                sign_outs: 0,
                 now: at(60),
                 grace: Duration::ZERO,
             })
             .then([revoked(Reason::PasswordChanged)]);
+    }
+
+    #[test]
+    fn signing_out_everywhere_ends_earlier_sessions() {
+        let refresh = Command::Refresh {
+            generation: 0,
+            password_number: 1,
+            sign_outs: 1,
+            now: at(60),
+            grace: Duration::ZERO,
+        };
+        given::<Session>([logged_in()]).when(refresh).then([revoked(Reason::Logout)]);
+        given::<Session>([logged_in_after(1)])
+            .when(refresh)
+            .then([Event::SessionRefreshed { generation: 1, at: Some(at(60)) }]);
     }
 
     #[test]
@@ -284,6 +316,7 @@ mod sessions {
             .when(Command::Refresh {
                 generation: 0,
                 password_number: 1,
+                sign_outs: 0,
                 now: at(0) + LIFETIME,
                 grace: Duration::ZERO,
             })

@@ -10,8 +10,13 @@ use eventsourcing::StreamId;
 use eventsourcing::decider::{Decider, Decision, accept, nothing, reject};
 use eventsourcing::rejection::{Kind, Reject};
 
-pub(super) const TYPES: &[(&str, i16)] =
-    &[("registered", 1), ("password_changed", 1), ("role_changed", 1), ("namespace_changed", 1)];
+pub(super) const TYPES: &[(&str, i16)] = &[
+    ("registered", 1),
+    ("password_changed", 1),
+    ("role_changed", 1),
+    ("namespace_changed", 1),
+    ("signed_out_everywhere", 1),
+];
 
 /// Returns the stream of a user.
 pub fn stream(id: Uuid) -> StreamId {
@@ -48,6 +53,8 @@ pub enum Event {
         /// New namespace; `null` for none.
         namespace: Option<Namespace>,
     },
+    /// The user signed out everywhere. Earlier sessions end at their next refresh.
+    SignedOutEverywhere {},
 }
 
 impl eventsourcing::Event for Event {
@@ -92,6 +99,8 @@ pub enum Command {
         /// Who sends the command; must be an administrator.
         by: Authority,
     },
+    /// Ends all sessions of the user.
+    SignOutEverywhere,
 }
 
 /// The actor of a change of role, as the log knows the actor. A token outlives a demotion; the actor's
@@ -189,6 +198,9 @@ pub struct Account {
     /// Number of the current password, counted from 1. A session records the number it was begun
     /// with.
     pub password_number: u32,
+    /// How often the user has signed out everywhere. A session records the number it was begun with.
+    #[serde(skip_serializing_if = "super::session::is_zero")]
+    pub sign_outs: u32,
     /// Current role.
     pub role: Role,
     /// The device namespace; `None` if the user has none.
@@ -255,8 +267,12 @@ impl Decider for User {
                 }
                 accept(Event::NamespaceChanged { namespace })
             }
+            (Command::SignOutEverywhere, Self::Registered(_)) => {
+                accept(Event::SignedOutEverywhere {})
+            }
             (
                 Command::ChangePassword { .. }
+                | Command::SignOutEverywhere
                 | Command::ChangeRole { .. }
                 | Command::ChangeNamespace { .. },
                 Self::Nobody,
@@ -271,6 +287,7 @@ impl Decider for User {
                     personal: personal.clone(),
                     password_hash: password_hash.clone(),
                     password_number: 1,
+                    sign_outs: 0,
                     role: *role,
                     namespace: None,
                     registered_at: *registered_at,
@@ -289,8 +306,13 @@ impl Decider for User {
             (Event::NamespaceChanged { namespace }, Self::Registered(account)) => {
                 Self::Registered(Account { namespace: namespace.clone(), ..account })
             }
+            (Event::SignedOutEverywhere {}, Self::Registered(account)) => {
+                let sign_outs = account.sign_outs.saturating_add(1);
+                Self::Registered(Account { sign_outs, ..account })
+            }
             (
                 Event::PasswordChanged { .. }
+                | Event::SignedOutEverywhere {}
                 | Event::RoleChanged { .. }
                 | Event::NamespaceChanged { .. },
                 Self::Nobody,

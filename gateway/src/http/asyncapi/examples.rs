@@ -58,6 +58,7 @@ const EXAMPLES: &[(&str, i16, &str)] = golden![
     "users", "role_changed", 1;
     "users", "session_refreshed", 1;
     "users", "session_revoked", 1;
+    "users", "signed_out_everywhere", 1;
     "works", "work_claimed", 1;
     "works", "work_completed", 1;
     "works", "work_demanded", 1;
