@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 /// What belongs to the source; the rest of a checkout is not copied.
-const SOURCE: [&str; 20] = [
+const SOURCE: [&str; 21] = [
     "Cargo.toml",
     "Cargo.lock",
     "clippy.toml",
@@ -23,6 +23,7 @@ const SOURCE: [&str; 20] = [
     "gateway",
     "loadtest",
     "cli",
+    "console/dist",
     "migrations",
     "tests",
     "benches",

@@ -14,8 +14,9 @@ use super::Span;
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Limits on HTTP clients")]
 pub struct ClientLimits {
-    /// Networks of the proxies whose `X-Forwarded-For` is trusted, as CIDR, separated by commas; the
-    /// client is the rightmost address that is in none of them. Without it, the client is the peer
+    /// Networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted, as CIDR,
+    /// separated by commas; the client is the rightmost address that is in none of them. Without it,
+    /// the client is the peer, and no request counts as sent over TLS
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
     /// Requests per minute of one principal (the subject of a token), 1 to 100,000,000

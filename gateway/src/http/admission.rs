@@ -23,7 +23,8 @@ use crate::config::{self, Network};
 /// The limits on clients of the API.
 #[derive(Debug)]
 pub struct Admission {
-    trusted: Vec<Network>,
+    /// Proxies that name the client and its scheme.
+    pub(super) trusted: Arc<[Network]>,
     principal: RateLimiter,
     address: RateLimiter,
     registrations: RateLimiter,
@@ -44,7 +45,7 @@ impl Admission {
         let (requests, connections) = (http.http_requests as usize, http.http_connections as usize);
         let limiter = RateLimiter::new;
         Self {
-            trusted: limits.trusted_proxies.clone(),
+            trusted: limits.trusted_proxies.as_slice().into(),
             principal: limiter("principal", "requests of this caller", limits.rate_limit_principal),
             address: limiter(
                 "address",

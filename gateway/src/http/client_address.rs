@@ -40,6 +40,16 @@ fn behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpA
     client
 }
 
+/// Whether the client sent the request over TLS, which ended at a trusted proxy. With several proxies, the
+/// first value of `X-Forwarded-Proto` is that of the client's connection.
+pub(super) fn over_tls(request: &Request, trusted: &[Network]) -> bool {
+    let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
+    let from_proxy = peer.is_some_and(|peer| trusted.iter().any(|proxy| proxy.contains(peer)));
+    let scheme = request.headers().get("x-forwarded-proto").and_then(|value| value.to_str().ok());
+    let scheme = scheme.and_then(|schemes| schemes.split(',').next());
+    from_proxy && scheme.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+}
+
 /// Parses an address with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
@@ -78,6 +88,19 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["6.6.6.6, nonsense"], proxies), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["2.2.2.2:1234"], proxies), "2.2.2.2");
         assert_eq!(client("::ffff:10.0.0.1", &["2.2.2.2"], proxies), "2.2.2.2");
+    }
+
+    #[test]
+    fn whether_the_client_uses_tls_is_read_from_a_trusted_proxy() {
+        let over_tls = |peer: &str, scheme: &str| {
+            let mut request = Request::new(axum::body::Body::empty());
+            request.extensions_mut().insert(Peer(peer.parse().unwrap()));
+            request.headers_mut().insert("x-forwarded-proto", scheme.parse().unwrap());
+            over_tls(&request, &["10.0.0.0/8".parse().unwrap()])
+        };
+        assert!(over_tls("10.0.0.1:1", "https") && over_tls("10.0.0.1:1", "HTTPS, http"));
+        assert!(over_tls("[::ffff:10.0.0.1]:1", "https"));
+        assert!(!over_tls("10.0.0.1:1", "http") && !over_tls("1.1.1.1:1", "https"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::prelude::*;
-use super::request_trace;
+use super::{request_trace, security_headers};
 use crate::bridge::Accounting;
 
 /// Longest wait for the lag of the consumers.
@@ -79,6 +79,10 @@ pub fn router(probes: Probes) -> Router {
         .route("/metrics", get(open_metrics))
         .with_state(probes)
         .layer(middleware::from_fn_with_state(traced, request_trace::layer))
+        .layer(middleware::map_response(async |mut response: Response| {
+            security_headers::add(response.headers_mut());
+            response
+        }))
 }
 
 /// The health of this process.

@@ -35,6 +35,7 @@ mod nul;
 mod text;
 mod bucket;
 mod clock;
+mod security_headers;
 
 mod alerts;
 mod documents;
@@ -54,6 +55,10 @@ mod sse;
 mod state_at;
 mod causation;
 mod health;
+mod root;
+mod assets;
+mod console_pages;
+mod docs;
 mod parked;
 mod projections;
 mod rebuilds;
@@ -65,7 +70,6 @@ use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
-use utoipa_swagger_ui::SwaggerUi;
 
 pub use admission::Admission;
 use api::Routes;
@@ -97,6 +101,7 @@ fn guarded() -> Routes {
 /// Routes without a token, whose clients are limited by address. Each declares `security(())`.
 fn open() -> Routes {
     Routes::new()
+        .merge(root::routes())
         .merge(asyncapi::routes())
         .merge(users::open_routes())
         .merge(page_views::open_routes())
@@ -117,16 +122,19 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
     let guarded = guarded().route_layer(keyed.clone()).route_layer(authenticate);
     let (guarded, _) = guarded.split_for_parts();
     let limit = middleware::from_fn_with_state(Arc::clone(&api.admission), admission::anonymous);
-    let (open, _) = open().route_layer(keyed).route_layer(limit).split_for_parts();
+    let (open, _) = open().route_layer(keyed).route_layer(limit.clone()).split_for_parts();
+    let pages = console_pages::router().merge(docs::router(&document())).route_layer(limit);
     // Without limits: orchestrators rely on the answer.
     let (health, _) = health::routes().split_for_parts();
     let cors = cors::layer(&api.cors);
+    let trusted = Arc::clone(&api.admission.trusted);
+    let secured = middleware::from_fn_with_state(trusted, security_headers::layer);
     let router = Router::new()
         .merge(guarded)
         .merge(open)
         .merge(health)
+        .merge(pages)
         .with_state(api)
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document()))
         .layer(DefaultBodyLimit::max(limits.body))
         .layer(middleware::from_fn(entity_tag::layer))
         .layer(CompressionLayer::new())
@@ -136,10 +144,11 @@ pub fn router(api: Arc<Api>, limits: Limits) -> Router {
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn_with_state(outermost, request_trace::layer));
     // Outermost, so that a browser may read refusals, too.
-    match cors {
+    let router = match cors {
         Some(cors) => router.layer(cors),
         None => router,
-    }
+    };
+    router.layer(secured)
 }
 
 #[cfg(test)]

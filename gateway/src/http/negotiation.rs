@@ -7,11 +7,12 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use headers_accept::Accept;
-use mediatype::names::{APPLICATION, CHARSET, CSV, JSON, TEXT};
+use mediatype::names::{APPLICATION, CHARSET, CSV, HTML, JSON, TEXT};
 use mediatype::values::UTF_8;
 use mediatype::{MediaType, Name};
 
 const APPLICATION_JSON: MediaType<'_> = MediaType::new(APPLICATION, JSON);
+const TEXT_HTML: MediaType<'_> = MediaType::new(TEXT, HTML);
 const TEXT_CSV: MediaType<'_> = MediaType::new(TEXT, CSV);
 /// With the parameter that responses have, for callers that send it in `Accept`.
 const TEXT_CSV_UTF_8: MediaType<'_> = MediaType::from_parts(TEXT, CSV, None, &[(CHARSET, UTF_8)]);
@@ -55,6 +56,14 @@ pub(super) fn prefers_plain_json(headers: &HeaderMap) -> bool {
     let accept = accept(headers);
     let chosen = accept.as_ref().and_then(|accept| accept.negotiate(&available));
     chosen.is_some_and(|chosen| *chosen == APPLICATION_JSON)
+}
+
+/// Whether the caller wants a page rather than JSON, as a browser does that opens a link.
+pub(super) fn prefers_html(headers: &HeaderMap) -> bool {
+    let available = [APPLICATION_JSON, TEXT_HTML];
+    let accept = accept(headers);
+    let chosen = accept.as_ref().and_then(|accept| accept.negotiate(&available));
+    chosen.is_some_and(|chosen| *chosen == TEXT_HTML)
 }
 
 /// `Accept`, its lines joined; none if it is missing or malformed. In upper case, as [`UTF_8`] is: case
@@ -117,5 +126,20 @@ mod tests {
             assert_eq!(prefers_plain_json(&headers), plain, "{text}");
         }
         assert!(!prefers_plain_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_page_is_for_browsers() {
+        for (text, page) in [
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
+            ("text/html", true),
+            ("application/json, text/html;q=0.9", false),
+            ("application/json", false),
+            ("*/*", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, text.parse().unwrap())]);
+            assert_eq!(prefers_html(&headers), page, "{text}");
+        }
+        assert!(!prefers_html(&HeaderMap::new()));
     }
 }

@@ -3,6 +3,7 @@
 /// The id of each operation, by method and path. They are relied on for ever.
 #[rustfmt::skip]
 const IDS: &[(&str, &str)] = &[
+    ("GET /", "get_root"),
     ("GET /.well-known/jwks.json", "list_token_keys"),
     ("GET /api/v1/alerts", "list_alerts"),
     ("POST /api/v1/alerts/dry-run", "dry_run_rules"),

@@ -119,7 +119,8 @@ fn refusal(connections: u32) -> Vec<u8> {
     let length = body.len();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-         content-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}"
+         content-length: {length}\r\nretry-after: 1\r\nx-content-type-options: nosniff\r\n\
+         connection: close\r\n\r\n{body}"
     )
     .into_bytes()
 }

@@ -136,6 +136,7 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /startupz", "", ANYBODY),
     ("GET /metrics", "", OPERATORS),
     ("GET /asyncapi.json", "", ANYBODY),
+    ("GET /", "", ANYBODY),
 ];
 
 /// Returns every operation with an example of its body, which may be empty.

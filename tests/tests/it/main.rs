@@ -30,6 +30,7 @@ mod orders;
 mod order_deadlines;
 mod bounded_alerts;
 mod browsers;
+mod console;
 mod works;
 mod host;
 mod imports;

@@ -76,7 +76,12 @@ async fn clients_cannot_invent_labels() -> Result<()> {
     let _process = system.serve(&[]).await?;
     for n in 0..INVENTED {
         let method = Method::from_bytes(format!("INVENTED{n}").as_bytes())?;
-        for path in [format!("/invented/{n}"), format!("/api/v1/works/{n}"), format!("/docs/{n}")] {
+        for path in [
+            format!("/invented/{n}"),
+            format!("/api/v1/works/{n}"),
+            format!("/docs/{n}"),
+            format!("/console/{n}"),
+        ] {
             let url = format!("{}{path}", system.url());
             system.http.request(method.clone(), &url).send().await?;
             system.http.get(&url).bearer_auth(&system.token).send().await?;
@@ -85,7 +90,8 @@ async fn clients_cannot_invent_labels() -> Result<()> {
     system.post("/api/v1/works", &json!({"add_up_to": 1})).send().await?.error_for_status()?;
     let document = system.json("/openapi.json").await?;
     let paths = document["paths"].as_object().context("paths")?;
-    let others = ["/docs", "/docs/", "/docs/{*rest}", "/openapi.json"].map(str::to_owned);
+    let pages = ["/docs", "/docs/", "/docs/{*rest}", "/console", "/console/", "/console/{*path}"];
+    let others = pages.into_iter().chain(["/openapi.json"]).map(str::to_owned);
     let routes: Vec<_> = paths.keys().cloned().chain(others).collect();
 
     let text = system.get("/metrics").send().await?.text().await?;
