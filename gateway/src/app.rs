@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::Accounting;
 use crate::config::{Config, ProcessRole};
 use crate::http::{self, ConnectionLimits, Probes, Stop};
+use crate::one_time_codes::OneTimeCodes;
 use crate::parts::Parts;
 use crate::roles;
 use crate::tokens::Keys;
@@ -75,6 +76,7 @@ impl App {
             progress,
             wait,
             bridge: roles.contains(&ProcessRole::Mqtt).then(|| Arc::new(Accounting::new(BRIDGE))),
+            one_time_codes: OneTimeCodes::default(),
             draining: CancellationToken::new(),
             tasks: Tasks::new(),
         };

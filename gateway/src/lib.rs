@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod tokens;
+pub mod one_time_codes;
 pub mod metrics;
 pub mod host_metrics;
 mod lag_metrics;

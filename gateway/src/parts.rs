@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Accounting;
 use crate::config::Config;
+use crate::one_time_codes::OneTimeCodes;
 
 /// The parts that the roles of one process share. Clones refer to the same parts.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Parts {
     pub wait: Waiter,
     /// Message counts of the MQTT bridge; none if this process does not run the role.
     pub bridge: Option<Arc<Accounting>>,
+    /// Codes that sign a user in once.
+    pub one_time_codes: OneTimeCodes,
     /// Cancelled when the process begins to drain: before its roles stop.
     pub draining: CancellationToken,
     /// Tasks that shutdown waits for. A panic in one ends the process.

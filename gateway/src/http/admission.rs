@@ -152,6 +152,12 @@ impl Admission {
         Ok(())
     }
 
+    /// Admits an attempt to sign in with a one-time code from `address`.
+    pub(super) fn one_time_code(&self, address: ClientAddress) -> Result<(), Problem> {
+        self.sign_ins_address.take(address.0, 1)?;
+        Ok(())
+    }
+
     /// Admits a request of `subject` for a ticket.
     pub(super) fn event_ticket(&self, subject: &str) -> Result<Remaining, Problem> {
         self.event_tickets.take(subject, 1)

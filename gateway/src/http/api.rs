@@ -18,6 +18,7 @@ use super::rebuilds::Rebuilds;
 use crate::bridge::Accounting;
 use crate::config::{Alerts, Cors, EventTickets};
 use crate::host_metrics;
+use crate::one_time_codes::OneTimeCodes;
 use crate::tokens::Keys;
 
 /// Routes with their descriptions.
@@ -50,6 +51,8 @@ pub struct Api {
     pub event_tickets: EventTickets,
     /// Signs and verifies tokens.
     pub keys: Keys,
+    /// Codes that sign a user in once.
+    pub one_time_codes: OneTimeCodes,
     /// Reads accounts and storage of the machine this process runs on.
     pub host: host_metrics::Reader,
     /// Bounds of dry runs of rules.

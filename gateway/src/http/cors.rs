@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::page_views;
+use super::{console_request, page_views};
 use crate::config::{Cors, Origin};
 
 /// How long a browser may reuse the answer to a preflight request.
@@ -33,7 +33,8 @@ const EXPOSED: [HeaderName; 13] = [
 /// The layer, which answers preflight requests and adds the headers; `None` if no origin is allowed.
 ///
 /// A browser sends a beacon with credentials, so those are allowed for page views of a listed origin. The
-/// API reads none: a token is in `Authorization`, which a script adds by itself.
+/// API reads none: a token is in `Authorization`, which a script adds by itself. The routes of sessions with
+/// a cookie are for pages of this server, so that no other origin may call them.
 pub(super) fn layer(options: &Cors) -> Option<CorsLayer> {
     let Cors { cors_origins: api, page_views_cors_origins: views } = options.clone();
     if api.is_empty() && views.is_empty() {
@@ -43,7 +44,8 @@ pub(super) fn layer(options: &Cors) -> Option<CorsLayer> {
     let of_views = |parts: &Parts| parts.uri.path() == page_views::RECORD;
     let origins = AllowOrigin::predicate(move |origin: &HeaderValue, parts: &Parts| {
         let allowed = if of_views(parts) { &views } else { &api };
-        allowed.iter().any(|allowed| allowed.is(origin.as_bytes()))
+        let with_cookie = parts.uri.path().starts_with(console_request::SESSION);
+        !with_cookie && allowed.iter().any(|allowed| allowed.is(origin.as_bytes()))
     });
     let credentials = AllowCredentials::predicate(move |_: &HeaderValue, parts: &Parts| {
         of_views(parts) && !any_view

@@ -20,6 +20,7 @@ mod admission;
 mod cors;
 mod ticket_use;
 mod caller;
+mod console_request;
 mod idempotency;
 mod command_context;
 mod query_context;

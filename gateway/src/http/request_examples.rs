@@ -21,7 +21,10 @@ pub(super) fn of(operation_id: &str) -> Option<Value> {
             r#"{"user_id": "ada", "device_id": "attic", "rules": [{"key": "temperature", "operator": ">", "threshold": 20}]}"#
         }
         "set_presence_setting" => r#"{"inactive_after": "15m"}"#,
-        "sign_in" => r#"{"username": "ada@example.org", "password": "correct horse battery"}"#,
+        "sign_in" | "begin_cookie_session" => {
+            r#"{"username": "ada@example.org", "password": "correct horse battery"}"#
+        }
+        "begin_session_by_code" => r#"{"code": "2vTqJ0n8RrXbWm5sYd7kLz4hPf9cGa1e"}"#,
         "refresh_session" => r#"{"refresh_token": "eyJhbGciOiJFZERTQSJ9.e30.c2ln"}"#,
         "register_user" => {
             r#"{"email": "ada@example.org", "password": "correct horse battery", "full_name": "Ada Lovelace"}"#

@@ -61,6 +61,7 @@ async fn without_database() -> (String, String) {
         wait: Waiter::start(store.reader(), progress, &tasks, shutdown.clone()),
         rebuilds: Rebuilds::new(tasks.clone()),
         keys,
+        one_time_codes: crate::one_time_codes::OneTimeCodes::default(),
         host: crate::host_metrics::Reader::default(),
         dry_runs: DryRuns::new(config.alerts),
         readings: domain::telemetry::Limits::DEFAULT,

@@ -57,6 +57,7 @@ pub(super) async fn run(
         wait,
         rebuilds: Rebuilds::new(parts.tasks),
         keys,
+        one_time_codes: parts.one_time_codes,
         host: host_metrics::Reader::default(),
         dry_runs: DryRuns::new(parts.config.alerts),
         readings: parts.config.readings.limits(),

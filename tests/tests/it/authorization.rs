@@ -26,6 +26,8 @@ use Says::{No, Nothing, WhoAreYou, Yes};
 const CALLERS: [&str; 6] = ["anonymous", "other", "member", "owner", "operator", "admin"];
 
 const ANYBODY: [Says; 6] = [Yes; 6];
+/// No caller has what the operation needs: a code that `dev` issued.
+const UNKNOWN: [Says; 6] = [WhoAreYou; 6];
 const SIGNED_IN: [Says; 6] = [WhoAreYou, Yes, Yes, Yes, Yes, Yes];
 const OPERATORS: [Says; 6] = [WhoAreYou, No, No, No, Yes, Yes];
 const ADMINS: [Says; 6] = [WhoAreYou, No, No, No, No, Yes];
@@ -53,6 +55,11 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("POST /api/v1/auth/login/access-token", "username={registered}&password=correct+horse+battery", ANYBODY),
     ("POST /api/v1/auth/refresh", r#"{"refresh_token": "{refresh}"}"#, ANYBODY),
     ("POST /api/v1/auth/logout", "", SIGNED_IN),
+    ("POST /api/v1/auth/logout-everywhere", "", SIGNED_IN),
+    ("POST /api/v1/auth/session", r#"{"username": "{registered}", "password": "correct horse battery"}"#, ANYBODY),
+    ("POST /api/v1/auth/session/code", r#"{"code": "2vTqJ0n8RrXbWm5sYd7kLz4hPf9cGa1e"}"#, UNKNOWN),
+    ("POST /api/v1/auth/session/refresh", "", ANYBODY),
+    ("DELETE /api/v1/auth/session", "", ANYBODY),
     ("GET /.well-known/jwks.json", "", ANYBODY),
 
     ("POST /api/v1/projects", r#"{"name": "P"}"#, SIGNED_IN),
@@ -355,6 +362,11 @@ impl World {
             let form = body.starts_with("username=");
             let kind = if form { "application/x-www-form-urlencoded" } else { "application/json" };
             request = request.header("content-type", kind).body(body);
+        }
+        if path.starts_with("/api/v1/auth/session") {
+            request = request.header("tributary-console", "1");
+            let cookie = format!("tributary_refresh={}", self.refresh_token().await?);
+            request = request.header("cookie", cookie);
         }
         // The status suffices: a stream of events has no end.
         Ok(request.send().await?.status().as_u16())

@@ -31,6 +31,7 @@ mod order_deadlines;
 mod bounded_alerts;
 mod browsers;
 mod console;
+mod console_sessions;
 mod works;
 mod host;
 mod imports;

@@ -1,6 +1,7 @@
 //! Users over HTTP: accounts, and signing in.
 
 mod account;
+mod cookie_session;
 mod namespace;
 mod sign_in;
 
@@ -15,6 +16,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(namespace::change))
         .routes(routes!(account::change_password))
         .routes(routes!(sign_in::log_out))
+        .routes(routes!(sign_in::log_out_everywhere))
 }
 
 /// Routes without a token.
@@ -24,4 +26,7 @@ pub(super) fn open_routes() -> Routes {
         .routes(routes!(sign_in::log_in))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::keys))
+        .routes(routes!(cookie_session::begin, cookie_session::end))
+        .routes(routes!(cookie_session::begin_by_code))
+        .routes(routes!(cookie_session::refresh))
 }

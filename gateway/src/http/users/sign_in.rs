@@ -157,6 +157,26 @@ pub(super) async fn log_out(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Sign out everywhere
+///
+/// Ends all sessions of the caller at their next refresh, including this one. Access tokens stay valid
+/// until they expire: for 15 minutes by default.
+#[utoipa::path(
+    post, path = "/api/v1/auth/logout-everywhere", tag = tags::USERS,
+    responses((status = 204, description = "No session of the caller can be refreshed any more"),
+        (status = 404, description = "The caller never registered")),
+)]
+pub(super) async fn log_out_everywhere(
+    State(api): State<Arc<Api>>,
+    trace: RequestTrace,
+    caller: Caller,
+) -> Result<StatusCode, Problem> {
+    let id = caller.user()?.id;
+    let metadata = Metadata { actor: Some(caller.subject), ..trace.metadata() };
+    api.handlers.users.log_out_everywhere(id, metadata).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Show the public keys of the tokens
 ///
 /// As a JSON Web Key Set (RFC 7517). Two keys while the signing key is being replaced; each token
