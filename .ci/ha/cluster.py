@@ -7,6 +7,9 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -280,3 +283,22 @@ class Cluster:
         for server in self.servers.values():
             if server.process:
                 server.kill()
+
+
+@contextmanager
+def running(kind, prefix):
+    """Starts a cluster of this kind in a new folder, and stops it at the end. The folder with its logs
+    is kept if the test fails."""
+    folder, kept = Path(tempfile.mkdtemp(prefix=prefix)), True
+    folder.chmod(0o755)
+    cluster = kind(folder, sys.argv[1])
+    try:
+        cluster.start()
+        yield cluster
+        kept = False
+    finally:
+        cluster.stop()
+        if kept:
+            print(f"logs are in {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder)

@@ -4,17 +4,14 @@ root can mount."""
 
 import json
 import os
-import shutil
 import subprocess
-import sys
-import tempfile
 import time
 import urllib.error
 from pathlib import Path
 
 import psycopg
 
-from cluster import ACCOUNT, PASSWORD, Cluster
+from cluster import ACCOUNT, PASSWORD, Cluster, running
 from ledger import compare, positions_of_stream, wait_until_caught_up, wait_until_done
 from load import Load
 from processes import fetch, wait_for
@@ -151,11 +148,7 @@ def full(cluster, load, name, dependency, expected):
 def main():
     if os.getuid() != 0:
         raise SystemExit("ha: the disk-full test mounts file systems: run it as root")
-    folder = Path(tempfile.mkdtemp(prefix="tributary-full-"))
-    folder.chmod(0o755)
-    cluster, kept = Small(folder, sys.argv[1]), True
-    try:
-        cluster.start()
+    with running(Small, "tributary-full-") as cluster:
         load = Load(cluster.port("http1"), cluster.port("mosquitto"), cluster.token)
         load.start()
         wait_for("the first read", lambda: load.succeeded_since("read", 0), 60)
@@ -174,13 +167,6 @@ def main():
         if result["lost"] or result["doubled"] or not in_order:
             raise SystemExit("FAILED")
         print("ok")
-        kept = False
-    finally:
-        cluster.stop()
-        if kept:
-            print(f"logs are in {folder}", file=sys.stderr)
-        else:
-            shutil.rmtree(folder)
 
 
 main()

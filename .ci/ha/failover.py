@@ -3,14 +3,11 @@
 import json
 import os
 import random
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-from cluster import Cluster
+from cluster import Cluster, running
 from failures import KINDS
 from ledger import compare, positions_of_stream, wait_until_caught_up, wait_until_done
 from load import Load
@@ -56,13 +53,8 @@ def main():
     random.seed(seed)
     kinds = [kind for kind in KINDS if os.environ.get("HA_ONLY", "") in kind] * rounds
     random.shuffle(kinds)
-    folder = Path(tempfile.mkdtemp(prefix="tributary-ha-"))
-    folder.chmod(0o755)
-    cluster = Cluster(folder, sys.argv[1])
-    kept = True
-    try:
-        cluster.start()
-        print(f"seed {seed}: the cluster runs in {folder}", flush=True)
+    with running(Cluster, "tributary-ha-") as cluster:
+        print(f"seed {seed}: the cluster runs in {cluster.folder}", flush=True)
         load = Load(cluster.port("http"), cluster.port("mosquitto"), cluster.token)
         load.start()
         wait_for("the stream has three replicas", cluster.is_whole, 60)
@@ -96,13 +88,6 @@ def main():
         if result["lost"] or result["doubled"] or result["undone"] or parked or wrong or not in_order:
             raise SystemExit(f"FAILED; lost {result['lost'][:10]}, twice {result['doubled'][:10]}")
         print("ok")
-        kept = False
-    finally:
-        cluster.stop()
-        if kept:
-            print(f"logs are in {folder}", file=sys.stderr)
-        else:
-            shutil.rmtree(folder)
 
 
 main()
