@@ -86,22 +86,23 @@ async fn create_admin(args: CreateAdmin) -> Result<(), Failure> {
     let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let pool = eventstore::pool(args.database.options()?, CONNECTIONS);
     let store = EventStore::open(pool, &tasks, shutdown.clone());
-    let outcome = register_admin(&Users::new(store), personal, password, "cli").await;
+    let outcome = register(&Users::new(store), personal, password, Role::Admin, "cli").await;
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
     output::line(&outcome.map_err(failure)?.to_string())
 }
 
-/// Registers an administrator and returns the user id; `actor` is recorded in the events.
-pub(super) async fn register_admin(
+/// Registers a user and returns the user id; `actor` is recorded in the events.
+pub(super) async fn register(
     users: &Users,
     personal: Personal,
     password: Password,
+    role: Role,
     actor: &str,
 ) -> Result<Uuid, commands::users::Error> {
     let (id, now) = (Uuid::now_v7(), now());
-    let registration = Registration { id, personal, password, role: Role::Admin, now };
+    let registration = Registration { id, personal, password, role, now };
     let metadata = Metadata { actor: Some(actor.to_owned()), ..Metadata::default() };
     users.register(registration, Envelope { metadata, ..Envelope::default() }).await?;
     Ok(id)

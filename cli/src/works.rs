@@ -122,7 +122,11 @@ async fn produce(args: Produce) -> Result<(), Failure> {
 
 /// Publishes one demand and waits for its acknowledgement. Waits for the stream, too, which a worker
 /// creates when it starts.
-async fn publish(jetstream: &JetStream, id: &str, body: &str) -> Result<(), PublishError> {
+pub(super) async fn publish(
+    jetstream: &JetStream,
+    id: &str,
+    body: &str,
+) -> Result<(), PublishError> {
     let mut attempts = 1;
     loop {
         let message = PublishMessage::build().message_id(id).payload(body.to_owned().into());

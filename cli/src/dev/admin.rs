@@ -6,12 +6,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use commands::users::{Error, Password, Users};
-use domain::users::{EmailAddress, Personal, email_claim};
+use domain::Role;
+use domain::users::Personal;
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 use uuid::Uuid;
 
-use super::super::users::register_admin;
+use super::super::users::register;
 use gateway::config::Secret;
 use gateway::parts::Parts;
 
@@ -36,18 +37,23 @@ pub(super) async fn administrator(
     directory: &Path,
 ) -> anyhow::Result<Administrator> {
     let text = password(&directory.join(FILE))?;
-    let email: EmailAddress = EMAIL.parse()?;
-    let personal = Personal { email: email.clone(), full_name: "Administrator".parse()? };
+    let personal = Personal { email: EMAIL.parse()?, full_name: "Administrator".parse()? };
     let users = Users::new(parts.store.clone());
-    let password: Password = text.parse()?;
-    let id = match register_admin(&users, personal, password, "dev").await {
-        Err(Error::Email(commands::Error::Rejected(email_claim::Rejection::Taken))) => users
-            .owner_of(&email)
-            .await?
-            .context("the e-mail address is claimed, but no user has it")?,
-        outcome => outcome?,
-    };
+    let id = account(&users, personal, text.parse()?, Role::Admin).await?;
     Ok(Administrator { id, password: text.parse()? })
+}
+
+/// Returns the id of the user with this e-mail address; registers one if there is none.
+pub(super) async fn account(
+    users: &Users,
+    personal: Personal,
+    password: Password,
+    role: Role,
+) -> Result<Uuid, Error> {
+    match users.owner_of(&personal.email).await? {
+        Some(id) => Ok(id),
+        None => register(users, personal, password, role, "dev").await,
+    }
 }
 
 fn password(file: &Path) -> anyhow::Result<String> {

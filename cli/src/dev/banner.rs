@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::super::outcome::Failure;
 use super::super::output;
 use super::admin::{Administrator, EMAIL};
+use super::demo::{ALARM_EVERY, EVENTS_PER_SECOND, Speed};
 use devservers::Nats;
 use gateway::config::{Admin, Config, Secret, ServerUrl};
 
@@ -61,21 +62,29 @@ pub(super) fn write(
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Prints the banner.
-pub(super) fn print(directory: &Path, access: &Access, config: &Config) -> Result<(), Failure> {
+/// Prints the banner. `speed` is that of the demo, if it runs.
+pub(super) fn print(
+    directory: &Path,
+    access: &Access,
+    config: &Config,
+    speed: Option<Speed>,
+) -> Result<(), Failure> {
     let env = directory.join("dev.env");
     let env = env.display();
     let url = &access.url;
     let tributary = executable();
+    let demo = speed.map_or_else(String::new, demo);
     let banner = format!(
         "
+Console  {url}console/
+
 Tributary is running.  API {url}api/v1   documentation {url}docs
   Sign in as {EMAIL}; the password is in {env}, with a token valid for 30 days
   Postgres  {}
   NATS      {}
             for your programs: NATS_SUBSCRIBER_URL and NATS_PRODUCER_URL in {env}
   MQTT      {}
-
+{demo}
 Try next, in another terminal:
   set -a; . {env}; set +a
   curl -H \"Authorization: Bearer $TRIBUTARY_TOKEN\" {url}api/v1/devices
@@ -97,6 +106,16 @@ Ctrl-C stops it; the data is kept in {}.",
         directory.display(),
     );
     banner.lines().try_for_each(output::line)
+}
+
+/// Returns the line about the demo.
+fn demo(Speed(speed): Speed) -> String {
+    let rate = EVENTS_PER_SECOND * speed;
+    let alarm_every = ALARM_EVERY.div_f64(speed).as_secs_f64();
+    format!(
+        "  Demo      about {rate:.0} events a second, an alert every {alarm_every:.0} s; \
+         --quiet-demo turns it off\n"
+    )
 }
 
 /// Returns the path of the executable relative to the current directory: after `make run` it is not

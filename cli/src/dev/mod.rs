@@ -3,12 +3,18 @@
 
 mod admin;
 mod banner;
+mod demo;
+mod people;
 mod seed;
+mod sensors;
+mod visitors;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use client::Client;
 use domain::Role;
 
 use super::migrate::migrate;
@@ -17,6 +23,7 @@ use super::output;
 use super::serve::{run_until_signal, start};
 use super::signals::Signals;
 use crate::host_agent;
+use demo::{Demo, Speed};
 use devservers::Servers;
 use gateway::app::App;
 use gateway::config::ProcessRole;
@@ -40,9 +47,17 @@ pub(super) struct Args {
     /// Directory for all data, created if it is missing
     #[arg(long, value_name = "DIRECTORY", default_value = ".tributary")]
     directory: PathBuf,
-    /// Start without demo data
+    /// Start without demo data, and without a demo
     #[arg(long)]
     no_seed: bool,
+    /// Do not run the demo: with it, devices, customers and visitors make events all the time, about 6
+    /// a second, and an alert every 75s
+    #[arg(long)]
+    quiet_demo: bool,
+    /// Speed of the demo, a factor from 0.1 to 100; faster than 1, rules of alerts are suppressed,
+    /// because each raises at most 5 an hour for a device
+    #[arg(long, value_name = "FACTOR", default_value = "1")]
+    demo_speed: Speed,
     #[command(flatten)]
     http: Http,
     #[command(flatten)]
@@ -69,29 +84,36 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result<(), Failure> {
-    let (directory, seed) = (args.directory.clone(), !args.no_seed);
-    let started = started(servers, args)?;
+    let (directory, seed, speed) = (args.directory.clone(), !args.no_seed, args.demo_speed);
+    let speed = Some(speed).filter(|_| seed && !args.quiet_demo);
+    let Started { admin, config, keys } = started(servers, args)?;
     let postgres = &servers.postgres;
     postgres.create_database(DATABASE).await.map_err(anyhow::Error::from)?;
-    migrate(&started.admin, &started.config.database).await?;
-    let app = start(started.config.clone(), &ProcessRole::ALL).await?;
-    if seed {
-        seed::seed(app.parts()).await.context("cannot write the demo data")?;
-    }
-    run_agent(&app)?;
+    migrate(&admin, &config.database).await?;
+    let app = start(config.clone(), &ProcessRole::ALL).await?;
     let administrator = admin::administrator(app.parts(), &directory)
         .await
         .context("cannot register the first administrator")?;
-    let lifetime = Duration::from_hours(24 * TOKEN_DAYS);
-    let token = started.keys.sign(&administrator.id.to_string(), Role::Admin, lifetime)?;
     let address = app.address().context("the HTTP server has no address")?;
+    let lifetime = Duration::from_hours(24 * TOKEN_DAYS);
+    let token = keys.sign(&administrator.id.to_string(), Role::Admin, lifetime)?;
+    if seed {
+        let people =
+            seed::seed(app.parts(), &administrator).await.context("cannot write the demo data")?;
+        if let Some(speed) = speed {
+            let api = Client::new(&format!("http://{}", reachable(address)))?;
+            let broker = config.mqtt.broker.options("demo");
+            let bus = config.bus.access()?;
+            demo::start(&app, Demo { api, keys, people, broker, bus, speed });
+        }
+    }
+    run_agent(&app)?;
     let access = banner::Access {
         url: format!("http://localhost:{}", address.port()).parse().map_err(anyhow::Error::from)?,
         token: token.parse().map_err(anyhow::Error::from)?,
     };
-    let Started { admin, config, .. } = &started;
-    banner::write(&directory, &access, &administrator, config, admin, &servers.nats)?;
-    match banner::print(&directory, &access, &started.config) {
+    banner::write(&directory, &access, &administrator, &config, &admin, &servers.nats)?;
+    match banner::print(&directory, &access, &config, speed) {
         // The servers are wanted for what they do, not for their banner.
         Err(failure) if !failure.is_closed_pipe() => {
             app.stop().await;
@@ -99,6 +121,14 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
         }
         _ => Box::pin(run_until_signal(app, signals)).await,
     }
+}
+
+/// Returns an address at which this machine reaches a server that listens on `address`.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    address
 }
 
 /// Samples this host, as `tributary agent` does.

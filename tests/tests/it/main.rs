@@ -2,6 +2,7 @@
 
 #![allow(clippy::format_collect, clippy::panic, reason = "these are tests")]
 
+mod dev_demo;
 mod projects;
 mod tasks;
 mod telemetry;

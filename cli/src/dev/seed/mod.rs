@@ -1,70 +1,67 @@
-//! Demo data: an hour of readings of three devices, and two works. Written once: the append expects
-//! the devices' streams to be new.
+//! Demo data: people, rules, an hour of readings, a day of page views, a shop, a project, and two works.
+//! What an earlier run wrote, or a person changed since, stays as it is.
 
-use chrono::{TimeDelta, Utc};
-use commands::{Envelope, Handler};
-use domain::telemetry::{Batch, Event, Limits, device_stream};
-use domain::works::{Command, Work, stream};
-use eventsourcing::Metadata;
-use eventstore::{Append, AppendError, ExpectedVersion, NewEvent, StreamAppend};
-use serde_json::json;
+mod history;
+mod projects;
+mod shop;
+
+use commands::{Done, Envelope, Error, Handlers};
+use domain::alerts::{self, Scope, rules_stream};
+use domain::works::{Command, stream};
+use eventsourcing::{Metadata, Reject, Version};
 use uuid::Uuid;
 
+use super::admin::Administrator;
+use super::people::{self, People};
+use super::sensors;
 use gateway::parts::Parts;
 use gateway::work_code::work_code;
 
-/// User id, device id and mean temperature of each device, in °C.
-const DEVICES: [(&str, &str, f64); 3] =
-    [("ada", "kitchen", 21.0), ("ada", "freezer", -18.0), ("grace", "server-room", 26.0)];
-/// Readings per device, one per minute.
-const READINGS: i32 = 60;
+pub(super) use projects::TASKS;
+pub(super) use shop::{PRODUCTS, Product};
+
 /// `add_up_to` of each work.
 const WORKS: [u32; 2] = [100, 1_000_000];
+/// Users that own devices.
+const OWNERS: [&str; 2] = ["ada", "grace"];
 
-/// Writes the demo data unless an earlier run did.
-pub(super) async fn seed(parts: &Parts) -> anyhow::Result<()> {
-    let metadata = Metadata { actor: Some("dev".into()), ..Metadata::default() };
-    let streams = DEVICES.map(readings).into_iter().collect::<anyhow::Result<_>>()?;
-    let request = Append { streams, metadata: metadata.clone(), receipt: None };
-    match parts.store.append(request).await {
-        Ok(_) => {}
-        Err(AppendError::Conflict { .. }) => return Ok(()), // An earlier run wrote them.
-        Err(error) => return Err(error.into()),
+/// Writes the demo data that is missing. Returns the people.
+pub(super) async fn seed(parts: &Parts, admin: &Administrator) -> anyhow::Result<People> {
+    let handlers = Handlers::new(&parts.store);
+    let people = people::register(&handlers.users, admin).await?;
+    // Before the readings, which then raise alerts.
+    for user_id in OWNERS {
+        let scope = Scope::User(user_id.into());
+        let stream = rules_stream(&scope);
+        if handlers.rules.load(&stream).await?.version == Version::NONE {
+            let config = sensors::rules(user_id)?;
+            let command = alerts::Command::Configure { scope, config };
+            handlers.rules.execute(&stream, command, envelope()).await?;
+        }
     }
-    let works = Handler::<Work>::new(parts.store.clone());
-    for add_up_to in WORKS {
-        let command = Command::Demand { work_code: work_code("api"), add_up_to };
-        let envelope = Envelope { metadata: metadata.clone(), ..Envelope::default() };
-        works.create(&stream(Uuid::now_v7()), command, envelope).await?;
+    let first = history::write(&parts.store).await?;
+    shop::open(&handlers, people.lin).await?;
+    projects::create(&handlers.projects, people).await?;
+    if first {
+        for add_up_to in WORKS {
+            let command = Command::Demand { work_code: work_code("api"), add_up_to };
+            handlers.works.create(&stream(Uuid::now_v7()), command, envelope()).await?;
+        }
     }
-    Ok(())
+    Ok(people)
 }
 
-/// Returns the append of a device's readings of the last hour.
-fn readings((user_id, device_id, mean): (&str, &str, f64)) -> anyhow::Result<StreamAppend> {
-    let now = Utc::now();
-    let sent = (0..READINGS).map(|minute| {
-        let wave = (f64::from(minute) / 10.0).sin();
-        json!({
-            "user_id": user_id, "device_id": device_id, "sequence_id": minute, "boot_id": "demo",
-            "time": now - TimeDelta::minutes((READINGS - minute).into()),
-            "temperature": mean + (wave * 20.0).round() / 10.0,
-            "battery": 100 - minute / 6,
-            "humidity": 40 + minute % 7,
-        })
-    });
-    let sent = serde_json::to_vec(&sent.collect::<Vec<_>>())?;
-    let Batch(readings) = Batch::from_json(&Limits::DEFAULT, &sent, now)?;
-    let mut events = Vec::new();
-    let mut stream = None;
-    for reading in readings {
-        let (id, reading) = reading?;
-        stream = Some(device_stream(reading.device()));
-        events.push(NewEvent::with_id(id, &Event::ReadingRecorded(reading))?);
+/// Returns an envelope whose events name this command as their actor.
+fn envelope() -> Envelope {
+    let metadata = Metadata { actor: Some("dev".into()), ..Metadata::default() };
+    Envelope { metadata, ..Envelope::default() }
+}
+
+/// Returns `Ok` for a refused command, too: an earlier run executed it, or a person has changed its
+/// object since.
+fn unless_refused<R: Reject>(outcome: Result<Done, Error<R>>) -> Result<(), Error<R>> {
+    match outcome {
+        Err(Error::Rejected(_)) => Ok(()),
+        outcome => outcome.map(drop),
     }
-    Ok(StreamAppend {
-        stream: stream.ok_or_else(|| anyhow::anyhow!("the device has no readings"))?,
-        expected: ExpectedVersion::NoStream,
-        events,
-    })
 }
