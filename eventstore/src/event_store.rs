@@ -13,6 +13,7 @@ use crate::append::outcome::{AppendError, Appended};
 use crate::append::receipt::{self, Receipt};
 use crate::append::request::Append;
 use crate::error::{ErrorChain, Unavailable};
+use crate::latency::Latency;
 use crate::monitor::{Checked, Clocks, Monitor, STALE};
 use crate::pool::Pool;
 use crate::pool_metrics;
@@ -103,6 +104,11 @@ impl EventStore {
             committed_at: self.appender.health.last().committed_at,
             clocks: checked.clocks,
         }
+    }
+
+    /// Returns the time from the hand-over of each request to its commit, of this process.
+    pub fn commit_latency(&self) -> &Latency {
+        &self.appender.latency
     }
 
     /// Waits until the monitor finds that this process cannot work with this database, and returns

@@ -69,6 +69,7 @@ impl App {
         let standby = if roles.contains(&ProcessRole::Http) { standby(&config)? } else { None };
         let parts = Parts {
             config: Arc::new(config),
+            roles: roles.into(),
             store,
             standby,
             bus,

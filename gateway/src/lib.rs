@@ -9,6 +9,7 @@ pub mod host_metrics;
 mod lag_metrics;
 mod certificates;
 mod process_metrics;
+pub mod vitals;
 pub mod work_code;
 pub mod bridge;
 pub mod nats;

@@ -7,7 +7,7 @@ use projections::{Progress, Waiter};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Accounting;
-use crate::config::Config;
+use crate::config::{Config, ProcessRole};
 use crate::one_time_codes::OneTimeCodes;
 
 /// The parts that the roles of one process share. Clones refer to the same parts.
@@ -15,6 +15,8 @@ use crate::one_time_codes::OneTimeCodes;
 pub struct Parts {
     /// Configuration of the process.
     pub config: Arc<Config>,
+    /// The roles that this process runs.
+    pub roles: Arc<[ProcessRole]>,
     /// Appends to the log and reads it.
     pub store: EventStore,
     /// The standby that answers queries of the HTTP API, if one is configured.
@@ -35,4 +37,11 @@ pub struct Parts {
     pub draining: CancellationToken,
     /// Tasks that shutdown waits for. A panic in one ends the process.
     pub tasks: Tasks,
+}
+
+impl Parts {
+    /// Whether this process runs the projections.
+    pub(crate) fn runs_projector(&self) -> bool {
+        self.roles.contains(&ProcessRole::Projector)
+    }
 }

@@ -76,6 +76,14 @@ pub fn names() -> Vec<&'static str> {
     for_each_projection!(name()).into()
 }
 
+/// Names of all projections with the stream categories that each follows; without any, all.
+pub fn categories() -> Vec<(&'static str, &'static [&'static str])> {
+    fn followed<P: Projection>() -> (&'static str, &'static [&'static str]) {
+        (P::NAME, P::CATEGORIES)
+    }
+    for_each_projection!(followed()).into()
+}
+
 /// Runs every projection on `tasks` until `shutdown`.
 pub fn spawn(
     store: &EventStore,

@@ -6,6 +6,7 @@ use eventsourcing::json::holds_nul;
 use eventsourcing::{Position, StreamId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::append::group_commit::{BATCH_EVENTS, GroupCommit, Pending};
@@ -15,6 +16,7 @@ use crate::append::prepared::Prepared;
 use crate::append::receipt::NewReceipt;
 use crate::append::request::{Append, ExpectedVersion, StreamAppend};
 use crate::clock::LogClock;
+use crate::latency::Latency;
 use crate::pool::Pool;
 use crate::tasks::Tasks;
 
@@ -36,6 +38,8 @@ pub struct Appender {
     committed: watch::Receiver<Position>,
     pub(crate) clock: LogClock,
     pub(crate) health: AppendHealth,
+    /// From the queue to the commit, of each request.
+    pub(crate) latency: Latency,
 }
 
 impl Appender {
@@ -48,10 +52,17 @@ impl Appender {
         let (sender, committed) = watch::channel(Position::START);
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
         let (clock, health) = (LogClock::default(), AppendHealth::default());
-        let group_commit =
-            GroupCommit::new(pool, tasks.clone(), clock.clone(), health.clone(), sender);
+        let latency = Latency::default();
+        let group_commit = GroupCommit::new(
+            pool,
+            tasks.clone(),
+            clock.clone(),
+            health.clone(),
+            latency.clone(),
+            sender,
+        );
         tasks.spawn("appender", group_commit.run(requests, shutdown));
-        Self { queue, bytes, committed, clock, health }
+        Self { queue, bytes, committed, clock, health, latency }
     }
 
     /// Appends `request` and returns when it is committed. Once the request is queued, dropping
@@ -71,9 +82,10 @@ impl Appender {
 
     /// Queues a request; returns `None` if the appender has ended.
     async fn queue(&self, request: Prepared, reply: oneshot::Sender<Outcome>) -> Option<()> {
+        let queued_at = Instant::now();
         let weight = u32::try_from(request.bytes.max(1)).unwrap_or(u32::MAX);
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(weight).await.ok()?;
-        self.queue.send(Pending { request, reply, bytes }).await.ok()
+        self.queue.send(Pending { request, reply, queued_at, bytes }).await.ok()
     }
 
     /// Watches the last position that this appender committed; 0 before the first.

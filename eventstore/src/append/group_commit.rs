@@ -18,6 +18,7 @@ use crate::append::prepared::Prepared;
 use crate::clock::LogClock;
 use crate::error::{ErrorChain, Unavailable, sqlstate};
 use crate::fault;
+use crate::latency::Latency;
 use crate::pool::{ConnectOptions, Pool, timed_out};
 use crate::tasks::Tasks;
 
@@ -47,6 +48,8 @@ const SESSION: [(&str, &str); 2] =
 pub(crate) struct Pending {
     pub(crate) request: Prepared,
     pub(crate) reply: oneshot::Sender<Outcome>,
+    /// When the request was handed over.
+    pub(crate) queued_at: Instant,
     /// Held until the reply is sent: bounds the bytes in the queue.
     pub(crate) bytes: OwnedSemaphorePermit,
 }
@@ -65,6 +68,7 @@ pub(crate) struct GroupCommit {
     cache: AppendCache,
     clock: LogClock,
     health: AppendHealth,
+    latency: Latency,
     committed: watch::Sender<Position>,
 }
 
@@ -74,6 +78,7 @@ impl GroupCommit {
         tasks: Tasks,
         clock: LogClock,
         health: AppendHealth,
+        latency: Latency,
         committed: watch::Sender<Position>,
     ) -> Self {
         Self {
@@ -86,6 +91,7 @@ impl GroupCommit {
             cache: AppendCache::default(),
             clock,
             health,
+            latency,
             committed,
         }
     }
@@ -122,6 +128,7 @@ impl GroupCommit {
     }
 
     async fn commit(&mut self, batch: Vec<Pending>, more_waits: bool) {
+        let queued_at: Vec<_> = batch.iter().map(|pending| pending.queued_at).collect();
         let (requests, callers): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .map(|pending| (pending.request, (pending.reply, pending.bytes)))
@@ -136,7 +143,10 @@ impl GroupCommit {
             Err(Failure::Database(error)) => {
                 requests.iter().map(|_| Err(AppendError::Unavailable(error.clone()))).collect()
             }
-            Ok(outcomes) => outcomes,
+            Ok(outcomes) => {
+                self.latency.record(queued_at.iter().map(Instant::elapsed));
+                outcomes
+            }
         };
         let reply_to_all = move || {
             for ((reply, _bytes), outcome) in callers.into_iter().zip(outcomes) {

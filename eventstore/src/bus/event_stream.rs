@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, Info, RetentionPolicy};
+use async_nats::jetstream::stream::{
+    Compression, Config, DiscardPolicy, Info, RawMessageErrorKind, RetentionPolicy,
+};
+use eventsourcing::Position;
 
 use crate::bus::connection::Bus;
 use crate::bus::error::BusError;
+use crate::bus::message;
 use crate::bus::owner::Owner;
 use crate::bus::subjects::{STREAM, SUBJECTS};
 
@@ -16,7 +20,38 @@ use crate::bus::subjects::{STREAM, SUBJECTS};
 /// names the sequence before it; it distinguishes a message of another relay from an error.
 pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_secs(2);
 
+/// The end of the stream `EVENTS`, and what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// Sequence of the last message.
+    pub last_sequence: u64,
+    /// Position of the event that the last message carries; none if there is no such message, or if
+    /// it is that of another program.
+    pub last_position: Option<Position>,
+    /// Number of messages.
+    pub messages: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
 impl Bus {
+    /// Returns what the stream holds, or none if it does not exist.
+    pub async fn stream_state(&self) -> Result<Option<StreamState>, BusError> {
+        let Some(Info { state, .. }) = self.stream_info().await? else { return Ok(None) };
+        let last_sequence = state.last_sequence;
+        let mut last_position = None;
+        if state.messages > 0 {
+            let stream = self.jetstream.get_stream_no_info(STREAM).await.map_err(BusError::Info)?;
+            match stream.get_raw_message(last_sequence).await {
+                Ok(message) => last_position = message::position(&message.headers),
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}
+                Err(error) => return Err(BusError::Message(error)),
+            }
+        }
+        let (messages, bytes) = (state.messages, state.bytes);
+        Ok(Some(StreamState { last_sequence, last_position, messages, bytes }))
+    }
+
     /// Returns the state of the stream, or none if it does not exist.
     pub async fn stream_info(&self) -> Result<Option<Info>, BusError> {
         match self.jetstream.get_stream(STREAM).await {

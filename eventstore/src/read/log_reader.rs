@@ -72,6 +72,13 @@ impl LogReader {
         Ok(Position(position.await?))
     }
 
+    /// Returns the head and when its event was recorded; no time if the log is empty.
+    pub async fn head_recorded(&self) -> Result<(Position, Option<DateTime<Utc>>), Unavailable> {
+        let row = sqlx::query_as("select position, recorded_at from log.head");
+        let (position, at): (i64, DateTime<Utc>) = row.fetch_one(self.pool()).await?;
+        Ok((Position(position), (position > 0).then_some(at)))
+    }
+
     /// Returns the time by the clock of Postgres.
     pub async fn time_of_postgres(&self) -> Result<DateTime<Utc>, Unavailable> {
         let now = sqlx::query_scalar("select clock_timestamp()");

@@ -20,6 +20,7 @@ use crate::config::{Alerts, Cors, EventTickets};
 use crate::host_metrics;
 use crate::one_time_codes::OneTimeCodes;
 use crate::tokens::Keys;
+use crate::vitals::Monitor;
 
 /// Routes with their descriptions.
 pub(super) type Routes = OpenApiRouter<Arc<Api>>;
@@ -57,6 +58,8 @@ pub struct Api {
     pub host: host_metrics::Reader,
     /// Bounds of dry runs of rules.
     pub dry_runs: DryRuns,
+    /// Vitals for consoles.
+    pub vitals: Monitor,
     /// Limits on readings.
     pub readings: domain::telemetry::Limits,
     /// Decides about readings that the log has already.

@@ -15,7 +15,7 @@ use super::{headers, sse, state_at};
 
 /// Response header with the epoch of the log, which grows when the log is restored from a backup: then
 /// positions may mean other events.
-const EPOCH: &str = "tributary-epoch";
+pub(super) const EPOCH: &str = "tributary-epoch";
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(feed)).routes(routes!(listen)).routes(routes!(stream))
@@ -28,22 +28,22 @@ pub(super) fn routes() -> Routes {
 pub(super) struct FeedQuery {
     /// Only events after this position. The default is the end of the log.
     #[param(value_type = Option<i64>, minimum = 0)]
-    after: Option<Position>,
+    pub(super) after: Option<Position>,
     /// Ignored: an event stream has no pages.
     #[expect(dead_code, reason = "accepted as lists do")]
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
     /// Only events of these contexts, separated by commas.
-    context: Option<String>,
+    pub(super) context: Option<String>,
     /// Only events of these types, separated by commas.
     #[serde(rename = "type")]
-    event_type: Option<String>,
+    pub(super) event_type: Option<String>,
     /// Only events of this stream.
-    stream: Option<String>,
+    pub(super) stream: Option<String>,
     /// The epoch of the log that `after` belongs to, from `Tributary-Epoch` or a ticket: 409
     /// `epoch_changed` if the log has another one.
-    epoch: Option<i64>,
+    pub(super) epoch: Option<i64>,
     /// The type of the server-sent events (default `type`).
     #[serde(default)]
     #[param(value_type = Option<EventNames>, inline)]
@@ -58,7 +58,8 @@ pub(super) struct FeedQuery {
 }
 
 impl FeedQuery {
-    fn filter(&self) -> Result<Filter, Problem> {
+    /// The filter; an error if there is no such context or stream.
+    pub(super) fn filter(&self) -> Result<Filter, Problem> {
         let mut filter = Filter::default();
         for name in self.context.iter().flat_map(|names| names.split(',')) {
             let unknown = || Problem::parameter("context", format!("there is no context `{name}`"));
@@ -80,7 +81,11 @@ impl FeedQuery {
 
     /// Returns the epoch of the log; an error if the query names another one, or if `after` is beyond the
     /// head.
-    async fn check(&self, api: &Api, after: Option<(&str, Position)>) -> Result<i64, Problem> {
+    pub(super) async fn check(
+        &self,
+        api: &Api,
+        after: Option<(&str, Position)>,
+    ) -> Result<i64, Problem> {
         let epoch = api.store.owner().await?.epoch;
         if let Some(expected) = self.epoch.filter(|expected| *expected != epoch) {
             let detail = format!(
@@ -113,7 +118,8 @@ impl FeedQuery {
         position.map(Some).ok_or_else(invalid)
     }
 
-    fn after(&self) -> Result<Option<Position>, Problem> {
+    /// The position in `after`, if there is one.
+    pub(super) fn after(&self) -> Result<Option<Position>, Problem> {
         match self.after {
             Some(Position(..0)) => {
                 Err(Problem::parameter("after", "must be a position: 0 or higher"))

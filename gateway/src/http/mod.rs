@@ -54,6 +54,8 @@ mod audience;
 pub mod event_view;
 mod sse;
 mod state_at;
+mod stream_states;
+mod console;
 mod causation;
 mod health;
 mod root;
@@ -93,6 +95,8 @@ fn guarded() -> Routes {
         .merge(users::routes())
         .merge(events::routes())
         .merge(event_tickets::routes())
+        .merge(stream_states::routes())
+        .merge(console::routes())
         .merge(causation::routes())
         .merge(parked::routes())
         .merge(projections::routes())
@@ -119,7 +123,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub fn router(api: Arc<Api>, limits: Limits) -> Router {
     let authenticate = middleware::from_fn_with_state(Arc::clone(&api), caller::authenticate);
     let keyed = middleware::from_fn(idempotency::layer);
-    let outermost = request_trace::Options::new(limits.time, limits.logged_refusals);
+    let outermost = request_trace::Options::new(limits.time, limits.logged_refusals)
+        .recording(api.vitals.commands().clone());
     let guarded = guarded().route_layer(keyed.clone()).route_layer(authenticate);
     let (guarded, _) = guarded.split_for_parts();
     let limit = middleware::from_fn_with_state(Arc::clone(&api.admission), admission::anonymous);

@@ -10,23 +10,28 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Components, Content, Header, Ref, RefOr, Response, Schema};
 use utoipa::{OpenApi, PartialSchema, ToSchema};
 
+use super::console::TailSample;
 use super::entity_tag;
 use super::headers::MIN_POSITION;
 use super::operation_ids;
 use super::problem::{Fault, ProblemBody};
 use super::request_examples;
+use crate::vitals::Vitals;
 
 /// Name of the security scheme.
 const BEARER: &str = "bearer";
 
 #[derive(Debug, OpenApi)]
-#[openapi(info(
-    title = "Tributary",
-    description = "An event-sourced backend: commands are recorded as events in one log, and read \
+#[openapi(
+    info(
+        title = "Tributary",
+        description = "An event-sourced backend: commands are recorded as events in one log, and read \
                    models are derived from it. Error responses are problem details (RFC 9457). \
                    Request bodies may be compressed (`Content-Encoding: gzip`, `br` or `zstd`); the \
                    limit on bodies holds for the decoded size."
-))]
+    ),
+    components(schemas(Vitals, TailSample))
+)]
 struct Document;
 
 /// The document without routes.

@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use eventsourcing::Metadata;
 use eventstore::otel::{self, Traceparent};
-use eventstore::otel_span;
+use eventstore::{Latency, otel_span};
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
@@ -78,18 +78,25 @@ pub(super) struct Options {
     /// The time until the response begins; streams may take longer.
     limit: Duration,
     refusals: Arc<RefusalLog>,
+    /// Where the durations of commands are recorded, for the console.
+    commands: Option<Latency>,
 }
 
 impl Options {
     /// Logs at most `logged_refusals` refused requests per minute.
     pub(super) fn new(limit: Duration, logged_refusals: u32) -> Self {
-        Self { limit, refusals: Arc::new(RefusalLog::new(logged_refusals)) }
+        Self { limit, refusals: Arc::new(RefusalLog::new(logged_refusals)), commands: None }
+    }
+
+    /// Records the durations of commands in `commands`.
+    pub(super) fn recording(self, commands: Latency) -> Self {
+        Self { commands: Some(commands), ..self }
     }
 }
 
 /// The layer.
 pub(super) async fn layer(
-    State(Options { limit, refusals }): State<Options>,
+    State(Options { limit, refusals, commands }): State<Options>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -142,6 +149,9 @@ pub(super) async fn layer(
     }
     let took = started.elapsed();
     tracing::debug!(parent: &span, status, ?took, "request answered");
+    if let Some(commands) = commands.filter(|_| !method.is_safe()) {
+        commands.record([took]);
+    }
     let method = crate::metrics::method_label(&method).to_owned();
     let labels = [("method", method), ("route", route), ("status", status.to_string())];
     metrics::histogram!("tributary_http_request_seconds", &labels).record(took.as_secs_f64());

@@ -34,7 +34,17 @@ pub(super) fn respond(
     valid_for: Duration,
     shutdown: CancellationToken,
 ) -> Response {
-    let events = events(subscription, audience, slot).take_until(shutdown.cancelled_owned());
+    send(events(subscription, audience, slot), valid_for, shutdown)
+}
+
+/// Sends `events` until the client disconnects, until the token expires in `valid_for`, which a comment
+/// says, or until `shutdown`.
+pub(super) fn send(
+    events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static,
+    valid_for: Duration,
+    shutdown: CancellationToken,
+) -> Response {
+    let events = events.take_until(shutdown.cancelled_owned());
     let events = until_expiry(events, valid_for);
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let mut response = Sse::new(events).keep_alive(keep_alive).into_response();

@@ -54,6 +54,7 @@ async fn without_database() -> (String, String) {
         feed: Feed::start(&store, None, &tasks, shutdown.clone()),
         bus: watch::channel(false).1,
         bridge: None,
+        vitals: crate::vitals::Monitor::default(),
         cors: config.cors.clone(),
         event_tickets: config.event_tickets,
         handlers: Handlers::new(&store),

@@ -14,6 +14,7 @@ use crate::http::{
 };
 use crate::parts::Parts;
 use crate::tokens::Keys;
+use crate::vitals::Monitor;
 
 /// Serves until `shutdown`, which answers requests in progress and ends event streams.
 pub(super) async fn run(
@@ -38,9 +39,11 @@ pub(super) async fn run(
             let (log, standby) = (parts.store.reader(), standby.clone());
             Waiter::start_on_standby(log, standby, &parts.tasks, shutdown.clone())
         }
-        None => parts.wait,
+        None => parts.wait.clone(),
     };
+    let vitals = Monitor::start(&parts, &shutdown);
     let api = Api {
+        vitals,
         admission: Arc::new(Admission::new(&parts.config.http, &parts.config.client_limits)),
         cors: parts.config.cors.clone(),
         event_tickets: parts.config.event_tickets,

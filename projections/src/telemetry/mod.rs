@@ -35,7 +35,7 @@ pub use presence::{DueDecision, due_decisions, presence_setting};
 pub use query::{
     Device, DeviceCursor, Range, ReadingRow, device, devices, offline_devices, readings,
 };
-pub use rejections::{Rejection, RejectionFilter, rejections};
+pub use rejections::{Rejection, RejectionFilter, count_rejections, rejections};
 
 /// The read model of telemetry.
 #[derive(Debug)]

@@ -106,6 +106,24 @@ impl Rejections {
     }
 }
 
+/// Returns the number of messages refused at `from` or later; none if it is greater than `most`, so that
+/// the count costs little.
+pub async fn count_rejections(
+    pool: &PgPool,
+    from: DateTime<Utc>,
+    most: i64,
+) -> Result<Option<i64>, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar(
+        "select count(*) from (
+           select from telemetry.rejection where rejected_at >= $1 limit $2 + 1) as counted",
+    )
+    .bind(from)
+    .bind(most)
+    .fetch_one(pool)
+    .await?;
+    Ok((count <= most).then_some(count))
+}
+
 /// Lists refused messages, newest first, after the cursor `after`: time and position of the last one
 /// seen.
 pub async fn rejections(

@@ -12,7 +12,11 @@ use crate::authorization::operations;
 use crate::random::{self, Random};
 
 /// Operations that end the session of a caller, never end, or take long.
-const EXCLUDED: &[&str] = &["GET /api/v1/events/stream", "POST /api/v1/projections/{name}/rebuild"];
+const EXCLUDED: &[&str] = &[
+    "GET /api/v1/events/stream",
+    "GET /api/v1/console/stream",
+    "POST /api/v1/projections/{name}/rebuild",
+];
 
 const ID: &str = "0198c0de-0000-7000-8000-000000000000";
 

@@ -20,10 +20,11 @@ const MOST_ROWS: f64 = 300.0;
 const MOST_DISCARDED: f64 = 200.0;
 
 /// Lists that read the log, in its order, and no read model.
-const OF_THE_LOG: [&str; 4] = [
+const OF_THE_LOG: [&str; 5] = [
     "/api/v1/events",
     "/api/v1/events/stream",
     "/api/v1/streams/{stream_id}",
+    "/api/v1/streams/{stream_id}/states",
     "/api/v1/works/{id}/events",
 ];
 

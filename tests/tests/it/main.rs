@@ -68,6 +68,7 @@ mod parked;
 mod parked_orders;
 mod retries;
 mod tail;
+mod console_stream;
 mod traces;
 mod replay;
 mod verify;
