@@ -10,7 +10,9 @@ use anyhow::{Context, anyhow};
 use chrono::DateTime;
 use clap::builder::PossibleValuesParser;
 use eventsourcing::{Position, StreamId, Version};
-use eventstore::{ChainVerifier, ConnectOptions, Finding, HashedEvent, LogReader, RawEvent};
+use eventstore::{
+    ChainVerifier, ConnectOptions, Finding, HashedEvent, LogReader, LogVerification, RawEvent,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use projections::Purpose;
 use serde::Serialize;
@@ -19,8 +21,6 @@ use super::log_source::OptionalDatabase;
 use super::outcome::Failure;
 use super::{output, rebuild};
 
-/// Events per page.
-const PAGE: i64 = 2_000;
 /// Findings that are reported one by one; further ones are only counted.
 const REPORTED: usize = 100;
 /// Read models rebuilt concurrently.
@@ -92,7 +92,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         (Some(file), _) => verify_dump(file, &mut walk, &mut findings)?,
         (None, Some(database)) => {
             let options = database.options()?.without_time_limits();
-            verify_log(options.clone(), &mut walk, &mut findings).await?;
+            walk = verify_log(options.clone(), &mut findings).await?;
             models = match args.projections {
                 Some(names) => Some(compare(options, names).await?),
                 None => None,
@@ -159,39 +159,20 @@ fn bar(length: i64) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Verifies the log of a database, up to its current end.
+/// Verifies the log of a database, up to its current end. Returns the chain.
 async fn verify_log(
     options: ConnectOptions,
-    walk: &mut ChainVerifier,
     findings: &mut Findings,
-) -> Result<(), Failure> {
-    let store = LogReader::new(eventstore::pool(options, 1));
-    let (head, hash) = store.head_and_hash().await?;
-    let bar = bar(head.0);
-    'log: while walk.at().0 < head {
-        let links = store.hashed_events(walk.at().0, PAGE).await?;
-        if links.is_empty() {
-            break;
-        }
-        for link in links {
-            if link.event.position > head {
-                break 'log; // Appended since; or behind a gap, which is reported below.
-            }
-            findings.add(walk.check(link));
-        }
-        bar.set_position(walk.at().0.0.unsigned_abs());
+) -> Result<ChainVerifier, Failure> {
+    let reader = LogReader::new(eventstore::pool(options, 1));
+    let mut verification = LogVerification::begin(reader).await?;
+    let bar = bar(verification.head().0);
+    while let Some(found) = verification.next().await? {
+        findings.add(found);
+        bar.set_position(verification.walk().at().0.0.unsigned_abs());
     }
     bar.finish_and_clear();
-    let (position, last) = walk.at();
-    if position != head {
-        let what = format!("this event and all after it are missing: the log's head is at {head}");
-        findings.add([Finding { position: Some(position.0 + 1), what }]);
-    } else if last != hash {
-        let what = "the log's head has another hash than its last event".into();
-        findings.add([Finding { position: Some(position.0), what }]);
-    }
-    findings.add(store.find_dangling_references().await?);
-    Ok(())
+    Ok(verification.into_walk())
 }
 
 /// Verifies a dump, line by line.

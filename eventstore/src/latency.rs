@@ -9,10 +9,10 @@ const SLOT: Duration = Duration::from_secs(10);
 /// Histograms that are kept; together a minute.
 const SLOTS: usize = 6;
 /// Buckets in a doubling of the duration: a percentile is wrong by 6 % at most.
-const STEPS: u64 = 8;
+const STEPS: usize = 8;
 /// Doublings of a microsecond; longer durations, from two minutes on, count as the longest.
-const DOUBLINGS: u64 = 27;
-const BUCKETS: usize = (DOUBLINGS * STEPS) as usize;
+const DOUBLINGS: usize = 27;
+const BUCKETS: usize = DOUBLINGS * STEPS;
 
 /// The durations of the last minute. Clones share them.
 #[derive(Debug, Clone)]
@@ -93,18 +93,20 @@ fn place(number: u64) -> usize {
 
 fn bucket(duration: Duration) -> usize {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1);
-    let doubling = u64::from(micros.ilog2());
+    let doubling = micros.ilog2() as usize;
     if doubling >= DOUBLINGS {
         return BUCKETS - 1;
     }
-    let step = (micros * STEPS >> doubling) - STEPS;
-    usize::try_from(doubling * STEPS + step).unwrap_or(BUCKETS - 1)
+    // Between STEPS and twice as much.
+    let step = (micros * STEPS as u64) >> doubling;
+    doubling * STEPS + usize::try_from(step).unwrap_or(STEPS) - STEPS
 }
 
 /// The middle of a bucket.
 fn middle(bucket: usize) -> Duration {
-    let (doubling, step) = (bucket as u64 / STEPS, bucket as u64 % STEPS);
-    Duration::from_nanos((1000 * (2 * (STEPS + step) + 1) << doubling) / (2 * STEPS))
+    let (doubling, step) = (bucket / STEPS, bucket % STEPS);
+    let halves = (2 * (STEPS + step) + 1) as u64;
+    Duration::from_nanos(((1000 * halves) << doubling) / (2 * STEPS as u64))
 }
 
 #[expect(

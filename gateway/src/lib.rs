@@ -10,6 +10,7 @@ mod lag_metrics;
 mod certificates;
 mod process_metrics;
 pub mod vitals;
+pub mod verification;
 pub mod work_code;
 pub mod bridge;
 pub mod nats;

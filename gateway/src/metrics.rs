@@ -134,6 +134,9 @@ type Collector = Box<dyn Fn() + Send>;
 /// Called at each rendering, so that the metrics of one collector are from the same moment.
 static COLLECTORS: Mutex<Vec<Collector>> = Mutex::new(Vec::new());
 
+/// Version and commit of this build, once the executable has named them.
+static BUILD: OnceLock<(&str, &str)> = OnceLock::new();
+
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Installs the recorder of the process. Further calls, as by several tests, do nothing.
@@ -163,7 +166,18 @@ pub fn install() {
 /// Sets the metric `tributary_build_info`. The recorder is installed if it is not yet.
 pub fn build_info(version: &'static str, commit: &'static str) {
     install();
+    BUILD.get_or_init(|| (version, commit));
     metrics::gauge!("tributary_build_info", "version" => version, "commit" => commit).set(1);
+}
+
+/// Returns the version of this build, and its commit if it is known.
+pub(crate) fn build() -> (&'static str, Option<&'static str>) {
+    match BUILD.get() {
+        Some((version, commit)) => {
+            (version, Some(*commit).filter(|commit| !["", "unknown"].contains(commit)))
+        }
+        None => (env!("CARGO_PKG_VERSION"), None),
+    }
 }
 
 /// Aggregates what histograms have recorded every few seconds until `shutdown`, on a task of

@@ -8,5 +8,7 @@ pub(crate) mod ring_buffer;
 pub(crate) mod subscription;
 pub(crate) mod feed;
 pub(crate) mod verify;
+pub(crate) mod log_verification;
+pub(crate) mod server_info;
 
 pub(crate) use filter::ALL;

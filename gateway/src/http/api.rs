@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use commands::Handlers;
 use commands::alerts::DryRunLimits;
-use eventstore::{EventStore, Feed, LogReader};
+use eventstore::{Bus, EventStore, Feed, LogReader};
 use projections::Waiter;
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, watch};
@@ -16,10 +17,11 @@ use utoipa_axum::router::OpenApiRouter;
 use super::admission::Admission;
 use super::rebuilds::Rebuilds;
 use crate::bridge::Accounting;
-use crate::config::{Alerts, Cors, EventTickets};
+use crate::config::{Alerts, Config, Cors, EventTickets, ProcessRole};
 use crate::host_metrics;
 use crate::one_time_codes::OneTimeCodes;
 use crate::tokens::Keys;
+use crate::verification::Verifications;
 use crate::vitals::Monitor;
 
 /// Routes with their descriptions.
@@ -58,6 +60,10 @@ pub struct Api {
     pub host: host_metrics::Reader,
     /// Bounds of dry runs of rules.
     pub dry_runs: DryRuns,
+    /// This process, for those who ask what runs.
+    pub process: Process,
+    /// Verifications that were requested from this process.
+    pub verifications: Verifications,
     /// Vitals for consoles.
     pub vitals: Monitor,
     /// Limits on readings.
@@ -83,6 +89,19 @@ impl Api {
     pub fn queries(&self) -> &PgPool {
         self.standby.as_ref().map_or_else(|| self.store.pool(), LogReader::pool)
     }
+}
+
+/// A process: how it was started, and its connection to NATS.
+#[derive(Debug)]
+pub struct Process {
+    /// Configuration of the process.
+    pub config: Arc<Config>,
+    /// The roles that it runs.
+    pub roles: Arc<[ProcessRole]>,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// Its connection to NATS.
+    pub bus: Bus,
 }
 
 /// Bounds of dry runs of rules: of each, and of their number.

@@ -55,6 +55,8 @@ pub mod event_view;
 mod sse;
 mod state_at;
 mod stream_states;
+mod about;
+mod verifications;
 mod console;
 mod causation;
 mod health;
@@ -76,7 +78,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 pub use admission::Admission;
 use api::Routes;
-pub use api::{Api, DryRuns, Limits};
+pub use api::{Api, DryRuns, Limits, Process};
 pub use health::{Probes, router as probes};
 pub use rebuilds::Rebuilds;
 pub use server::{ConnectionLimits, Stop, serve};
@@ -97,6 +99,8 @@ fn guarded() -> Routes {
         .merge(event_tickets::routes())
         .merge(stream_states::routes())
         .merge(console::routes())
+        .merge(about::routes())
+        .merge(verifications::routes())
         .merge(causation::routes())
         .merge(parked::routes())
         .merge(projections::routes())

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admission, Api, ConnectionLimits, DryRuns, Limits, Rebuilds, Stop, document, router, serve,
+    Admission, Api, ConnectionLimits, DryRuns, Limits, Process, Rebuilds, Stop, document, router,
+    serve,
 };
 use crate::config::Config;
 use crate::tokens::make_key;
@@ -55,6 +56,13 @@ async fn without_database() -> (String, String) {
         bus: watch::channel(false).1,
         bridge: None,
         vitals: crate::vitals::Monitor::default(),
+        process: Process {
+            config: Arc::new(config.clone()),
+            roles: Arc::new([]),
+            started_at: chrono::Utc::now(),
+            bus: eventstore::Bus::connect("nats://127.0.0.1:1").await.unwrap(),
+        },
+        verifications: crate::verification::Verifications::new(tasks.clone()),
         cors: config.cors.clone(),
         event_tickets: config.event_tickets,
         handlers: Handlers::new(&store),

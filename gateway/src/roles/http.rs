@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use commands::Handlers;
 use commands::readings::Repetitions;
 use projections::Waiter;
@@ -10,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host_metrics;
 use crate::http::{
-    Admission, Api, ConnectionLimits, DryRuns, Limits, Rebuilds, Stop, router, serve,
+    Admission, Api, ConnectionLimits, DryRuns, Limits, Process, Rebuilds, Stop, router, serve,
 };
 use crate::parts::Parts;
 use crate::tokens::Keys;
-use crate::vitals::Monitor;
+use crate::verification::Verifications;
+use crate::vitals;
 
 /// Serves until `shutdown`, which answers requests in progress and ends event streams.
 pub(super) async fn run(
@@ -41,9 +43,16 @@ pub(super) async fn run(
         }
         None => parts.wait.clone(),
     };
-    let vitals = Monitor::start(&parts, &shutdown);
+    let vitals = vitals::start(&parts, &shutdown);
     let api = Api {
         vitals,
+        process: Process {
+            config: Arc::clone(&parts.config),
+            roles: parts.roles,
+            started_at: Utc::now(),
+            bus: parts.bus.clone(),
+        },
+        verifications: Verifications::new(parts.tasks.clone()),
         admission: Arc::new(Admission::new(&parts.config.http, &parts.config.client_limits)),
         cors: parts.config.cors.clone(),
         event_tickets: parts.config.event_tickets,

@@ -22,9 +22,9 @@ fn described(name: &str) -> (Kind, Vec<&'static str>) {
     if let Some((_, categories)) =
         projections::categories().into_iter().find(|(known, _)| *known == name)
     {
-        let follows = |category: &&str| categories.contains(category);
-        let contexts =
-            CONTEXTS.iter().filter(|context| context.categories.iter().any(|of| follows(&of)));
+        let contexts = CONTEXTS.iter().filter(|context| {
+            context.categories.iter().any(|category| categories.contains(category))
+        });
         let contexts: Vec<_> = contexts.map(|context| context.name).collect();
         return (Kind::Projection, if categories.is_empty() { all() } else { contexts });
     }

@@ -14,10 +14,10 @@ use eventstore::{Latency, Relay, StreamState, Unavailable};
 use projections::Status;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::Monitor;
 use super::consumers::Consumers;
 use super::door::Door;
 use super::history::{INTERVAL, LagSample};
+use super::monitor::Monitor;
 use super::sample::{
     BridgeVitals, Connection, ContextRate, DoorDetail, DoorVitals, Percentiles, Rejected,
     RelayVitals, Vitals, round,
@@ -72,11 +72,11 @@ impl Gatherer {
     pub(super) async fn run(mut self) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let opened = self.monitor.clone();
+        let monitor = self.monitor.clone();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = opened.0.opened.notified() => ticks.reset(),
+                () = monitor.opened() => ticks.reset(),
             }
             let is_watched = self.monitor.is_watched();
             let is_due = self.sampled.is_none_or(|(at, _)| at.elapsed() >= INTERVAL);
@@ -161,7 +161,7 @@ impl Gatherer {
         });
         let sample =
             LagSample { at: Utc::now(), events_per_second, consumers: consumers.collect() };
-        self.monitor.lock().push(sample);
+        self.monitor.add(sample);
     }
 
     /// The messages refused since midnight, counted every ten seconds.

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use eventsourcing::Position;
 use eventstore::{Filter, Latency, RawEvent};
-use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 
-use super::Monitor;
+use super::monitor::Monitor;
 use crate::parts::Parts;
 
 /// Wait between two measurements.
@@ -43,12 +42,10 @@ async fn measure(parts: &Parts, position: Position) -> Option<Duration> {
     let following = projections::categories().into_iter().filter(|(_, categories)| {
         categories.is_empty() || categories.contains(&event.stream.category())
     });
-    let applied = following.filter_map(|(name, _)| parts.progress.of(name)).map(async |mut at| {
-        let applied = at.wait_for(|applied| *applied >= position).await;
-        applied.is_ok()
-    });
-    let applied = join_all(applied).await.into_iter().all(|applied| applied);
-    if applied { age(parts, event).await } else { None }
+    for mut checkpoint in following.filter_map(|(name, _)| parts.progress.of(name)) {
+        checkpoint.wait_for(|applied| *applied >= position).await.ok()?;
+    }
+    age(parts, event).await
 }
 
 async fn age(parts: &Parts, event: &RawEvent) -> Option<Duration> {

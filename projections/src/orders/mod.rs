@@ -9,5 +9,5 @@ pub use names::{
     CancelReason, CancelReasonName, HistoryEvent, HistoryEventName, Status, StatusName,
 };
 pub use order_list::{HistoryEntry, Item, OrderFilter, OrderList, OrderRow, order, orders};
-pub use stock_level::{ProductRow, Stock, StockLevel, product, products};
+pub use stock_level::{ProductRow, Stock, StockLevel, StockSums, product, products, stock_sums};
 pub use stuck::{HeldUpBy, StuckOrder, WaitsFor, stuck};

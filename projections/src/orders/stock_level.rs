@@ -252,6 +252,35 @@ pub async fn product(pool: &PgPool, id: Uuid) -> Result<Option<ProductRow>, sqlx
     sqlx::query_as(select!("where id = $1")).bind(id).fetch_optional(pool).await
 }
 
+/// The pieces of a product that must add up: `received = available + reserved + shipped`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub struct StockSums {
+    /// Pieces received, less those written off.
+    pub received: i64,
+    /// Pieces that can be ordered.
+    pub available: i64,
+    /// Pieces reserved for open orders.
+    pub reserved: i64,
+    /// Pieces shipped.
+    pub shipped: i64,
+    /// Version of the stock's stream; 0 if nothing was ever received.
+    pub version: i64,
+}
+
+/// Returns the sums of the product of this id.
+pub async fn stock_sums(pool: &PgPool, id: Uuid) -> Result<Option<StockSums>, sqlx::Error> {
+    sqlx::query_as(
+        "select coalesce(received, 0) as received, coalesce(available, 0) as available,
+                coalesce(reserved, 0) as reserved, coalesce(shipped, 0) as shipped,
+                coalesce(s.version, 0) as version
+         from stock_level.product p left join stock_level.stock s on s.product_id = p.id
+         where p.id = $1",
+    )
+    .bind(id)
+    .fetch_optional(pool)
+    .await
+}
+
 /// Lists products by SKU, after the cursor `after`: SKU and id of the last one seen.
 pub async fn products(
     pool: &PgPool,

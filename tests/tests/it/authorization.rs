@@ -78,6 +78,7 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("POST /api/v1/products", r#"{"sku": "{sku}", "name": "N", "price": "1.50", "currency": "EUR"}"#, OPERATORS),
     ("GET /api/v1/products", "", SIGNED_IN),
     ("GET /api/v1/products/{id}", "", SIGNED_IN),
+    ("GET /api/v1/products/{id}/conservation", "", OPERATORS),
     ("PATCH /api/v1/products/{id}", r#"{"name": "M"}"#, OPERATORS),
     ("POST /api/v1/products/{id}/stock", r#"{"quantity": 1, "reason": "delivery"}"#, OPERATORS),
     ("POST /api/v1/orders", r#"{"items": [{"product_id": "{product}", "quantity": 1}]}"#, SIGNED_IN),
@@ -133,6 +134,9 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /api/v1/streams/{stream_id}/states", "", OPERATORS),
     ("GET /api/v1/console/stream", "", OPERATORS),
     ("GET /api/v1/console/history", "", OPERATORS),
+    ("GET /api/v1/about", "", OPERATORS),
+    ("POST /api/v1/verifications", "", OPERATORS),
+    ("GET /api/v1/verifications/last", "", OPERATORS),
     ("GET /api/v1/projections", "", OPERATORS),
     ("GET /api/v1/projections/{name}", "", OPERATORS),
     ("POST /api/v1/projections/{name}/rebuild", "", OPERATORS),
@@ -359,6 +363,13 @@ impl World {
 
     async fn says(&self, operation: &str, body: &str, caller: &str) -> Result<u16> {
         let (method, path) = operation.split_once(' ').context("a method and a path")?;
+        if path == "/api/v1/verifications" {
+            eventually("no verification is running", async || {
+                let last = self.of("admin").json("/api/v1/verifications/last").await?;
+                Ok(last["state"] != "running")
+            })
+            .await?;
+        }
         let (path, body) = (self.fill(operation, path).await?, self.fill(operation, body).await?);
         let mut request = self.of(caller).request(method.parse()?, &path);
         if !body.is_empty() {

@@ -191,7 +191,7 @@ async fn vitals_move_when_works_are_demanded_and_devices_send() -> Result<()> {
 async fn a_stopped_projector_is_stalled_and_live_again_after_its_restart() -> Result<()> {
     let system = System::start().await?;
     let _http = system.serve(&["http"]).await?;
-    let mut projector = system.serve(&["projector"]).await?;
+    let projector = system.serve(&["projector"]).await?;
     demand(&system, 1).await?;
     system.caught_up().await?;
     let mut console = Console::open(&system.caller(&system.token), "tail=false").await?;
@@ -205,7 +205,7 @@ async fn a_stopped_projector_is_stalled_and_live_again_after_its_restart() -> Re
         assert_eq!(live[elsewhere], Value::Null, "no process, or another one, counts {elsewhere}");
     }
 
-    projector.kill_now().await?;
+    projector.kill().await?;
     demand(&system, 3).await?;
     let minute = "update log.checkpoint set heartbeat_at = heartbeat_at - interval '1 minute'";
     sqlx::query(minute).execute(&system.admin).await?;

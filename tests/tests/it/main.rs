@@ -69,6 +69,7 @@ mod parked_orders;
 mod retries;
 mod tail;
 mod console_stream;
+mod console_reads;
 mod traces;
 mod replay;
 mod verify;

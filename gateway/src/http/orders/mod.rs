@@ -1,5 +1,6 @@
 //! The shop over HTTP: orders, products and their stock.
 
+mod conservation;
 mod order;
 mod product;
 mod stuck;
@@ -16,4 +17,5 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(product::add, product::list))
         .routes(routes!(product::get, product::change))
         .routes(routes!(product::stock))
+        .routes(routes!(conservation::show))
 }
