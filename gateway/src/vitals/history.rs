@@ -14,6 +14,7 @@ const SAMPLES: usize = 360;
 
 /// The lag of each consumer in the last hour, as this process has sampled it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = LagHistory)]
 pub struct History {
     /// Seconds between two samples. Samples are missing for times when Postgres did not answer.
     interval_seconds: u64,

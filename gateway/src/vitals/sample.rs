@@ -52,6 +52,7 @@ pub struct Vitals {
 
 /// Percentiles in milliseconds, right to 7 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = LatencyPercentiles)]
 pub(super) struct Percentiles {
     /// Half of the durations were not longer.
     p50: f64,
@@ -94,7 +95,6 @@ pub(super) struct DoorVitals {
 
 /// What this process knows of a door.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
-#[serde(default)]
 pub(super) struct DoorDetail {
     /// Commands a second that this process answered over HTTP, in the last 5 s.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +116,7 @@ pub(super) struct DoorDetail {
 /// What a consumer of the log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ConsumerKind)]
 pub(super) enum Kind {
     /// Keeps a read model up to date.
     Projection,
@@ -195,6 +196,7 @@ pub(super) struct BridgeVitals {
 
 /// Whether a server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ServerConnection)]
 pub(super) struct Connection {
     /// Whether the server answers this process.
     pub(super) connected: bool,
@@ -202,6 +204,7 @@ pub(super) struct Connection {
 
 /// Refused messages.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = RejectionRate)]
 pub(super) struct Rejected {
     /// Messages refused since midnight UTC, as the read model has them; null if they are more than
     /// 100,000.

@@ -7,6 +7,7 @@ use super::super::prelude::*;
 
 /// The pieces of a product, as the read model and the log have them.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StockConservation)]
 pub(super) struct Conservation {
     /// Id of the product.
     product_id: Uuid,
