@@ -10,6 +10,7 @@ use futures::{Stream, StreamExt, future, stream};
 
 use super::super::events::{EPOCH, FeedQuery};
 use super::super::prelude::*;
+use super::super::slots::Slot;
 use super::super::sse;
 use super::tail::Tail;
 use crate::vitals::Subscription;
@@ -68,25 +69,22 @@ pub(super) async fn listen(
         None => api.store.head().await?,
     };
     let slot = api.admission.stream(&caller.subject)?;
-    let vitals = vitals(api.vitals.subscribe());
+    let vitals = vitals(api.vitals.subscribe(), slot);
     let events = if tail.unwrap_or(true) {
         stream::select(vitals, samples(Tail::new(&api.feed, after, filter))).left_stream()
     } else {
         vitals.right_stream()
     };
-    // The slot is free again when the stream is dropped.
-    let events = events.inspect(move |_| {
-        let _held = &slot;
-    });
     let mut response = sse::send(events, caller.valid_for(), api.shutdown.clone());
     response.headers_mut().insert(EPOCH, epoch.into());
     Ok(response)
 }
 
-fn vitals(subscription: Subscription) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(subscription, |mut subscription| async move {
+/// The vitals as they are gathered. The `slot` is free again when the stream is dropped.
+fn vitals(subscription: Subscription, slot: Slot) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold((subscription, slot), |(mut subscription, slot)| async move {
         let json = subscription.next().await?;
-        Some((Ok(Event::default().event("vitals").data(json)), subscription))
+        Some((Ok(Event::default().event("vitals").data(json)), (subscription, slot)))
     })
 }
 
