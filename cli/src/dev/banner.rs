@@ -12,10 +12,11 @@ use super::demo::{ALARM_EVERY, EVENTS_PER_SECOND, Speed};
 use devservers::Nats;
 use gateway::config::{Admin, Config, Secret, ServerUrl};
 
-/// The address of the API, and a token of the administrator.
+/// The address of the API, a token of the administrator, and a one-time code for the console.
 pub(super) struct Access {
     pub(super) url: ServerUrl,
     pub(super) token: Secret,
+    pub(super) code: Secret,
 }
 
 /// Accounts of NATS for other programs, and the variables with their URLs.
@@ -71,12 +72,12 @@ pub(super) fn print(
 ) -> Result<(), Failure> {
     let env = directory.join("dev.env");
     let env = env.display();
-    let url = &access.url;
+    let (url, code) = (&access.url, access.code.expose());
     let tributary = executable();
     let demo = speed.map_or_else(String::new, demo);
     let banner = format!(
         "
-Console  {url}console/
+Console  {url}console/#code={code}   (signs in once)
 
 Tributary is running.  API {url}api/v1   documentation {url}docs
   Sign in as {EMAIL}; the password is in {env}, with a token valid for 30 days

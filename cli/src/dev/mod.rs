@@ -27,7 +27,7 @@ use demo::{Demo, Speed};
 use devservers::Servers;
 use gateway::app::App;
 use gateway::config::ProcessRole;
-use gateway::config::{Admin, Config, Http, Worker};
+use gateway::config::{Admin, Config, Http, Span, Worker};
 use gateway::host_metrics;
 use gateway::tokens::{Keys, make_key};
 
@@ -58,6 +58,9 @@ pub(super) struct Args {
     /// because each raises at most 5 an hour for a device
     #[arg(long, value_name = "FACTOR", default_value = "1")]
     demo_speed: Speed,
+    /// Time for which the printed link to the console signs in, once, with a unit
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    sign_in_link_ttl: Span,
     #[command(flatten)]
     http: Http,
     #[command(flatten)]
@@ -86,6 +89,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result<(), Failure> {
     let (directory, seed, speed) = (args.directory.clone(), !args.no_seed, args.demo_speed);
     let speed = Some(speed).filter(|_| seed && !args.quiet_demo);
+    let link_ttl = args.sign_in_link_ttl.0;
     let Started { admin, config, keys } = started(servers, args)?;
     let postgres = &servers.postgres;
     postgres.create_database(DATABASE).await.map_err(anyhow::Error::from)?;
@@ -108,9 +112,11 @@ async fn with_servers(servers: &Servers, args: Args, signals: Signals) -> Result
         }
     }
     run_agent(&app)?;
+    let code = app.parts().one_time_codes.issue(administrator.id, link_ttl);
     let access = banner::Access {
         url: format!("http://localhost:{}", address.port()).parse().map_err(anyhow::Error::from)?,
         token: token.parse().map_err(anyhow::Error::from)?,
+        code: code.parse().map_err(anyhow::Error::from)?,
     };
     banner::write(&directory, &access, &administrator, &config, &admin, &servers.nats)?;
     match banner::print(&directory, &access, &config, speed) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{eventually, successful};
 use tokio::process::{Child, Command};
 
@@ -52,6 +52,23 @@ impl Dev {
     async fn json(&self, path: &str) -> Result<Value> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
         successful(reqwest::Client::new().get(url).bearer_auth(&self.token)).await
+    }
+
+    /// Follows the link in `line` of the banner, whose code signs the administrator in, once.
+    async fn sign_in_by_link(&self, line: &str) -> Result<()> {
+        let link = line.split_whitespace().find_map(|word| word.split_once("/console/#code="));
+        let (origin, code) = link.context("a link with a code")?;
+        let send = || {
+            let request = reqwest::Client::new().post(format!("{origin}/api/v1/auth/session/code"));
+            request.header("Tributary-Console", "1").json(&json!({"code": code}))
+        };
+        let session = successful(send()).await?;
+        let token = session["access_token"].as_str().context("an access token")?;
+        let me = reqwest::Client::new().get(format!("{origin}/api/v1/users/me"));
+        let me = successful(me.bearer_auth(token)).await?;
+        ensure!(me["role"] == "admin", "{me}");
+        ensure!(send().send().await?.status() == 401, "the code was used");
+        Ok(())
     }
 
     /// The events of the log that the query selects.
@@ -105,6 +122,7 @@ async fn every_context_moves_and_goes_on_after_a_restart() -> Result<()> {
     let banner = std::fs::read_to_string(folder.join("banner"))?;
     let first = banner.lines().find(|line| !line.is_empty()).unwrap_or_default();
     ensure!(first.contains("/console/") && banner.contains("--quiet-demo"), "{banner}");
+    dev.sign_in_by_link(first).await?;
 
     let start = dev.head().await?;
     for context in ["telemetry", "orders", "works", "documents", "projects", "page_views", "alerts"]
