@@ -164,9 +164,9 @@ const TIMES: uPlot.Axis.Values = [
 
 const values = ({ series }: Layers): uPlot.AlignedData => [series.x, series.avg, series.min ?? series.avg.map(() => null), series.max ?? series.avg.map(() => null)];
 
-/** Makes the chart; `layers` is read whenever it is drawn. */
+/** Makes the chart; `view`, the visible range in milliseconds, and `layers` are read whenever it is drawn. */
 export function makeChart(
-  target: HTMLElement, size: { width: number; height: number }, range: { from: number; to: number },
+  target: HTMLElement, size: { width: number; height: number }, view: () => { from: number; to: number },
   layers: () => Layers, pointed: (index: number | null) => void,
 ): uPlot {
   const colours = palette(target);
@@ -180,8 +180,8 @@ export function makeChart(
       tzDate: zoned,
       cursor: { drag: { x: false, y: false }, points: { size: 7 }, y: false },
       scales: {
-        x: { time: true, min: range.from / 1000, max: range.to / 1000 },
-        y: { range: (u) => extent(layers(), u.scales["x"]!.min ?? 0, u.scales["x"]!.max ?? 0) },
+        x: { time: true, min: view().from / 1000, max: view().to / 1000 },
+        y: { range: () => extent(layers(), view().from / 1000, view().to / 1000) },
       },
       series: [
         {},
