@@ -13,10 +13,9 @@ export interface Cause {
 
 export const metadataOf = (event: Event): Cause => (event.metadata ?? {}) as Cause;
 
-/** `fulfilment ← event 01a2…`, or who sent the request. */
-export function causeOf(event: Event): string {
-  const { actor, causation_id: cause } = metadataOf(event);
-  const who = actor === undefined ? "" : /^[0-9a-f]{8}-[0-9a-f]{4}-/i.test(actor) ? `user ${actor.slice(-6)}` : actor;
-  if (cause === undefined) return who === "" ? "a request" : who;
-  return `${who} ← event …${cause.slice(-6)}`;
+/** Who sent the request, or the process that acted; a user by the end of the id. */
+export function actorOf(event: Event): string {
+  const { actor } = metadataOf(event);
+  if (actor === undefined) return "a request";
+  return /^[0-9a-f]{8}-[0-9a-f]{4}-/i.test(actor) ? `user …${actor.slice(-6)}` : actor;
 }

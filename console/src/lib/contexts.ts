@@ -13,3 +13,6 @@ const HUES: Record<string, number> = {
 };
 
 export const hue = (context: string) => `c${HUES[context] ?? 8}`;
+
+/** The names of all contexts. */
+export const CONTEXTS = Object.keys(HUES);
