@@ -3,27 +3,21 @@
 import type { Event } from "../api";
 import { get } from "./api";
 import { follow, tail } from "./live.svelte";
+import { Resource } from "./resource.svelte";
 
 export class Recent {
-  #before = $state.raw<Event[]>([]);
-  /** Whether the events before the page was opened were read, or could not be. */
-  settled = $state(false);
+  /** The events before the page was opened. */
+  before: Resource<Event[]>;
 
   /** Made while a component initializes; follows the live data while it exists. */
   constructor(most: number) {
     follow();
-    $effect(() => {
-      const left = new AbortController();
-      get<{ items: Event[] }>("/api/v1/events", { order: "desc", limit: most }, left.signal)
-        .then((page) => (this.#before = page.items), () => {})
-        .finally(() => (this.settled = true));
-      return () => left.abort();
-    });
+    this.before = new Resource(async (signal) => (await get<{ items: Event[] }>("/api/v1/events", { order: "desc", limit: most }, signal)).items);
   }
 
   /** Newest first. */
   get events(): Event[] {
     const oldest = tail.events.at(-1)?.position ?? Infinity;
-    return [...tail.events, ...this.#before.filter((event) => event.position < oldest)];
+    return [...tail.events, ...(this.before.data ?? []).filter((event) => event.position < oldest)];
   }
 }
