@@ -1,7 +1,7 @@
 # Entry points only. The work is done by the executable and by the scripts in .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fmt bench conformance clients faults alerts containers ha kubernetes pods systemd workflows doc install
+.PHONY: help run test lint check fmt bench console conformance clients faults alerts containers ha kubernetes pods systemd workflows doc install chromium
 
 # Cargo profile of `make run`. The debug build is the shorter one. To measure performance:
 # PROFILE=release make run.
@@ -16,7 +16,7 @@ help: ## List the targets
 run: install ## Run every role with private servers and demo data on http://localhost:8080 (PORT=)
 	cargo run --profile $(PROFILE) --bin tributary -- dev
 
-test: install ## Run every test, on private servers that the tests start themselves
+test: chromium ## Run every test, on private servers that the tests start themselves
 	.ci/test
 
 lint: ## Check format, Clippy, documentation and dependencies
@@ -35,6 +35,10 @@ fmt: ## Format the code
 bench: install ## Run a benchmark: BENCH=alerts, append, feed, page_views or rebuild; ARGS= for its arguments
 	cargo run --release --package benches --bin $(BENCH) -- $(ARGS)
 BENCH ?= append
+
+console: chromium ## Check and build the web console, and test its pages in Chromium
+	cargo build --workspace --bins
+	.ci/console
 
 conformance: install ## Run Schemathesis against the API and its OpenAPI document
 	.ci/schemathesis
@@ -79,3 +83,6 @@ doc: ## Build the Rust documentation
 
 install:
 	@.ci/install.sh
+
+chromium:
+	@.ci/install.sh chromium

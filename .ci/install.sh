@@ -2,7 +2,8 @@
 # Installs what is missing to build, run and test Tributary, from the system's packages: Postgres,
 # nats-server, Mosquitto with its command line clients, a C compiler and curl; PgBouncer,
 # libfaketime and Prometheus, for tests; Python with venv and Node with npm, for the examples of
-# docs/subscribe.md and generated clients. It starts no server, now or at boot:
+# docs/subscribe.md and generated clients. `install.sh chromium` also installs that browser, for the
+# tests of the console. It starts no server, now or at boot:
 # `tributary dev` and the tests start private servers. Exits 1 and lists what is still missing if it
 # cannot install something; exits at once if nothing is missing.
 set -u
@@ -24,6 +25,12 @@ have_postgres() {
 
 have_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
+# The browser of the tests, under one of the names that console/tests/browser.mjs tries.
+have_chromium() { have chromium || have google-chrome || have chromium-browser; }
+
+# Further programs that are wanted.
+wanted=$*
+
 # Prints the names of missing programs, as used below.
 missing() {
     have_postgres || echo postgres
@@ -39,6 +46,7 @@ missing() {
     have_venv || echo python
     have node || echo node
     have npm || echo npm
+    case $wanted in *chromium*) have_chromium || echo chromium ;; esac
 }
 
 # Prints the packages of a program, by package manager. The `setpriv` of Alpine's busybox does not
@@ -177,6 +185,7 @@ if [ -n "$absent" ]; then
             faketime) echo "  faketime: libfaketime, for tests" ;;
             prometheus) echo "  prometheus: prometheus and promtool, for tests" ;;
             mosquitto-clients) echo "  mosquitto-clients: mosquitto_pub" ;;
+            chromium) echo "  chromium: Chromium or Chrome, for tests of the console" ;;
             python) echo "  python: python3, with its modules venv and ensurepip" ;;
             compiler) echo "  compiler: cc, of gcc or clang; on macOS: xcode-select --install" ;;
         esac

@@ -1,0 +1,42 @@
+// What the measurements share. They measure the release build: `cargo build --release --bins`.
+
+process.env.TRIBUTARY_EXECUTABLE ??= new URL("../../target/release/tributary", import.meta.url).pathname;
+const { Dev, execute } = await import("../tests/system.mjs");
+
+/** @typedef {import("../tests/system.mjs").Dev} Dev */
+
+/**
+ * Runs `measure` on a system of its own. @param {(dev: Dev) => Promise<void>} measure @param {string[]} options of `tributary dev`
+ */
+export async function system(measure, options = []) {
+  const dev = await Dev.start(...options);
+  try {
+    await measure(dev);
+  } finally {
+    await dev.stop();
+  }
+}
+
+/** @param {number[]} values @param {number} part */
+export function quantile(values, part) {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
+}
+
+/**
+ * Sends readings of simulated devices over HTTP; returns how many events a second were committed.
+ * @param {Dev} dev @param {number} rate readings a second in all @param {number} seconds
+ */
+export async function load(dev, rate, seconds) {
+  const devices = 60;
+  const before = await head(dev);
+  const started = performance.now();
+  await execute(
+    ["load", "--mode", "http", "--users", "20", "--devices-per-user", "3", "--rate", String(Math.ceil(rate / devices)), "--duration", `${seconds}s`, "--json"],
+    dev.environment,
+  );
+  return ((await head(dev)) - before) / ((performance.now() - started) / 1000);
+}
+
+/** @param {Dev} dev */
+const head = async (dev) => Number(await dev.sql("select position from log.head"));

@@ -1,0 +1,249 @@
+// What people do with the console, from begin to end.
+
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { launch, Visitor } from "./browser.mjs";
+import { HOSTILE, inject, mend, order, readings, user } from "./data.mjs";
+import { Dev, eventually } from "./system.mjs";
+
+/** @type {Dev} */
+let dev;
+/** @type {import("playwright-core").Browser} */
+let browser;
+
+before(async () => {
+  [dev, browser] = await Promise.all([Dev.start("--no-seed"), launch()]);
+});
+after(async () => {
+  await browser?.close();
+  await dev?.stop();
+});
+
+describe("an administrator", () => {
+  /** @type {Visitor} */
+  let visitor;
+  /** @type {import("playwright-core").Page} */
+  let page;
+  /** @type {import("playwright-core").Locator} */
+  let main;
+
+  before(async () => {
+    visitor = await Visitor.enter(browser, dev.url);
+    await visitor.openLink(dev.link);
+    page = visitor.page;
+    main = page.locator("main");
+  });
+  beforeEach(() => {
+    visitor.faults.length = 0;
+  });
+
+  test("moves a slider through the past of an order", async () => {
+    const { id } = await order(dev, "Desk", 5, 2);
+    await dev.post(`/api/v1/orders/${id}/ship`);
+    await visitor.go(`/streams/order-${id}`);
+    const slider = main.getByRole("slider");
+    const after = main.getByRole("region", { name: "After" });
+    await after.getByText("shipped").waitFor();
+    await slider.focus();
+    await page.keyboard.press("Home");
+    await page.waitForURL(/[?&]at=1\b/);
+    await after.getByText("pending").waitFor();
+    assert.equal(await after.getByText("shipped").count(), 0);
+    // The address of a version shows that version.
+    await page.reload();
+    await visitor.settled();
+    await after.getByText("pending").waitFor();
+    await slider.focus();
+    await page.keyboard.press("End");
+    await after.getByText("shipped").waitFor();
+    nothing(visitor.faults);
+  });
+
+  test("sees why a stream is parked, and retries it after it was mended", async () => {
+    const work = await dev.post("/api/v1/works", { add_up_to: 1 });
+    const position = await inject(dev, `work-${work.id}`);
+    await eventually("it is parked", async () => (await dev.get("/api/v1/parked")).items.length > 0);
+    await visitor.go("/parked");
+    await main.locator(`a[title="work-${work.id}"]`).click();
+    const stream = page.getByRole("dialog", { name: "Parked stream" });
+    await stream.getByText(/expected a string/).waitFor();
+    const retry = async () => {
+      await stream.getByRole("button", { name: "Retry …" }).click();
+      await page.getByRole("dialog", { name: "Retry this stream?" }).getByRole("button", { name: "Retry", exact: true }).click();
+    };
+    await retry();
+    await eventually("a second attempt", async () => (await dev.get("/api/v1/parked")).items[0]?.attempts === 2);
+    await page.getByRole("dialog", { name: "Retry this stream?" }).waitFor({ state: "hidden" });
+    await mend(dev, position);
+    await retry();
+    await main.getByText("Nothing is parked").waitFor();
+    assert.deepEqual((await dev.get("/api/v1/parked")).items, []);
+    nothing(visitor.faults);
+  });
+
+  test("sees why an order was cancelled", async () => {
+    const { id } = await order(dev, "Lamp", 2, 5);
+    await visitor.go(`/orders/${id}`);
+    const outcome = main.getByRole("region", { name: "Outcome" });
+    await outcome.getByText(/cancelled, .*stock/i).waitFor();
+    await outcome.getByText("the stock of Lamp had 2 of the 5 wanted").waitFor();
+    await main.getByRole("region", { name: "Saga" }).getByText("5 wanted, 2 available").waitFor();
+    nothing(visitor.faults);
+  });
+
+  test("sees why an alert was raised, and tries another rule before it is saved", async () => {
+    const rule = { key: "temperature", operator: ">", threshold: 23, device_id: "oven", times: 2, message: "The oven is too hot" };
+    await dev.api("PUT", "/api/v1/users/ada/config", { rules: [rule] });
+    await readings(dev, "ada", "oven", [20, 21, 25, 26, 22]);
+    const alert = await eventually("an alert", async () => (await dev.get("/api/v1/alerts?user_id=ada&device_id=oven")).items[0]);
+    await visitor.go(`/alerts/${alert.id}`);
+    const why = main.getByRole("region", { name: "Why" });
+    await why.getByText(/breach 1 of 2/).waitFor();
+    await why.getByText(/the alert is raised/).waitFor();
+
+    await main.getByRole("link", { name: "Change this rule" }).click();
+    const threshold = main.getByLabel("Threshold");
+    const run = main.getByRole("button", { name: "Run over recorded readings" });
+    await threshold.fill("100");
+    await run.click();
+    await main.getByText("No alert would have been raised").waitFor();
+    await threshold.fill("24");
+    await run.click();
+    await main.getByText("1 alert would have been raised").waitFor();
+    // Nothing was saved until now.
+    assert.equal((await dev.get("/api/v1/users/ada/config")).rules[0].threshold, 23);
+    await main.getByRole("button", { name: "Save" }).click();
+    await page.getByRole("button", { name: "Save 1 rule" }).click();
+    await eventually("it is saved", async () => (await dev.get("/api/v1/users/ada/config")).rules[0].threshold === 24);
+    nothing(visitor.faults);
+  });
+
+  test("sees names that hold markup as text, and ids of 200 characters cut", async () => {
+    const long = "x".repeat(200);
+    await order(dev, HOSTILE, 5, 2);
+    await dev.post("/api/v1/projects", { name: HOSTILE });
+    await readings(dev, "ada", long, [20, 21]);
+    await dev.caughtUp();
+    for (const path of ["/stock", "/projects", "/devices", `/devices/ada/${long}`, `/streams/device-ada~${long}`, "/events", "/orders"]) {
+      await visitor.appear("light", 360);
+      await visitor.go(path);
+      if (["/stock", "/projects"].includes(path)) await main.getByText(HOSTILE).first().waitFor();
+      assert.equal(await page.locator("img").count(), 0, `an image on ${path}`);
+      assert.notEqual(await page.title(), "harmed");
+      assert.ok((await visitor.overflow()) <= 0, `${path} is wider than the window`);
+    }
+    await visitor.appear("light", 1440);
+    nothing(visitor.faults);
+  });
+
+  test("goes everywhere by keys", async () => {
+    const { id } = await order(dev, "Shelf", 5, 1);
+    await visitor.go("/about");
+    await page.keyboard.press("?");
+    await page.getByRole("dialog", { name: "Keys" }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog", { name: "Keys" }).waitFor({ state: "hidden" });
+    await page.keyboard.press("g");
+    await page.keyboard.press("o");
+    await page.waitForURL(/\/console\/orders$/);
+    await visitor.settled();
+    assert.ok(await visitor.tabTo((element) => element.hasAttribute("data-row"), ""), "a row has the focus");
+    await page.keyboard.press("j");
+    await page.keyboard.press("k");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/\/console\/orders\/[0-9a-f-]{36}$/);
+    await page.keyboard.press("/");
+    await page.keyboard.type(id);
+    await page.keyboard.press("Enter");
+    await page.waitForURL((address) => address.pathname === `/console/orders/${id}`);
+    await visitor.settled();
+    nothing(visitor.faults);
+  });
+
+  test("scrolls through 10,000 rows, of which the document holds few", async () => {
+    const views = Array.from({ length: 1000 }, (_, at) => ({ path: `/page/${at}` }));
+    for (let batch = 0; batch < 10; batch += 1) await dev.post("/api/v1/page-views", views);
+    await visitor.go("/events");
+    const rows = main.locator("[data-row]");
+    const last = async () => Number(await rows.last().getAttribute("data-row"));
+    await rows.first().waitFor();
+    await eventually("10,000 rows", async () => {
+      await page.keyboard.press("End");
+      return Number(await main.locator("[aria-rowcount]").getAttribute("aria-rowcount")) > 10_000;
+    });
+    await eventually("the last rows are shown", async () => {
+      await page.keyboard.press("End");
+      return (await last()) > 9_900;
+    });
+    assert.ok((await rows.count()) < 300, `${await rows.count()} rows in the document`);
+    await page.keyboard.press("Home");
+    await eventually("the first row is shown", async () => (await rows.first().getAttribute("data-row")) === "0");
+    nothing(visitor.faults);
+  });
+});
+
+describe("a user", () => {
+  /** @type {Visitor} */
+  let visitor;
+  /** @type {import("playwright-core").Page} */
+  let page;
+
+  before(async () => {
+    const grace = await user(dev, "grace");
+    await dev.api("PUT", `/api/v1/users/${grace.id}/namespace`, { namespace: "grace" });
+    await readings(dev, "grace", "desk", [17.25]);
+    await readings(dev, "ada", "kitchen", [23.75]);
+    visitor = await Visitor.enter(browser, dev.url);
+    visitor.tolerant = true; // Refusals are the subject.
+    page = visitor.page;
+  });
+
+  test("signs in by a form that names a wrong password", async () => {
+    await page.goto(`${dev.url}/console/devices`);
+    for (const theme of /** @type {const} */ (["light", "dark"])) {
+      await visitor.appear(theme, 360);
+      await page.getByLabel("Password").waitFor();
+      nothing(await visitor.axe());
+    }
+    await visitor.appear("light", 1440);
+    await page.getByLabel("E-mail address").fill("grace@example.org");
+    await page.getByLabel("Password").fill("a wrong password");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alert").filter({ hasText: /password/i }).waitFor();
+    await visitor.signIn("grace@example.org", "the password of grace");
+    await visitor.settled();
+    await page.locator("main").getByText("desk").first().waitFor();
+  });
+
+  test("does not see the device of another user by its link", async () => {
+    await visitor.open("/devices/grace/desk");
+    await page.locator("main").getByText(/17\.25/).first().waitFor();
+    await visitor.open("/devices/ada/kitchen");
+    await page.locator("main [role=alert]").first().waitFor();
+    assert.ok(!(await page.locator("main").innerText()).includes("23.75"));
+    await visitor.open("/streams/device-ada~kitchen");
+    await page.locator("main [role=alert]").first().waitFor();
+  });
+
+  test("is not offered pages of operators, and is refused them by link", async () => {
+    await visitor.open("/");
+    await page.waitForURL(/\/console\/devices$/);
+    assert.equal(await page.getByRole("link", { name: "Projections" }).count(), 0);
+    await visitor.page.goto(`${dev.url}/console/projections`);
+    await page.locator("main [role=alert]", { hasText: "operator" }).waitFor();
+  });
+
+  test("signs out", async () => {
+    await page.getByRole("button", { name: /^Account of/ }).click();
+    await page.getByRole("button", { name: "Sign out", exact: true }).click();
+    await page.getByLabel("Password").waitFor();
+    await page.reload();
+    await page.getByLabel("Password").waitFor();
+    nothing(visitor.faults);
+  });
+});
+
+/** @param {string[]} faults */
+function nothing(faults) {
+  assert.ok(faults.length === 0, faults.join("\n"));
+}
