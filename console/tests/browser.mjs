@@ -124,8 +124,8 @@ export class Visitor {
 
   /** Waits until the page has a title and has loaded what it shows first. */
   async settled() {
-    await this.page.locator("main h1").first().waitFor();
-    await this.page.waitForFunction(() => document.querySelector("main [aria-label=Loading]") === null);
+    await this.page.locator("#main h1").first().waitFor();
+    await this.page.waitForFunction(() => document.querySelector("#main [aria-label=Loading]") === null);
   }
 
   /** @param {Theme} theme @param {number} width */

@@ -127,7 +127,7 @@ describe("an administrator", () => {
     for (const path of ["/stock", "/projects", "/devices", `/devices/ada/${long}`, `/streams/device-ada~${long}`, "/events", "/orders"]) {
       await visitor.appear("light", 360);
       await visitor.go(path);
-      if (["/stock", "/projects"].includes(path)) await main.getByText(HOSTILE).first().waitFor();
+      if (["/stock", "/projects"].includes(path)) await main.getByText(HOSTILE).first().waitFor({ state: "attached" });
       assert.equal(await page.locator("img").count(), 0, `an image on ${path}`);
       assert.notEqual(await page.title(), "harmed");
       assert.ok((await visitor.overflow()) <= 0, `${path} is wider than the window`);
