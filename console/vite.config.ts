@@ -5,6 +5,16 @@ import { defineConfig } from "vite";
 const server = process.env.TRIBUTARY_URL ?? "http://localhost:8080";
 const proxied = ["/api", "/data", "/docs", "/openapi.json", "/readyz", "/storage", "/users"];
 
+// Few files: what pages share compresses better together. The chart, which is large, is loaded with the first chart.
+const pages = (names: string) => new RegExp(`src/pages/(?:${names})(?:\\.svelte|/)`, "i");
+const groups = [
+  { name: "shared", priority: 1, test: /node_modules\/svelte|src\/(?:lib|components)\/(?!(?:Device)?Chart\b|chart\b)/ },
+  { name: "log", test: pages("Events|Stream|Causation|events|stream|causation") },
+  { name: "devices", test: pages("Devices?|Alerts?|Rules") },
+  { name: "business", test: pages("Orders?|Stock|Works?|Projects|Documents|PageViews|page-views") },
+  { name: "operations", test: pages("Projections?|Parked|Hosts|Bus|Integrity|Accounts|About") },
+];
+
 export default defineConfig({
   base: "/console/",
   plugins: [svelte()],
@@ -14,6 +24,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
+    rolldownOptions: { output: { codeSplitting: { groups } } },
   },
   server: { proxy: Object.fromEntries(proxied.map((path) => [path, server])) },
 });

@@ -5,6 +5,49 @@ export type ClientOptions = {
 };
 
 /**
+ * This process, and the servers that it depends on.
+ */
+export type About = {
+    broker?: BrokerServer | null;
+    /**
+     * Commit of this build; null if it is not known.
+     */
+    commit?: string | null;
+    /**
+     * Options by group, as `tributary config` shows them: secrets are redacted.
+     */
+    configuration: {
+        [key: string]: unknown;
+    };
+    /**
+     * Deployment that the log belongs to; null while Postgres does not answer.
+     */
+    deployment?: string | null;
+    /**
+     * Epoch of the log, which grows when it is restored from a backup; null while Postgres does not
+     * answer.
+     */
+    epoch?: number | null;
+    /**
+     * NATS.
+     */
+    nats: NatsServer;
+    postgres?: PostgresServer | null;
+    /**
+     * Roles of this process.
+     */
+    roles: Array<string>;
+    /**
+     * When this process started to serve HTTP.
+     */
+    started_at: string;
+    /**
+     * Version of this build.
+     */
+    version: string;
+};
+
+/**
  * A version of a schema.
  */
 export type Against = {
@@ -194,6 +237,46 @@ export type AlertSeverity = 'critical' | 'major' | 'minor' | 'warning' | 'info';
 export type AlertState = 'active' | 'cleared';
 
 /**
+ * Counts of the MQTT bridge since this process started.
+ */
+export type BridgeVitals = {
+    /**
+     * Messages committed as events.
+     */
+    appended: number;
+    /**
+     * Messages that the log had already.
+     */
+    duplicate: number;
+    /**
+     * Messages received and not yet committed.
+     */
+    in_flight: number;
+    /**
+     * Messages received.
+     */
+    received: number;
+    /**
+     * Messages recorded as rejected.
+     */
+    rejected: number;
+};
+
+/**
+ * The MQTT broker, which does not name its version.
+ */
+export type BrokerServer = {
+    /**
+     * Whether the bridge is connected and subscribed.
+     */
+    connected: boolean;
+    /**
+     * Why it is not; null if it is.
+     */
+    reason?: string | null;
+};
+
+/**
  * The values of a field in one bucket of time, aggregated.
  */
 export type Bucket = {
@@ -259,6 +342,116 @@ export type Clock = {
      * Seconds that the clock of this process is ahead of that of Postgres; negative if behind.
      */
     skew_seconds: number;
+};
+
+/**
+ * What a consumer of the log is.
+ */
+export type ConsumerKind = 'projection' | 'process_manager' | 'evaluator' | 'publisher' | 'relay';
+
+/**
+ * A consumer of the log.
+ */
+export type ConsumerVitals = {
+    /**
+     * The contexts whose events it handles.
+     */
+    contexts: Array<string>;
+    /**
+     * Why the consumer makes no progress; null if it does.
+     */
+    error?: string | null;
+    /**
+     * Number of events after the checkpoint.
+     */
+    events_behind: number;
+    /**
+     * Events a second that the checkpoint moved past in the last five to ten seconds.
+     */
+    events_per_second: number;
+    /**
+     * Seconds since its last heartbeat; null if it never ran.
+     */
+    heartbeat_age_seconds?: number | null;
+    /**
+     * What the consumer is.
+     */
+    kind: ConsumerKind;
+    /**
+     * Name of the consumer, as in `/api/v1/projections`.
+     */
+    name: string;
+    /**
+     * Number of parked streams.
+     */
+    parked: number;
+    /**
+     * Checkpoint: every event up to this position has been handled.
+     */
+    position: number;
+    /**
+     * Position that a rebuild has reached; null if there is none.
+     */
+    rebuild_position?: number | null;
+    /**
+     * Seconds until the rebuild reaches the head at its present rate; null if there is no rebuild that
+     * moves.
+     */
+    rebuild_seconds_left?: number | null;
+    /**
+     * Age in seconds of the first event after the checkpoint.
+     */
+    seconds_behind: number;
+    /**
+     * What the consumer is doing.
+     */
+    state: State;
+};
+
+/**
+ * The rate of one context.
+ */
+export type ContextRate = {
+    /**
+     * Name of the context.
+     */
+    context: string;
+    /**
+     * Its events a second in the last 5 s.
+     */
+    events_per_second?: number | null;
+};
+
+/**
+ * The access token of a session whose refresh token is in the cookie.
+ */
+export type CookieSession = {
+    /**
+     * For `Authorization: Bearer`.
+     */
+    access_token: string;
+    /**
+     * Lifetime of the access token, in seconds.
+     */
+    expires_in: number;
+    /**
+     * Always `bearer`.
+     */
+    token_type: string;
+};
+
+/**
+ * An e-mail address with its password.
+ */
+export type Credentials = {
+    /**
+     * The password.
+     */
+    password: string;
+    /**
+     * The e-mail address.
+     */
+    username: string;
 };
 
 /**
@@ -389,6 +582,55 @@ export type Document = {
 };
 
 /**
+ * A door of the system: where messages from outside become events.
+ */
+export type Door = 'http' | 'mqtt' | 'nats';
+
+/**
+ * What this process knows of a door.
+ */
+export type DoorDetail = {
+    /**
+     * Commands a second that this process answered over HTTP, in the last 5 s.
+     */
+    commands_per_second?: number | null;
+    /**
+     * Whether this process is connected to the server behind the door.
+     */
+    connected?: boolean | null;
+    /**
+     * Time that 99 of a hundred commands did not exceed, in milliseconds, in the last minute.
+     */
+    p99_ms?: number | null;
+    /**
+     * Messages a second that the bridge of this process received, in the last 5 s.
+     */
+    received_per_second?: number | null;
+    /**
+     * Messages that the bridge of this process has not acknowledged yet.
+     */
+    unacknowledged?: number | null;
+};
+
+/**
+ * A way in.
+ */
+export type DoorVitals = {
+    /**
+     * What this process knows besides; members that do not apply are missing.
+     */
+    detail: DoorDetail;
+    /**
+     * Name of the door.
+     */
+    door: Door;
+    /**
+     * Events a second that came in through it in the last 5 s, through any process.
+     */
+    events_per_second?: number | null;
+};
+
+/**
  * The rules of a dry run, and the readings they run over.
  */
 export type DryRunRequest = {
@@ -489,6 +731,25 @@ export type Event = {
 };
 
 /**
+ * An event and the state after it.
+ */
+export type EventState = {
+    /**
+     * Why the event cannot be decoded; missing if it can.
+     */
+    error?: string | null;
+    /**
+     * The event.
+     */
+    event: Event;
+    /**
+     * State of the decider after the event; null in a stream of facts, and from an event on that cannot
+     * be decoded.
+     */
+    state?: unknown;
+};
+
+/**
  * A ticket for one event stream.
  */
 export type EventTicket = {
@@ -562,6 +823,32 @@ export type Fault = {
      * JSON pointer (RFC 6901) to the invalid member of the body.
      */
     pointer?: string | null;
+};
+
+/**
+ * The pieces of a product, folded from the log.
+ */
+export type FoldedStock = {
+    /**
+     * Pieces that can be ordered.
+     */
+    available: number;
+    /**
+     * Number of orders that pieces are reserved for.
+     */
+    open_reservations: number;
+    /**
+     * Pieces reserved for orders that are not shipped yet.
+     */
+    reserved: number;
+    /**
+     * Pieces shipped.
+     */
+    shipped: number;
+    /**
+     * Version of the stock's stream.
+     */
+    version: number;
 };
 
 export type GrantType = 'password';
@@ -753,6 +1040,55 @@ export type JwkSet = {
 };
 
 /**
+ * The lag of each consumer in the last hour, as this process has sampled it.
+ */
+export type LagHistory = {
+    /**
+     * Seconds between two samples. Samples are missing for times when Postgres did not answer.
+     */
+    interval_seconds: number;
+    /**
+     * The samples, oldest first: 360 at most, and none from before this process started.
+     */
+    samples: Array<LagSample>;
+};
+
+/**
+ * The lag at one time.
+ */
+export type LagSample = {
+    /**
+     * When the sample was taken.
+     */
+    at: string;
+    /**
+     * For each consumer, how many events it is behind the head, and the age of the first of them in
+     * seconds.
+     */
+    consumers: {
+        [key: string]: Array<number>;
+    };
+    /**
+     * Events appended a second since the sample before; null in the first.
+     */
+    events_per_second?: number | null;
+};
+
+/**
+ * Percentiles in milliseconds, right to 7 %.
+ */
+export type LatencyPercentiles = {
+    /**
+     * Half of the durations were not longer.
+     */
+    p50: number;
+    /**
+     * Of a hundred durations, 99 were not longer.
+     */
+    p99: number;
+};
+
+/**
  * Whether something is available.
  */
 export type Level = 'up' | 'down';
@@ -766,6 +1102,25 @@ export type NamespaceChange = {
      * letters, digits or `. _ : @ -` and no UUID; `null` takes it away.
      */
     namespace: string | null;
+};
+
+/**
+ * NATS.
+ */
+export type NatsServer = {
+    /**
+     * Whether the stream `EVENTS` is compressed, which servers before 2.10 cannot do; null before the
+     * first connection.
+     */
+    compression?: boolean | null;
+    /**
+     * Whether the server answers.
+     */
+    connected: boolean;
+    /**
+     * Version of the server; null before the first connection.
+     */
+    version?: string | null;
 };
 
 /**
@@ -878,6 +1233,16 @@ export type OAuthError = {
      * What happened in this request, for people.
      */
     error_description: string;
+};
+
+/**
+ * A code that `tributary dev` has printed.
+ */
+export type OneTimeCode = {
+    /**
+     * Valid once.
+     */
+    code: string;
 };
 
 /**
@@ -1277,6 +1642,28 @@ export type PasswordChange = {
     new_password: string;
 };
 
+/**
+ * Postgres.
+ */
+export type PostgresServer = {
+    /**
+     * Whether queries are answered by a standby.
+     */
+    queries_on_standby: boolean;
+    /**
+     * Whether a commit waits for a standby.
+     */
+    synchronous_replication: boolean;
+    /**
+     * Version of TimescaleDB, with which readings are compressed; null without it.
+     */
+    timescaledb?: string | null;
+    /**
+     * Version of the server.
+     */
+    version: string;
+};
+
 export type PresenceReason = 'birth' | 'will' | 'inactive' | 'heard';
 
 /**
@@ -1605,6 +1992,49 @@ export type RejectedMessage = {
     user_id?: string | null;
 };
 
+/**
+ * Refused messages.
+ */
+export type RejectionRate = {
+    /**
+     * Messages refused a second in the last 5 s.
+     */
+    per_second?: number | null;
+    /**
+     * Messages refused since midnight UTC, as the read model has them; null if they are more than
+     * 100,000.
+     */
+    today?: number | null;
+};
+
+/**
+ * The JetStream stream that the relay fills.
+ */
+export type RelayVitals = {
+    /**
+     * `stream_sequence - position`: 0 unless the stream was emptied or holds messages of other programs.
+     * Null if the last message carries no event.
+     */
+    offset?: number | null;
+    /**
+     * Position of the event in the last message; of the relay's last report, if that message is of
+     * another program.
+     */
+    position: number;
+    /**
+     * Size of the stream in bytes.
+     */
+    stream_bytes: number;
+    /**
+     * Number of messages in the stream.
+     */
+    stream_messages: number;
+    /**
+     * Sequence of the last message.
+     */
+    stream_sequence: number;
+};
+
 export type Role = 'user' | 'operator' | 'admin';
 
 /**
@@ -1615,6 +2045,50 @@ export type RoleChange = {
      * What the user may do.
      */
     role: Role;
+};
+
+/**
+ * What this server is, and where to go on.
+ */
+export type Root = {
+    /**
+     * Paths of this server.
+     */
+    links: RootLinks;
+    /**
+     * Always `Tributary`.
+     */
+    name: string;
+    /**
+     * Version of the server.
+     */
+    version: string;
+};
+
+/**
+ * Paths to go on from the root.
+ */
+export type RootLinks = {
+    /**
+     * The AsyncAPI document of the bus.
+     */
+    asyncapi: string;
+    /**
+     * The web console.
+     */
+    console: string;
+    /**
+     * The documentation of this API, for people.
+     */
+    documentation: string;
+    /**
+     * Readiness of the process.
+     */
+    health: string;
+    /**
+     * The OpenAPI document.
+     */
+    openapi: string;
 };
 
 /**
@@ -1679,6 +2153,16 @@ export type SentReading = {
      * Owner of the device: 1 to 64 letters, digits or `. _ : @ -`.
      */
     user_id: string;
+};
+
+/**
+ * Whether a server answers.
+ */
+export type ServerConnection = {
+    /**
+     * Whether the server answers this process.
+     */
+    connected: boolean;
 };
 
 /**
@@ -1870,6 +2354,45 @@ export type Stock = {
 };
 
 /**
+ * The pieces of a product, as the read model and the log have them.
+ */
+export type StockConservation = {
+    /**
+     * Pieces that can be ordered.
+     */
+    available: number;
+    /**
+     * Whether `received = available + reserved + shipped`, and whether the events of the stock add up to
+     * the same numbers, as far as both are at the same version.
+     */
+    holds: boolean;
+    /**
+     * The same, folded from the events of the stock's stream.
+     */
+    log: FoldedStock;
+    /**
+     * Id of the product.
+     */
+    product_id: string;
+    /**
+     * Pieces received, less those written off.
+     */
+    received: number;
+    /**
+     * Pieces reserved for orders that are not shipped yet.
+     */
+    reserved: number;
+    /**
+     * Pieces shipped.
+     */
+    shipped: number;
+    /**
+     * Version of the stock's stream that the read model shows; 0 if nothing was ever received.
+     */
+    version: number;
+};
+
+/**
  * A change of the stock of a product.
  */
 export type StockMove = {
@@ -1881,6 +2404,25 @@ export type StockMove = {
      * Why the stock changes.
      */
     reason: string;
+};
+
+/**
+ * What a stream holds.
+ */
+export type StreamKind = 'decider' | 'facts';
+
+/**
+ * The events of a stream with the states after them.
+ */
+export type StreamStates = {
+    /**
+     * In order of version.
+     */
+    items: Array<EventState>;
+    /**
+     * What the stream holds.
+     */
+    kind: StreamKind;
 };
 
 /**
@@ -1920,6 +2462,30 @@ export type StuckOrder = {
      */
     updated_at: string;
     waits_for?: WaitsFor | null;
+};
+
+/**
+ * The newest events after the sample before.
+ */
+export type TailSample = {
+    /**
+     * The newest matching events, newest last; 40 at most.
+     */
+    events: Array<Event>;
+    /**
+     * Events that were passed over without applying the filter, because the console was more than
+     * 10,000 events behind. 0 without a filter.
+     */
+    not_examined: number;
+    /**
+     * Matching events after the sample before that are not shown, because newer ones are.
+     */
+    not_shown: number;
+    /**
+     * Every event up to here is in this sample or an earlier one, or counted; the `id` of the
+     * server-sent event. Resume with it as `after`.
+     */
+    position: number;
 };
 
 /**
@@ -2114,6 +2680,116 @@ export type Verdict = {
 };
 
 /**
+ * The last verification of this process.
+ */
+export type Verification = {
+    /**
+     * Number of findings: 0 if nothing is wrong.
+     */
+    count: number;
+    /**
+     * The first thing that is wrong, or why the log could not be read; null if nothing is wrong.
+     */
+    fault?: string | null;
+    /**
+     * The first of them, at most 100.
+     */
+    findings: Array<VerificationFinding>;
+    /**
+     * When it ended; null while it runs.
+     */
+    finished_at?: string | null;
+    /**
+     * Position up to which it is to be checked: the head at its start.
+     */
+    head: number;
+    /**
+     * Position up to which the hash chain is checked.
+     */
+    position: number;
+    /**
+     * When it was started.
+     */
+    started_at?: string | null;
+    state?: VerificationState | null;
+};
+
+/**
+ * Something that is wrong with the log.
+ */
+export type VerificationFinding = {
+    /**
+     * Position of the event concerned, if there is one.
+     */
+    position?: number | null;
+    /**
+     * What is wrong.
+     */
+    what: string;
+};
+
+/**
+ * What became of a verification.
+ */
+export type VerificationState = 'running' | 'passed' | 'failed';
+
+/**
+ * Rates, latencies and lag at one time. Null is what this process does not know: because another
+ * process counts it, because nothing happened yet, or because a server does not answer.
+ */
+export type Vitals = {
+    /**
+     * When the vitals were gathered.
+     */
+    at: string;
+    bridge?: BridgeVitals | null;
+    broker?: ServerConnection | null;
+    commit_ms?: LatencyPercentiles | null;
+    /**
+     * All consumers of the log. Empty while Postgres does not answer.
+     */
+    consumers: Array<ConsumerVitals>;
+    /**
+     * Rates of all contexts.
+     */
+    contexts: Array<ContextRate>;
+    /**
+     * The ways in.
+     */
+    doors: Array<DoorVitals>;
+    /**
+     * Events appended a second, by all processes, in the last 5 s.
+     */
+    events_per_second?: number | null;
+    /**
+     * The last committed position.
+     */
+    head: number;
+    /**
+     * When the event at that position was recorded; null if the log is empty.
+     */
+    head_recorded_at?: string | null;
+    /**
+     * NATS.
+     */
+    nats: ServerConnection;
+    /**
+     * Parked streams of all consumers.
+     */
+    parked_streams?: number | null;
+    /**
+     * Postgres.
+     */
+    postgres: ServerConnection;
+    /**
+     * Messages that were refused and recorded as such.
+     */
+    rejected: RejectionRate;
+    relay?: RelayVitals | null;
+    visible_ms?: LatencyPercentiles | null;
+};
+
+/**
  * What an order waits for.
  */
 export type WaitsFor = 'reservation' | 'confirmation' | 'expiry' | 'release' | 'shipment';
@@ -2230,6 +2906,49 @@ export type WouldBe = {
     what: string;
 };
 
+export type GetRootData = {
+    body?: never;
+    headers?: {
+        /**
+         * `ETag`s that the caller has: 304 without a body if the response would have one of them
+         */
+        'If-None-Match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/';
+};
+
+export type GetRootErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type GetRootError = GetRootErrors[keyof GetRootErrors];
+
+export type GetRootResponses = {
+    /**
+     * The paths
+     */
+    200: Root;
+};
+
+export type GetRootResponse = GetRootResponses[keyof GetRootResponses];
+
 export type ListTokenKeysData = {
     body?: never;
     headers?: {
@@ -2272,6 +2991,57 @@ export type ListTokenKeysResponses = {
 };
 
 export type ListTokenKeysResponse = ListTokenKeysResponses[keyof ListTokenKeysResponses];
+
+export type GetAboutData = {
+    body?: never;
+    headers?: {
+        /**
+         * `ETag`s that the caller has: 304 without a body if the response would have one of them
+         */
+        'If-None-Match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/api/v1/about';
+};
+
+export type GetAboutErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller is not an operator
+     */
+    403: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type GetAboutError = GetAboutErrors[keyof GetAboutErrors];
+
+export type GetAboutResponses = {
+    /**
+     * This process and its servers
+     */
+    200: About;
+};
+
+export type GetAboutResponse = GetAboutResponses[keyof GetAboutResponses];
 
 export type ListAlertsData = {
     body?: never;
@@ -2763,6 +3533,55 @@ export type SignOutResponses = {
 
 export type SignOutResponse = SignOutResponses[keyof SignOutResponses];
 
+export type SignOutEverywhereData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/logout-everywhere';
+};
+
+export type SignOutEverywhereErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller may not do this
+     */
+    403: Problem;
+    /**
+     * The caller never registered
+     */
+    404: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type SignOutEverywhereError = SignOutEverywhereErrors[keyof SignOutEverywhereErrors];
+
+export type SignOutEverywhereResponses = {
+    /**
+     * No session of the caller can be refreshed any more
+     */
+    204: void;
+};
+
+export type SignOutEverywhereResponse = SignOutEverywhereResponses[keyof SignOutEverywhereResponses];
+
 export type RefreshSessionData = {
     body: Refresh;
     path?: never;
@@ -2815,6 +3634,254 @@ export type RefreshSessionResponses = {
 };
 
 export type RefreshSessionResponse = RefreshSessionResponses[keyof RefreshSessionResponses];
+
+export type EndCookieSessionData = {
+    body?: never;
+    headers: {
+        /**
+         * Always `1`. A form of another site cannot send it.
+         */
+        'Tributary-Console': string;
+        /**
+         * Set by browsers. If it is present, it must be `same-origin` or `none`.
+         */
+        'Sec-Fetch-Site'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/session';
+};
+
+export type EndCookieSessionErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The request is not one of a page of this server (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * A parameter or header is invalid
+     */
+    422: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type EndCookieSessionError = EndCookieSessionErrors[keyof EndCookieSessionErrors];
+
+export type EndCookieSessionResponses = {
+    /**
+     * The session has ended, or there is none
+     */
+    204: void;
+};
+
+export type EndCookieSessionResponse = EndCookieSessionResponses[keyof EndCookieSessionResponses];
+
+export type BeginCookieSessionData = {
+    body: Credentials;
+    headers: {
+        /**
+         * Always `1`. A form of another site cannot send it.
+         */
+        'Tributary-Console': string;
+        /**
+         * Set by browsers. If it is present, it must be `same-origin` or `none`.
+         */
+        'Sec-Fetch-Site'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/session';
+};
+
+export type BeginCookieSessionErrors = {
+    /**
+     * The body is not JSON, or the path contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The e-mail address or the password is wrong (`invalid_credentials`)
+     */
+    401: Problem;
+    /**
+     * The request is not one of a page of this server (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The content type, or the content encoding, is not supported; `Accept-Encoding` lists the encodings
+     */
+    415: Problem;
+    /**
+     * The body is invalid
+     */
+    422: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type BeginCookieSessionError = BeginCookieSessionErrors[keyof BeginCookieSessionErrors];
+
+export type BeginCookieSessionResponses = {
+    /**
+     * Signed in
+     */
+    200: CookieSession;
+};
+
+export type BeginCookieSessionResponse = BeginCookieSessionResponses[keyof BeginCookieSessionResponses];
+
+export type BeginSessionByCodeData = {
+    body: OneTimeCode;
+    headers: {
+        /**
+         * Always `1`. A form of another site cannot send it.
+         */
+        'Tributary-Console': string;
+        /**
+         * Set by browsers. If it is present, it must be `same-origin` or `none`.
+         */
+        'Sec-Fetch-Site'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/session/code';
+};
+
+export type BeginSessionByCodeErrors = {
+    /**
+     * The body is not JSON, or the path contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The code is unknown, was used or has expired (`invalid_code`)
+     */
+    401: Problem;
+    /**
+     * The request is not one of a page of this server (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The content type, or the content encoding, is not supported; `Accept-Encoding` lists the encodings
+     */
+    415: Problem;
+    /**
+     * The body is invalid
+     */
+    422: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type BeginSessionByCodeError = BeginSessionByCodeErrors[keyof BeginSessionByCodeErrors];
+
+export type BeginSessionByCodeResponses = {
+    /**
+     * Signed in
+     */
+    200: CookieSession;
+};
+
+export type BeginSessionByCodeResponse = BeginSessionByCodeResponses[keyof BeginSessionByCodeResponses];
+
+export type RefreshCookieSessionData = {
+    body?: never;
+    headers: {
+        /**
+         * Always `1`. A form of another site cannot send it.
+         */
+        'Tributary-Console': string;
+        /**
+         * Set by browsers. If it is present, it must be `same-origin` or `none`.
+         */
+        'Sec-Fetch-Site'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/session/refresh';
+};
+
+export type RefreshCookieSessionErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The request has no valid cookie, or the session has ended (`session_ended`)
+     */
+    401: Problem;
+    /**
+     * The request is not one of a page of this server (`cross_site_request`)
+     */
+    403: Problem;
+    /**
+     * A parameter or header is invalid
+     */
+    422: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type RefreshCookieSessionError = RefreshCookieSessionErrors[keyof RefreshCookieSessionErrors];
+
+export type RefreshCookieSessionResponses = {
+    /**
+     * The next access token
+     */
+    200: CookieSession;
+};
+
+export type RefreshCookieSessionResponse = RefreshCookieSessionResponses[keyof RefreshCookieSessionResponses];
 
 export type GetDefaultRulesData = {
     body?: never;
@@ -2967,6 +4034,137 @@ export type SetDefaultRulesResponses = {
 };
 
 export type SetDefaultRulesResponse = SetDefaultRulesResponses[keyof SetDefaultRulesResponses];
+
+export type GetConsoleHistoryData = {
+    body?: never;
+    headers?: {
+        /**
+         * `ETag`s that the caller has: 304 without a body if the response would have one of them
+         */
+        'If-None-Match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/api/v1/console/history';
+};
+
+export type GetConsoleHistoryErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller is not an operator
+     */
+    403: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type GetConsoleHistoryError = GetConsoleHistoryErrors[keyof GetConsoleHistoryErrors];
+
+export type GetConsoleHistoryResponses = {
+    /**
+     * The samples, oldest first
+     */
+    200: LagHistory;
+};
+
+export type GetConsoleHistoryResponse = GetConsoleHistoryResponses[keyof GetConsoleHistoryResponses];
+
+export type StreamConsoleData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Position after which the tail begins: that of the last sample received, to resume. The default is
+         * the end of the log.
+         */
+        after?: number;
+        /**
+         * Whether to send samples of the newest events (default true).
+         */
+        tail?: boolean;
+        /**
+         * Only events of these contexts in the tail, separated by commas.
+         */
+        context?: string;
+        /**
+         * Only events of these types in the tail, separated by commas.
+         */
+        type?: string;
+        /**
+         * Only events of this stream in the tail.
+         */
+        stream?: string;
+        /**
+         * The epoch of the log that `after` belongs to, from `Tributary-Epoch`: 409 `epoch_changed` if the
+         * log has another one.
+         */
+        epoch?: number;
+    };
+    url: '/api/v1/console/stream';
+};
+
+export type StreamConsoleErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller is not an operator
+     */
+    403: Problem;
+    /**
+     * The log has another epoch (`epoch_changed`)
+     */
+    409: Problem;
+    /**
+     * A parameter is invalid, or `after` is beyond the end of the log
+     */
+    422: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type StreamConsoleError = StreamConsoleErrors[keyof StreamConsoleErrors];
+
+export type StreamConsoleResponses = {
+    /**
+     * Vitals and samples of events
+     */
+    200: string;
+};
+
+export type StreamConsoleResponse = StreamConsoleResponses[keyof StreamConsoleResponses];
 
 export type ListDevicesData = {
     body?: never;
@@ -4617,6 +5815,76 @@ export type ChangeProductResponses = {
 
 export type ChangeProductResponse = ChangeProductResponses[keyof ChangeProductResponses];
 
+export type GetStockConservationData = {
+    body?: never;
+    headers?: {
+        /**
+         * Position of the log that the read model must have applied before it answers: 503
+         * `projection_behind` if it has not in time.
+         */
+        'Tributary-Min-Position'?: number;
+        /**
+         * `wait=N`: wait at most N seconds for that position (default 5, at most 20).
+         */
+        Prefer?: string;
+        /**
+         * `ETag`s that the caller has: 304 without a body if the response would have one of them
+         */
+        'If-None-Match'?: string;
+    };
+    path: {
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/products/{id}/conservation';
+};
+
+export type GetStockConservationErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller is not an operator
+     */
+    403: Problem;
+    /**
+     * There is no such resource, or it is not visible to this caller. Right after a command, the read model may not show its effect yet: a query with the command's `Tributary-Position` as `Tributary-Min-Position` waits for it
+     */
+    404: Problem;
+    /**
+     * A parameter or header is invalid
+     */
+    422: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type GetStockConservationError = GetStockConservationErrors[keyof GetStockConservationErrors];
+
+export type GetStockConservationResponses = {
+    /**
+     * The sums
+     */
+    200: StockConservation;
+};
+
+export type GetStockConservationResponse = GetStockConservationResponses[keyof GetStockConservationResponses];
+
 export type MoveStockData = {
     body: StockMove;
     headers?: {
@@ -5879,6 +7147,79 @@ export type GetStreamResponses = {
      */
     200: unknown;
 };
+
+export type ListStreamStatesData = {
+    body?: never;
+    headers?: {
+        /**
+         * `ETag`s that the caller has: 304 without a body if the response would have one of them
+         */
+        'If-None-Match'?: string;
+    };
+    path: {
+        /**
+         * `category-key`
+         */
+        stream_id: string;
+    };
+    query?: {
+        /**
+         * Only events after this version (default 0).
+         */
+        after?: number;
+        /**
+         * Most items on the page (default 100). A page of large states has fewer.
+         */
+        limit?: number;
+    };
+    url: '/api/v1/streams/{stream_id}/states';
+};
+
+export type ListStreamStatesErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller is not an operator
+     */
+    403: Problem;
+    /**
+     * There is no such stream
+     */
+    404: Problem;
+    /**
+     * A parameter or header is invalid
+     */
+    422: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type ListStreamStatesError = ListStreamStatesErrors[keyof ListStreamStatesErrors];
+
+export type ListStreamStatesResponses = {
+    /**
+     * Events with the states after them, oldest first
+     */
+    200: StreamStates;
+};
+
+export type ListStreamStatesResponse = ListStreamStatesResponses[keyof ListStreamStatesResponses];
 
 export type ListStuckOrdersData = {
     body?: never;
@@ -7665,6 +9006,106 @@ export type SetPresenceSettingResponses = {
 };
 
 export type SetPresenceSettingResponse = SetPresenceSettingResponses[keyof SetPresenceSettingResponses];
+
+export type StartVerificationData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/v1/verifications';
+};
+
+export type StartVerificationErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller is not an operator
+     */
+    403: Problem;
+    /**
+     * A verification is running already (`verification_is_running`)
+     */
+    409: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type StartVerificationError = StartVerificationErrors[keyof StartVerificationErrors];
+
+export type StartVerificationResponses = {
+    /**
+     * Started; `Location` shows its progress
+     */
+    202: Verification;
+};
+
+export type StartVerificationResponse = StartVerificationResponses[keyof StartVerificationResponses];
+
+export type GetLastVerificationData = {
+    body?: never;
+    headers?: {
+        /**
+         * `ETag`s that the caller has: 304 without a body if the response would have one of them
+         */
+        'If-None-Match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/api/v1/verifications/last';
+};
+
+export type GetLastVerificationErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller is not an operator
+     */
+    403: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type GetLastVerificationError = GetLastVerificationErrors[keyof GetLastVerificationErrors];
+
+export type GetLastVerificationResponses = {
+    /**
+     * The last verification
+     */
+    200: Verification;
+};
+
+export type GetLastVerificationResponse = GetLastVerificationResponses[keyof GetLastVerificationResponses];
 
 export type ListWorksData = {
     body?: never;

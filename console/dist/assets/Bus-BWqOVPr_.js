@@ -1,1 +1,0 @@
-import{o as e,p as t,s as n,t as r,x as i}from"./index-e6Y3npZP.js";import{t as a}from"./Page-D77EQfoV.js";var o=n(`<div class="panel"><!></div>`);function s(n){a(n,{title:`Bus`,help:`This page is being made.`,children:(n,a)=>{var s=o(),c=t(s);r(c,{title:`Nothing here yet`}),i(s),e(n,s)},$$slots:{default:!0}})}export{s as default};
