@@ -99,11 +99,11 @@ fn embed(
         fs::write(&compressed, encoder.finish()?)?;
         let digest = Sha256::digest(content);
         let tag = digest[..8].iter().fold(String::new(), |tag, byte| format!("{tag}{byte:02x}"));
-        let media_type = media_type(path)?;
+        let (media_type, gzip) = (media_type(path)?, compressed.display().to_string());
         writeln!(
             source,
             "    Asset {{ path: {path:?}, media_type: {media_type:?}, tag: \"W/\\\"{tag}\\\"\", \
-             gzip: include_bytes!({compressed:?}) }},"
+             gzip: include_bytes!({gzip:?}) }},"
         )?;
     }
     writeln!(source, "];")?;

@@ -78,7 +78,7 @@ impl Dev {
     }
 
     async fn head(&self) -> Result<i64> {
-        let last = self.events("order=desc&limit=1").await?;
+        let last = self.events("order=desc").await?;
         last.first().and_then(|event| event["position"].as_i64()).context("the log has events")
     }
 
