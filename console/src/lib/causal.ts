@@ -37,7 +37,7 @@ export function axis(events: TracedEvent[]): Axis {
   const [first, last] = [times[0] ?? 0, times.at(-1) ?? 0];
   const span = Math.max(last - first, 1);
   const gaps = times.slice(1).map((at, index) => at - times[index]!);
-  const shortened = gaps.length > 1 && Math.max(...gaps) > 0.6 * span;
+  const shortened = gaps.length > 1 && Math.max(...gaps) > 0.6 * span && Math.min(...gaps) < 0.02 * span;
   // Shortened, each gap takes the logarithm of its length, so that hours do not hide milliseconds.
   const widths = gaps.map((gap) => (shortened ? Math.log2(1 + gap) : gap));
   const whole = widths.reduce((sum, width) => sum + width, 0) || 1;

@@ -16,6 +16,6 @@ export const metadataOf = (event: Event): Cause => (event.metadata ?? {}) as Cau
 /** Who sent the request, or the process that acted; a user by the end of the id. */
 export function actorOf(event: Event): string {
   const { actor } = metadataOf(event);
-  if (actor === undefined) return "a request";
+  if (actor === undefined) return "a request or message";
   return /^[0-9a-f]{8}-[0-9a-f]{4}-/i.test(actor) ? `user …${actor.slice(-6)}` : actor;
 }
