@@ -26,7 +26,7 @@ pub(super) struct Device {
     /// User id of the device, as in its topics.
     pub(super) user_id: &'static str,
     /// Device id.
-    pub(super) device_id: &'static str,
+    pub(super) id: &'static str,
     fields: &'static [Field],
 }
 
@@ -79,7 +79,7 @@ impl Field {
 pub(super) const DEVICES: [Device; 6] = [
     Device {
         user_id: "ada",
-        device_id: "kitchen",
+        id: "kitchen",
         fields: &[
             field("temperature", 21.0, 1.0),
             field("humidity", 48.0, 6.0).alarm(above(70.0, 85.0, "warning", "Damp air")),
@@ -88,7 +88,7 @@ pub(super) const DEVICES: [Device; 6] = [
     },
     Device {
         user_id: "ada",
-        device_id: "freezer",
+        id: "freezer",
         fields: &[
             field("temperature", -18.0, 0.8).alarm(above(
                 -12.0,
@@ -101,7 +101,7 @@ pub(super) const DEVICES: [Device; 6] = [
     },
     Device {
         user_id: "ada",
-        device_id: "greenhouse",
+        id: "greenhouse",
         fields: &[
             field("temperature", 24.0, 3.0).alarm(above(35.0, 41.0, "major", "Open the roof")),
             field("humidity", 62.0, 6.0).alarm(below(40.0, 25.0, "warning", "Water the plants")),
@@ -110,7 +110,7 @@ pub(super) const DEVICES: [Device; 6] = [
     },
     Device {
         user_id: "grace",
-        device_id: "server-room",
+        id: "server-room",
         fields: &[
             field("temperature", 24.0, 1.2).alarm(above(
                 32.0,
@@ -129,7 +129,7 @@ pub(super) const DEVICES: [Device; 6] = [
     },
     Device {
         user_id: "grace",
-        device_id: "workshop",
+        id: "workshop",
         fields: &[
             field("temperature", 19.0, 1.0),
             field("vibration", 1.5, 0.5).alarm(above(6.0, 9.0, "major", "High vibration")),
@@ -138,7 +138,7 @@ pub(super) const DEVICES: [Device; 6] = [
     },
     Device {
         user_id: "grace",
-        device_id: "weather-station",
+        id: "weather-station",
         fields: &[
             field("temperature", 11.0, 5.0),
             field("wind", 5.0, 3.0).alarm(above(17.0, 24.0, "major", "Gale: take in the awning")),
@@ -188,7 +188,7 @@ pub(super) fn rules(user_id: &str) -> anyhow::Result<Config> {
             let Alarm { operator, threshold, severity, message, .. } = field.alarm.as_ref()?;
             Some(json!({
                 "key": field.name, "operator": operator, "threshold": threshold, "times": 2,
-                "severity": severity, "message": message, "device_id": device.device_id,
+                "severity": severity, "message": message, "device_id": device.id,
             }))
         })
     });
@@ -206,7 +206,7 @@ mod tests {
         for (index, device) in DEVICES.iter().enumerate() {
             let alarms: Vec<_> =
                 device.fields.iter().filter(|field| field.alarm.is_some()).collect();
-            assert_eq!(alarms.len(), ALARMS, "{}", device.device_id);
+            assert_eq!(alarms.len(), ALARMS, "{}", device.id);
             for minute in 0..40 {
                 let at = DateTime::from_timestamp(minute * 60, 0).unwrap();
                 for (alarm, field) in alarms.iter().enumerate() {
@@ -216,7 +216,7 @@ mod tests {
                         let value = measured(index, at, excursion)[field.name].as_f64().unwrap();
                         if *operator == ">" { value > *threshold } else { value < *threshold }
                     };
-                    let name = (device.device_id, field.name);
+                    let name = (device.id, field.name);
                     assert!(!breaches(0.0) && !breaches(1.0), "{name:?} at rest");
                     for progress in [0.35, 0.5, 0.65] {
                         assert!(breaches(progress), "{name:?} at {progress}");

@@ -105,7 +105,7 @@ fn filled(path: &str) -> String {
 
 #[tokio::test]
 async fn a_route_that_does_not_declare_itself_open_requires_a_token() {
-    let (url, _) = without_database().await;
+    let (url, _) = Box::pin(without_database()).await;
     for (method, path, operation) in operations(&described()) {
         let open = operation.get("security").is_some();
         let answer = reqwest::Client::new()
@@ -125,7 +125,7 @@ async fn a_route_that_does_not_declare_itself_open_requires_a_token() {
 
 #[tokio::test]
 async fn an_invalid_request_is_refused_even_in_an_outage_which_is_a_503() {
-    let (url, token) = without_database().await;
+    let (url, token) = Box::pin(without_database()).await;
     let client = reqwest::Client::new();
     let post = |body: &str, kind: &str| {
         let request = client.post(format!("{url}/api/v1/works")).bearer_auth(&token);

@@ -47,7 +47,7 @@ impl Console {
                     }
                     _ => None,
                 };
-                self.text = rest.to_owned();
+                self.text = rest.into();
                 if sent.is_some() {
                     return Ok(sent);
                 }

@@ -187,7 +187,7 @@ impl Fleet {
 }
 
 fn message(index: usize, kind: &str, payload: &Value) -> Message {
-    let sensors::Device { user_id, device_id, .. } = &DEVICES[index];
+    let sensors::Device { user_id, id: device_id, .. } = &DEVICES[index];
     (format!("users/{user_id}/devices/{device_id}/{kind}").into(), payload.to_string().into())
 }
 

@@ -48,7 +48,7 @@ async fn report(demo: &Demo, number: usize) -> anyhow::Result<()> {
     let passed = rand::random_range(0..FAULTY) > 0;
     let volts = f64::from(rand::random_range(36_u8..42)) / 10.0;
     let mut report = json!({
-        "device": device.device_id, "passed": passed, "battery_volts": volts,
+        "device": device.id, "passed": passed, "battery_volts": volts,
     });
     if !passed {
         report["remark"] = json!("Seal is worn, replace it");

@@ -46,7 +46,7 @@ fn readings(index: usize, now: DateTime<Utc>) -> anyhow::Result<StreamAppend> {
         let mut reading = sensors::measured(index, time, excursion);
         reading.extend([
             ("user_id".to_owned(), json!(device.user_id)),
-            ("device_id".to_owned(), json!(device.device_id)),
+            ("device_id".to_owned(), json!(device.id)),
             ("sequence_id".to_owned(), json!(minute)),
             ("boot_id".to_owned(), json!("demo")),
             ("time".to_owned(), json!(time)),
