@@ -134,11 +134,14 @@ export class Visitor {
     await this.page.setViewportSize({ width, height: 900 });
   }
 
-  /** What axe finds on the page as it is now. @returns {Promise<string[]>} */
-  async axe() {
+  /**
+   * What axe finds on the page as it is now. @param {string[]} rules only these; all by default @returns {Promise<string[]>}
+   */
+  async axe(rules = []) {
     if (!(await this.page.evaluate("Boolean(globalThis.axe)"))) await this.page.evaluate(AXE);
+    const options = { resultTypes: ["violations"], ...(rules.length > 0 ? { runOnly: rules } : {}) };
     const violations = /** @type {import("axe-core").Result[]} */ (
-      await this.page.evaluate("axe.run(document, { resultTypes: ['violations'] }).then((results) => results.violations)")
+      await this.page.evaluate(`axe.run(document, ${JSON.stringify(options)}).then((results) => results.violations)`)
     );
     return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 200)} ${node.failureSummary ?? ""}`));
   }
@@ -165,14 +168,14 @@ export class Visitor {
   }
 
   /**
-   * Presses Tab until the focused element satisfies `wanted`; returns how often, or null if the focus came around
-   * without it.
+   * Presses Tab until the focused element satisfies `wanted`; returns whether one did before the focus came around.
    * @param {(element: Element, argument: string) => boolean} wanted runs in the page
    * @param {string} argument
    */
   async tabTo(wanted, argument) {
     const most = 250;
-    for (let presses = 1; presses <= most; presses += 1) {
+    let around = 0;
+    for (let presses = 0; presses < most && around < 2; presses += 1) {
       await this.page.keyboard.press("Tab");
       const state = await this.page.evaluate(
         ([source, value]) => {
@@ -182,10 +185,10 @@ export class Visitor {
         },
         /** @type {[string, string]} */ ([String(wanted), argument]),
       );
-      if (state === "found") return presses;
-      if (state === "left" && presses > 1) return null;
+      if (state === "found") return true;
+      if (state === "left") around += 1;
     }
-    return null;
+    return false;
   }
 
   async leave() {

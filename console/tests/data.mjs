@@ -51,6 +51,16 @@ export function inject(system, stream) {
            gen_random_uuid(), 1, 'work_claimed', '${stream}', '{"worker": 7}', '{}', '' from head returning position`);
 }
 
+/** Appends the last event again and again. These are not in the hash chain. @param {System} system @param {number} times */
+export function repeatLastEvent(system, times) {
+  return system.sql(`
+    with last as (select * from log.event order by position desc limit 1),
+         head as (update log.head set position = position + ${times} returning position, recorded_at)
+    insert into log.event (position, version, recorded_at, event_id, schema_version, event_type, stream_id, data, metadata, hash)
+    select head.position - ${times} + n, last.version + n, head.recorded_at, gen_random_uuid(), last.schema_version, last.event_type,
+           last.stream_id, last.data, last.metadata, '' from last, head, generate_series(1, ${times}) n`);
+}
+
 /** Mends the event, as a mended version would read it. @param {System} system @param {string} position */
 export function mend(system, position) {
   const data = JSON.stringify({ worker: "w", attempt: 1, lease_until: "2036-01-01T00:00:30Z" });
