@@ -161,7 +161,7 @@ export class Visitor {
   /** Writes a small picture of the window, as WebP. @param {string} path */
   async illustration(path) {
     const session = await this.page.context().newCDPSession(this.page);
-    const { data } = await session.send("Page.captureScreenshot", { format: "webp", quality: 70 });
+    const { data } = await session.send("Page.captureScreenshot", { format: "webp", quality: 60 });
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, Buffer.from(data, "base64"));
     await session.detach();

@@ -39,11 +39,19 @@ export async function user(system, name) {
   return { id: /** @type {string} */ (id), email, password };
 }
 
+/** Makes a work whose stream is parked. Returns its stream, and the position of the event that cannot be applied. @param {System} system */
+export async function park(system) {
+  const { id } = await system.post("/api/v1/works", { add_up_to: 1 });
+  const position = await inject(system, `work-${id}`);
+  await eventually("it is parked", async () => (await system.get("/api/v1/parked")).items.length > 0);
+  return { stream: `work-${id}`, position };
+}
+
 /**
  * Appends an event that no projection can apply: a claim whose worker is a number. It is not in the hash chain.
  * @param {System} system @param {string} stream
  */
-export function inject(system, stream) {
+function inject(system, stream) {
   return system.sql(`
     with head as (update log.head set position = position + 1 returning position, recorded_at)
     insert into log.event (position, version, recorded_at, event_id, schema_version, event_type, stream_id, data, metadata, hash)

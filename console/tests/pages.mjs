@@ -14,7 +14,7 @@ export async function pages() {
 }
 
 /**
- * Returns the addresses below /console of pages with parameters. The demo data must be there.
+ * Returns the addresses below /console of pages that need parameters to show something. The demo data must be there.
  * @param {import("./system.mjs").System} system
  * @returns {Promise<Record<string, string>>}
  */
@@ -31,5 +31,6 @@ export async function addresses(system) {
     "/alerts/:id": `/alerts/${alert.id}`,
     "/orders/:id": `/orders/${order.id}`,
     "/works/:id": `/works/${work.id}`,
+    "/rules": `/rules?user=${device.user_id}`,
   };
 }

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { after, before, describe, test } from "node:test";
 import { launch, Visitor } from "./browser.mjs";
+import { park } from "./data.mjs";
 import { addresses, pages } from "./pages.mjs";
 import { Dev } from "./system.mjs";
 
@@ -42,6 +43,7 @@ describe("every page", () => {
     test(`${page.title} loads in both themes at two widths`, async () => {
       const place = places[page.path] ?? page.path;
       visitor.faults.length = 0;
+      if (page.path === "/parked") await park(dev);
       await visitor.appear("light", 1440);
       await visitor.open(place);
       assert.equal(await visitor.page.locator("main [role=alert] h2").count(), 0, await visitor.page.locator("main").innerText());

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { launch, Visitor } from "./browser.mjs";
-import { HOSTILE, inject, mend, order, readings, repeatLastEvent, user } from "./data.mjs";
+import { HOSTILE, mend, order, park, readings, repeatLastEvent, user } from "./data.mjs";
 import { Dev, eventually } from "./system.mjs";
 
 /** @type {Dev} */
@@ -60,11 +60,9 @@ describe("an administrator", () => {
   });
 
   test("sees why a stream is parked, and retries it after it was mended", async () => {
-    const work = await dev.post("/api/v1/works", { add_up_to: 1 });
-    const position = await inject(dev, `work-${work.id}`);
-    await eventually("it is parked", async () => (await dev.get("/api/v1/parked")).items.length > 0);
+    const { stream: name, position } = await park(dev);
     await visitor.go("/parked");
-    await main.locator(`a[title="work-${work.id}"]`).click();
+    await main.locator(`a[title="${name}"]`).click();
     const stream = page.getByRole("dialog", { name: "Parked stream" });
     await stream.getByText(/expected a string/).waitFor();
     const retry = async () => {
