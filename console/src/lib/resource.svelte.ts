@@ -55,6 +55,9 @@ export class Resource<T> {
   }
 }
 
+/** Most rows that the API returns at once. */
+const MOST = 500;
+
 /** A list that is loaded page by page. */
 export class List<T> {
   rows = $state.raw<T[]>([]);
@@ -95,9 +98,11 @@ export class List<T> {
   /** Loads the first page again, in place. */
   reload = (): Promise<void> => this.#page(this.#first(), true);
 
-  /** Loads the next page, if there is one. */
+  /** Loads the next page, if there is one. It is the larger, the more rows there are: a long list needs few requests. */
   loadMore = async (): Promise<void> => {
-    if (this.#next !== null && !this.loading) await this.#page(this.#next, false);
+    if (this.#next === null || this.loading) return;
+    const larger = (_: string, limit: string) => `limit=${Math.max(Number(limit), Math.min(this.rows.length, MOST))}`;
+    await this.#page(this.#next.replace(/\blimit=(\d+)/, larger), false);
   };
 
   async #page(address: string, first: boolean): Promise<void> {
