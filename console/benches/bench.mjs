@@ -23,6 +23,13 @@ export function quantile(values, part) {
   return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
 }
 
+/** @param {number[]} values */
+export function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = (sorted.length - 1) / 2;
+  return (/** @type {number} */ (sorted[Math.floor(middle)]) + /** @type {number} */ (sorted[Math.ceil(middle)])) / 2;
+}
+
 /**
  * Sends readings of simulated devices over HTTP; returns how many events a second were committed.
  * @param {Dev} dev @param {number} rate readings a second in all @param {number} seconds

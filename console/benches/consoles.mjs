@@ -4,7 +4,7 @@
 //
 // node benches/consoles.mjs [ROUNDS] [SECONDS] [EVENTS A SECOND]
 
-import { load, quantile, system } from "./bench.mjs";
+import { load, median, system } from "./bench.mjs";
 
 const [rounds, seconds, rate] = [Number(process.argv[2] ?? 6), Number(process.argv[3] ?? 20), Number(process.argv[4] ?? 30_000)];
 const CONSOLES = 10;
@@ -24,7 +24,7 @@ await system(async (dev) => {
       console.log(`${open * CONSOLES} consoles: ${rates[open]?.at(-1)?.toFixed(0)} events/s${open ? `, each got ${(Math.max(...received) / seconds / 1000).toFixed(1)} kB/s` : ""}`);
     }
   }
-  const [without, ten] = rates.map((values) => quantile(values, 0.5));
+  const [without, ten] = rates.map(median);
   console.log(`medians: ${without?.toFixed(0)} without, ${ten?.toFixed(0)} with ${CONSOLES}; ratio ${(/** @type {number} */ (ten) / /** @type {number} */ (without)).toFixed(3)}`);
 }, ["--no-seed"]);
 

@@ -5,7 +5,7 @@
 // node benches/first.mjs [RUNS]
 
 import { launch, Visitor } from "../tests/browser.mjs";
-import { quantile, system } from "./bench.mjs";
+import { median, system } from "./bench.mjs";
 
 const runs = Number(process.argv[2] ?? 10);
 await system(async (dev) => {
@@ -26,14 +26,14 @@ await system(async (dev) => {
       await page.goto("about:blank");
       await page.goto(`${dev.url}/console/`);
     }
-    await page.waitForFunction("times.live !== undefined");
+    await page.waitForFunction(() => /** @type {any} */ (globalThis).times?.live !== undefined);
     const found = /** @type {Record<string, number>} */ (await page.evaluate("finish()"));
     for (const name of Object.keys(times)) /** @type {number[]} */ (times[name]).push(/** @type {number} */ (found[name]));
     await visitor.leave();
   }
   await browser.close();
   for (const [name, values] of Object.entries(times)) {
-    console.log(`${name.padEnd(12)} first visit ${values[0]?.toFixed(0)} ms   median ${quantile(values, 0.5).toFixed(0)} ms   slowest ${Math.max(...values).toFixed(0)} ms`);
+    console.log(`${name.padEnd(12)} first visit ${values[0]?.toFixed(0)} ms   median ${median(values).toFixed(0)} ms   slowest ${Math.max(...values).toFixed(0)} ms`);
   }
 });
 
