@@ -17,7 +17,7 @@ const executable = () => process.env.TRIBUTARY_EXECUTABLE ?? join(REPOSITORY, "t
 /** Logs and screenshots, kept after the tests. */
 export const ARTIFACTS = process.env.CONSOLE_ARTIFACTS ?? join(REPOSITORY, "target/console");
 /** Longest wait for a condition, in milliseconds. */
-const DEADLINE = 90_000;
+const DEADLINE = 180_000;
 /** Milliseconds between two looks at a condition that nothing announces. */
 const LOOK = 100;
 
