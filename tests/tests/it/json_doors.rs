@@ -24,6 +24,8 @@ fn operations(document: &Value) -> Result<Vec<(Method, String, Value)>> {
 
 async fn send(system: &System, method: &Method, path: &str, body: String) -> Result<(u16, String)> {
     let request = system.caller(&system.token).request(method.clone(), &filled(path));
+    // Sessions of the console refuse requests that another site may have caused.
+    let request = request.header("Tributary-Console", "1");
     let request = request.header("Content-Type", "application/json").body(body);
     let answer = request.send().await?;
     Ok((answer.status().as_u16(), answer.text().await?))
