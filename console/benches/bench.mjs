@@ -47,3 +47,20 @@ export async function load(dev, rate, seconds) {
 
 /** @param {Dev} dev */
 const head = async (dev) => Number(await dev.sql("select position from log.head"));
+
+/**
+ * Records the time between two frames of the page in its global `frames`, in milliseconds.
+ * @param {import("playwright-core").Page} page
+ */
+export const recordFrames = (page) =>
+  page.evaluate(() => {
+    const scope = /** @type {any} */ (globalThis);
+    scope.frames = [];
+    let last = performance.now();
+    const frame = (/** @type {number} */ now) => {
+      scope.frames.push(now - last);
+      last = now;
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  });

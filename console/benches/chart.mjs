@@ -4,7 +4,7 @@
 
 import { launch, Visitor } from "../tests/browser.mjs";
 import { eventually } from "../tests/system.mjs";
-import { quantile, system } from "./bench.mjs";
+import { quantile, recordFrames, system } from "./bench.mjs";
 
 const readings = Number(process.argv[2] ?? 1_000_000);
 const BATCH = 1000;
@@ -53,17 +53,7 @@ await system(async (dev) => {
     }, `/console${PATH}${range}`);
     console.log(`chart drawn ${drawn.toFixed(0)} ms after the link to ${PATH}${range}`);
   }
-  await page.evaluate(() => {
-    const scope = /** @type {any} */ (globalThis);
-    scope.frames = [];
-    let last = performance.now();
-    const frame = (/** @type {number} */ now) => {
-      scope.frames.push(now - last);
-      last = now;
-      requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
-  });
+  await recordFrames(page);
   // By the key that halves the range, from a year to single readings; the last reading stays in view at the right.
   const chart = page.locator("main [role=group]", { has: page.locator("canvas") }).first();
   await chart.focus();

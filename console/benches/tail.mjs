@@ -4,7 +4,7 @@
 // node benches/tail.mjs [EVENTS A SECOND] [MINUTES] [PATH]
 
 import { launch, Visitor } from "../tests/browser.mjs";
-import { load, quantile, system } from "./bench.mjs";
+import { load, quantile, recordFrames, system } from "./bench.mjs";
 
 const [rate, minutes, path] = [Number(process.argv[2] ?? 18_000), Number(process.argv[3] ?? 5), process.argv[4] ?? "/events"];
 const PERIOD = 30;
@@ -16,17 +16,7 @@ await system(async (dev) => {
   await visitor.openLink(dev.link);
   await visitor.go(path);
   const session = await page.context().newCDPSession(page);
-  await page.evaluate(() => {
-    const scope = /** @type {any} */ (globalThis);
-    scope.frames = [];
-    let last = performance.now();
-    const frame = (/** @type {number} */ now) => {
-      scope.frames.push(now - last);
-      last = now;
-      requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
-  });
+  await recordFrames(page);
   for (let period = 0; period < (minutes * 60) / PERIOD; period += 1) {
     const events = await load(dev, rate, PERIOD);
     const frames = /** @type {number[]} */ (await page.evaluate("frames.splice(0)"));

@@ -31,7 +31,7 @@ export function time({ recorded_at: at }: TracedEvent): number {
   return new Date(at).getTime() + (beyond === undefined ? 0 : Number(`0.${beyond}`));
 }
 
-/** An axis on which every event can be told from the next: linear, unless waits are much longer than work. */
+/** A time axis on which neighbouring events do not overlap: linear, unless waits are much longer than work. */
 export function axis(events: TracedEvent[]): Axis {
   const times = [...new Set(events.map(time))].toSorted((a, b) => a - b);
   const [first, last] = [times[0] ?? 0, times.at(-1) ?? 0];
