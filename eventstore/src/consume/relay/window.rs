@@ -41,6 +41,8 @@ pub(crate) struct Window {
     acks: Subscriber,
     sent: VecDeque<Sent>,
     bytes: usize,
+    /// A refusal that arrived together with the acknowledgements before it, which are returned first.
+    refused: Option<Interrupted>,
 }
 
 impl Window {
@@ -54,6 +56,7 @@ impl Window {
             inbox,
             sent: VecDeque::with_capacity(WINDOW),
             bytes: 0,
+            refused: None,
         })
     }
 
@@ -88,37 +91,48 @@ impl Window {
     }
 
     /// Waits for an acknowledgement, and takes all others that have arrived. Returns the last
-    /// acknowledged event. Cancel-safe.
+    /// acknowledged event; a refusal behind it is returned by the next call. Cancel-safe.
     pub(super) async fn acknowledged(&mut self) -> Result<Published, Interrupted> {
-        let mut next = self.acks.next().await;
-        loop {
-            let message = next.ok_or(Interrupted::Away)?;
-            let acknowledged = self.settle(&message)?;
-            match self.acks.next().now_or_never() {
-                Some(more) => next = more,
-                None => return Ok(acknowledged),
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
+        let first = self.acks.next().await;
+        let mut acknowledged = self.settle(first)?;
+        while let Some(next) = self.acks.next().now_or_never() {
+            match self.settle(next) {
+                Ok(event) => acknowledged = event,
+                Err(refused) => {
+                    self.refused = Some(refused);
+                    break;
+                }
             }
         }
+        Ok(acknowledged)
     }
 
-    fn settle(&mut self, message: &async_nats::Message) -> Result<Published, Interrupted> {
+    /// Settles the oldest message in flight with what arrived: none if the connection was closed. What
+    /// was refused stays in flight.
+    fn settle(&mut self, arrived: Option<async_nats::Message>) -> Result<Published, Interrupted> {
+        let message = arrived.ok_or(Interrupted::Away)?;
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(Interrupted::Disturbed("it was deleted"));
         }
         let position = message.subject.rsplit('.').next();
         let position = position.and_then(|text| text.parse().ok()).map(Position);
-        let Some(sent) = self.sent.pop_front() else {
+        let Some(&Sent { event: sent, bytes }) = self.sent.front() else {
             return Err(Interrupted::OutOfOrder(position.unwrap_or(Position::START)));
         };
-        self.bytes -= sent.bytes;
-        let sent = sent.event;
         if position != Some(sent.position) {
             return Err(Interrupted::NotStored(sent.position));
         }
         match serde_json::from_slice(&message.payload) {
             Ok(Response::Ok(PublishAck { sequence, duplicate, .. })) => {
                 match (sequence == sent.sequence, duplicate) {
-                    (true, false) => Ok(sent),
+                    (true, false) => {
+                        self.sent.pop_front();
+                        self.bytes -= bytes;
+                        Ok(sent)
+                    }
                     (true, true) => Err(Interrupted::Rival),
                     (false, true) => Err(Interrupted::Remembered),
                     (false, false) => Err(Interrupted::OutOfOrder(sent.position)),
