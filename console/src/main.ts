@@ -4,4 +4,6 @@ import "./app.css";
 import { applyTheme } from "./lib/settings.svelte";
 
 applyTheme();
-mount(App, { target: document.getElementById("app")! });
+const target = document.getElementById("app")!;
+target.replaceChildren();
+mount(App, { target });
