@@ -26,6 +26,7 @@ await system(async (dev) => {
     await dev.post("/api/v1/telemetry", items);
   }
   await eventually("all readings", async () => (await dev.get("/api/v1/users/ada/devices/meter")).readings === readings);
+  await dev.caughtUp(); // Other projections and the evaluator take the processors, too.
   console.log(`${readings} readings recorded in ${((performance.now() - before) / 1000).toFixed(0)} s`);
 
   const browser = await launch();
