@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use eventsourcing::Position;
 use sqlx::{PgConnection, Row};
 
-use crate::{EventStore, LogReader, Unavailable};
+use crate::{EventStore, LogReader, RelayReport, Unavailable};
 
 /// Rotates the two rate samples every 5 s; `position` is that of the new one. Times are those of the
 /// statement, so that the position and the time of a sample belong together.
@@ -134,40 +134,32 @@ impl EventStore {
         Ok(from_row(&row)?)
     }
 
-    /// Stores the position of a consumer that keeps its checkpoint elsewhere, and its heartbeat. The
-    /// position is at most the head: a consumer may be ahead of a log that was restored.
-    pub async fn report(&self, consumer: &str, position: Position) -> Result<(), Unavailable> {
+    /// Stores the heartbeat of a consumer that keeps its checkpoint elsewhere, its position if it is
+    /// known, and what it reports if it does, in one statement: an error belongs to its position. The
+    /// position is at most the head: a consumer may be ahead of a log that was restored. The time of
+    /// the first report of an error is kept until a report without one.
+    pub async fn report(
+        &self,
+        consumer: &str,
+        position: Option<Position>,
+        report: Option<&RelayReport>,
+    ) -> Result<(), Unavailable> {
         sqlx::query(concat!(
             "update log.checkpoint c
-             set position = least($2, h.position), heartbeat_at = clock_timestamp(), starts = 0, ",
-            rate_samples!("least($2, h.position)"),
+             set position = least(coalesce($2, c.position), h.position),
+                 heartbeat_at = clock_timestamp(), starts = 0,
+                 error = case when $3 then $4 else error end,
+                 warning = case when $3 then $5 else warning end,
+                 error_since = case when not $3 then error_since when $4 is null then null
+                                    else coalesce(error_since, statement_timestamp()) end, ",
+            rate_samples!("least(coalesce($2, c.position), h.position)"),
             " from log.head h where consumer = $1",
         ))
         .bind(consumer)
-        .bind(position.0)
-        .execute(self.pool())
-        .await?;
-        Ok(())
-    }
-
-    /// Stores what a consumer reports about itself; `error` is why it makes no progress. The time of
-    /// the first report of an error is kept until a report without one.
-    pub async fn report_state(
-        &self,
-        consumer: &str,
-        error: Option<&str>,
-        warning: Option<&str>,
-    ) -> Result<(), Unavailable> {
-        sqlx::query(
-            "update log.checkpoint
-             set error = $2, warning = $3,
-                 error_since = case when $2 is null then null
-                                    else coalesce(error_since, statement_timestamp()) end
-             where consumer = $1 and (error, warning) is distinct from ($2, $3)",
-        )
-        .bind(consumer)
-        .bind(error)
-        .bind(warning)
+        .bind(position.map(|position| position.0))
+        .bind(report.is_some())
+        .bind(report.and_then(|report| report.error.as_deref()))
+        .bind(report.and_then(|report| report.warning.as_deref()))
         .execute(self.pool())
         .await?;
         Ok(())

@@ -26,8 +26,10 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
                 _ = ticks.tick() => {}
                 Ok(()) = state.changed() => {} // An error is shown at once.
             }
-            let (position, state) = (*position.borrow(), state.borrow_and_update().clone());
-            let reported = report(&store, &mut started, position, state).await;
+            // The state first: the relay changes its position before it reports an error there.
+            let state = state.borrow_and_update().clone();
+            let position = *position.borrow();
+            let reported = report(&store, &mut started, position, state.as_ref()).await;
             log.note(reported.map_err(|error| ErrorChain(&error).to_string()));
         }
     };
@@ -39,19 +41,15 @@ async fn report(
     store: &EventStore,
     started: &mut bool,
     position: Position,
-    state: Option<RelayReport>,
+    state: Option<&RelayReport>,
 ) -> Result<(), Unavailable> {
     if !*started {
         store.start_consumer(Relay::NAME).await?;
         *started = true;
     }
-    if let Some(RelayReport { error, warning }) = state {
-        store.report_state(Relay::NAME, error.as_deref(), warning.as_deref()).await?;
-    }
-    if position == Position::START {
-        return store.heartbeat(Relay::NAME).await; // The relay has not read the stream yet.
-    }
-    store.report(Relay::NAME, position).await
+    // At the start, the relay has not read the stream yet.
+    let position = (position != Position::START).then_some(position);
+    store.report(Relay::NAME, position, state).await
 }
 
 fn context_of(category: &str) -> &'static str {
