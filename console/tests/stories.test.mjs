@@ -202,6 +202,7 @@ describe("a user", () => {
   let page;
 
   before(async () => {
+    await dev.caughtUp();
     const grace = await user(dev, "grace");
     await dev.api("PUT", `/api/v1/users/${grace.id}/namespace`, { namespace: "grace" });
     await readings(dev, "grace", "desk", [17.25]);

@@ -4,7 +4,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createWriteStream, existsSync, readFileSync } from "node:fs";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -160,6 +160,7 @@ export class Dev extends System {
   static async start(...options) {
     await mkdir(ARTIFACTS, { recursive: true });
     const folder = await mkdtemp(join(tmpdir(), "tributary-console-"));
+    await chmod(folder, 0o755); // Or a server that does not run as root has its data elsewhere, where it stays.
     const process = new Process(["dev", "--directory", join(folder, "data"), ...options], { PORT: "0" }, "dev");
     await process.wrote("Ctrl-C stops it");
     return new Dev(process, folder, variables(join(folder, "data/dev.env")));
@@ -239,11 +240,16 @@ function variables(file) {
   return Object.fromEntries(Array.from(lines, ([, name, value]) => [name, value]));
 }
 
+/** A free port outside the range from which the system takes the ports of outgoing connections. */
 async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const port = 15_000 + Math.floor(Math.random() * 17_000);
+    const server = createServer().listen(port, "127.0.0.1");
+    // Rejects if the port is taken.
+    const free = await once(server, "listening").then(() => true, () => false);
+    if (!free) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }

@@ -25,7 +25,7 @@ const SECRET: &str = "secret";
 /// The start of the server's first message, which clients wait for.
 const GREETING: &[u8] = b"INFO {";
 
-const PACKAGES: Packages = Packages {
+pub(super) const PACKAGES: Packages = Packages {
     debian: "nats-server",
     fedora: None,
     alpine: "nats-server",

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Attempts to start. A server that ends at once may have lost its port to another program between
 /// the check and its bind, or its predecessor may still be ending.
-const TRIES: u32 = 3;
+const TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(300);
 /// Timeout of one readiness probe.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);

@@ -287,13 +287,17 @@ mod tests {
         let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
         keep_up_every(Duration::from_millis(1), &tasks, shutdown.clone());
         let recorded = metrics::histogram!("test_upkeep_seconds");
-        let before = resident();
-        for _ in 0..CHUNKS {
-            (0..VALUES).for_each(|_| recorded.record(0.5));
-            tokio::task::yield_now().await; // The upkeep is due and runs.
+        let mut growths = Vec::new();
+        // Other tests of this process take memory, too: values that are kept show in every round.
+        while growths.len() < 5 && growths.iter().all(|growth| *growth >= CHUNKS * VALUES * 8 / 2) {
+            let before = resident();
+            for _ in 0..CHUNKS {
+                (0..VALUES).for_each(|_| recorded.record(0.5));
+                tokio::task::yield_now().await; // The upkeep is due and runs.
+            }
+            growths.push(resident().saturating_sub(before));
         }
-        let growth = resident().saturating_sub(before);
-        assert!(growth < CHUNKS * VALUES * 8 / 2, "{growth} bytes more");
+        assert!(growths.len() < 5, "bytes more in each round: {growths:?}");
         shutdown.cancel();
         tasks.close();
         tasks.wait().await;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Longest wait for any expected state.
-pub const DEADLINE: Duration = Duration::from_mins(1);
+pub const DEADLINE: Duration = Duration::from_mins(3);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Waits until `check` returns true. An error names `what` and the time that was waited.

@@ -6,8 +6,10 @@ mod nats;
 mod parent;
 mod postgres;
 
+use super::process::GLANCE;
 use super::{Options, Servers, postgres as pg};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// A new directory, removed with its content when dropped.
@@ -27,7 +29,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
+        // A child of a server that was killed may still write for a moment.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while let Err(error) = std::fs::remove_dir_all(&self.0) {
+            assert!(Instant::now() < deadline, "{error}");
+            std::thread::sleep(GLANCE);
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 //! ended.
 
 use super::Scratch;
-use crate::nats::{ACCOUNTS, Nats, Options};
+use crate::nats::{ACCOUNTS, Nats, Options, PACKAGES};
 use crate::orphan::read_pid;
 use crate::process::GLANCE;
+use crate::programs::find;
 use crate::testing;
 use async_nats::jetstream::{self, stream};
 use std::process::Stdio;
@@ -53,7 +54,7 @@ async fn a_server_left_behind_is_ended() {
     drop(nats);
 
     let config = scratch.path().join("nats-server.conf");
-    let mut orphan = Command::new("nats-server");
+    let mut orphan = Command::new(find("nats-server", &PACKAGES).await.unwrap());
     orphan.arg("-c").arg(config).stderr(Stdio::null()).kill_on_drop(true);
     let mut orphan = orphan.spawn().unwrap();
     let pid_file = scratch.path().join("nats-server.pid");

@@ -2,9 +2,9 @@
 
 use super::{Scratch, fast};
 use crate::postgres::{Options, Postgres};
+use crate::process::GLANCE;
 use sqlx::{Connection, PgConnection};
 use std::fs;
-use std::time::Duration;
 
 async fn connect(postgres: &Postgres) -> PgConnection {
     PgConnection::connect(&postgres.url("kept", "postgres")).await.unwrap()
@@ -92,9 +92,17 @@ async fn a_pid_file_with_a_reused_process_id_is_removed() {
 #[tokio::test]
 async fn an_interrupted_initdb_leaves_nothing_that_looks_like_data() {
     let scratch = Scratch::new();
-    let interrupted = Postgres::start(scratch.path(), fast());
-    assert!(tokio::time::timeout(Duration::from_millis(250), interrupted).await.is_err());
-    assert!(scratch.path().join("cluster.unfinished").exists());
+    let unfinished = scratch.path().join("cluster.unfinished");
+    let begun = async {
+        while !unfinished.exists() {
+            tokio::time::sleep(GLANCE).await;
+        }
+    };
+    tokio::select! {
+        _ = Postgres::start(scratch.path(), fast()) => panic!("it was not interrupted"),
+        () = begun => {}
+    }
+    assert!(unfinished.exists());
     assert!(!scratch.path().join("cluster").exists());
     Postgres::start(scratch.path(), fast()).await.unwrap().stop().await;
     assert!(!scratch.path().join("cluster.unfinished").exists());

@@ -217,16 +217,14 @@ async fn a_full_store_is_reported_with_the_position_and_filled_once_there_is_roo
     let (log, (_nats, bus)) = (Log::new().await, nearly_full().await);
     let process = log.open();
     let relay = process.relay(&bus);
-    let mut watched = relay.report();
     let mut last = Position::START;
-    while watched.borrow_and_update().as_ref().is_none_or(|report| report.error.is_none()) {
+    // 2.9 MB: more than is left, and less than the limit.
+    for _ in 0..90 {
         // Random, because newer servers compress.
         let text: String = (0..1_000).map(|_| Uuid::now_v7().simple().to_string()).collect();
         let event = event_with(&format!(r#"{{"text": "{text}"}}"#));
         let request = Append::to(stream("1"), ExpectedVersion::Any, vec![event]);
         last = position(&process.store.append(request).await);
-        assert!(last < Position(1_000), "the store never fills");
-        tokio::task::yield_now().await;
     }
     // The report and the position change one after the other.
     let position = relay.position();

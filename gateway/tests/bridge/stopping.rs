@@ -61,7 +61,7 @@ async fn a_blocked_log_does_not_delay_the_shutdown_and_nothing_is_lost() {
     bridge.until(|counters| counters.in_flight == 20).await;
     let started = Instant::now();
     bridge.stop().await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(15));
     assert_eq!(system.proxy.acknowledged(1), [0u16; 0]);
     lock.release().await;
 
@@ -80,5 +80,5 @@ async fn a_disconnected_bridge_stops_at_once() {
     bridge.until(|counters| counters.state == State::Unreachable).await;
     let started = Instant::now();
     bridge.stop().await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(5));
 }

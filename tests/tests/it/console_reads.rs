@@ -37,13 +37,14 @@ async fn stock_adds_up_after_corrections_shipments_and_cancellations() -> Result
             number("available") + number("reserved") + number("shipped"),
             "{sums:#}"
         );
-        Ok(sums["shipped"] == 3 && sums["reserved"] == 1)
+        let is_current = sums["log"]["version"] == sums["version"];
+        Ok(is_current && sums["shipped"] == 3 && sums["reserved"] == 1)
     })
     .await?;
     let sums = operator.json(&format!("{path}/conservation")).await?;
     assert_eq!((&sums["received"], &sums["available"]), (&json!(9), &json!(5)), "{sums:#}");
     let log = &sums["log"];
-    assert_eq!((&log["version"], &log["open_reservations"]), (&sums["version"], &json!(1)));
+    assert_eq!(log["open_reservations"], 1);
     assert_eq!((&log["available"], &log["shipped"]), (&json!(5), &json!(3)));
     assert_eq!(buyer.get(&format!("{path}/conservation")).send().await?.status(), 403);
     let unknown = "/api/v1/products/01890a5d-ac96-774b-bcce-b302099a8057/conservation";

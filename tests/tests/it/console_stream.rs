@@ -152,6 +152,7 @@ async fn vitals_move_when_works_are_demanded_and_devices_send() -> Result<()> {
 
     let reading = br#"{"temperature": 21.5, "sequence_id": 1}"#;
     system.publish("users/u/devices/d/telemetry", reading).await?;
+    let day = chrono::Utc::now().date_naive();
     system.publish("users/u/devices/d/telemetry", b"nonsense").await?;
     let sent = console
         .vitals("the bridge has received both", |vitals| {
@@ -163,7 +164,11 @@ async fn vitals_move_when_works_are_demanded_and_devices_send() -> Result<()> {
         .await?;
     let bridge = &sent["bridge"];
     assert_eq!((&bridge["appended"], &bridge["rejected"]), (&json!(1), &json!(1)), "{sent:#}");
-    console.vitals("the refused message is counted", |now| now["rejected"]["today"] == 1).await?;
+    console
+        .vitals("the refused message is counted, unless the day has ended", |now| {
+            now["rejected"]["today"] == 1 || chrono::Utc::now().date_naive() != day
+        })
+        .await?;
 
     // The relay publishes all of it, and every sequence is a position here.
     let relayed = console
@@ -345,6 +350,11 @@ async fn the_states_of_an_order_are_those_at_each_of_its_positions() -> Result<(
     until(&operator, &order, "confirmed").await?;
     operator.command(Method::POST, &format!("{order}/cancel"), &json!({})).await?;
     until(&operator, &order, "cancelled").await?;
+    eventually("the stock is released", async || {
+        let released = "select count(*) from log.event where event_type = 'stock_released'";
+        Ok(system.number(released).await? == 1)
+    })
+    .await?;
     let id = order.rsplit('/').next().context("an id")?;
     for stream in [format!("order-{id}"), format!("stock-{hat}")] {
         let path = format!("/api/v1/streams/{stream}");
@@ -373,7 +383,10 @@ async fn the_states_of_an_order_are_those_at_each_of_its_positions() -> Result<(
     post_readings(&system, 1, 3).await?;
     let device = operator.json("/api/v1/streams/device-u~d/states?after=1").await?;
     assert_eq!((&device["kind"], &device["items"][0]["state"]), (&json!("facts"), &Value::Null));
-    assert_eq!(device["items"].as_array().map(Vec::len), Some(2));
+    // The worker may have appended the connection of the device.
+    let items = device["items"].as_array().context("items")?.iter();
+    let readings = items.filter(|item| item["event"]["type"] == "reading_recorded");
+    assert_eq!(readings.count(), 2);
     for (path, status) in
         [("work-unknown/states", 404), ("device-u~d/states?limit=201", 422), ("x/states", 404)]
     {

@@ -22,7 +22,8 @@ fn create_secrets(folder: &Path, variables: &[(&str, &str)]) -> Result<Output> {
     std::fs::create_dir_all(&deploy)?;
     let script = deploy.join("create-secrets");
     std::fs::copy(root().join("deploy/create-secrets"), &script)?;
-    Ok(Command::new(script).envs(variables.iter().copied()).output()?)
+    // Not executed itself: a child that another test forks may have it open for writing.
+    Ok(Command::new("sh").arg(script).envs(variables.iter().copied()).output()?)
 }
 
 /// The names and contents of the files in `.secrets`.
@@ -103,13 +104,12 @@ fn the_nats_of_compose_has_the_accounts() -> Result<()> {
 /// Runs `.ci/deny` with programs of these names, which fail for arguments that contain `failing`.
 fn deny(programs: &[&str], failing: &str, skip: &str) -> Result<Output> {
     let folder = testing::directory("deny")?;
+    let script = folder.join("script");
+    std::fs::write(&script, format!("#!/bin/sh\ncase \"$*\" in *'{failing}'*) exit 1 ;; esac\n"))?;
     for name in programs {
-        let file = folder.join(name);
-        std::fs::write(
-            &file,
-            format!("#!/bin/sh\ncase \"$*\" in *'{failing}'*) exit 1 ;; esac\n"),
-        )?;
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755))?;
+        // By another process: no child that this one forks has the copy open for writing.
+        let copied = Command::new("install").arg(&script).arg(folder.join(name)).status()?;
+        ensure!(copied.success(), "{name} cannot be installed");
     }
     let path = format!("{}:/usr/bin:/bin", folder.display());
     let mut command = Command::new(root().join(".ci/deny"));

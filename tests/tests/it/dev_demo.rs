@@ -117,7 +117,7 @@ fn folder(name: &str) -> PathBuf {
 #[tokio::test]
 async fn every_context_moves_and_goes_on_after_a_restart() -> Result<()> {
     let folder = folder("demo");
-    let fast = ["--demo-speed", "10"];
+    let fast = ["--demo-speed", "5"];
     let dev = Dev::start(&folder, &fast).await?;
     let banner = std::fs::read_to_string(folder.join("banner"))?;
     let first = banner.lines().find(|line| !line.is_empty()).unwrap_or_default();

@@ -11,7 +11,7 @@ use tests::{Options, Process, System, eventually, tributary};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_secs(6);
 /// Requests that are sent after SIGTERM.
 const REQUESTS: usize = 300;
 const CLIENTS: usize = 10;

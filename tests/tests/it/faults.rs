@@ -86,8 +86,9 @@ async fn under_load(system: &System, faults: impl AsyncFnOnce() -> Result<()>) -
         Ok(system.number("select count(*) from telemetry.reading").await? >= sent)
     })
     .await?;
+    let demanded = i64::try_from(acknowledged.len())?;
     eventually("every work is done", async || {
-        Ok(system.number("select count(*) from works.work where not done").await? == 0)
+        Ok(system.number("select count(*) from works.work where done").await? >= demanded)
     })
     .await?;
     system.caught_up().await?;
@@ -98,7 +99,7 @@ async fn under_load(system: &System, faults: impl AsyncFnOnce() -> Result<()>) -
         (sent, sent)
     );
     let works = system.number("select count(*) from works.work").await?;
-    assert_eq!(works, i64::try_from(acknowledged.len())?, "each demand is one work");
+    assert_eq!(works, demanded, "each demand is one work");
     let completed =
         system.number("select count(*) from log.event where event_type = 'work_completed'").await?;
     assert_eq!(completed, works, "each work is done once");
@@ -217,7 +218,8 @@ async fn sigterm_finishes_received_messages() -> Result<()> {
     assert_eq!(process.terminate().await?, Some(0));
     let _process = system.serve(&[]).await?;
     eventually("the rest is delivered", async || {
-        Ok(system.number("select count(*) from log.event").await? >= 5_000)
+        let sql = "select count(*) from log.event where event_type = 'reading_recorded'";
+        Ok(system.number(sql).await? >= 5_000)
     })
     .await?;
     system.caught_up().await?;
@@ -225,7 +227,7 @@ async fn sigterm_finishes_received_messages() -> Result<()> {
     Ok(())
 }
 
-/// Waits until a reading made after this call is visible and less than half a second old. Then no
+/// Waits until a reading made after this call is visible and less than two seconds old. Then no
 /// message waits in the broker, which delivers in order.
 async fn keeps_up(system: &System) -> Result<()> {
     let now = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
@@ -234,7 +236,7 @@ async fn keeps_up(system: &System) -> Result<()> {
     let called = system.number(now).await?;
     eventually("a new reading is visible", async || {
         let newest = system.number(newest).await?;
-        Ok(newest > called && system.number(now).await? - newest < 500)
+        Ok(newest > called && system.number(now).await? - newest < 2_000)
     })
     .await
 }
@@ -256,8 +258,8 @@ async fn a_load_test_accounts_for_every_message_whatever_is_killed() -> Result<(
     for roles in roles {
         processes.push((roles, system.serve(roles).await?));
     }
-    // 450 messages a second: a debug build next to other tests catches up after each kill.
-    let rate = if outage()? > Duration::from_secs(10) { "33.4" } else { "5" };
+    // 180 messages a second: a debug build next to other tests catches up after each kill.
+    let rate = if outage()? > Duration::from_secs(10) { "33.4" } else { "2" };
     let load = system.start_load(&["--users", "30", "--rate", rate, "--duration", "1h"])?;
     let begun = Instant::now();
     while begun.elapsed() < outage()? {

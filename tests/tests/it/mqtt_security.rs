@@ -210,15 +210,16 @@ async fn no_device_takes_the_session_of_the_bridge() -> Result<()> {
 
     let _process = system.serve_with(&[], &variables).await?;
     eventually("all eleven are stored", async || {
-        Ok(system.number("select count(*) from log.event").await? == 11)
+        let sql = "select count(*) from log.event where event_type = 'reading_recorded'";
+        Ok(system.number(sql).await? == 11)
     })
     .await?;
     Ok(())
 }
 
-/// Returns the reason that `/readyz` gives for an unavailable broker.
+/// Returns the reason that `/readyz` gives for an unavailable broker, also while it is not ready.
 async fn reason(system: &System) -> Result<Option<String>> {
-    let ready = system.json("/readyz").await?;
+    let ready: Value = system.get("/readyz").send().await?.json().await?;
     let dependencies = ready["dependencies"].as_array().context("a list")?;
     let mqtt = dependencies.iter().find(|one| one["name"] == "mqtt").context("mqtt is one")?;
     let up = mqtt["status"] == "up";

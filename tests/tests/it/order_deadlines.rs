@@ -52,6 +52,12 @@ async fn a_confirmed_order_has_no_deadline_and_a_refused_expiry_is_counted() -> 
     let hat = product(&operator, "HAT", "9.90", 10).await?;
     let order = place(&operator, &[(&hat, 3)]).await?;
     until(&operator, &order, "confirmed").await?;
+    eventually("the process has handled the confirmation", async || {
+        let reached = "select count(*) from log.checkpoint c, log.head h
+                       where consumer = 'order_deadlines' and c.position = h.position";
+        Ok(system.number(reached).await? == 1)
+    })
+    .await?;
     let deadlines = "select count(*) from log.deadline";
     eventually("the deadline is gone", async || Ok(system.number(deadlines).await? == 0)).await?;
     // A deadline that a crash left behind.

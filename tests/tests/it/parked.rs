@@ -19,6 +19,19 @@ pub(crate) async fn inject(
     event_type: &str,
     data: &str,
 ) -> Result<i64> {
+    inject_version(system, stream, event_type, 1, data).await
+}
+
+pub(crate) async fn inject_version(
+    system: &System,
+    stream: &str,
+    event_type: &str,
+    schema_version: i16,
+    data: &str,
+) -> Result<i64> {
+    let mut transaction = system.admin.begin().await?;
+    // A statement that waits for this lock itself does not see the versions appended meanwhile.
+    sqlx::query("select from log.head for update").execute(&mut *transaction).await?;
     let position = sqlx::query_scalar(
         "with head as (
            update log.head set position = position + 1 returning position, recorded_at
@@ -27,14 +40,16 @@ pub(crate) async fn inject(
                                 event_type, stream_id, data, metadata, hash)
          select position,
                 1 + coalesce((select max(version) from log.event where stream_id = $1), 0),
-                recorded_at, $2, 1, $3, $1, $4::json, '{}', '' from head returning position",
+                recorded_at, $2, $5, $3, $1, $4::json, '{}', '' from head returning position",
     )
     .bind(stream)
     .bind(Uuid::now_v7())
     .bind(event_type)
     .bind(data)
-    .fetch_one(&system.admin)
+    .bind(schema_version)
+    .fetch_one(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(position)
 }
 

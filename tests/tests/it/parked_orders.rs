@@ -78,7 +78,7 @@ async fn a_parked_order_stops_no_other() -> Result<()> {
     assert_eq!((&model["parked"], &model["state"]), (&json!(1), &json!("live")), "{model}");
 
     // Other orders, read models and process managers continue.
-    let waits_too = inject(&system, &order, "order_shipped", "{}").await?;
+    inject(&system, &order, "order_shipped", "{}").await?;
     for n in 0..3 {
         let other = place(&customer, &[(&hat, 1)]).await?;
         until(&customer, &other, "confirmed").await?;
@@ -90,7 +90,7 @@ async fn a_parked_order_stops_no_other() -> Result<()> {
         .await?;
         other_contexts_continue(&system, 100 + n).await?;
     }
-    system.projected(Some(waits_too)).await?;
+    system.caught_up().await?;
     assert_eq!(keys(&system.json("/api/v1/parked").await?), all, "no further stream");
     assert_eq!(customer.json(&poisoned).await?["status"], "confirmed", "its events wait");
     assert_eq!(history(&customer, &poisoned).await?, before, "later events wait, too");

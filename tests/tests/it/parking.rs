@@ -5,43 +5,9 @@ use anyhow::Result;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{System, eventually};
-use uuid::Uuid;
 
 use crate::orders::{customer, place, product, until};
-use crate::parked::{parked, repair};
-
-/// Inserts an event into a stream directly, which this build would not append. Returns its position.
-async fn inject(system: &System, stream: &str, event_type: &str, data: &str) -> Result<i64> {
-    inject_version(system, stream, event_type, 1, data).await
-}
-
-async fn inject_version(
-    system: &System,
-    stream: &str,
-    event_type: &str,
-    schema_version: i16,
-    data: &str,
-) -> Result<i64> {
-    let position = sqlx::query_scalar(
-        "with head as (
-           update log.head set position = position + 1 returning position, recorded_at, hash
-         )
-         insert into log.event (position, version, recorded_at, event_id, schema_version,
-                                event_type, stream_id, data, metadata, hash)
-         select position,
-                1 + coalesce((select max(version) from log.event where stream_id = $1), 0),
-                recorded_at, $2, $5, $3, $1, $4::json, '{}', '' from head
-         returning position",
-    )
-    .bind(stream)
-    .bind(Uuid::now_v7())
-    .bind(event_type)
-    .bind(data)
-    .bind(schema_version)
-    .fetch_one(&system.admin)
-    .await?;
-    Ok(position)
-}
+use crate::parked::{inject, inject_version, parked, repair};
 
 #[tokio::test]
 async fn a_poison_event_parks_its_stream_and_no_other() -> Result<()> {

@@ -342,10 +342,11 @@ async fn shown(system: &System) -> Result<BTreeMap<String, String>> {
 async fn a_read_model_of_an_older_version_is_rebuilt() -> Result<()> {
     let system = System::start().await?;
     let everything = system.serve_with(&[], &QUICK).await?;
-    choose(&system, json!("1s")).await?;
     read(&system, 1).await?;
     until(&system, true, "heard").await?;
+    choose(&system, json!("1s")).await?;
     until(&system, false, "inactive").await?;
+    choose(&system, json!("1h")).await?;
     system.publish(STATUS, status(true, 7).as_bytes()).await?;
     until(&system, true, "birth").await?;
     everything.terminate().await?;

@@ -1,5 +1,6 @@
-//! Random values: what senders may send within, at and beyond the limits of the doors. A run is
-//! repeated with `TRIBUTARY_FUZZ_SEED`.
+//! Random values: what senders may send within, at and beyond the limits of the doors. Each run has the
+//! same values; one whose length is set with `TRIBUTARY_FUZZ_REQUESTS` or `TRIBUTARY_FUZZ_ROUNDS` has
+//! new ones. `TRIBUTARY_FUZZ_SEED` repeats a run.
 
 use anyhow::Result;
 use proptest::prelude::*;
@@ -9,6 +10,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Map, Value, json};
 use tests::from_environment;
 use uuid::Uuid;
+
+/// Seed of a run of the usual length.
+const SEED: u64 = 1;
 
 /// A source of values.
 pub(crate) struct Random {
@@ -20,7 +24,10 @@ pub(crate) struct Random {
 impl Random {
     pub(crate) fn new() -> Result<Self> {
         let any = u64::try_from(Uuid::now_v7().as_u128() & u128::from(u64::MAX))?;
-        let seed = from_environment("TRIBUTARY_FUZZ_SEED", any)?;
+        let lengths = ["TRIBUTARY_FUZZ_REQUESTS", "TRIBUTARY_FUZZ_ROUNDS"];
+        let is_set = |name: &&str| std::env::var_os(name).is_some();
+        let default = if lengths.iter().any(is_set) { any } else { SEED };
+        let seed = from_environment("TRIBUTARY_FUZZ_SEED", default)?;
         let bytes: Vec<u8> = seed.to_be_bytes().repeat(4);
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         Ok(Self { runner: TestRunner::new_with_rng(Config::default(), rng), seed })

@@ -112,6 +112,16 @@ async fn send(system: &System, views: &Value) -> Result<Response> {
 
 #[tokio::test]
 async fn page_views_are_limited_by_address_by_distinct_names_and_by_age() -> Result<()> {
+    let hour = || chrono::Utc::now().timestamp() / 3_600;
+    let begun = hour();
+    match page_views_are_limited().await {
+        // Names are counted per hour.
+        Err(_) if hour() != begun => page_views_are_limited().await,
+        checked => checked,
+    }
+}
+
+async fn page_views_are_limited() -> Result<()> {
     let system = System::start().await?;
     let limits = [
         ("RATE_LIMIT_PAGE_VIEWS", "1000"),

@@ -154,9 +154,14 @@ async fn a_day(language: &str) -> Result<()> {
         subjects: vec!["again.>".into()],
         ..Default::default()
     };
-    let mut kept = jetstream::new(client).create_stream(kept).await?;
+    let bus = jetstream::new(client);
+    let mut kept = bus.create_stream(kept).await?;
     let example = Example::new(language, &system).await?.of("again");
     let _running = example.start()?;
+    eventually("the example follows the stream", async || {
+        Ok(bus.get_stream("AGAIN").await?.cached_info().state.consumer_count > 0)
+    })
+    .await?;
 
     let file = system.folder.join("resume");
     let file = file.to_str().context("a path")?;

@@ -36,6 +36,7 @@ async fn traffic(system: &System, from: i64) -> Result<()> {
         system.post("/api/v1/telemetry", &reading).send().await?.error_for_status()?;
     }
     eventually("all works are done, and the device is there", async || {
+        system.caught_up().await?;
         let sql = "select (select count(*) from works.work where not done)
                         + (select count(*) from telemetry.device where online is not true)";
         Ok(system.number(sql).await? == 0)

@@ -34,7 +34,8 @@ pub(crate) async fn write_and_read(system: &System, n: usize) -> Result<Duration
     let position = answer.headers()["tributary-position"].clone();
     let path = answer.headers()["location"].to_str()?.to_owned();
     let asked = Instant::now();
-    let shown = system.get(&path).header("Tributary-Min-Position", position).send().await?;
+    let shown = system.get(&path).header("Tributary-Min-Position", position);
+    let shown = shown.header("Prefer", "wait=20").send().await?;
     let waited = asked.elapsed();
     ensure!(shown.status() == 200, "{path}: {}", shown.status());
     let work: Value = shown.json().await?;
