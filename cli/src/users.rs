@@ -1,5 +1,5 @@
-//! `tributary users`: lists users, and registers administrators. The API registers users only, so the
-//! first administrator is registered here, with access to the database.
+//! `tributary users`: lists users and one's own sessions, and registers administrators. The API registers
+//! users only, so the first administrator is registered here, with access to the database.
 
 use std::path::PathBuf;
 
@@ -22,6 +22,9 @@ use gateway::config::Database;
 const CONNECTIONS: u32 = 2;
 /// Columns of the table.
 const COLUMNS: [&str; 5] = ["id", "email", "full_name", "role", "created_at"];
+/// Path and columns of the list of sessions.
+const SESSIONS: &str = "/api/v1/users/me/sessions";
+const SESSION_COLUMNS: [&str; 5] = ["id", "created_at", "refreshed_at", "expires_at", "current"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -32,6 +35,10 @@ pub(super) enum Command {
     /// Give a user a device namespace, so that the devices of that name are the user's; requires the
     /// administrator role
     SetNamespace(SetNamespace),
+    /// List your own sign-in sessions, newest first
+    Sessions(Listing),
+    /// End one of your own sign-in sessions, so that it cannot be refreshed
+    EndSession(EndSession),
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,6 +71,14 @@ pub(super) struct SetNamespace {
     server: Server,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct EndSession {
+    /// Id of the session, as `tributary users sessions` shows it
+    id: Uuid,
+    #[command(flatten)]
+    server: Server,
+}
+
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::List(listing) => listing.show("/api/v1/users", &[], &COLUMNS).await,
@@ -72,6 +87,12 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let (path, body) =
                 (format!("/api/v1/users/{user}/namespace"), json!({"namespace": name}));
             server.connect().await?.put(&path).json(&body).wait(WAIT).send::<Value>().await?;
+            Ok(())
+        }
+        Command::Sessions(listing) => listing.show(SESSIONS, &[], &SESSION_COLUMNS).await,
+        Command::EndSession(EndSession { id, server }) => {
+            let path = format!("{SESSIONS}/{id}");
+            server.connect().await?.delete(&path).wait(WAIT).send::<Value>().await?;
             Ok(())
         }
     }

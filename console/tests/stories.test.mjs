@@ -247,6 +247,29 @@ describe("a user", () => {
     await page.locator("main [role=alert]", { hasText: "operator" }).waitFor();
   });
 
+  test("ends the session of another sign-in", async () => {
+    const send = (/** @type {string} */ path, /** @type {Record<string, string> | URLSearchParams} */ body) =>
+      fetch(`${dev.url}/api/v1/auth/${path}`, body instanceof URLSearchParams ? { method: "POST", body } : {
+        method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" },
+      });
+    const credentials = new URLSearchParams({ username: "grace@example.org", password: "the password of grace" });
+    const { refresh_token } = await (await send("login/access-token", credentials)).json();
+    await dev.caughtUp();
+    await visitor.open("/accounts");
+    const sessions = page.getByRole("table", { name: "Sessions" });
+    await sessions.getByText("this session").waitFor();
+    await visitor.appear("light", 360);
+    nothing(await visitor.axe());
+    await visitor.appear("light", 1440);
+    await sessions.getByRole("button", { name: "End …" }).click();
+    await page.getByRole("dialog", { name: "End this session?" }).getByRole("button", { name: "End the session" }).click();
+    await eventually("one session is left", async () => (await sessions.locator("[data-row]").count()) === 1);
+    await sessions.getByText("this session").waitFor();
+    const refreshed = await send("refresh", { refresh_token });
+    assert.equal(refreshed.status, 401);
+    assert.equal((await refreshed.json()).code, "session_ended");
+  });
+
   test("signs out", async () => {
     await page.getByRole("button", { name: /^Account of/ }).click();
     await page.getByRole("button", { name: "Sign out", exact: true }).click();

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Error, LoadedUser, Plain, Users};
 use crate::LoadError;
-use crate::handler::Envelope;
+use crate::handler::{Done, Envelope};
 
 /// The claims of the tokens of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,18 @@ impl Users {
         let envelope = Envelope { metadata, ..Envelope::default() };
         self.sessions.execute(&session::stream(session), command, envelope).await?;
         Ok(())
+    }
+
+    /// Ends `session` at the request of the user `user_id`. A session of another user is refused like one
+    /// that does not exist, and so is one that has ended.
+    pub async fn end_session(
+        &self,
+        session: Uuid,
+        user_id: Uuid,
+        envelope: Envelope,
+    ) -> Result<Done, Error> {
+        let command = session::Command::End { user_id };
+        Ok(self.sessions.execute(&session::stream(session), command, envelope).await?)
     }
 
     /// Ends all sessions of the user `id`: none of them can be refreshed any more.

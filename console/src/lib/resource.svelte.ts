@@ -73,6 +73,7 @@ export class List<T> {
   #first: () => string;
   #every: number;
   #onePage = true;
+  #headers: Record<string, string> = {};
   #next: string | null = null;
   #running: AbortController | null = null;
   #timer = 0;
@@ -98,6 +99,12 @@ export class List<T> {
   /** Loads the first page again, in place. */
   reload = (): Promise<void> => this.#page(this.#first(), true);
 
+  /** Loads the first page again, as it is at `position` of the log or later. */
+  reloadAt = (position: string | null): Promise<void> => {
+    if (position !== null) this.#headers = { "Tributary-Min-Position": position, Prefer: "wait=5" };
+    return this.reload();
+  };
+
   /** Loads the next page, if there is one. It is the larger, the more rows there are: a long list needs few requests. */
   loadMore = async (): Promise<void> => {
     if (this.#next === null || this.loading) return;
@@ -111,7 +118,7 @@ export class List<T> {
     const running = (this.#running = new AbortController());
     this.loading = true;
     try {
-      const answer = await call<{ items: T[] }>(address, { signal: running.signal });
+      const answer = await call<{ items: T[] }>(address, { signal: running.signal, headers: this.#headers });
       this.rows = first ? answer.body.items : [...this.rows, ...answer.body.items];
       this.#next = answer.next;
       this.more = answer.next !== null;

@@ -22,6 +22,7 @@ pub use user::{Authority, User};
 use eventsourcing::Context;
 use eventsourcing::decider::AnyDecider;
 use eventsourcing::decider::Decider;
+use eventsourcing::union;
 
 /// The context of users and sessions.
 pub const CONTEXT: Context = Context {
@@ -44,6 +45,11 @@ pub const CONTEXT: Context = Context {
 /// Member of event data that the API must not return: the password hash, which allows offline
 /// guessing. Published: the API removes it from every event.
 pub const SECRET_MEMBER: &str = "password_hash";
+
+union! {
+    /// Events of users and of their sessions.
+    pub enum Event { User(user::Event), Session(session::Event) }
+}
 
 #[cfg(test)]
 mod tests;

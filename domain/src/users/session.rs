@@ -64,7 +64,7 @@ impl eventsourcing::Event for Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The user signed out, here or everywhere.
+    /// The user signed out, here or everywhere, or ended the session from another one.
     Logout,
     /// A refresh token was used again after its grace period.
     Reuse,
@@ -110,6 +110,11 @@ pub enum Command {
         /// Why it ends.
         reason: Reason,
     },
+    /// Ends the session at the request of a user, if it is one of theirs and has not ended.
+    End {
+        /// Id of the user.
+        user_id: Uuid,
+    },
 }
 
 /// Why a command is refused.
@@ -118,7 +123,8 @@ pub enum Rejection {
     /// A session with this id exists already.
     #[error("the session was begun already")]
     AlreadyBegun,
-    /// The session does not exist, or the token's generation was never issued.
+    /// The session does not exist, or the token's generation was never issued. A user who ends a session
+    /// gets the same for one of another user and for one that was revoked.
     #[error("the session does not exist")]
     Unknown,
     /// The session expired or was revoked.
@@ -226,6 +232,12 @@ impl Decider for Session {
             (Command::Refresh { .. }, Self::NotBegun) => reject(Rejection::Unknown),
             (Command::Revoke { reason }, Self::Live(_)) => accept(Event::SessionRevoked { reason }),
             (Command::Revoke { .. }, Self::NotBegun | Self::Revoked) => nothing(),
+            (Command::End { user_id }, Self::Live(live)) if live.user_id == user_id => {
+                accept(Event::SessionRevoked { reason: Reason::Logout })
+            }
+            (Command::End { .. }, Self::NotBegun | Self::Live(_) | Self::Revoked) => {
+                reject(Rejection::Unknown)
+            }
         }
     }
 

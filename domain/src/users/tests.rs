@@ -330,4 +330,15 @@ mod sessions {
         given::<Session>([logged_in(), revoked(Reason::Logout)]).when(logout).then_nothing();
         given::<Session>([]).when(logout).then_nothing();
     }
+
+    #[test]
+    fn a_user_ends_own_live_sessions_only() {
+        let end = |user| Command::End { user_id: id(user) };
+        given::<Session>([logged_in()]).when(end(1)).then([revoked(Reason::Logout)]);
+        given::<Session>([logged_in()]).when(end(2)).then_rejected(Rejection::Unknown);
+        given::<Session>([logged_in(), revoked(Reason::Reuse)])
+            .when(end(1))
+            .then_rejected(Rejection::Unknown);
+        given::<Session>([]).when(end(1)).then_rejected(Rejection::Unknown);
+    }
 }

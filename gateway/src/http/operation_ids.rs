@@ -74,6 +74,8 @@ const IDS: &[(&str, &str)] = &[
     ("POST /api/v1/users", "register_user"),
     ("GET /api/v1/users/me", "get_current_user"),
     ("PUT /api/v1/users/me/password", "change_password"),
+    ("GET /api/v1/users/me/sessions", "list_sessions"),
+    ("DELETE /api/v1/users/me/sessions/{id}", "end_session"),
     ("GET /api/v1/users/{id}", "get_user"),
     ("PUT /api/v1/users/{id}/namespace", "change_namespace"),
     ("PUT /api/v1/users/{id}/role", "change_role"),

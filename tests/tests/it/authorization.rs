@@ -35,6 +35,8 @@ const ADMINS: [Says; 6] = [WhoAreYou, No, No, No, No, Yes];
 const OWN: [Says; 6] = [WhoAreYou, Nothing, Nothing, Yes, Yes, Yes];
 /// The user and administrators.
 const ONESELF: [Says; 6] = [WhoAreYou, Nothing, Nothing, Yes, Nothing, Yes];
+/// The owner alone: not even an administrator.
+const OWN_ONLY: [Says; 6] = [WhoAreYou, Nothing, Nothing, Yes, Nothing, Nothing];
 /// Members of the project may read.
 const MEMBERS_SEE: [Says; 6] = [WhoAreYou, Nothing, Yes, Yes, Yes, Yes];
 /// Members of the project may change. An operator may read, but not change.
@@ -50,6 +52,8 @@ pub(crate) const MATRIX: &[(&str, &str, [Says; 6])] = &[
     ("GET /api/v1/users/me", "", SIGNED_IN),
     ("GET /api/v1/users/{id}", "", ONESELF),
     ("PUT /api/v1/users/me/password", r#"{"current_password": "correct horse battery", "new_password": "correct horse battery"}"#, SIGNED_IN),
+    ("GET /api/v1/users/me/sessions", "", SIGNED_IN),
+    ("DELETE /api/v1/users/me/sessions/{id}", "", OWN_ONLY),
     ("PUT /api/v1/users/{id}/role", r#"{"role": "operator"}"#, ADMINS),
     ("PUT /api/v1/users/{id}/namespace", r#"{"namespace": "{email}"}"#, ADMINS),
     ("POST /api/v1/auth/login/access-token", "username={registered}&password=correct+horse+battery", ANYBODY),
@@ -289,11 +293,26 @@ impl World {
     async fn refresh_token(&self) -> Result<String> {
         let email = email();
         register(self.of("anonymous"), &email).await?;
-        let form = [("username", email.as_str()), ("password", PASSWORD)];
+        self.sign_in(&email).await
+    }
+
+    /// Signs in and returns the refresh token.
+    async fn sign_in(&self, email: &str) -> Result<String> {
+        let form = [("username", email), ("password", PASSWORD)];
         let path = format!("{}/api/v1/auth/login/access-token", self.system.url());
         let answer = self.system.http.post(path).form(&form).send().await?.error_for_status()?;
         let tokens: Value = answer.json().await?;
         Ok(tokens["refresh_token"].as_str().context("a refresh token")?.to_owned())
+    }
+
+    /// A new session of the owner.
+    async fn session(&self) -> Result<String> {
+        let owner = self.of("owner").json("/api/v1/users/me").await?;
+        self.sign_in(owner["email"].as_str().context("an address")?).await?;
+        let newest = "select substr(stream_id, 9) from log.event where event_type = 'logged_in'
+                      and data ->> 'user_id' = $1 order by position desc limit 1";
+        let newest = sqlx::query_scalar(newest).bind(&self.owner_id);
+        Ok(newest.fetch_one(&self.system.admin).await?)
     }
 
     /// Returns the value of `{placeholder}` in this call of `operation`.
@@ -309,6 +328,7 @@ impl World {
                     "works" => self.made("owner", "/api/v1/works", json!({})).await?,
                     "alerts" => self.alert.clone(),
                     "data" => self.made("owner", "/data", json!({"a": 1})).await?,
+                    "users" if path.contains("/sessions/") => self.session().await?,
                     "users" if operation.starts_with("GET") => self.owner_id.clone(),
                     "users" => register(self.of("anonymous"), &email()).await?,
                     other => anyhow::bail!("what is the id of {other}?"),

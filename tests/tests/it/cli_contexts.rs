@@ -118,6 +118,26 @@ async fn after_a_login_operator_commands_need_no_variable() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_person_lists_sessions_and_ends_one() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    let person = signed_in(&system).await?;
+    system.caught_up().await?;
+    let listed = person.run(&["users", "sessions", "-o", "csv"]).await?;
+    let [head, row] = listed.lines().collect::<Vec<_>>()[..] else {
+        anyhow::bail!("one session: {listed}");
+    };
+    assert_eq!(head, "id,created_at,refreshed_at,expires_at,current");
+    ensure!(row.ends_with(",true"), "{row}");
+    let (id, _) = row.split_once(',').context("an id")?;
+    person.run(&["users", "end-session", id]).await?;
+    assert_eq!(person.run(&["users", "sessions", "-o", "json"]).await?.trim(), "[]");
+    let (_, stderr) = person.refused(&["users", "end-session", id]).await?;
+    ensure!(stderr.contains("the session does not exist"), "{stderr}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn contexts_are_chosen_and_a_token_stays_with_its_server() -> Result<()> {
     let system = System::start().await?;
     let _process = system.serve(&[]).await?;

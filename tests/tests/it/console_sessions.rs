@@ -1,5 +1,5 @@
 //! Sessions of the console: a refresh token in a cookie, requests that another site caused, one-time codes,
-//! and signing out everywhere.
+//! signing out everywhere, and the list of one's own sessions.
 
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use gateway::app::App;
 use gateway::config::{Config, ProcessRole};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use tests::System;
+use tests::{Caller, System, successful};
 use uuid::Uuid;
 
 const EMAIL: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse battery";
 const SESSION: &str = "/api/v1/auth/session";
 const REFRESH: &str = "/api/v1/auth/session/refresh";
+const LIST: &str = "/api/v1/users/me/sessions";
 const CODE: &str = "/api/v1/auth/session/code";
 const SHOP: &str = "https://shop.example.org";
 
@@ -38,6 +39,26 @@ async fn begin(system: &System) -> Result<Response> {
 
 async fn refresh(system: &System, cookie: &str) -> Result<Response> {
     Ok(request(system, Method::POST, REFRESH).header("Cookie", cookie).send().await?)
+}
+
+/// Signs in; returns the cookie of the session and a caller with its access token.
+async fn sign_in(system: &System) -> Result<(String, Caller)> {
+    let answer = begin(system).await?.error_for_status()?;
+    let cookie = cookie(&answer)?;
+    let shown: Value = answer.json().await?;
+    Ok((cookie, system.caller(shown["access_token"].as_str().unwrap_or_default())))
+}
+
+/// The sessions of the caller at the head of the log.
+async fn sessions(system: &System, caller: &Caller) -> Result<Vec<Value>> {
+    let list = caller.get(LIST).header("Tributary-Min-Position", system.head().await?);
+    let page = successful(list.header("Prefer", "wait=20")).await?;
+    Ok(page["items"].as_array().context("items")?.clone())
+}
+
+/// Which of the sessions is the caller's.
+fn current(sessions: &[Value]) -> Vec<bool> {
+    sessions.iter().map(|session| session["current"] == true).collect()
 }
 
 /// The parts of the only `Set-Cookie`: name and value, and the attributes.
@@ -239,6 +260,95 @@ async fn signing_out_everywhere_ends_all_sessions_and_new_ones_begin() -> Result
     system.caught_up().await?;
     let shown = &system.json("/api/v1/users").await?["items"][0];
     assert_eq!(shown["id"], json!(id), "the read model follows");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_lists_own_sessions_and_ends_one() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http", "projector"]).await?;
+    register(&system, &system.url()).await?;
+    let (cookie_of_first, first) = sign_in(&system).await?;
+    let (_, second) = sign_in(&system).await?;
+    let shown = sessions(&system, &second).await?;
+    assert_eq!(current(&shown), [true, false], "newest first");
+    assert_eq!(current(&sessions(&system, &first).await?), [false, true]);
+    let names: Vec<_> = shown[1].as_object().context("an object")?.keys().collect();
+    assert_eq!(names, ["created_at", "current", "expires_at", "id", "refreshed_at"]);
+    assert_eq!(shown[1]["refreshed_at"], Value::Null);
+    let answer = refresh(&system, &cookie_of_first).await?.error_for_status()?;
+    let cookie_of_first = cookie(&answer)?;
+    let refreshed = &sessions(&system, &second).await?[1];
+    ensure!(refreshed["refreshed_at"].as_str() > refreshed["created_at"].as_str(), "{refreshed}");
+
+    // Sessions of others cannot be ended, with any role, and a program has none.
+    let path = format!("{LIST}/{}", refreshed["id"].as_str().context("an id")?);
+    let delete =
+        async |caller: &Caller, path: &str| caller.request(Method::DELETE, path).send().await;
+    let administrator = system.token_for(&Uuid::now_v7().to_string(), "admin").await?;
+    let administrator = system.caller(administrator);
+    refused(delete(&administrator, &path).await?, 404, "session_not_found").await?;
+    let unknown = format!("{LIST}/{}", Uuid::now_v7());
+    refused(delete(&second, &unknown).await?, 404, "session_not_found").await?;
+    let program = system.caller(system.token_for("sampler", "user").await?);
+    refused(delete(&program, &path).await?, 404, "not_found").await?;
+    refused(program.get(LIST).send().await?, 404, "not_found").await?;
+    assert_eq!(sessions(&system, &second).await?.len(), 2);
+
+    let ended = delete(&second, &path).await?;
+    assert_eq!(ended.status(), 204);
+    let position = ended.headers()["tributary-position"].to_str()?.parse::<i64>()?;
+    assert_eq!(position, system.head().await?);
+    assert_eq!(current(&sessions(&system, &second).await?), [true]);
+    refused(refresh(&system, &cookie_of_first).await?, 401, "session_ended").await?;
+    refused(delete(&second, &path).await?, 404, "session_not_found").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_password_and_signing_out_everywhere_empty_the_list() -> Result<()> {
+    const NEW: &str = "another horse battery";
+    let system = System::start().await?;
+    let _process = system.serve(&["http"]).await?;
+    register(&system, &system.url()).await?;
+    let (_, before) = sign_in(&system).await?;
+    for (current, new) in [(PASSWORD, NEW), (NEW, PASSWORD)] {
+        let body = json!({"current_password": current, "new_password": new});
+        before.command(Method::PUT, "/api/v1/users/me/password", &body).await?;
+    }
+    let (_, after) = sign_in(&system).await?;
+    // The projector applies all of it in one batch. The earlier access token is still valid.
+    let _projector = system.serve(&["projector"]).await?;
+    assert_eq!(current(&sessions(&system, &before).await?), [false]);
+    assert_eq!(current(&sessions(&system, &after).await?), [true]);
+
+    before
+        .request(Method::POST, "/api/v1/auth/logout-everywhere")
+        .send()
+        .await?
+        .error_for_status()?;
+    ensure!(sessions(&system, &after).await?.is_empty(), "no session is left");
+    let (_, later) = sign_in(&system).await?;
+    assert_eq!(current(&sessions(&system, &later).await?), [true]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_expired_session_is_not_listed_and_its_row_goes_at_the_next_sign_in() -> Result<()> {
+    let system = System::start().await?;
+    system.skip_end_check(); // The read model is not that of the log.
+    let _process = system.serve(&["http", "projector"]).await?;
+    register(&system, &system.url()).await?;
+    let (_, ada) = sign_in(&system).await?;
+    assert_eq!(sessions(&system, &ada).await?.len(), 1);
+    let expire = "update users.session set expires_at = now() - interval '1 second'";
+    sqlx::query(expire).execute(&system.admin).await?;
+    ensure!(sessions(&system, &ada).await?.is_empty(), "it has expired");
+    let rows = "select count(*) from users.session";
+    assert_eq!(system.number(rows).await?, 1);
+    let (_, next) = sign_in(&system).await?;
+    assert_eq!(current(&sessions(&system, &next).await?), [true]);
+    assert_eq!(system.number(rows).await?, 1);
     Ok(())
 }
 

@@ -15,6 +15,10 @@ create table public.caller as select 'ffffffff-ffff-4fff-bfff-ffffffffffff'::uui
 insert into users.account (id, email, full_name, role, created_at, version)
 select id(1, n), n || '@example.org', 'Ada', 'user', at(n), 1 from n;
 
+insert into users.session
+select id(9, n), case when wanted(n, 0) then c.id else other end, at(n), null, '2100-01-01', n
+from n, caller c;
+
 insert into documents.document (id, owner_id, data, created_at)
 select id(2, n), case when wanted(n, 0) then c.id else other end, '{}', at(n) from n, caller c;
 insert into documents.schema select 'invoice', n, '{}', at(n) from n;

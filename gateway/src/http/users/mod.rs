@@ -1,8 +1,9 @@
-//! Users over HTTP: accounts, and signing in.
+//! Users over HTTP: accounts, signing in, and sessions.
 
 mod account;
 mod cookie_session;
 mod namespace;
+mod sessions;
 mod sign_in;
 
 use super::prelude::*;
@@ -15,6 +16,8 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(account::change_role))
         .routes(routes!(namespace::change))
         .routes(routes!(account::change_password))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
         .routes(routes!(sign_in::log_out))
         .routes(routes!(sign_in::log_out_everywhere))
 }
