@@ -149,6 +149,35 @@ describe("an administrator", () => {
     assert.ok((await visitor.overflow()) <= 0, `${where} is wider than the window by ${await visitor.overflow()} pixels`);
   }
 
+  test("sees faults of a form at their fields, and others in the message", async () => {
+    visitor.tolerant = true; // Refusals are the subject.
+    await dev.api("PUT", "/api/v1/schemas/titled", { required: ["title"], properties: { title: { type: "string" } } });
+    await visitor.go("/documents");
+    await main.getByRole("button", { name: "Record a document" }).click();
+    const dialog = page.getByRole("dialog", { name: "Record a document" });
+    const record = dialog.getByRole("button", { name: "Record" });
+    const [json, schema] = [dialog.getByLabel("JSON object"), dialog.getByLabel("Schema")];
+    await json.fill("[]");
+    await record.click();
+    await dialog.getByRole("alert").filter({ hasText: "text in braces" }).waitFor();
+    assert.ok(await json.evaluate((element) => element === document.activeElement && element.getAttribute("aria-invalid") === "true"));
+    await json.fill('{"title": 7}');
+    await schema.fill("unknown");
+    await record.click();
+    await dialog.getByRole("alert").filter({ hasText: "there is no schema" }).waitFor();
+    assert.deepEqual([await json.getAttribute("aria-invalid"), await schema.getAttribute("aria-invalid")], ["false", "true"]);
+    nothing(await visitor.axe());
+    await schema.fill("titled");
+    await record.click();
+    await dialog.getByRole("alert").filter({ hasText: "title: " }).waitFor();
+    await json.fill('{"title": "A"}');
+    await record.click();
+    await main.getByText("Valid against titled, version 1").waitFor();
+    assert.equal(await dialog.count(), 0);
+    visitor.tolerant = false;
+    nothing(visitor.faults);
+  });
+
   test("goes everywhere by keys", async () => {
     const { id } = await order(dev, "Shelf", 5, 1);
     await visitor.go("/about");

@@ -16,6 +16,9 @@ export class ApiError extends Error {
   }
 }
 
+/** Whatever was thrown, as an `ApiError`. */
+export const apiError = (thrown: unknown): ApiError => (thrown instanceof ApiError ? thrown : new ApiError(0, "", String(thrown)));
+
 interface Options {
   method?: string;
   /** Sent as JSON. */

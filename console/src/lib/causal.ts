@@ -78,8 +78,3 @@ export function rows(events: TracedEvent[], { place }: Axis): Row[] {
   }
   return found;
 }
-
-/** `0.4 ms`, `16 ms`, `4.1 s`, `3 min 20 s`. */
-export function elapsed(ms: number, duration: (seconds: number) => string): string {
-  return ms < 1000 ? `${ms < 10 ? Number(ms.toFixed(1)) : Math.round(ms)} ms` : duration(ms / 1000);
-}

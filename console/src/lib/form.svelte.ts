@@ -1,44 +1,74 @@
-// A form whose faults stand at their fields: those that the page finds, and those of the server's answer.
+// Forms: whether they are being sent, and their faults, at fields or in a message.
 
-import { ApiError } from "./api";
+import { tick } from "svelte";
+import { type ApiError, apiError } from "./api";
 
-export class Form<Field extends string> {
+/** The name of the field of a fault. */
+const nameOf = ({ pointer, parameter }: ApiError["faults"][number]) => pointer?.slice(1) ?? `?${parameter}`;
+/** Whether a pointer leads to a field or into its value. */
+const within = (pointer: string, field: string) => pointer === field || pointer.startsWith(`${field}/`);
+
+export class Form {
   /** Whether the form is being sent. */
   sending = $state(false);
-  /** What is wrong with a field. */
-  faults = $state<Partial<Record<Field, string>>>({});
-  /** What is wrong with the request as a whole. */
-  refused = $state<string | null>(null);
+  /** Faults of the body by JSON pointer without its leading slash, such as `rules/0/key`; faults of parameters by `?` and the name. */
+  faults = $state.raw<Record<string, string>>({});
+  /** The error of the last attempt, unless all its faults are at fields. */
+  message = $state<string | null>(null);
+  /** Returns the faults that are found before the form is sent. */
+  check: (() => Record<string, string | false>) | undefined;
+  /** The names of the fields that are shown. */
+  #fields = new Set<() => string>();
 
-  #check: () => Partial<Record<Field, string>>;
-
-  /** `check` returns the faults that can be seen before the form is sent. */
-  constructor(check: () => Partial<Record<Field, string>> = () => ({})) {
-    this.#check = check;
+  constructor(check?: () => Record<string, string | false>) {
+    this.check = check;
   }
 
-  /** Sends the form if it has no faults. Returns whether it was accepted. */
-  async send(action: () => Promise<unknown>): Promise<boolean> {
-    this.faults = this.#check();
-    this.refused = null;
-    if (Object.keys(this.faults).length > 0) return false;
+  clear(): void {
+    this.faults = {};
+    this.message = null;
+  }
+
+  /** Registers a field until the returned function is called. */
+  show(field: () => string): () => void {
+    this.#fields.add(field);
+    return () => this.#fields.delete(field);
+  }
+
+  /** The faults of a field; empty if it has none. */
+  at(field: string): string {
+    const found = Object.entries(this.faults).filter(([pointer]) => within(pointer, field));
+    return found.map(([, fault]) => fault).join(" ");
+  }
+
+  /** Sends the form, unless it is being sent or has faults. Returns whether it was accepted. `explain` may replace the message of an error. */
+  async send(action: () => Promise<unknown>, explain: (error: ApiError) => string | null = () => null): Promise<boolean> {
+    if (this.sending) return false;
+    this.clear();
+    const found = Object.entries(this.check?.() ?? {}).filter(([, fault]) => fault);
+    this.faults = Object.fromEntries(found) as Record<string, string>;
+    if (found.length > 0) return false;
     this.sending = true;
     try {
       await action();
       return true;
-    } catch (error) {
-      this.#refuse(error);
+    } catch (thrown) {
+      const error = apiError(thrown);
+      this.message = explain(error) ?? (await this.#place(error));
       return false;
     } finally {
       this.sending = false;
     }
   }
 
-  #refuse(error: unknown): void {
-    const faults = error instanceof ApiError ? error.faults : [];
-    const placed: Record<string, string> = {};
-    for (const fault of faults) if (fault.pointer) placed[fault.pointer.slice(1)] ??= fault.detail;
-    this.faults = placed as Partial<Record<Field, string>>;
-    if (Object.keys(placed).length === 0) this.refused = error instanceof Error ? error.message : String(error);
+  /** Places the faults of an error at their fields. Returns the error with the faults that no field shows, or null if fields show all. */
+  async #place({ message, faults }: ApiError): Promise<string | null> {
+    this.faults = Object.fromEntries(faults.map((fault) => [nameOf(fault), fault.detail]));
+    await tick(); // Fields may be shown because of their faults.
+    const shown = [...this.#fields].map((field) => field());
+    const rest = faults.filter((fault) => !shown.some((field) => within(nameOf(fault), field)));
+    if (faults.length > 0 && rest.length === 0) return null;
+    const lines = rest.filter(({ detail }) => !message.includes(detail)).map(({ pointer, detail }) => (pointer ? `${pointer}: ${detail}` : detail));
+    return [message, ...lines].join("\n");
   }
 }

@@ -8,6 +8,9 @@ const short = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 3 });
 /** `1,279,408`; `—` if it is unknown. */
 export const count = (value: number | null | undefined) => (value == null ? "—" : whole.format(value));
 
+/** `1 event`, `1,279 events`. */
+export const plural = (value: number, one: string) => `${count(value)} ${value === 1 ? one : `${one}s`}`;
+
 /** A measured value with three significant digits, or all before the point: `3.14`, `1,249`. */
 export const measure = (value: number | null | undefined) =>
   value == null ? "—" : Math.abs(value) >= 100 ? whole.format(value) : short.format(value);
@@ -35,6 +38,9 @@ export function duration(seconds: number | null | undefined): string {
   const rest = Math.floor((seconds % size) / parts[first + 1]![0]);
   return `${Math.floor(seconds / size)} ${unit}${rest > 0 ? ` ${rest} ${parts[first + 1]![1]}` : ""}`;
 }
+
+/** `0.4 ms`, `16 ms`, `4.1 s`, `3 min 20 s`. */
+export const elapsed = (ms: number) => (ms < 1000 ? `${ms < 10 ? Number(ms.toFixed(1)) : Math.round(ms)} ms` : duration(ms / 1000));
 
 const pad = (value: number, digits = 2) => String(value).padStart(digits, "0");
 

@@ -2,6 +2,7 @@
 
 import type { ParkedOutcome } from "../api";
 import { ApiError, call } from "./api";
+import { plural } from "./format";
 
 /** Seconds that the server waits for the consumer before it answers. */
 const WAIT = 5;
@@ -39,7 +40,7 @@ export class Tally {
   }
 
   toString(): string {
-    const streams = (n: number) => `${n} ${n === 1 ? "stream" : "streams"}`;
+    const streams = (n: number) => plural(n, "stream");
     return [
       this.applied > 0 ? `${streams(this.applied)} applied and no longer parked.` : "",
       this.again > 0 ? `${streams(this.again)} parked again: an event failed.` : "",

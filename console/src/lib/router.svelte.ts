@@ -25,6 +25,13 @@ export function href(path: string, query: Record<string, string | number | null 
   return BASE + path + (search === "" ? "" : `?${search}`);
 }
 
+/** The `href` of a device. */
+export const deviceHref = (user: string, device: string) => href(`/devices/${encodeURIComponent(user)}/${encodeURIComponent(device)}`);
+/** The `href` of a stream, or of one of its versions. */
+export const streamHref = (id: string, at?: number) => href(`/streams/${encodeURIComponent(id)}`, { at });
+/** The `href` of a consumer. */
+export const consumerHref = (name: string) => href(`/projections/${encodeURIComponent(name)}`);
+
 /** Goes to an `href`. With `replace`, the page that was left is not in the history. */
 export function navigate(to: string, { replace = false } = {}): void {
   const moved = to.split("?")[0] !== location.pathname;

@@ -1,6 +1,7 @@
 // Alert rules in words, and which of them apply to a device.
 
 import type { AlertRule } from "../api";
+import { plural } from "./format";
 
 export const OPERATORS: [AlertRule["operator"], string][] = [
   [">", "is above"],
@@ -21,8 +22,6 @@ export function condition(rule: AlertRule): string {
   const operator = OPERATORS.find(([name]) => name === rule.operator)?.[1] ?? rule.operator;
   return rule.operator === "is_missing" ? `${rule.key} ${operator}` : `${rule.key} ${operator} ${text(rule.threshold)}`;
 }
-
-const plural = (number: number, one: string) => (number === 1 ? one : `${number} ${one}s`);
 
 /** The whole rule as sentences. */
 export function inWords(rule: AlertRule): string {

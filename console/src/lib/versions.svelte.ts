@@ -1,7 +1,7 @@
 // The versions of one stream around the chosen one: each event, and the state after it.
 
 import type { Event } from "../api";
-import { ApiError, get } from "./api";
+import { apiError, get, type ApiError } from "./api";
 
 export interface Version {
   event: Event;
@@ -50,7 +50,7 @@ export class Versions {
       }
       this.error = null;
     } catch (error) {
-      if (!running.signal.aborted) this.error = error instanceof ApiError ? error : new ApiError(0, "", String(error));
+      if (!running.signal.aborted) this.error = apiError(error);
     }
   }
 

@@ -1,6 +1,6 @@
 // Vitals as the words of the picture. What is unknown is called unknown.
 
-import { count, duration, measure } from "../../lib/format";
+import { count, duration, measure, plural } from "../../lib/format";
 import type { Doorway, Exit } from "../../lib/flow";
 import type { Consumer, Vitals } from "../../lib/live.svelte";
 
@@ -10,7 +10,7 @@ export const perSecond = (rate: number | null | undefined) => (rate == null ? "r
 
 /** `3,400 events · 6.2 s`. */
 export function lag(consumer: Consumer): string {
-  const events = `${count(consumer.events_behind)} ${consumer.events_behind === 1 ? "event" : "events"}`;
+  const events = plural(consumer.events_behind, "event");
   return consumer.events_behind > 0 ? `${events} · ${duration(consumer.seconds_behind)}` : events;
 }
 

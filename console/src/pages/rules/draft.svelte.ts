@@ -1,6 +1,6 @@
 // Alert rules while they are edited, and how they become the JSON of the API.
 
-import type { AlertConfig, AlertRule, AlertRules } from "../api";
+import type { AlertConfig, AlertRule, AlertRules } from "../../api";
 
 export interface DraftRule {
   /** Identifies the row while it is edited. */
