@@ -1500,6 +1500,16 @@ export type PageRejectedMessage = {
 /**
  * A page of a list.
  */
+export type PageSession = {
+    /**
+     * The items, in the order of the list.
+     */
+    items: Array<Session>;
+};
+
+/**
+ * A page of a list.
+ */
 export type PageSkipped = {
     /**
      * The items, in the order of the list.
@@ -2163,6 +2173,32 @@ export type ServerConnection = {
      * Whether the server answers this process.
      */
     connected: boolean;
+};
+
+/**
+ * A sign-in session.
+ */
+export type Session = {
+    /**
+     * Time of the sign-in.
+     */
+    created_at: string;
+    /**
+     * Whether the token of the request belongs to this session.
+     */
+    current: boolean;
+    /**
+     * Time at which the session ends, unless it is ended before.
+     */
+    expires_at: string;
+    /**
+     * Id of the session.
+     */
+    id: string;
+    /**
+     * Time of the last refresh; null before the first one.
+     */
+    refreshed_at?: string | null;
 };
 
 /**
@@ -8153,6 +8189,169 @@ export type ChangePasswordResponses = {
 };
 
 export type ChangePasswordResponse = ChangePasswordResponses[keyof ChangePasswordResponses];
+
+export type ListSessionsData = {
+    body?: never;
+    headers?: {
+        /**
+         * Position of the log that the read model must have applied before it answers: 503
+         * `projection_behind` if it has not in time.
+         */
+        'Tributary-Min-Position'?: number;
+        /**
+         * `wait=N`: wait at most N seconds for that position (default 5, at most 20).
+         */
+        Prefer?: string;
+        /**
+         * `ETag`s that the caller has: 304 without a body if the response would have one of them
+         */
+        'If-None-Match'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * Most items on the page (default 100). A page of large items may hold fewer.
+         */
+        limit?: number;
+        /**
+         * Where the page begins: from the `Link` header of the page before.
+         */
+        cursor?: string;
+    };
+    url: '/api/v1/users/me/sessions';
+};
+
+export type ListSessionsErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller may not do this
+     */
+    403: Problem;
+    /**
+     * The caller is a program. Right after a command, the read model may not show its effect yet: a query with the command's `Tributary-Position` as `Tributary-Min-Position` waits for it
+     */
+    404: Problem;
+    /**
+     * A parameter or header is invalid
+     */
+    422: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type ListSessionsError = ListSessionsErrors[keyof ListSessionsErrors];
+
+export type ListSessionsResponses = {
+    /**
+     * A page of sessions
+     */
+    200: PageSession;
+};
+
+export type ListSessionsResponse = ListSessionsResponses[keyof ListSessionsResponses];
+
+export type EndSessionData = {
+    body?: never;
+    headers?: {
+        /**
+         * Makes the request safe to repeat: a second request with the same key is not executed again
+         * and returns the first response with its headers, and `Idempotency-Replayed: true`. It must have the same path, query and body: 422
+         * `idempotency_key_reused` otherwise. 1 to 200 printable ASCII characters without spaces; kept
+         * for 7 days.
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * `wait=N`: respond once the read model shows the change, after at most N seconds (at most
+         * 20). The default is not to wait.
+         */
+        Prefer?: string;
+        /**
+         * `ETag`s that the change may be based on: 412 if the resource has none of them by now. A weak
+         * tag never matches.
+         */
+        'If-Match'?: string;
+        /**
+         * W3C trace context; stored with the events.
+         */
+        traceparent?: string;
+    };
+    path: {
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/users/me/sessions/{id}';
+};
+
+export type EndSessionErrors = {
+    /**
+     * The path or a parameter contains a NUL character
+     */
+    400: Problem;
+    /**
+     * The token is missing, invalid or expired
+     */
+    401: Problem;
+    /**
+     * The caller may not do this
+     */
+    403: Problem;
+    /**
+     * The caller has no session with this id, or it was ended before (`session_not_found`); or the caller is a program
+     */
+    404: Problem;
+    /**
+     * The state of the resource does not allow the change
+     */
+    409: Problem;
+    /**
+     * The resource has none of the tags in `If-Match`
+     */
+    412: Problem;
+    /**
+     * A parameter or header is invalid
+     */
+    422: Problem;
+    /**
+     * Too many requests; repeat the request after `Retry-After` seconds
+     */
+    429: Problem;
+    /**
+     * The server failed to process the request
+     */
+    500: Problem;
+    /**
+     * Temporarily unavailable; repeat the request after `Retry-After` seconds
+     */
+    503: Problem;
+};
+
+export type EndSessionError = EndSessionErrors[keyof EndSessionErrors];
+
+export type EndSessionResponses = {
+    /**
+     * The session has ended
+     */
+    204: void;
+};
+
+export type EndSessionResponse = EndSessionResponses[keyof EndSessionResponses];
 
 export type GetUserData = {
     body?: never;
