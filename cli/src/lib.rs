@@ -44,6 +44,7 @@ mod parked;
 mod tail;
 mod replay;
 mod verify;
+mod backup;
 mod config;
 mod openapi;
 mod asyncapi;
@@ -141,6 +142,9 @@ enum Command {
     Replay(replay::Args),
     /// Verify the hash chain of the log, and optionally the read models
     Verify(verify::Args),
+    /// Check whether a backup would restore what it should
+    #[command(subcommand)]
+    Backup(backup::Command),
     /// Sign in to a server; the session is stored as a context that other commands use
     Login(login::Args),
     /// End the session of a context
@@ -222,6 +226,7 @@ async fn run(cli: Cli, files: &SecretFiles) -> Result<(), Failure> {
         Command::Tail(args) => tail::run(args).await,
         Command::Replay(args) => Box::pin(replay::run(args)).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Backup(command) => backup::run(command).await,
         Command::Login(args) => login::run(args).await,
         Command::Logout(args) => login::logout(args).await,
         Command::Contexts(command) => contexts::run(command),

@@ -23,7 +23,7 @@ pub(super) enum FailureKind {
     Usage,
     /// Exit code 3: a server cannot be reached.
     NotReachable,
-    /// Exit code 4: `verify` or `rebuild --verify` found a difference.
+    /// Exit code 4: `verify`, `rebuild --verify` or `backup check` found a difference.
     Difference,
 }
 
@@ -88,6 +88,14 @@ impl Failure {
     /// Adds the messages of `other`; the exit code stays.
     pub(super) fn and(mut self, other: Self) -> Self {
         self.messages.extend(other.messages);
+        self
+    }
+
+    /// Begins each message with what it is about.
+    pub(super) fn about(mut self, subject: &str) -> Self {
+        for message in &mut self.messages {
+            *message = format!("{subject}: {message}");
+        }
         self
     }
 

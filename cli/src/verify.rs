@@ -69,9 +69,9 @@ struct Report {
 
 /// Counts findings and keeps the first of them.
 #[derive(Debug, Default)]
-struct Findings {
-    count: usize,
-    reported: Vec<Finding>,
+pub(super) struct Findings {
+    pub(super) count: usize,
+    pub(super) reported: Vec<Finding>,
 }
 
 impl Findings {
@@ -92,7 +92,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         (Some(file), _) => verify_dump(file, &mut walk, &mut findings)?,
         (None, Some(database)) => {
             let options = database.options()?.without_time_limits();
-            walk = verify_log(options.clone(), &mut findings).await?;
+            let reader = LogReader::new(eventstore::pool(options.clone(), 1));
+            walk = verify_log(reader, &mut findings).await?;
             models = match args.projections {
                 Some(names) => Some(compare(options, names).await?),
                 None => None,
@@ -132,12 +133,23 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 
 fn print(report: &Report, models: Option<&rebuild::Results>) -> Result<(), Failure> {
     let Report { events, position, hash, findings, .. } = report;
+    print_chain(*events, *position, hash, findings)?;
+    models.map_or(Ok(()), rebuild::print)
+}
+
+/// Prints the end of a chain and its findings.
+pub(super) fn print_chain(
+    events: u64,
+    position: i64,
+    hash: &str,
+    findings: &[Finding],
+) -> Result<(), Failure> {
     output::line(&format!("{events} events up to {position}, hash {hash}"))?;
     for finding in findings {
         let place = finding.position.map_or_else(String::new, |at| format!("position {at}: "));
         output::line(&format!("{place}{}", finding.what))?;
     }
-    models.map_or(Ok(()), rebuild::print)
+    Ok(())
 }
 
 /// Compares the read models with these names, or all of them, with the log.
@@ -160,11 +172,10 @@ fn bar(length: i64) -> ProgressBar {
 }
 
 /// Verifies the log of a database, up to its current end. Returns the chain.
-async fn verify_log(
-    options: ConnectOptions,
+pub(super) async fn verify_log(
+    reader: LogReader,
     findings: &mut Findings,
 ) -> Result<ChainVerifier, Failure> {
-    let reader = LogReader::new(eventstore::pool(options, 1));
     let mut verification = LogVerification::begin(reader).await?;
     let bar = bar(verification.head().0);
     while let Some(found) = verification.next().await? {

@@ -1,4 +1,5 @@
-//! Reading: pages and streams from Postgres, the feed that follows the log, and verification.
+//! Reading: pages and streams from Postgres, the feed that follows the log, verification,
+//! and what a check of a backup compares.
 
 pub(crate) mod filter;
 pub(crate) mod page;
@@ -10,5 +11,7 @@ pub(crate) mod feed;
 pub(crate) mod verify;
 pub(crate) mod log_verification;
 pub(crate) mod server_info;
+pub(crate) mod prefix;
+pub(crate) mod wal_archive;
 
 pub(crate) use filter::ALL;

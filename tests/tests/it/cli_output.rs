@@ -68,6 +68,7 @@ async fn a_full_disk_fails_every_command_and_a_closed_pipe_none() -> Result<()> 
         &["tail", "--after", "0", "--limit", "1"],
         &["replay", "--to-stdout"],
         &["verify"],
+        &["backup", "check"],
         &["contexts", "list"],
         &["token"],
         &["config"],

@@ -12,6 +12,7 @@ mod time_travel;
 mod waiting;
 mod restore;
 mod point_in_time;
+mod backup_check;
 mod schema;
 mod secrets;
 mod runbooks;

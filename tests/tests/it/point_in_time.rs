@@ -1,5 +1,5 @@
-//! Runs the commands of `docs/backup.md`: a base backup, an archive of the WAL, and a restore to a
-//! point in time.
+//! Runs the commands of `docs/backup.md`: a base backup, an archive of the WAL, a restore to a point in
+//! time, and the check of what was restored.
 
 use std::path::Path;
 
@@ -26,10 +26,10 @@ fi
 
 type Environment = Vec<(String, String)>;
 
-async fn run(folder: &Path, environment: &Environment, script: &str) -> Result<()> {
+async fn run(folder: &Path, environment: &Environment, script: &str) -> Result<String> {
     let mut environment = environment.clone();
     environment.push(("SCRIPT".into(), format!("PATH=$PROGRAMS:$PATH\n{script}")));
-    paste(folder, &environment, AS_ACCOUNT).await.map(drop)
+    paste(folder, &environment, AS_ACCOUNT).await
 }
 
 async fn works(system: &System, count: i64) -> Result<()> {
@@ -46,7 +46,9 @@ async fn works(system: &System, count: i64) -> Result<()> {
 #[tokio::test]
 async fn a_restore_to_a_point_in_time_loses_what_came_after_it_and_nothing_else() -> Result<()> {
     let page = blocks("docs/backup.md")?;
-    let [archive, base, restore] = &page[..] else { anyhow::bail!("three blocks: {page:?}") };
+    let [archive, base, restore, check_copy] = &page[..] else {
+        anyhow::bail!("four blocks: {page:?}")
+    };
     let mut system = System::start_with(Options { own_postgres: true }).await?;
     let mut postgres = system.postgres.take().context("its own")?;
     let backup = testing::directory("backup")?;
@@ -87,8 +89,9 @@ async fn a_restore_to_a_point_in_time_loses_what_came_after_it_and_nothing_else(
     let last: String = sqlx::query_scalar(sql).fetch_one(&system.admin).await?;
     eventually("the last change is archived", async || Ok(backup.join("wal").join(&last).exists()))
         .await?;
-    postgres.stop().await;
 
+    let database = environment.iter().find(|(name, _)| name == "DATABASE_URL");
+    let live = database.context("it is set")?.1.clone();
     let (old, new) = (format!("127.0.0.1:{}/", postgres.port()), format!("127.0.0.1:{port}/"));
     let moved = |environment: &mut Environment| {
         for (_, value) in environment {
@@ -107,6 +110,13 @@ async fn a_restore_to_a_point_in_time_loses_what_came_after_it_and_nothing_else(
         let log = std::fs::read_to_string(backup.join("restored.log")).unwrap_or_default();
         return Err(error.context(log));
     }
+    // The old server still runs.
+    environment.push(("LIVE_DATABASE_URL".to_owned(), live));
+    let printed = run(&backup, &environment, check_copy).await?;
+    for expected in [", epoch 2", "epoch 1, ", " events after the backup", "last segment "] {
+        ensure!(printed.contains(expected), "{expected:?} is not in {printed}");
+    }
+    postgres.stop().await;
     let admin = system.environment.iter().find(|(name, _)| name == "DATABASE_ADMIN_URL");
     system.admin = PgPool::connect(&admin.context("it is set")?.1).await?;
     let checked = check(&system, head).await;
