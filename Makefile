@@ -1,7 +1,7 @@
 # Entry points only. The work is done by the executable and by the scripts in .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fmt bench console conformance clients faults alerts containers ha kubernetes pods systemd workflows doc install chromium
+.PHONY: help run test lint check fmt bench console conformance clients faults alerts containers devcontainer ha kubernetes pods systemd workflows doc install chromium
 
 # Cargo profile of `make run`. The debug build is the shorter one. To measure performance:
 # PROFILE=release make run.
@@ -72,6 +72,9 @@ alerts: install ## Provoke every alert of deploy/prometheus on a running system,
 containers: ## Bring up compose.yaml under Podman, kill every container, and check that all recovers (as root)
 	cargo build --workspace --bins
 	.ci/containers/run
+
+devcontainer: ## Build the development container under Podman, and start `make run` in it (as root)
+	.ci/containers/devcontainer
 
 ha: install ## Kill each server and role of a cluster under load (docs/high-availability.md), and fill its disks
 	cargo build --workspace --bins

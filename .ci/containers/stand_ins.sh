@@ -2,8 +2,8 @@
 # for machines that reach package registries and no image registry. They behave as the official ones do
 # in what compose.yaml uses of them. An image that exists is used as it is.
 
-build() { # NAME FOLDER
-    podman build --quiet --network host --pull=never --tag "$1" --build-arg "BASE=$base" "$2" \
+build() { # NAME FOLDER OPTION...
+    podman build --quiet --network host --pull=never --tag "$1" --build-arg "BASE=$base" "${@:3}" "$2" \
         >"$run/build.log" 2>&1 || { cat "$run/build.log"; fail "the stand-in $1 was not built"; }
 }
 
@@ -26,15 +26,20 @@ nats_server() { # IMAGE
         podman import --quiet --change 'ENTRYPOINT ["/nats-server"]' - "$(full "$1")" >/dev/null
 }
 
-make_stand_ins() { # EXECUTABLE
-    local image name
-    base=$(full "$(sed -n 's/^FROM \(debian:[^ ]*\)$/\1/p' Dockerfile)")
+# Makes the image that the stand-ins are built from, under the name that the Dockerfile uses.
+make_base() {
+    base=$(full "$(sed -n 's/^FROM \(debian:[^ ]*\)$/\1/p' "$repository/Dockerfile")")
     if ! podman image exists "$base"; then
         [ -e "$work/debian/bin/sh" ] ||
             debootstrap --variant=minbase --include=ca-certificates bookworm "$work/debian" >"$run/debootstrap.log"
         tar -C "$work/debian" --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' -c . |
             podman import --quiet - "$base" >/dev/null
     fi
+}
+
+make_stand_ins() { # EXECUTABLE
+    local image name
+    make_base
     for image in $(sed -n 's/^ *image: \(&[a-z]* \)\?\([^*].*\)/\2/p' compose.yaml | sort -u); do
         name=$(full "$image")
         case $image in
