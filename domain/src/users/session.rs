@@ -182,9 +182,11 @@ pub struct Live {
 }
 
 impl Live {
-    /// Whether the token of `generation` was replaced by the current one less than `grace` ago.
+    /// Whether the token of `generation` was replaced by the current one less than `grace` ago. `now` may
+    /// be earlier than that: of two concurrent requests, the one that came first may be decided last.
     fn just_replaced(&self, generation: u32, now: DateTime<Utc>, grace: Duration) -> bool {
         generation.checked_add(1) == Some(self.generation)
+            && !grace.is_zero()
             && self.refreshed_at.is_some_and(|at| now < at + grace)
     }
 }

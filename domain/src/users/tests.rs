@@ -283,6 +283,16 @@ mod sessions {
     }
 
     #[test]
+    fn without_a_grace_period_a_token_is_good_once_also_for_a_request_that_came_first() {
+        let Command::Refresh { password_number, sign_outs, .. } = refresh(0) else { panic!() };
+        for seconds in [59, 60, 61] {
+            let (now, grace) = (at(seconds), Duration::ZERO);
+            let late = Command::Refresh { generation: 0, password_number, sign_outs, now, grace };
+            given::<Session>([logged_in(), refreshed(1)]).when(late).then([revoked(Reason::Reuse)]);
+        }
+    }
+
+    #[test]
     fn a_password_change_ends_earlier_sessions() {
         given::<Session>([logged_in()])
             .when(Command::Refresh {
