@@ -14,8 +14,8 @@ use live::LiveDatabase;
 use report::{Limits, Report};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 the backup is good, 1 it is too old, 4 its log was changed or is not that of the running
-system; 2 and 3 as for every command.";
+Exit codes: 0 the backup is good, 1 it is too old, 4 its log was changed or is not that of the
+running system; 2 and 3 as for every command.";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -30,11 +30,11 @@ pub(super) struct Check {
     /// with the events of the backup
     #[arg(long, env = "LIVE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     live: Option<ServerUrl>,
-    /// Longest time of which a restore may lose the events, with a unit: since the first event that the
-    /// backup lacks; without --live, since its newest event
+    /// Greatest age of the first event that the backup lacks, with a unit; without --live, of the newest
+    /// event that it has
     #[arg(long, value_name = "TIME")]
     max_age: Option<Span>,
-    /// Longest time since the running system archived a segment of its WAL, with a unit
+    /// Greatest age of the last segment of the WAL that the running system archived, with a unit
     #[arg(long, value_name = "TIME", requires = "live")]
     max_archive_age: Option<Span>,
     /// Print JSON

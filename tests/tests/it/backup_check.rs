@@ -175,7 +175,7 @@ async fn what_cannot_be_compared_is_refused_before_the_verification() -> Result<
         (&["--live", "http://localhost:8080"][..], 2, "--live: hashes of events are read from the"),
         (&["--max-archive-age", "10m"], 2, "--live <URL>"),
         (&["--max-age", "26"], 2, "a duration is a whole number with a unit"),
-        (&["--live", "postgres://a@127.0.0.1:9/b"], 3, "error: --live: Postgres refused the"),
+        (&["--live", "postgres://a@127.0.0.1:9/b"], 3, "error: --live: "),
         (&["--max-age", "26h"], 1, "the backup has no event"),
     ] {
         copy.is_refused(arguments, exit, sentence).await?;
