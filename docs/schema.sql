@@ -41,7 +41,7 @@ COMMENT ON SCHEMA trace IS 'version 1';
 
 CREATE SCHEMA users;
 
-COMMENT ON SCHEMA users IS 'version 2';
+COMMENT ON SCHEMA users IS 'version 3';
 
 CREATE SCHEMA works;
 
@@ -523,6 +523,16 @@ CREATE TABLE users.account (
     CONSTRAINT account_role_is_known CHECK ((role = ANY (ARRAY['user'::text, 'operator'::text, 'admin'::text])))
 );
 
+CREATE TABLE users.session (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    refreshed_at timestamp with time zone,
+    expires_at timestamp with time zone NOT NULL,
+    "position" bigint NOT NULL
+)
+WITH (fillfactor='80');
+
 CREATE TABLE works.work (
     id uuid NOT NULL,
     work_code text NOT NULL,
@@ -654,6 +664,9 @@ ALTER TABLE ONLY trace.link
 ALTER TABLE ONLY users.account
     ADD CONSTRAINT account_key PRIMARY KEY (id);
 
+ALTER TABLE ONLY users.session
+    ADD CONSTRAINT session_key PRIMARY KEY (id);
+
 ALTER TABLE ONLY works.work
     ADD CONSTRAINT work_key PRIMARY KEY (id);
 
@@ -714,6 +727,8 @@ CREATE INDEX rejection_user_idx ON telemetry.rejection USING btree (user_id, rej
 CREATE INDEX link_correlation_idx ON trace.link USING btree (correlation_id, "position") WHERE (correlation_id IS NOT NULL);
 
 CREATE INDEX account_created_idx ON users.account USING btree (created_at, id);
+
+CREATE UNIQUE INDEX session_user_idx ON users.session USING btree (user_id, created_at, id);
 
 CREATE INDEX work_code_idx ON works.work USING btree (work_code, status, created_at, id);
 
