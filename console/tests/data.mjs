@@ -20,9 +20,10 @@ export async function order(system, name, stock, wanted) {
 /**
  * Readings of one device, one second apart.
  * @param {System} system @param {string} user @param {string} device @param {number[]} temperatures @param {number} [from] first sequence id
+ * @param {number} [late] milliseconds by which they come late
  */
-export async function readings(system, user, device, temperatures, from = 1) {
-  const start = Date.now() - temperatures.length * 1000;
+export async function readings(system, user, device, temperatures, from = 1, late = 0) {
+  const start = Date.now() - late - temperatures.length * 1000;
   const items = temperatures.map((temperature, at) => ({
     user_id: user, device_id: device, sequence_id: from + at, boot_id: "test", time: new Date(start + at * 1000).toISOString(), temperature,
   }));

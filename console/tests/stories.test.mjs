@@ -89,6 +89,15 @@ describe("an administrator", () => {
     nothing(visitor.faults);
   });
 
+  test("sees the alert of readings that came late over their chart", async () => {
+    await dev.api("PUT", "/api/v1/users/lin/config", { rules: [{ key: "temperature", operator: ">", threshold: 23, times: 2 }] });
+    await readings(dev, "lin", "cellar", [20, 21, 25, 26, 22], 1, 3_600_000);
+    const alert = await eventually("an alert", async () => (await dev.get("/api/v1/alerts?user_id=lin&device_id=cellar")).items[0]);
+    await visitor.go(`/alerts/${alert.id}`);
+    await main.getByText("1 alert", { exact: true }).waitFor();
+    nothing(visitor.faults);
+  });
+
   test("sees why an alert was raised, and tries another rule before it is saved", async () => {
     const rule = { key: "temperature", operator: ">", threshold: 23, device_id: "oven", times: 2, message: "The oven is too hot" };
     await dev.api("PUT", "/api/v1/users/ada/config", { rules: [rule] });
