@@ -28,6 +28,7 @@ impl Scratch {
 }
 
 impl Drop for Scratch {
+    #[expect(clippy::disallowed_methods, reason = "`drop` cannot wait in another way")]
     fn drop(&mut self) {
         // A child of a server that was killed may still write for a moment.
         let deadline = Instant::now() + Duration::from_secs(10);

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The file to which the parent writes the process ids of its servers.
 const PIDS: &str = "pids";
 /// Marks the working directory of a parent that a test has started.
