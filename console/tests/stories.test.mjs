@@ -311,9 +311,10 @@ describe("a user", () => {
   test("signs out", async () => {
     await page.getByRole("button", { name: /^Account of/ }).click();
     await page.getByRole("button", { name: "Sign out", exact: true }).click();
-    await page.getByLabel("Password").waitFor();
+    const password = page.getByRole("form", { name: "Sign in" }).getByLabel("Password");
+    await password.waitFor();
     await page.reload();
-    await page.getByLabel("Password").waitFor();
+    await password.waitFor();
     nothing(visitor.faults);
   });
 });
