@@ -27,6 +27,8 @@ await system(async (dev) => {
   }
   await eventually("all readings", async () => (await dev.get("/api/v1/users/ada/devices/meter")).readings === readings);
   await dev.caughtUp(); // Other projections and the evaluator take the processors, too.
+  const autovacuum = "select count(*) from pg_stat_activity where backend_type = 'autovacuum worker'";
+  await eventually("the tables are vacuumed", async () => Number(await dev.sql(autovacuum)) === 0);
   console.log(`${readings} readings recorded in ${((performance.now() - before) / 1000).toFixed(0)} s`);
 
   const browser = await launch();
