@@ -182,12 +182,12 @@ pub struct Live {
 }
 
 impl Live {
-    /// Whether the token of `generation` was replaced by the current one less than `grace` ago. `now` may
-    /// be earlier than that: of two concurrent requests, the one that came first may be decided last.
+    /// Whether the token of `generation` was replaced by the current one less than `grace` ago. A `now`
+    /// before the replacement counts as its time: of two concurrent requests, the one that came first may be
+    /// decided last.
     fn just_replaced(&self, generation: u32, now: DateTime<Utc>, grace: Duration) -> bool {
         generation.checked_add(1) == Some(self.generation)
-            && !grace.is_zero()
-            && self.refreshed_at.is_some_and(|at| now < at + grace)
+            && self.refreshed_at.is_some_and(|at| (now - at).to_std().unwrap_or_default() < grace)
     }
 }
 
