@@ -211,6 +211,27 @@ describe("an administrator", () => {
     nothing(visitor.faults);
   });
 
+  test("keeps its place in a live list while the keyboard is in it", async () => {
+    await visitor.go("/events");
+    const first = main.locator("[data-row]").first();
+    await main.getByText("Live: new events appear at the top.").waitFor();
+    assert.ok(await visitor.tabTo((element) => element.hasAttribute("data-row"), ""), "a row has the focus");
+    const read = () => page.evaluate(() => /** @type {HTMLElement} */ (document.activeElement).innerText);
+    const [focused, newest] = [await read(), await first.innerText()];
+    await dev.post("/api/v1/page-views", [{ path: "/while-reading" }]);
+    await main.getByText(/newer events? waits?/).waitFor();
+    assert.equal(await read(), focused);
+    assert.equal(await first.innerText(), newest);
+    await page.keyboard.press("/");
+    await eventually("the list goes on", async () => (await first.innerText()) !== newest);
+
+    // A page that is left takes the focus with it; the title of the next one has it then.
+    assert.ok(await visitor.tabTo((element) => element.hasAttribute("data-row"), ""), "a row has the focus again");
+    await visitor.go("/about");
+    assert.equal(await read(), "About");
+    nothing(visitor.faults);
+  });
+
   test("scrolls through 10,000 rows, of which the document holds few", async () => {
     await dev.post("/api/v1/page-views", [{ path: "/" }]);
     await repeatLastEvent(dev, 10_000);
