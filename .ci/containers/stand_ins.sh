@@ -46,6 +46,7 @@ make_stand_ins() { # EXECUTABLE
             tributary:* | prom/* | grafana/*) ;;
             timescale/*) build "$name" "$here/images/postgres" ;;
             eclipse-mosquitto:*) build "$name" "$here/images/mosquitto" ;;
+            haproxy:*) build "$name" "$here/images/haproxy" ;;
             alpine/openssl:*) build "$name" "$here/images/openssl" ;;
             nats:*) podman image exists "$name" || nats_server "$image" ;;
             *) fail "no stand-in for the image $image of compose.yaml" ;;

@@ -91,6 +91,41 @@ live() { [ "$(lag | tail -n +2 | grep -cvE '  live  ')" = 0 ]; }
 eventually "every consumer is live" live
 compose exec -T http tributary verify | tail -1 | sed 's/^/        verify: /'
 
+# A second process of each role behind a proxy. Works are demanded through it while each process is killed in turn.
+docker-compose --profile ha --progress plain up --detach >"$run/up.log" 2>&1 || { tail -30 "$run/up.log" >&2; fail "the profile ha does not come up"; }
+twice="http relay projector worker"
+both_healthy() { for service in $twice; do is_healthy "$service" && is_healthy "$service-2" || { echo "$service"; return 1; }; done; }
+eventually "both processes of each role are healthy" both_healthy
+is_back() { [ "$(pid "$1")" != "$2" ] && is_healthy "$1"; } # SERVICE FORMER-PID
+demand() { # KEY
+    curl -fsS --max-time 5 -o /dev/null -H "Authorization: Bearer $token" -H "Idempotency-Key: $1" \
+        -H 'Content-Type: application/json' -d '{"add_up_to": 4}' "http://127.0.0.1:$PROXY_PORT/api/v1/works"
+}
+eventually "the proxy leads to the API" demand ha-0
+(
+    number=0
+    while [ ! -e "$run/killed" ]; do
+        number=$((number + 1))
+        until demand "ha-$number" 2>>"$run/refused"; do sleep 0.1; done
+        sleep 0.05
+    done
+    echo "$number" >"$run/demanded"
+) & demands=$!
+for service in $twice; do
+    for process in "$service" "$service-2"; do
+        killed=$(pid "$process")
+        kill -9 "$killed"
+        eventually "$process is back" is_back "$process" "$killed"
+    done
+done
+touch "$run/killed"
+wait "$demands"
+demanded=$(($(cat "$run/demanded") + 1))
+in_database() { compose exec -T postgres psql -U postgres -d tributary -Atc "$1"; }
+all_done() { [ "$(in_database "select count(*) from works.work where status = 'completed'")" = "$demanded" ]; }
+eventually "each of $demanded works is done" all_done
+step "profile ha: $demanded works demanded and done while every process was killed; $(grep -c . "$run/refused" || true) attempts failed"
+
 # A changed password of the bridge reaches the broker and the bridge.
 echo 'e@/#%"$ f' > .secrets/mqtt_password
 docker-compose --progress plain up --detach --force-recreate accounts mosquitto mqtt agent >"$run/up.log" 2>&1 || { tail -30 "$run/up.log" >&2; fail "it does not come up again"; }

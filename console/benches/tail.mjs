@@ -3,13 +3,16 @@
 // rate of the log, the 95th percentile of the time between two frames, and the heap after a garbage collection; first
 // without load.
 //
-// node benches/tail.mjs [EVENTS A SECOND] [MINUTES] [PATH]
+// The load is readings over HTTP, or, with `sql`, events that are appended in the database, which reaches higher rates.
+//
+// node benches/tail.mjs [EVENTS A SECOND] [MINUTES] [PATH] [http | sql]
 
 import { execFileSync } from "node:child_process";
 import { launch, Visitor } from "../tests/browser.mjs";
-import { load, quantile, recordFrames, system } from "./bench.mjs";
+import { append, load, quantile, recordFrames, system } from "./bench.mjs";
 
 const [rate, minutes, path] = [Number(process.argv[2] ?? 18_000), Number(process.argv[3] ?? 5), process.argv[4] ?? "/events"];
+const send = process.argv[5] === "sql" ? append : load;
 const PERIOD = 30;
 
 /** Runs a process on one processor; its later children too. @param {number} pid @param {number} processor */
@@ -32,7 +35,7 @@ await system(async (dev) => {
   const session = await page.context().newCDPSession(page);
   await recordFrames(page);
   for (let period = 0; period <= (minutes * 60) / PERIOD; period += 1) {
-    const events = period === 0 ? await new Promise((done) => setTimeout(done, 10_000, 0)) : await load(dev, rate, PERIOD);
+    const events = period === 0 ? await new Promise((done) => setTimeout(done, 10_000, 0)) : await send(dev, rate, PERIOD);
     const frames = /** @type {number[]} */ (await page.evaluate("frames.splice(0)"));
     await session.send("HeapProfiler.collectGarbage");
     const { usedSize } = await session.send("Runtime.getHeapUsage");

@@ -48,27 +48,29 @@ export async function park(system) {
   return { stream: `work-${id}`, position };
 }
 
+/** Keeps others from appending until the transaction ends. The statement after it sees all that they appended. */
+const LOCK = "update log.head set position = position;";
+
 /**
  * Appends an event that no projection can apply: a claim whose worker is a number. It is not in the hash chain.
  * @param {System} system @param {string} stream
  */
 function inject(system, stream) {
-  return system.sql(`
+  return system.sql(`${LOCK}
     with head as (update log.head set position = position + 1 returning position, recorded_at)
     insert into log.event (position, version, recorded_at, event_id, schema_version, event_type, stream_id, data, metadata, hash)
     select position, 1 + coalesce((select max(version) from log.event where stream_id = '${stream}'), 0), recorded_at,
            gen_random_uuid(), 1, 'work_claimed', '${stream}', '{"worker": 7}', '{}', '' from head returning position`);
 }
 
-/** Appends the last event again and again. These are not in the hash chain. @param {System} system @param {number} times */
-export function repeatLastEvent(system, times) {
-  return system.sql(`
+/** SQL that appends the last event again and again. These events are not in the hash chain. @param {number} times */
+export const repeatLastEvent = (times) => `${LOCK}
     with last as (select * from log.event order by position desc limit 1),
-         head as (update log.head set position = position + ${times} returning position, recorded_at)
+         head as (update log.head set position = position + ${times}, recorded_at = greatest(recorded_at, clock_timestamp())
+                  returning position, recorded_at)
     insert into log.event (position, version, recorded_at, event_id, schema_version, event_type, stream_id, data, metadata, hash)
     select head.position - ${times} + n, last.version + n, head.recorded_at, gen_random_uuid(), last.schema_version, last.event_type,
-           last.stream_id, last.data, last.metadata, '' from last, head, generate_series(1, ${times}) n`);
-}
+           last.stream_id, last.data, last.metadata, '' from last, head, generate_series(1, ${times}) n`;
 
 /** Mends the event, as a mended version would read it. @param {System} system @param {string} position */
 export function mend(system, position) {

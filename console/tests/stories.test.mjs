@@ -234,7 +234,7 @@ describe("an administrator", () => {
 
   test("scrolls through 10,000 rows, of which the document holds few", async () => {
     await dev.post("/api/v1/page-views", [{ path: "/" }]);
-    await repeatLastEvent(dev, 10_000);
+    await dev.sql(repeatLastEvent(10_000));
     await visitor.go("/events");
     const rows = main.locator("[data-row]");
     const last = async () => Number(await rows.last().getAttribute("data-row"));

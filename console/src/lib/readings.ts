@@ -94,14 +94,23 @@ function withGaps(series: Series, most: number): Series {
   return out;
 }
 
-/** Loads the readings from `from` to `to` (milliseconds): as buckets, or as single readings if there are few. */
-export async function loadSeries(user: string, device: string, field: string, from: number, to: number, signal: AbortSignal): Promise<Series> {
+/**
+ * Loads the readings from `from` to `to` (milliseconds): as buckets, or as single readings if there are few.
+ *
+ * Which of both it will be is known with the buckets. In a narrow range, single readings are asked for at the same time,
+ * unless `shown`, the series before, was too dense.
+ */
+export async function loadSeries(
+  user: string, device: string, field: string, from: number, to: number, signal: AbortSignal, shown: Series | null = null,
+): Promise<Series> {
   const width = bucketFor((to - from) / 1000);
   const range = { from: new Date(from - width * 1000).toISOString(), to: new Date(to + width * 1000).toISOString(), fields: field, limit: PAGE };
   const path = readingsPath(user, device);
+  const early = width === WIDTHS[0] && shown?.width !== width ? page(url(path, range), signal) : null;
+  early?.catch(() => undefined); // Awaited below, if it is of use.
   const buckets = (await call<{ items: Bucket[] }>(path, { query: { ...range, bucket: bucketName(width) }, signal })).body.items;
   const readings = buckets.reduce((sum, bucket) => sum + bucket.count, 0);
-  if (readings <= MOST_READINGS) return single(path, { ...range }, field, signal);
+  if (readings <= MOST_READINGS) return single(await (early ?? page(url(path, range), signal)), field, signal);
   const series: Series = {
     x: buckets.map((bucket) => Date.parse(bucket.time) / 1000 + width / 2),
     avg: buckets.map((bucket) => bucket.avg),
@@ -114,11 +123,14 @@ export async function loadSeries(user: string, device: string, field: string, fr
   return withGaps(series, width * 3);
 }
 
-async function single(path: string, range: Record<string, string | number>, field: string, signal: AbortSignal): Promise<Series> {
-  const rows: ReadingRow[] = [];
-  let next: string | null = url(path, range);
-  while (next !== null && rows.length <= MOST_READINGS) {
-    const answer: { body: { items: ReadingRow[] }; next: string | null } = await call<{ items: ReadingRow[] }>(next, { signal });
+type Rows = { body: { items: ReadingRow[] }; next: string | null };
+const page = (address: string, signal: AbortSignal): Promise<Rows> => call<{ items: ReadingRow[] }>(address, { signal });
+
+/** Makes a series of single readings of their first page and those that follow. */
+async function single(first: Rows, field: string, signal: AbortSignal): Promise<Series> {
+  const rows = first.body.items;
+  for (let { next } = first; next !== null && rows.length <= MOST_READINGS; ) {
+    const answer = await page(next, signal);
     rows.push(...answer.body.items);
     next = answer.next;
   }

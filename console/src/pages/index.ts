@@ -1,5 +1,5 @@
 // All pages: their address, their place in the navigation, and who may see them. Each is loaded when it
-// is first opened.
+// is first opened, or when the browser is idle after that.
 
 import type { Component } from "svelte";
 
