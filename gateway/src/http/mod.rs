@@ -60,6 +60,7 @@ mod verifications;
 mod console;
 mod causation;
 mod health;
+mod rest_of_body;
 mod root;
 mod assets;
 mod console_pages;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::Listener;
 use eventstore::{Tasks, caught};
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, EXPECT, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client_address::Peer;
 use super::rate_limiter::count_refusal;
+use super::rest_of_body::SharedBody;
 
 /// Time after which a connection is closed whose client takes none of the data sent to it.
 #[cfg(target_os = "linux")]
@@ -77,9 +78,16 @@ pub async fn serve(
         let (service, draining) = (service.clone(), draining.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
+            // A client that waits for `100 Continue` sends nothing when it is refused.
+            let waits = request.headers().contains_key(EXPECT);
+            let request = request.map(SharedBody::new);
+            let body = (!waits && !request.body().is_end_stream()).then(|| request.body().clone());
             let (response, draining) = (service.call(request), draining.clone());
             async move {
                 let mut response = response.await?;
+                if let Some(body) = body {
+                    body.read_rest().await;
+                }
                 if draining.is_cancelled() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -34,6 +34,26 @@ async fn a_client_that_does_not_finish_its_header_is_disconnected() -> Result<()
     Ok(())
 }
 
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_still_sends_its_body() -> Result<()> {
+    let system = System::start().await?;
+    let _process = system.serve(&["http"]).await?;
+    let mut connection = connect(&system).await?;
+    let body = vec![b' '; 500_000];
+    // The first refusal leaves the connection open for the second request.
+    for (path, then) in [("/api/v1/works", "keep-alive"), ("/api/v1/telemetry", "close")] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nconnection: {then}\r\n\r\n",
+            body.len()
+        );
+        connection.write_all(head.as_bytes()).await?;
+        connection.write_all(&body).await?;
+    }
+    let answers = closed(connection).await?;
+    assert_eq!(answers.matches("HTTP/1.1 401 ").count(), 2, "{answers}");
+    Ok(())
+}
+
 /// Returns the number of connections that this process may open next to other tests: half of its open
 /// files, at most 1,000.
 fn connections() -> Result<usize> {
