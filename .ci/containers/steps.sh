@@ -96,6 +96,8 @@ docker-compose --profile ha --progress plain up --detach >"$run/up.log" 2>&1 || 
 twice="http relay projector worker"
 both_healthy() { for service in $twice; do is_healthy "$service" && is_healthy "$service-2" || { echo "$service"; return 1; }; done; }
 eventually "both processes of each role are healthy" both_healthy
+networks() { podman inspect --format '{{range $name, $network := .NetworkSettings.Networks}}{{println $name}}{{end}}' "$project-$1-1" | grep . | sort; }
+[ "$(comm -12 <(networks proxy) <(networks http))" = "${project}_front" ] || fail "the proxy reaches \`http\` over another network than \`front\`"
 is_back() { [ "$(pid "$1")" != "$2" ] && is_healthy "$1"; } # SERVICE FORMER-PID
 demand() { # KEY
     curl -fsS --max-time 5 -o /dev/null -H "Authorization: Bearer $token" -H "Idempotency-Key: $1" \
@@ -111,9 +113,11 @@ eventually "the proxy leads to the API" demand ha-0
     done
     echo "$number" >"$run/demanded"
 ) & demands=$!
+helpers+=("$demands")
 for service in $twice; do
     for process in "$service" "$service-2"; do
         killed=$(pid "$process")
+        [ "$killed" != 0 ] || fail "$process does not run"
         kill -9 "$killed"
         eventually "$process is back" is_back "$process" "$killed"
     done
@@ -147,8 +151,8 @@ layers >"$run/layers.log"
 podman image rm tributary:layers >/dev/null
 step "README.md rebuilds nothing, a source only the layers after the dependencies"
 
-compose stop
-for service in $roles agent; do
+compose --profile ha stop
+for service in $roles agent http-2 relay-2 projector-2 worker-2; do
     [ "$(container "$service" .State.ExitCode)" = 0 ] || fail "$service ended with exit code $(container "$service" .State.ExitCode)"
 done
 step "stopped: every role and the agent with exit code 0"

@@ -215,11 +215,16 @@ describe("an administrator", () => {
     await visitor.go("/events");
     const first = main.locator("[data-row]").first();
     await main.getByText("Live: new events appear at the top.").waitFor();
+    const before = await first.innerText();
+    await dev.post("/api/v1/page-views", [{ path: "/before-reading" }]);
+    await eventually("a new event is shown", async () => (await first.innerText()) !== before);
     assert.ok(await visitor.tabTo((element) => element.hasAttribute("data-row"), ""), "a row has the focus");
     const read = () => page.evaluate(() => /** @type {HTMLElement} */ (document.activeElement).innerText);
     const [focused, newest] = [await read(), await first.innerText()];
     await dev.post("/api/v1/page-views", [{ path: "/while-reading" }]);
     await main.getByText(/newer events? waits?/).waitFor();
+    await dev.sql(repeatLastEvent(1000)); // More than the tail shows, so some are left out.
+    await main.getByText(/more came faster than they can be read/).waitFor();
     assert.equal(await read(), focused);
     assert.equal(await first.innerText(), newest);
     await page.keyboard.press("/");

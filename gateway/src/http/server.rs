@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::Listener;
 use eventstore::{Tasks, caught};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, EXPECT, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -78,17 +78,14 @@ pub async fn serve(
         let (service, draining) = (service.clone(), draining.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            // A client that waits for `100 Continue` sends nothing when it is refused.
-            let waits = request.headers().contains_key(EXPECT);
+            let expects_continue = request.headers().contains_key(EXPECT);
             let request = request.map(SharedBody::new);
-            let body = (!waits && !request.body().is_end_stream()).then(|| request.body().clone());
+            let body = request.body().clone();
             let (response, draining) = (service.call(request), draining.clone());
             async move {
                 let mut response = response.await?;
-                if let Some(body) = body {
-                    body.read_rest().await;
-                }
-                if draining.is_cancelled() {
+                let was_read = body.read_rest(expects_continue).await;
+                if !was_read || draining.is_cancelled() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response)
