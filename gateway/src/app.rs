@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::backpressure::Backpressure;
 use crate::bridge::Accounting;
 use crate::config::{Config, ProcessRole};
 use crate::http::{self, ConnectionLimits, Probes, Stop};
@@ -67,6 +68,12 @@ impl App {
         let progress = Progress::default();
         let wait = Waiter::start(store.reader(), progress.clone(), &log.0, shutdown.clone());
         let standby = if roles.contains(&ProcessRole::Http) { standby(&config)? } else { None };
+        let backpressure = match config.intake.intake_max_lag {
+            limit if limit > 0 && takes_facts(roles) => {
+                Backpressure::start(store.reader(), limit, &log.0, shutdown.clone())
+            }
+            _ => Backpressure::never(),
+        };
         let parts = Parts {
             config: Arc::new(config),
             roles: roles.into(),
@@ -77,6 +84,7 @@ impl App {
             progress,
             wait,
             bridge: roles.contains(&ProcessRole::Mqtt).then(|| Arc::new(Accounting::new(BRIDGE))),
+            backpressure,
             one_time_codes: OneTimeCodes::default(),
             draining: CancellationToken::new(),
             tasks: Tasks::new(),
@@ -180,6 +188,11 @@ impl App {
             );
         }
     }
+}
+
+/// Whether one of these roles takes in readings or page views.
+fn takes_facts(roles: &[ProcessRole]) -> bool {
+    roles.iter().any(|role| matches!(role, ProcessRole::Http | ProcessRole::Mqtt))
 }
 
 /// The standby of `--database-read-url`.

@@ -7,6 +7,7 @@ pub mod one_time_codes;
 pub mod metrics;
 pub mod host_metrics;
 mod lag_metrics;
+pub mod backpressure;
 mod certificates;
 mod process_metrics;
 pub mod vitals;

@@ -6,6 +6,7 @@ use eventstore::{Bus, EventStore, Feed, LogReader, Tasks};
 use projections::{Progress, Waiter};
 use tokio_util::sync::CancellationToken;
 
+use crate::backpressure::Backpressure;
 use crate::bridge::Accounting;
 use crate::config::{Config, ProcessRole};
 use crate::one_time_codes::OneTimeCodes;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub wait: Waiter,
     /// Message counts of the MQTT bridge; none if this process does not run the role.
     pub bridge: Option<Arc<Accounting>>,
+    /// Pauses the intake of facts while consumers fall behind.
+    pub backpressure: Backpressure,
     /// Codes that sign a user in once.
     pub one_time_codes: OneTimeCodes,
     /// Cancelled when the process begins to drain: before its roles stop.

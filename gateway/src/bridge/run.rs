@@ -16,6 +16,7 @@ use super::decoder::Decoder;
 use super::error::Error;
 use super::ingest;
 use super::session::{self, Intake};
+use crate::backpressure::Backpressure;
 
 /// Most bytes of messages in flight, over all connections and `QoS` levels together.
 pub const HELD_BYTES: usize = 64 * 1024 * 1024;
@@ -42,6 +43,7 @@ impl Bridge {
         decoder: Decoder,
         store: EventStore,
         accounting: Arc<Accounting>,
+        backpressure: Backpressure,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
         if options.topic_filters.is_empty() {
@@ -63,6 +65,7 @@ impl Bridge {
                 taken,
                 held: Arc::new(Semaphore::new(HELD_BYTES)),
                 accounting: Arc::clone(&accounting),
+                backpressure,
             },
             shutdown: shutdown.clone(),
         };

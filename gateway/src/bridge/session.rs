@@ -20,6 +20,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::accounting::{Accounting, State};
 use super::ingest::Taken;
 use super::message::{Delivery, Message};
+use crate::backpressure::Backpressure;
 
 /// Time to read what the socket still holds, after the connection can no longer be written to.
 const LINGER: Duration = Duration::from_secs(2);
@@ -34,6 +35,7 @@ pub(super) struct Intake {
     /// unfinished, so reconnecting during an outage of the log does not accumulate either.
     pub(super) held: Arc<Semaphore>,
     pub(super) accounting: Arc<Accounting>,
+    pub(super) backpressure: Backpressure,
 }
 
 /// Serves the connection until it is lost, or until `shutdown`: then nothing more is read, what was
@@ -84,12 +86,12 @@ fn panicked<T>(error: JoinError) -> Result<T, ConnectionError> {
 /// Takes messages until the connection is lost, or until `shutdown`.
 async fn read(
     mut reader: Reader,
-    intake: Intake,
+    mut intake: Intake,
     shutdown: CancellationToken,
 ) -> Result<Closing, ConnectionError> {
     let reading = async {
         loop {
-            if let Err(error) = take(&mut reader, &intake).await {
+            if let Err(error) = take(&mut reader, &mut intake).await {
                 return error;
             }
         }
@@ -101,7 +103,8 @@ async fn read(
 }
 
 /// Waits for an event. A message counts as received when it is certain to be handed on.
-async fn take(reader: &mut Reader, intake: &Intake) -> Result<(), ConnectionError> {
+async fn take(reader: &mut Reader, intake: &mut Intake) -> Result<(), ConnectionError> {
+    intake.backpressure.released().await; // The broker queues the messages.
     let received = match reader.next().await? {
         Event::Message(message) => message,
         Event::Subscribed(subscribed) => {
@@ -162,7 +165,8 @@ mod tests {
         let (taken, mut messages) = mpsc::channel(512);
         let accounting = Arc::new(Accounting::new("test"));
         let held = Arc::new(Semaphore::new(1 << 20));
-        let intake = Intake { taken, held, accounting: Arc::clone(&accounting) };
+        let backpressure = Backpressure::never();
+        let intake = Intake { taken, held, accounting: Arc::clone(&accounting), backpressure };
         let options = Options {
             receive_maximum: 10,
             max_packet_bytes: 10_000,

@@ -8,6 +8,7 @@ mod database;
 mod read_database;
 mod event_tickets;
 mod http;
+mod intake;
 mod logging;
 mod mqtt;
 mod nats;
@@ -30,6 +31,7 @@ pub use database::{Admin, Database};
 pub use domain::Span;
 pub use event_tickets::EventTickets;
 pub use http::{Http, Tokens};
+pub use intake::Intake;
 pub use logging::{Log, LogFormat, Traces};
 pub use mqtt::{Broker, Mqtt, MqttVersion, TopicMappings};
 pub use nats::Bus;
@@ -104,6 +106,9 @@ pub struct Config {
     /// Alerts.
     #[command(flatten)]
     pub alerts: Alerts,
+    /// The limit on lag.
+    #[command(flatten)]
+    pub intake: Intake,
     /// Limits on readings.
     #[command(flatten)]
     pub readings: Readings,

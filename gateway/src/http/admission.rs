@@ -18,6 +18,7 @@ use super::page_view_names::Names;
 use super::problem::Problem;
 use super::rate_limiter::{RateLimiter, Remaining, count_refusal};
 use super::slots::{Full, Slot, Slots};
+use crate::backpressure::Backpressure;
 use crate::config::{self, Network};
 
 /// The limits on clients of the API.
@@ -37,11 +38,16 @@ pub struct Admission {
     pub(super) page_view_max_age: Duration,
     requests: Slots,
     streams: Slots,
+    backpressure: Backpressure,
 }
 
 impl Admission {
     /// The limits that the options set.
-    pub fn new(http: &config::Http, limits: &config::ClientLimits) -> Self {
+    pub fn new(
+        http: &config::Http,
+        limits: &config::ClientLimits,
+        backpressure: Backpressure,
+    ) -> Self {
         let (requests, connections) = (http.http_requests as usize, http.http_connections as usize);
         let limiter = RateLimiter::new;
         Self {
@@ -81,6 +87,7 @@ impl Admission {
             page_view_max_age: limits.page_view_max_age.0,
             requests: Slots::new(requests, requests / 2),
             streams: Slots::new(connections, http.http_streams as usize),
+            backpressure,
         }
     }
 
@@ -163,6 +170,14 @@ impl Admission {
         self.event_tickets.take(subject, 1)
     }
 
+    /// Admits facts, such as readings; 503 while a consumer falls too far behind.
+    pub(super) fn facts(&self) -> Result<(), Problem> {
+        self.backpressure.paused().map_or(Ok(()), |behind| {
+            count_refusal("lag");
+            Err(Problem::unavailable("intake_paused", format!("{behind}; retry later")))
+        })
+    }
+
     /// Admits page views from `address`, received at `now`.
     pub(super) fn page_views(
         &self,
@@ -170,6 +185,7 @@ impl Admission {
         views: &[PageView],
         now: DateTime<Utc>,
     ) -> Result<Remaining, Problem> {
+        self.facts()?;
         let remaining = self.page_views.take(address.0, views.len())?;
         self.page_view_names.admit(views, now)?;
         Ok(remaining)

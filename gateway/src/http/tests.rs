@@ -17,6 +17,7 @@ use super::{
     Admission, Api, ConnectionLimits, DryRuns, Limits, Process, Rebuilds, Stop, document, router,
     serve,
 };
+use crate::backpressure::Backpressure;
 use crate::config::Config;
 use crate::tokens::make_key;
 
@@ -51,7 +52,11 @@ async fn without_database() -> (String, String) {
     let progress = projections::Progress::default();
     let config = Config::private("postgres://u@h/d", "nats://h", "mqtt://h", &directory).unwrap();
     let api = Api {
-        admission: Arc::new(Admission::new(&config.http, &config.client_limits)),
+        admission: Arc::new(Admission::new(
+            &config.http,
+            &config.client_limits,
+            Backpressure::never(),
+        )),
         feed: Feed::start(&store, None, &tasks, shutdown.clone()),
         bus: watch::channel(false).1,
         bridge: None,

@@ -53,7 +53,11 @@ pub(super) async fn run(
             bus: parts.bus.clone(),
         },
         verifications: Verifications::new(parts.tasks.clone()),
-        admission: Arc::new(Admission::new(&parts.config.http, &parts.config.client_limits)),
+        admission: Arc::new(Admission::new(
+            &parts.config.http,
+            &parts.config.client_limits,
+            parts.backpressure,
+        )),
         cors: parts.config.cors.clone(),
         event_tickets: parts.config.event_tickets,
         handlers: Handlers::new(&parts.store),

@@ -28,8 +28,9 @@ pub(super) async fn run(parts: Parts, shutdown: CancellationToken) -> anyhow::Re
     crate::metrics::collect(move || exported.export());
     let mut publisher = Publisher::new(options.clone()).await?;
     let group = parts.config.mqtt.group();
+    let (store, backpressure) = (parts.store.clone(), parts.backpressure);
     tokio::try_join!(
-        Bridge::run(options, decoder, parts.store.clone(), accounting, shutdown.clone()),
+        Bridge::run(options, decoder, store, accounting, backpressure, shutdown.clone()),
         consume::run(&mut publisher, &parts.store, &parts.feed, &shutdown).map(Ok),
         shutdown.run_until_cancelled(warn_of_lost_order(&parts.store, group)).map(|_| Ok(())),
     )?;

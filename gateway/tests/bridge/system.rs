@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use devservers::{Mosquitto, Postgres, mosquitto, testing};
 use eventstore::{EventStore, Tasks};
+use gateway::backpressure::Backpressure;
 use gateway::bridge::{Accounting, Bridge, Decoder, Error, Mappings, Snapshot};
 use mqtt::Options;
 use sqlx::postgres::PgConnectOptions;
@@ -77,7 +78,8 @@ impl System {
         let accounting = Arc::new(Accounting::new("mqtt"));
         let shutdown = CancellationToken::new();
         let (store, decoder) = (self.store.clone(), Decoder::default());
-        let run = Bridge::run(options, decoder, store, Arc::clone(&accounting), shutdown.clone());
+        let (counts, stop) = (Arc::clone(&accounting), shutdown.clone());
+        let run = Bridge::run(options, decoder, store, counts, Backpressure::never(), stop);
         Running {
             accounting,
             shutdown,

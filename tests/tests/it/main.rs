@@ -12,6 +12,7 @@ mod time_travel;
 mod waiting;
 mod restore;
 mod point_in_time;
+mod backpressure;
 mod backup_check;
 mod schema;
 mod secrets;

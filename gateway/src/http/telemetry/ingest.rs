@@ -88,6 +88,7 @@ pub(super) async fn record(
     context: CommandContext,
     RawJson(bytes): RawJson,
 ) -> Result<Response, Problem> {
+    context.api.admission.facts()?;
     let Batch(readings) = Batch::from_json(&context.api.readings, &bytes, Utc::now())
         .map_err(|error| Problem::invalid("invalid_body", error.to_string()))?;
     let owners = context.caller.owners(&context.api).await?;
