@@ -2,29 +2,38 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use domain::alerts::Threshold;
 use domain::alerts::alert::Event;
-use domain::alerts::{Severity, Threshold};
 use eventsourcing::Position;
 use eventsourcing::event::CodecError;
 use eventstore::RawEvent;
+use projections::ByName;
+use projections::alerts::{SeverityName, State, StateName};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// The payload on `users/{user_id}/devices/{device_id}/alerts`.
-#[derive(Debug, Serialize)]
-pub(super) struct AlertMessage<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AlertMessage<'a> {
     /// Id of the alert.
     id: &'a str,
     /// Summary of the rule: `battery < 20`.
     rule: &'a str,
-    severity: Severity,
-    /// `active` or `cleared`.
-    state: &'static str,
+    severity: SeverityName,
+    state: StateName,
+    /// The value of the reading that changed the alert; null if it has none.
+    #[schema(value_type = Value, required = true)]
     value: Option<&'a Value>,
+    /// Threshold of the rule; null if it has none.
+    #[schema(value_type = Value, required = true)]
     threshold: Option<&'a Threshold>,
+    /// Message of the rule.
     message: &'a str,
+    /// Time of the reading.
     time: DateTime<Utc>,
     /// Position of the event in the log. Receivers deduplicate by it.
+    #[schema(value_type = i64, minimum = 1)]
     position: Position,
 }
 
@@ -32,16 +41,16 @@ impl AlertMessage<'_> {
     /// Topic and payload for an event; `None` if nothing is published.
     pub(super) fn of(raw: &RawEvent) -> Result<Option<(Bytes, Bytes)>, CodecError> {
         let (notice, state) = match raw.event::<Event>()? {
-            Event::AlertRaised(raised) => (raised.notice, "active"),
-            Event::AlertUpdated { notice, .. } => (notice, "active"),
-            Event::AlertCleared { notice, .. } => (notice, "cleared"),
+            Event::AlertRaised(raised) => (raised.notice, State::Active),
+            Event::AlertUpdated { notice, .. } => (notice, State::Active),
+            Event::AlertCleared { notice, .. } => (notice, State::Cleared),
             Event::AlertSuppressed { .. } | Event::AlertAcknowledged { .. } => return Ok(None),
         };
         let message = AlertMessage {
             id: raw.stream.key(),
             rule: &notice.rule,
-            severity: notice.severity,
-            state,
+            severity: ByName(notice.severity),
+            state: ByName(state),
             value: notice.value.as_ref(),
             threshold: notice.threshold.as_ref(),
             message: &notice.message,

@@ -34,11 +34,13 @@ pub(crate) use alert_publisher::Publisher;
 pub(crate) const ALERTS_OUT: &str = <Publisher as eventstore::consume::Consumer>::NAME;
 
 pub use accounting::{Accounting, Snapshot, State};
+pub(crate) use alert_message::AlertMessage;
 pub use decoder::Decoder;
 pub use error::Error;
 pub use explain::{Explanation, explain};
 pub use mapping::{InvalidMappings, Mappings};
 pub use message::Delivery;
+pub(crate) use presence::Status;
 pub use run::{Bridge, HELD_BYTES};
 pub use subscriptions::{listen, narrows};
 pub use topics::FILTERS;

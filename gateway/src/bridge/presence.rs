@@ -5,15 +5,22 @@
 use domain::telemetry::{BootId, Connection, DeviceId, Event, Reading, UserId};
 use eventsourcing::json::{self, Fault, ReadError, Reason};
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-#[derive(Debug, Deserialize)]
-struct Status {
+/// A birth or a will.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = DeviceStatus)]
+pub(crate) struct Status {
+    /// True in a birth, false in a will.
     online: bool,
+    /// Number of the session; a will older than the last birth is ignored.
     session_seq: i64,
-    /// For devices whose counter does not survive a restart.
+    /// For devices whose counter does not survive a restart: text or a whole number.
     #[serde(default)]
+    #[schema(value_type = Option<Value>)]
     boot_id: Option<BootId>,
 }
 

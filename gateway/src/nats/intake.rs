@@ -16,6 +16,7 @@ use eventstore::{Append, AppendError, ExpectedVersion, NewEvent, NewReceipt, Own
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::parts::Parts;
@@ -47,9 +48,14 @@ const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 const MAX_ID_BYTES: usize = 200;
 
 /// The body of a demand.
-#[derive(Debug, Deserialize)]
-pub(super) struct Demand {
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = WorkDemandMessage)]
+pub(crate) struct Demand {
+    /// The work adds up the numbers from 0 to this one.
+    // utoipa would make it an `int32`, whose maximum is half of what a `u32` holds.
+    #[schema(value_type = i64, minimum = 0, maximum = 4_294_967_295_i64)]
     add_up_to: u32,
+    /// Whether the work is done already; such a message is refused.
     #[serde(default)]
     done: bool,
 }

@@ -2,10 +2,12 @@
 
 use eventstore::HEAD_SUBJECT;
 use serde_json::{Value, json};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
 
 use super::super::alerts::SentConfig;
-use crate::nats::intake;
+use crate::bridge::{AlertMessage, Status};
+use crate::nats::intake::{self, Demand};
 
 /// Action of an operation: Tributary sends or receives the message.
 pub(super) const SEND: &str = "send";
@@ -26,13 +28,23 @@ pub(super) struct Channel {
 
 /// The schemas that payloads refer to, by name.
 pub(super) fn schemas() -> impl Iterator<Item = (String, Value)> {
-    let mut schemas = vec![(SentConfig::name().into_owned(), SentConfig::schema())];
-    SentConfig::schemas(&mut schemas);
+    let mut schemas = Vec::new();
+    add::<AlertMessage<'_>>(&mut schemas);
+    add::<Demand>(&mut schemas);
+    add::<SentConfig>(&mut schemas);
+    add::<Status>(&mut schemas);
     schemas.into_iter().map(|(name, schema)| (name, json!(schema)))
 }
 
-fn reference(schema: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{schema}")})
+/// Adds the schema of a type, and those that it refers to.
+fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(schemas);
+}
+
+/// A payload whose schema is that of a type in [`schemas`].
+fn payload<T: ToSchema>() -> Value {
+    json!({"$ref": format!("#/components/schemas/{}", T::name())})
 }
 
 /// All channels that are not events.
@@ -70,12 +82,7 @@ pub(super) fn channels() -> Vec<Channel> {
             "users/{user_id}/devices/{device_id}/status",
             RECEIVE,
             "Birth or will of a device's session",
-            json!({"type": "object", "required": ["online", "session_seq"], "properties": {
-                "online": {"type": "boolean"},
-                "session_seq": {"type": "integer", "description":
-                    "Number of the session; a will older than the last birth is ignored"},
-                "boot_id": {"type": ["string", "integer", "null"]},
-            }}),
+            payload::<Status>(),
             json!({"online": true, "session_seq": 7}),
         ),
         mqtt(
@@ -83,7 +90,7 @@ pub(super) fn channels() -> Vec<Channel> {
             "users/{user_id}/config",
             RECEIVE,
             "Replaces all alert rules of a user, like `PUT /api/v1/users/{user_id}/config`",
-            json!({"allOf": [reference(&SentConfig::name())]}),
+            payload::<SentConfig>(),
             json!({"temperature_max": 80.0, "rules": [
                 {"key": "battery", "operator": "<", "threshold": 20.0,
                     "message": "Critical Battery Level!"}]}),
@@ -112,20 +119,7 @@ pub(super) fn channels() -> Vec<Channel> {
             "users/{user_id}/devices/{device_id}/alerts",
             SEND,
             "A change of an alert, at QoS 1; a message with the same id and position is a duplicate",
-            json!({"type": "object", "additionalProperties": false,
-                "required": ["id", "rule", "severity", "state", "value", "threshold", "message", "time",
-                    "position"],
-                "properties": {
-                    "id": {"type": "string"},
-                    "rule": {"type": "string"},
-                    "severity": reference("AlertSeverity"),
-                    "state": {"enum": ["active", "cleared"]},
-                    "value": {},
-                    "threshold": {"description": "Threshold of the rule; null if it has none"},
-                    "message": {"type": "string"},
-                    "time": {"type": "string", "format": "date-time"},
-                    "position": {"type": "integer", "minimum": 1},
-            }}),
+            payload::<AlertMessage<'_>>(),
             json!({"id": "00000000-0000-8000-8000-000000000001", "rule": "battery < 20",
                 "severity": "warning", "state": "active", "value": 19.0, "threshold": 20.0,
                 "message": "Critical Battery Level!", "time": "2026-01-01T00:00:00Z",
@@ -155,10 +149,7 @@ pub(super) fn channels() -> Vec<Channel> {
             summary: "Demands a work. In a JetStream work queue; a message with the same \
                 `Nats-Msg-Id` is a duplicate",
             content_type: "application/json",
-            payload: json!({"type": "object", "required": ["add_up_to"], "properties": {
-                "add_up_to": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
-                "done": {"type": "boolean", "default": false},
-            }}),
+            payload: payload::<Demand>(),
             example: json!({"add_up_to": 2, "done": false}),
         },
         Channel {
