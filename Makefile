@@ -14,7 +14,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: install ## Run every role with private servers and demo data on http://localhost:8080 (PORT=)
-	cargo run --profile $(PROFILE) --bin tributary -- dev
+	cargo run --profile $(PROFILE) --bin tributary $(if $(filter dev,$(PROFILE)),--no-default-features) -- dev
 
 test: chromium ## Run every test, on private servers that the tests start themselves
 	.ci/test

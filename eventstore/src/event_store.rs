@@ -106,6 +106,11 @@ impl EventStore {
         }
     }
 
+    /// Returns whether Postgres answered the monitor's last check.
+    pub fn postgres_answers(&self) -> bool {
+        self.checked.borrow().reason.is_none()
+    }
+
     /// Returns the time from the hand-over of each request to its commit, of this process.
     pub fn commit_latency(&self) -> &Latency {
         &self.appender.latency

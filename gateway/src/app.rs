@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use eventstore::{Bus, EventStore, Feed, LogReader, Tasks};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use projections::{Progress, Waiter};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -47,7 +49,12 @@ impl App {
     /// Starts `roles`. Postgres, NATS and the MQTT broker need not be reachable yet.
     ///
     /// Fails if a URL is invalid, the signing key cannot be read or the HTTP address is in use.
-    pub async fn start(config: Config, roles: &[ProcessRole]) -> anyhow::Result<Self> {
+    // Boxed, so that the server is compiled once: a crate that calls an `async fn` compiles it again.
+    pub fn start(config: Config, roles: &[ProcessRole]) -> BoxFuture<'_, anyhow::Result<Self>> {
+        Self::start_in_place(config, roles).boxed()
+    }
+
+    async fn start_in_place(config: Config, roles: &[ProcessRole]) -> anyhow::Result<Self> {
         crate::metrics::install();
         crate::certificates::export(&config);
         #[cfg(debug_assertions)]

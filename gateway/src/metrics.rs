@@ -98,7 +98,7 @@ const UNLABELLED: [&str; 10] = [
 ];
 
 /// Names and descriptions of the gauges.
-const GAUGES: [(&str, &str); 15] = [
+const GAUGES: [(&str, &str); 16] = [
     ("tributary_relay_position", "Position of the last event that the bus has acknowledged"),
     ("tributary_bridge_in_flight", "Messages received by the bridge and not yet settled"),
     ("tributary_bridge_connected", "1 while the bridge is connected to the broker"),
@@ -110,6 +110,7 @@ const GAUGES: [(&str, &str); 15] = [
     ("tributary_build_info", "1; the labels are the version and the commit of this build"),
     ("tributary_postgres_up", "1 while Postgres answers"),
     ("tributary_nats_connected", "1 while NATS answers"),
+    ("tributary_intake_paused", "1 while no readings and page views are taken, because of lag"),
     ("tributary_append_failing", "1 from a failed append of this process to the next success"),
     ("tributary_last_append_timestamp_seconds", "Time of the last append of this process"),
     ("tributary_database_connections", "Connections in the pool, by state: idle or in_use"),

@@ -5,7 +5,6 @@
 use domain::telemetry::{BootId, Connection, DeviceId, Event, Reading, UserId};
 use eventsourcing::json::{self, Fault, ReadError, Reason};
 use serde::Deserialize;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;

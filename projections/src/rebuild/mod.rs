@@ -187,13 +187,7 @@ impl Rebuild {
         name: &str,
         patience: Duration,
     ) -> Result<Self, RebuildError> {
-        fn entry<P: Projection>() -> (&'static str, Run) {
-            (P::NAME, |control, store, purpose, step| {
-                run::<P>(control, store, purpose, step).boxed()
-            })
-        }
-        let known = crate::for_each_projection!(entry()).into_iter().find(|(of, _)| *of == name);
-        let Some((name, run)) = known else {
+        let Some((name, run)) = run_of(name) else {
             return Err(RebuildError::Unknown(name.to_owned()));
         };
         let mut control = unlimited(store, "pg_catalog").await?;
@@ -223,6 +217,15 @@ impl Rebuild {
         self.control.close().await?;
         Ok(rebuilt)
     }
+}
+
+/// The projection `name` and its rebuild. Not in an `async fn`, which is compiled again with all that
+/// it refers to in each crate that calls it.
+fn run_of(name: &str) -> Option<(&'static str, Run)> {
+    fn entry<P: Projection>() -> (&'static str, Run) {
+        (P::NAME, |control, store, purpose, step| run::<P>(control, store, purpose, step).boxed())
+    }
+    crate::for_each_projection!(entry()).into_iter().find(|(of, _)| *of == name)
 }
 
 async fn run<P: Projection>(
