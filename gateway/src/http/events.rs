@@ -120,12 +120,15 @@ impl FeedQuery {
 
     /// The position in `after`, if there is one.
     pub(super) fn after(&self) -> Result<Option<Position>, Problem> {
-        match self.after {
-            Some(Position(..0)) => {
-                Err(Problem::parameter("after", "must be a position: 0 or higher"))
-            }
-            after => Ok(after),
-        }
+        checked("after", self.after)
+    }
+}
+
+/// The position in the parameter `name`, if there is one; 422 if it is negative.
+fn checked(name: &'static str, position: Option<Position>) -> Result<Option<Position>, Problem> {
+    match position {
+        Some(Position(..0)) => Err(Problem::parameter(name, "must be a position: 0 or higher")),
+        position => Ok(position),
     }
 }
 
@@ -200,6 +203,7 @@ async fn feed(
     let epoch = query.check(&api, Some(("after", after))).await?;
     let head = api.store.head().await?;
     let end = Position(head.0.saturating_add(1));
+    let before = checked("before", before)?;
     let mut until = before.unwrap_or(end).clamp(Position::START, end);
     if let Some(from) = from {
         after = after.max(api.store.last_before(from).await?);

@@ -53,6 +53,7 @@ mod conditional;
 mod content;
 mod request_log;
 mod http_connections;
+mod ranges;
 mod rate_limits;
 mod metrics;
 mod monitoring;
