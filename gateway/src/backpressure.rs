@@ -1,20 +1,22 @@
-//! Backpressure: the doors take no readings and no page views while a consumer of the log falls behind
-//! further than `--intake-max-lag`, so that an overload ends soon after its cause. MQTT messages wait
-//! at the broker; HTTP requests are refused and can be repeated.
+//! Backpressure: the doors take no readings and no page views while a consumer of the log is further
+//! behind than `--intake-max-lag` allows, so that an overload ends soon after its cause. MQTT messages
+//! wait at the broker; HTTP requests are refused and can be repeated.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eventstore::{LogReader, Tasks, Unavailable};
 use futures::future::try_join;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Interval between two measurements.
 const EVERY: Duration = Duration::from_millis(500);
+/// Longest time of a measurement.
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// Time without a move after which a consumer stands still.
 const STILL_AFTER: Duration = Duration::from_secs(10);
 /// Time without a pause after which an overload is over, and is logged as such.
@@ -27,18 +29,17 @@ pub struct Backpressure(watch::Receiver<Option<Behind>>);
 /// A consumer that is too far behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Behind {
-    consumer: Arc<str>,
+    consumer: &'static str,
     events: i64,
-    limit: i64,
+    allowed: i64,
 }
 
 impl fmt::Display for Behind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { consumer, events, limit } = self;
+        let Self { consumer, events, allowed } = self;
         write!(
             formatter,
-            "consumer {consumer} is {events} events behind the log and falls behind further \
-             (--intake-max-lag {limit})"
+            "consumer {consumer} is {events} events behind the log, and may be {allowed}"
         )
     }
 }
@@ -63,6 +64,14 @@ impl Backpressure {
         Self(receiver)
     }
 
+    /// A paused intake, until the sender is dropped.
+    #[cfg(test)]
+    pub(crate) fn paused_for_test() -> (watch::Sender<Option<Behind>>, Self) {
+        let behind = Behind { consumer: "works", events: 2, allowed: 1 };
+        let (sender, receiver) = watch::channel(Some(behind));
+        (sender, Self(receiver))
+    }
+
     /// The consumer for which the intake is paused; none if it is not.
     pub(crate) fn paused(&self) -> Option<Behind> {
         self.0.borrow().clone()
@@ -70,7 +79,7 @@ impl Backpressure {
 
     /// Waits until the intake is not paused. Cancel-safe.
     pub(crate) async fn released(&mut self) {
-        // At the shutdown the sender is gone, and nothing is paused any longer.
+        // An error says that the sender is gone: the process shuts down.
         drop(self.0.wait_for(Option::is_none).await);
     }
 }
@@ -78,23 +87,39 @@ impl Backpressure {
 /// Measures until it is cancelled.
 async fn follow(reader: LogReader, limit: i64, paused: watch::Sender<Option<Behind>>) {
     let mut rule = Rule::new(limit);
-    let mut last_pause = None::<Instant>;
+    let mut measured_at = Instant::now();
+    // The last pause of this overload, and the consumer that was logged.
+    let mut last_pause = None::<(Instant, &str)>;
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // Without an answer nothing is known to have changed, and nothing can be appended.
-        let Ok((head, positions)) = measure(&reader).await else { continue };
+        let measured = timeout(TIMEOUT, measure(&reader)).await;
         let now = Instant::now();
-        let behind = rule.apply(now, head, &positions);
-        if let Some(behind) = &behind {
-            if last_pause.is_none() {
-                tracing::warn!("intake paused: {behind}");
+        let behind = match measured {
+            Ok(Ok((head, positions))) => {
+                measured_at = now;
+                rule.apply(now, head, &positions)
             }
-            last_pause = Some(now);
-        } else if last_pause.is_some_and(|at| now - at > OVER_AFTER) {
-            tracing::info!("intake no longer paused: consumers keep up");
-            last_pause = None;
+            // What was known holds for a while: the database may only be busy.
+            _ if now - measured_at <= STILL_AFTER => continue,
+            _ => {
+                rule = Rule::new(limit);
+                None
+            }
+        };
+        match (&behind, last_pause) {
+            (Some(behind), logged) => {
+                if logged.is_none_or(|(_, consumer)| consumer != behind.consumer) {
+                    tracing::warn!(limit, "intake paused: {behind}");
+                }
+                last_pause = Some((now, behind.consumer));
+            }
+            (None, Some((at, _))) if now - at > OVER_AFTER => {
+                tracing::info!("intake no longer paused");
+                last_pause = None;
+            }
+            (None, _) => {}
         }
         metrics::gauge!("tributary_intake_paused").set(u8::from(behind.is_some()));
         paused.send_replace(behind);
@@ -114,9 +139,9 @@ async fn measure(reader: &LogReader) -> Result<(i64, Vec<(&'static str, i64)>), 
 
 /// Decides whether the intake is paused.
 ///
-/// A consumer may be `limit` events behind. One that was behind further when it began to move, such as
-/// after an outage, may stay as far behind as it is, but not fall behind further. One that stands still
-/// pauses nothing: events must be recorded while a projection is down.
+/// A consumer may be `limit` events behind. One that was further behind when it began to move, such as
+/// after an outage, may be as far behind as it was at best since then. One that stands still, or has
+/// gone back, pauses nothing: events must be recorded while a projection is down.
 struct Rule {
     limit: i64,
     seen: HashMap<&'static str, Seen>,
@@ -149,17 +174,20 @@ impl Rule {
             // Less than this is not a trend: consumers commit in batches.
             let allowed = (events + limit / 10).max(limit);
             let seen = self.seen.entry(name).or_insert(Seen { position, moved_at: None, allowed });
-            if std::mem::replace(&mut seen.position, position) != position {
-                seen.moved_at = Some(now);
+            match position.cmp(&seen.position) {
+                // The relay, if the stream was lost and is filled again.
+                Ordering::Less => seen.moved_at = None,
+                Ordering::Equal => {}
+                Ordering::Greater => seen.moved_at = Some(now),
             }
+            seen.position = position;
             let moves = seen.moved_at.is_some_and(|at| now - at <= STILL_AFTER);
             seen.allowed = if moves { allowed.min(seen.allowed) } else { allowed };
             if events > seen.allowed {
-                over.push((events, name));
+                over.push(Behind { consumer: name, events, allowed: seen.allowed });
             }
         }
-        let (events, name) = over.into_iter().max()?;
-        Some(Behind { consumer: name.into(), events, limit })
+        over.into_iter().max_by_key(|behind| behind.events)
     }
 }
 
@@ -207,13 +235,18 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_that_fills_a_lost_stream_again_pauses_nothing() {
+        let steps = [(100_000, 99_900), (100_000, 99_950), (100_000, 100), (100_500, 5_000)];
+        assert_eq!(paused(&steps), [false; 4]);
+    }
+
+    #[test]
     fn the_consumer_that_is_furthest_behind_is_named() {
         let mut rule = Rule::new(LIMIT);
         let now = Instant::now();
         assert_eq!(rule.apply(now, 0, &[("works", 0), ("orders", 0)]), None);
         let behind = rule.apply(now, 5_000, &[("works", 9), ("orders", 10)]).unwrap();
-        let text = "consumer works is 4991 events behind the log and falls behind further \
-                    (--intake-max-lag 1000)";
+        let text = "consumer works is 4991 events behind the log, and may be 1000";
         assert_eq!(behind.to_string(), text);
     }
 }

@@ -47,10 +47,17 @@ pub(super) async fn run(
 ) -> Result<(), ConnectionError> {
     let (reader, writer) = client.split();
     let tasks = TaskTracker::new();
+    // Cancelled when what the socket still holds must be taken, even if the intake is paused.
+    let lingering = CancellationToken::new();
     #[expect(clippy::disallowed_methods, reason = "awaited below")]
     let writer = AbortOnDropHandle::new(tasks.spawn(writer.run()));
     #[expect(clippy::disallowed_methods, reason = "awaited below")]
-    let reader = AbortOnDropHandle::new(tasks.spawn(read(reader, intake, shutdown.clone())));
+    let reader = AbortOnDropHandle::new(tasks.spawn(read(
+        reader,
+        intake,
+        shutdown.clone(),
+        lingering.clone(),
+    )));
     let mut reading = pin!(async { reader.await.unwrap_or_else(panicked) });
     // Ends by itself when the reader has ended and the last message taken here is settled.
     let mut writing = pin!(async { writer.await.unwrap_or_else(panicked) });
@@ -63,6 +70,7 @@ pub(super) async fn run(
                 Err(error) => {
                     // What the socket still holds was acknowledged to its publisher, and a broker
                     // that was killed has it nowhere else.
+                    lingering.cancel();
                     drop(timeout(LINGER, reading).await);
                     return Err(error);
                 }
@@ -88,10 +96,11 @@ async fn read(
     mut reader: Reader,
     mut intake: Intake,
     shutdown: CancellationToken,
+    lingering: CancellationToken,
 ) -> Result<Closing, ConnectionError> {
     let reading = async {
         loop {
-            if let Err(error) = take(&mut reader, &mut intake).await {
+            if let Err(error) = take(&mut reader, &mut intake, &lingering).await {
                 return error;
             }
         }
@@ -103,8 +112,11 @@ async fn read(
 }
 
 /// Waits for an event. A message counts as received when it is certain to be handed on.
-async fn take(reader: &mut Reader, intake: &mut Intake) -> Result<(), ConnectionError> {
-    intake.backpressure.released().await; // The broker queues the messages.
+async fn take(
+    reader: &mut Reader,
+    intake: &mut Intake,
+    lingering: &CancellationToken,
+) -> Result<(), ConnectionError> {
     let received = match reader.next().await? {
         Event::Message(message) => message,
         Event::Subscribed(subscribed) => {
@@ -126,6 +138,8 @@ async fn take(reader: &mut Reader, intake: &mut Intake) -> Result<(), Connection
     let message = Message::new(&received.topic, &received.payload, received.size, Utc::now());
     let message = message.delivered(delivery);
     let ack = received.ack; // The rest is dropped: it retains the read buffer.
+    // While the intake is paused, nothing more is read and the broker queues the messages.
+    lingering.run_until_cancelled(intake.backpressure.released()).await;
     let weight = u32::try_from(message.weight()).unwrap_or(u32::MAX);
     let held = Arc::clone(&intake.held).acquire_many_owned(weight).await;
     let place = intake.taken.reserve().await;
@@ -148,6 +162,12 @@ mod tests {
 
     #[tokio::test]
     async fn messages_received_before_the_broker_died_are_taken() {
+        take_from_a_dead_broker(Backpressure::never()).await;
+        let (_sender, paused) = Backpressure::paused_for_test();
+        take_from_a_dead_broker(paused).await;
+    }
+
+    async fn take_from_a_dead_broker(backpressure: Backpressure) {
         let mut wire = BytesMut::new();
         for pkid in 1..=100 {
             let mut publish = Publish::new("a/b", QoS::AtLeastOnce, vec![b'x'; 2_000], None);
@@ -165,7 +185,6 @@ mod tests {
         let (taken, mut messages) = mpsc::channel(512);
         let accounting = Arc::new(Accounting::new("test"));
         let held = Arc::new(Semaphore::new(1 << 20));
-        let backpressure = Backpressure::never();
         let intake = Intake { taken, held, accounting: Arc::clone(&accounting), backpressure };
         let options = Options {
             receive_maximum: 10,

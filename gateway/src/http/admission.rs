@@ -172,9 +172,11 @@ impl Admission {
 
     /// Admits facts, such as readings; 503 while a consumer falls too far behind.
     pub(super) fn facts(&self) -> Result<(), Problem> {
-        self.backpressure.paused().map_or(Ok(()), |behind| {
+        self.backpressure.paused().map_or(Ok(()), |_behind| {
             count_refusal("lag");
-            Err(Problem::unavailable("intake_paused", format!("{behind}; retry later")))
+            let detail =
+                "this system is too far behind to take readings and page views; retry later";
+            Err(Problem::unavailable("intake_paused", detail))
         })
     }
 

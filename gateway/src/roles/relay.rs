@@ -47,8 +47,9 @@ async fn report(
         store.start_consumer(Relay::NAME).await?;
         *started = true;
     }
-    // At the start, the relay has not read the stream yet.
-    let position = (position != Position::START).then_some(position);
+    // At the start, the relay has not read the stream yet; while another relay publishes, that one knows it.
+    let knows = state.is_some() && position != Position::START;
+    let position = knows.then_some(position);
     store.report(Relay::NAME, position, state).await
 }
 

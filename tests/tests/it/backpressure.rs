@@ -17,7 +17,9 @@ async fn send(system: &System, first: i64, count: i64) -> Result<Response> {
 /// Moves the checkpoint of documents, which no event of this test concerns, as a projector would that
 /// handles one event at a time.
 async fn move_documents(system: &System) -> Result<()> {
-    let sql = "update log.checkpoint set position = position + 1, heartbeat_at = clock_timestamp()
+    let sql = "update log.checkpoint
+               set position = least(position + 1, (select position from log.head)),
+                   heartbeat_at = clock_timestamp()
                where consumer = 'documents'";
     sqlx::query(sql).execute(&system.admin).await?;
     Ok(())
@@ -60,19 +62,17 @@ async fn facts_wait_while_a_consumer_falls_behind_and_commands_do_not() -> Resul
         assert_eq!(refused.headers()["retry-after"], "1");
         let problem: Value = refused.json().await?;
         assert_eq!(problem["code"], "intake_paused", "{problem}");
-        let detail = problem["detail"].as_str().unwrap_or_default();
-        assert!(detail.starts_with("consumer documents is "), "{detail}");
-        assert!(detail.ends_with(" (--intake-max-lag 5); retry later"), "{detail}");
-        Ok(true)
+        Ok(paused(&system).await? && paused(&system).await?)
     })
     .await?;
-    process.logs("intake paused").await?;
+    process.logs("intake paused: consumer documents is").await?;
     let views = json!([{"path": "/", "session_id": "s"}]);
     let url = format!("{}/api/v1/page-views", system.url());
     let view = system.http.post(url).json(&views).send().await?;
     assert_eq!(view.status(), StatusCode::SERVICE_UNAVAILABLE);
     let work = system.post("/api/v1/works", &json!({"add_up_to": 1})).send().await?;
     assert_eq!(work.status(), StatusCode::ACCEPTED, "commands are not facts");
+    move_documents(&system).await?;
 
     // A bridge reads at most the message that it already waited for; the broker has the others.
     let lines: String = (1..=20).map(|n| format!("{{\"sequence_id\": {n}}}\n")).collect();

@@ -55,8 +55,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Name of the relay among the consumers of the log. Its checkpoint under this name is for display
-    /// only: the relay resumes from the end of the JetStream stream.
+    /// Name of the relay among the consumers of the log. Its checkpoint under this name shows how far it
+    /// is; the relay itself resumes from the end of the JetStream stream.
     pub const NAME: &str = "relay";
 
     /// Starts a relay. Any number may run, in any number of processes: one publishes.
