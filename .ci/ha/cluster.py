@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 
+from network import Network
 from processes import ACCOUNT, Server, children, fetch, free_port, send, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +38,8 @@ class Cluster:
         self.binary = Path(os.environ.get("TRIBUTARY_BIN", ROOT / "target/debug/tributary")).resolve()
         self.servers = {}
         self.ports = {}
+        # Of the servers of Postgres.
+        self.network = Network(THREE)
 
     def port(self, name):
         return self.ports.setdefault(name, free_port())
@@ -51,14 +54,14 @@ class Cluster:
         return self.folder / name
 
     def start(self):
-        for start in (self.start_etcd, self.start_postgres, self.start_haproxy, self.start_nats,
+        for start in (self.network.create, self.start_etcd, self.start_postgres, self.start_haproxy, self.start_nats,
                       self.start_mosquitto, self.start_tributary):
             start()
 
     def start_etcd(self):
         peers = ",".join(f"etcd{n}=http://127.0.0.1:{self.port(f'etcd{n} peer')}" for n in THREE)
         for n in THREE:
-            client = f"http://127.0.0.1:{self.port(f'etcd{n}')}"
+            client = f"http://{self.network.here}:{self.port(f'etcd{n}')}"
             peer = f"http://127.0.0.1:{self.port(f'etcd{n} peer')}"
             self.add(f"etcd{n}", [
                 program("etcd", "/usr/bin"), "--name", f"etcd{n}", "--data-dir", f"etcd{n}-data",
@@ -72,7 +75,7 @@ class Cluster:
     def start_postgres(self):
         binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
         binaries = binaries[-1] if binaries else Path(program("postgres")).parent
-        hosts = ", ".join(f"'127.0.0.1:{self.port(f'etcd{n}')}'" for n in THREE)
+        hosts = ", ".join(f"'{self.network.here}:{self.port(f'etcd{n}')}'" for n in THREE)
         template = (Path(__file__).parent / "patroni.yml").read_text()
         for n in THREE:
             name = f"postgres{n}"
@@ -84,18 +87,20 @@ class Cluster:
             for key, value in {
                 "NAME": name, "ETCD": hosts, "REST": self.port(f"{name} rest"),
                 "PORT": self.port(name), "HOME": home, "BINARIES": binaries,
-                "PASSWORD": PASSWORD,
+                "PASSWORD": PASSWORD, "ADDRESS": self.network.address(n),
+                "CLIENTS": self.network.clients,
             }.items():
                 text = text.replace(f"@{key}@", str(value))
             file = self.write(f"{name}.yml", text)
-            self.add(name, [self.venv / "bin/patroni", file], as_account=True)
+            self.add(name, [self.venv / "bin/patroni", file], as_account=True,
+                     on=self.network.command(n))
         wait_for("three Postgres run", lambda: self.postgres_is_whole(), 120)
 
     def members(self):
         """The members of the Postgres cluster as any Patroni that answers sees them."""
         for n in random.sample(THREE, 3):
             try:
-                url = f"http://127.0.0.1:{self.port(f'postgres{n} rest')}/cluster"
+                url = f"http://{self.network.address(n)}:{self.port(f'postgres{n} rest')}/cluster"
                 return {each["name"]: each for each in json.loads(fetch(url, 1))["members"]}
             except OSError:
                 continue
@@ -127,7 +132,7 @@ class Cluster:
     def start_haproxy(self):
         text = (Path(__file__).parent / "haproxy.cfg").read_text()
         postgres = "".join(
-            f"    server postgres{n} 127.0.0.1:{self.port(f'postgres{n}')} check port"
+            f"    server postgres{n} {self.network.address(n)}:{self.port(f'postgres{n}')} check port"
             f" {self.port(f'postgres{n} rest')}\n" for n in THREE)
         http = "".join(f"    server http{n} 127.0.0.1:{self.port(f'http{n}')} check port"
                        f" {self.port(f'http{n} metrics')}\n" for n in (1, 2))
@@ -250,9 +255,9 @@ class Cluster:
         }
         if role == "http" and n == 2:
             # Queries of this process go to one server, whether it is a standby or the primary.
-            url = environment["DATABASE_URL"]
-            environment["DATABASE_READ_URL"] = url.replace(
-                str(self.port("postgres")), str(self.port("postgres2")))
+            environment["DATABASE_READ_URL"] = environment["DATABASE_URL"].replace(
+                f"127.0.0.1:{self.port('postgres')}",
+                f"{self.network.address(2)}:{self.port('postgres2')}")
         self.add(f"{role}{n}", [self.binary, "serve", role], environment=environment,
                  ready=lambda: fetch(f"http://{metrics}/readyz"))
 
@@ -283,6 +288,7 @@ class Cluster:
         for server in self.servers.values():
             if server.process:
                 server.kill()
+        self.network.remove()
 
 
 @contextmanager

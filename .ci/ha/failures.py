@@ -6,6 +6,7 @@ import signal
 import time
 
 from cluster import THREE
+from network import SEPARATE
 from processes import send
 
 
@@ -49,8 +50,8 @@ def host(cluster, name):
 
 
 def stop_for(seconds, name, pids):
-    """Stops processes with SIGSTOP, which cuts them off like a partition: their connections stay and
-    answer nothing. They then go on as if they had never stopped."""
+    """Stops processes with SIGSTOP: their connections stay and answer nothing. They then go on as if
+    they had never stopped."""
     send(pids, signal.SIGSTOP)
 
     def go_on():
@@ -62,6 +63,17 @@ def stop_for(seconds, name, pids):
 def stop_primary(cluster):
     name = cluster.primary()
     return stop_for(35, name, cluster.host_of(name))
+
+
+def cut_off(cluster, name):
+    """Cuts a host of Postgres off from all others, which goes on and knows nothing of them."""
+    number = int(name.removeprefix("postgres"))
+    cluster.network.cut(number)
+
+    def join():
+        time.sleep(35)
+        cluster.network.join(number)
+    return name, join
 
 
 def stop_server(cluster, name):
@@ -85,3 +97,8 @@ KINDS = {
     "leader of EVENTS stopped": lambda cluster: stop_server(cluster, cluster.stream_leader()),
     "role relay stopped": lambda cluster: stop_server(cluster, f"relay{random.choice((1, 2))}"),
 }
+if SEPARATE:
+    KINDS |= {
+        "host of the primary cut off": lambda cluster: cut_off(cluster, cluster.primary()),
+        "host of a standby cut off": lambda cluster: cut_off(cluster, standby(cluster)),
+    }

@@ -42,11 +42,13 @@ def fetch(url, timeout=2):
 class Server:
     """A program that runs until it is stopped."""
 
-    def __init__(self, name, command, folder, environment=None, as_account=False, ready=None):
+    def __init__(self, name, command, folder, environment=None, as_account=False, ready=None, on=()):
         self.name, self.command, self.folder = name, [str(word) for word in command], folder
         self.environment = {**os.environ, **(environment or {})}
         self.as_account = as_account and os.getuid() == 0
         self.ready = ready or (lambda: True)
+        # The beginning of the command, if it runs on a host of its own.
+        self.on = [*on]
         self.process = None
 
     @property
@@ -58,6 +60,7 @@ class Server:
         if self.as_account:
             setpriv = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups"]
             command = setpriv + command
+        command = self.on + command
         with open(self.log, "ab") as log:
             # A session of its own, so that Ctrl-C reaches the test only.
             self.process = subprocess.Popen(
