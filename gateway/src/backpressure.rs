@@ -27,8 +27,8 @@ const OVER_AFTER: Duration = Duration::from_secs(30);
 pub struct Backpressure(watch::Receiver<Option<Behind>>);
 
 /// A consumer that is too far behind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Behind {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Behind {
     consumer: &'static str,
     events: i64,
     allowed: i64,
@@ -72,9 +72,9 @@ impl Backpressure {
         (sender, Self(receiver))
     }
 
-    /// The consumer for which the intake is paused; none if it is not.
-    pub(crate) fn paused(&self) -> Option<Behind> {
-        self.0.borrow().clone()
+    /// Whether the intake is paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.0.borrow().is_some()
     }
 
     /// Waits until the intake is not paused. Cancel-safe.

@@ -172,12 +172,12 @@ impl Admission {
 
     /// Admits facts, such as readings; 503 while a consumer falls too far behind.
     pub(super) fn facts(&self) -> Result<(), Problem> {
-        self.backpressure.paused().map_or(Ok(()), |_behind| {
-            count_refusal("lag");
-            let detail =
-                "this system is too far behind to take readings and page views; retry later";
-            Err(Problem::unavailable("intake_paused", detail))
-        })
+        if !self.backpressure.is_paused() {
+            return Ok(());
+        }
+        count_refusal("lag");
+        let detail = "this system is too far behind to take readings and page views; retry later";
+        Err(Problem::unavailable("intake_paused", detail))
     }
 
     /// Admits page views from `address`, received at `now`.
