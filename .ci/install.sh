@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing to build, run and test Tributary, from the system's packages: Postgres,
-# nats-server, Mosquitto with its command line clients, a C compiler and curl; PgBouncer,
-# libfaketime and Prometheus, for tests; Python with venv and Node with npm, for the examples of
+# nats-server, Mosquitto with its command line clients, a C compiler and curl; HAProxy,
+# PgBouncer, libfaketime and Prometheus, for tests; Python with venv and Node with npm, for the examples of
 # docs/subscribe.md and generated clients. `install.sh chromium` also installs that browser, for the
 # tests of the console. It starts no server, now or at boot:
 # `tributary dev` and the tests start private servers. Exits 1 and lists what is still missing if it
@@ -38,6 +38,7 @@ missing() {
     have mosquitto || echo mosquitto
     have mosquitto_pub || echo mosquitto-clients
     have pgbouncer || echo pgbouncer
+    have haproxy || echo haproxy
     have faketime || echo faketime
     have prometheus && have promtool || echo prometheus
     have cc || echo compiler
@@ -125,7 +126,7 @@ install_with_apt() {
     # One unknown package fails the whole call, so install one by one after a failure.
     apt_install "$@" || for name in "$@"; do apt_install "$name"; done
     # Do not start them at boot either, if this script installed them.
-    for service in mosquitto nats-server pgbouncer prometheus; do
+    for service in haproxy mosquitto nats-server pgbouncer prometheus; do
         case " $* " in *" $service "*)
             if have systemctl; then as_root systemctl disable --quiet "$service" 2>/dev/null; fi
             ;;
@@ -182,6 +183,7 @@ if [ -n "$absent" ]; then
             postgres) echo "  postgres: the server (postgres, initdb), version 15 or newer" ;;
             nats-server) echo "  nats-server: put a release of github.com/nats-io/nats-server into the PATH" ;;
             pgbouncer) echo "  pgbouncer: the connection pooler, for tests" ;;
+            haproxy) echo "  haproxy: the proxy, for tests" ;;
             faketime) echo "  faketime: libfaketime, for tests" ;;
             prometheus) echo "  prometheus: prometheus and promtool, for tests" ;;
             mosquitto-clients) echo "  mosquitto-clients: mosquitto_pub" ;;

@@ -20,6 +20,9 @@ use super::outcome::Failure;
 pub(super) struct Context {
     /// URL of the server.
     pub(super) url: String,
+    /// File with the certificates of the CA that signs the server's; none: those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<PathBuf>,
     /// E-mail address of the account.
     pub(super) email: String,
     /// The session; none after `tributary logout`.
@@ -167,7 +170,8 @@ mod tests {
         let store = Store::new(Some(&home)).unwrap();
         assert!(store.read().unwrap().select(None).is_err());
         let mut locked = store.lock().unwrap();
-        let context = Context { url: "http://h".into(), email: "a@h".into(), session: None };
+        let context =
+            Context { url: "http://h".into(), ca_file: None, email: "a@h".into(), session: None };
         locked.contexts.contexts.insert("h".into(), context);
         locked.contexts.current = Some("h".into());
         locked.write().unwrap();

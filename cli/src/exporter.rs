@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
@@ -25,8 +25,15 @@ impl Exporter {
             return Ok(None);
         };
         let endpoint = format!("{}/v1/traces", endpoint.expose().trim_end_matches('/'));
+        #[expect(clippy::disallowed_methods, reason = "it gets the TLS of client::http")]
+        let http = reqwest::blocking::Client::builder()
+            .tls_backend_preconfigured(client::tls(None)?)
+            .timeout(TIMEOUT)
+            .build()
+            .context("the client of --otlp-endpoint")?;
         let exporter = SpanExporter::builder()
             .with_http()
+            .with_http_client(http)
             .with_endpoint(endpoint)
             .with_timeout(TIMEOUT)
             .build()

@@ -5,12 +5,11 @@ use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use client::Client;
 use serde_json::Value;
 
 use super::context_store::{ConfigHome, Context};
 use super::outcome::Failure;
-use super::server::{self, DEFAULT_URL, Endpoint};
+use super::server::{self, DEFAULT_URL};
 use super::{output, password};
 use gateway::config::ServerUrl;
 
@@ -26,6 +25,9 @@ pub(super) struct Args {
     /// URL of the HTTP API; without it, that of the context, or <http://localhost:8080>
     #[arg(long, env = "TRIBUTARY_URL", value_name = "URL", hide_env_values = true)]
     url: Option<ServerUrl>,
+    /// File with the certificates (PEM) to trust instead of the system's; the context keeps it
+    #[arg(long, env = "TRIBUTARY_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Name of the context; without it, host and port of the server
     #[arg(long, env = "TRIBUTARY_CONTEXT", value_name = "NAME")]
     context: Option<String>,
@@ -43,7 +45,7 @@ pub(super) struct Logout {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let Args { email, password_file, url, context: name, home } = args;
+    let Args { email, password_file, url, ca_file, context: name, home } = args;
     let store = home.store()?;
     let known = store.read()?.contexts;
     let known = name.as_ref().and_then(|name| known.get(name));
@@ -56,13 +58,20 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Some(email) => email,
         None => ask_for_email()?,
     };
-    let client = Client::new(url.expose())?;
+    // The context is used from other directories, too.
+    let ca_file = ca_file.or_else(|| known.and_then(|known| known.ca_file.clone()));
+    let ca_file = ca_file.map(std::path::absolute).transpose().context("--ca-file")?;
+    let client = server::client(url.expose(), server::read_ca(ca_file.as_deref())?.as_deref())?;
     let password = password::read(password_file.as_deref())?;
     let session = client.sign_in(&email, &password).await?.into();
     let name = name.unwrap_or_else(|| url.authority());
     let mut locked = store.lock()?;
-    let context =
-        Context { url: url.expose().to_owned(), email: email.clone(), session: Some(session) };
+    let context = Context {
+        url: url.expose().to_owned(),
+        ca_file,
+        email: email.clone(),
+        session: Some(session),
+    };
     locked.contexts.contexts.insert(name.clone(), context);
     locked.contexts.current = Some(name.clone());
     locked.write()?;
@@ -85,8 +94,7 @@ pub(super) async fn logout(Logout { context, home }: Logout) -> Result<(), Failu
     let store = home.store()?;
     let name = store.read()?.select(context.as_deref())?.0.to_owned();
     let ended = async {
-        let Endpoint { url, token } = server::of_context(&store, &name).await?;
-        let client = Client::new(&url)?.with_token(token);
+        let client = server::of_context(&store, &name, None).await?.client()?;
         client.post("/api/v1/auth/logout").once().send::<Value>().await?;
         Ok::<_, Failure>(())
     };

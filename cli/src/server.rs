@@ -1,6 +1,9 @@
 //! The options of commands that are clients of the HTTP API: the server and the account. A token that
 //! is given is used; else that of a context, whose session is refreshed when its token expires.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -29,6 +32,9 @@ struct Options {
         default_value = DEFAULT_URL
     )]
     url: ServerUrl,
+    /// File with the certificates (PEM) to trust instead of the system's; without it, the context's
+    #[arg(long, env = "TRIBUTARY_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Bearer token, as `tributary token` prints it; without it, the context's
     #[arg(long, env = "TRIBUTARY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<Secret>,
@@ -52,7 +58,33 @@ pub(super) struct Server {
 /// The address of a server and a token for it.
 pub(super) struct Endpoint {
     pub(super) url: String,
+    /// Certificates that sign the server's, in PEM; none: those of the system.
+    pub(super) ca: Option<Vec<u8>>,
     pub(super) token: String,
+}
+
+impl Endpoint {
+    pub(super) fn client(self) -> Result<Client, Failure> {
+        Ok(client(&self.url, self.ca.as_deref())?.with_token(self.token))
+    }
+}
+
+/// Returns a client of the server at `url` that trusts the certificates `ca`, or those of the system.
+pub(super) fn client(url: &str, ca: Option<&[u8]>) -> Result<Client, Failure> {
+    let client = Client::new(url)?;
+    Ok(match ca {
+        Some(ca) => client.with_ca(ca)?,
+        None => client,
+    })
+}
+
+/// Reads the file of `--ca-file` or of a context.
+pub(super) fn read_ca(file: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+    let read = |file: &Path| {
+        let option = || format!("--ca-file (TRIBUTARY_CA_FILE): cannot read {}", file.display());
+        std::fs::read(file).with_context(option)
+    };
+    Ok(file.map(read).transpose()?)
 }
 
 impl Server {
@@ -63,8 +95,7 @@ impl Server {
 
     /// Returns a client of the server.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        let Endpoint { url, token } = self.endpoint().await?;
-        Ok(Client::new(&url)?.with_token(token))
+        self.endpoint().await?.client()
     }
 
     /// Returns the address and a token that is valid for some time.
@@ -78,14 +109,18 @@ impl Server {
         };
         let (name, url_given) = (self.options.server_context.as_deref(), is_given(self.url));
         let url = self.options.url.expose().to_owned();
+        let ca_file = self.options.ca_file.as_deref();
         let store = self.options.home.store();
         if let Some(token) = self.options.token.as_ref().filter(|_| is_given(self.token)) {
             let token = token.expose().to_owned();
-            let url = match name.filter(|_| !url_given) {
-                Some(name) => store?.read()?.select(Some(name))?.1.url.clone(),
-                None => url,
+            let ca = read_ca(ca_file)?;
+            let Some(name) = name.filter(|_| !url_given) else {
+                return Ok(Endpoint { url, ca, token });
             };
-            return Ok(Endpoint { url, token });
+            let contexts = store?.read()?;
+            let context = contexts.select(Some(name))?.1;
+            let ca = ca.map_or_else(|| read_ca(context.ca_file.as_deref()), |ca| Ok(Some(ca)))?;
+            return Ok(Endpoint { url: context.url.clone(), ca, token });
         }
         let store = store?;
         let contexts = store.read()?;
@@ -98,19 +133,25 @@ impl Server {
             );
             return Err(Failure::usage(vec![message]));
         }
-        of_context(&store, name).await
+        of_context(&store, name, ca_file).await
     }
 }
 
-/// Returns the address of the context `name`, and a token that is valid for some time.
-pub(super) async fn of_context(store: &Store, name: &str) -> Result<Endpoint, Failure> {
+/// Returns the address of the context `name`, and a token that is valid for some time. Trusts the certificates of
+/// `ca_file`, or else of the context.
+pub(super) async fn of_context(
+    store: &Store,
+    name: &str,
+    ca_file: Option<&Path>,
+) -> Result<Endpoint, Failure> {
     let contexts = store.read()?;
     let (name, context) = contexts.select(Some(name))?;
+    let ca = read_ca(ca_file.or(context.ca_file.as_deref()))?;
     let token = match &context.session {
         Some(session) if is_fresh(session) => session.access_token.clone(),
-        _ => refreshed(store, name).await?,
+        _ => refreshed(store, name, ca.as_deref()).await?,
     };
-    Ok(Endpoint { url: context.url.clone(), token })
+    Ok(Endpoint { url: context.url.clone(), ca, token })
 }
 
 fn is_fresh(session: &Session) -> bool {
@@ -118,7 +159,7 @@ fn is_fresh(session: &Session) -> bool {
 }
 
 /// Returns the next access token of the context `name`, unless another process has refreshed it.
-async fn refreshed(store: &Store, name: &str) -> Result<String, Failure> {
+async fn refreshed(store: &Store, name: &str, ca: Option<&[u8]>) -> Result<String, Failure> {
     let mut locked = store.lock()?;
     let Contexts { contexts, .. } = &mut locked.contexts;
     let ended = || {
@@ -132,7 +173,7 @@ async fn refreshed(store: &Store, name: &str) -> Result<String, Failure> {
     if is_fresh(session) {
         return Ok(session.access_token.clone());
     }
-    let tokens = match Client::new(&context.url)?.refresh(&session.refresh_token).await {
+    let tokens = match client(&context.url, ca)?.refresh(&session.refresh_token).await {
         Err(Error::Problem(problem)) if problem.status == 401 => return Err(ended()),
         tokens => tokens?,
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::Error;
+use super::tls::http;
 
 /// A client of one server, as one caller. Cloning is cheap; clones share their connections.
 #[derive(Clone)]
@@ -24,8 +25,8 @@ impl Client {
     /// Time for a request with all its retries by default.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Returns a client of the server at `url`, such as `https://tributary.example.org`. Opens no
-    /// connection yet.
+    /// Returns a client of the server at `url`, such as `https://tributary.example.org`, whose certificate
+    /// is verified by those of the system. Opens no connection yet.
     ///
     /// Fails if `url` is not an absolute `http` or `https` URL.
     pub fn new(url: &str) -> Result<Self, Error> {
@@ -33,9 +34,16 @@ impl Client {
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
             return Err(Error::InvalidUrl(None));
         }
-        let http = reqwest::Client::builder().build().map_err(Error::InvalidRequest)?;
+        let http = http(None)?.build().map_err(Error::InvalidRequest)?;
         let base = url.trim_end_matches('/').to_owned();
         Ok(Self { http, base, token: None, retries: Self::RETRIES, timeout: Self::TIMEOUT })
+    }
+
+    /// Verifies the server's certificate by those of `ca`, in PEM, and not by those of the system.
+    ///
+    /// Fails with [`Error::Certificates`] if `ca` holds no certificate or an invalid one.
+    pub fn with_ca(self, ca: &[u8]) -> Result<Self, Error> {
+        Ok(Self { http: http(Some(ca))?.build().map_err(Error::InvalidRequest)?, ..self })
     }
 
     /// Sends `token` as `Authorization: Bearer` with every request.

@@ -39,6 +39,9 @@ pub enum Error {
     /// The request cannot be encoded: parameters that are no pairs, a header with a line break.
     #[error("the request cannot be encoded")]
     InvalidRequest(#[source] reqwest::Error),
+    /// The certificates of a CA cannot be used: there is none in PEM, or one is invalid.
+    #[error("the file of the CA holds no usable certificate in PEM")]
+    Certificates(#[source] Option<Box<dyn std::error::Error + Send + Sync>>),
     /// The server's address is not an absolute `http` or `https` URL.
     #[error("the server's address is not an http or https URL")]
     InvalidUrl(#[source] Option<url::ParseError>),

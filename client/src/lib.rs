@@ -59,6 +59,7 @@ mod event_stream;
 mod request;
 mod response;
 mod session;
+mod tls;
 
 pub use connection::Client;
 pub use error::{Error, Fault, Problem};
@@ -66,6 +67,7 @@ pub use event_stream::EventStream;
 pub use request::Request;
 pub use response::Response;
 pub use session::Tokens;
+pub use tls::{http, tls};
 
 /// Encodes one segment of a path: everything but letters and digits. Ids that people chose, such as
 /// device names, may hold any character.

@@ -34,7 +34,11 @@ pub(crate) struct Lag {
 
 impl Client {
     pub(crate) fn new(api: &Api) -> Result<Self, Error> {
-        Ok(Self(client::Client::new(&api.url)?.with_token(&api.token).with_retries(0)))
+        let mut client = client::Client::new(&api.url)?;
+        if let Some(ca) = &api.ca {
+            client = client.with_ca(ca)?;
+        }
+        Ok(Self(client.with_token(&api.token).with_retries(0)))
     }
 
     /// The devices of a user, or of all users, at most `limit`.

@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Sends the plan. Returns when everything is acknowledged or given up.
 pub(crate) async fn run(plan: Arc<Plan>, api: Api, controls: Controls) -> Result<Vec<Sent>, Error> {
     let url = format!("{}/api/v1/telemetry", api.url.trim_end_matches('/'));
-    let http = reqwest::Client::builder().timeout(TIMEOUT).tcp_nodelay(true).build();
+    let http = client::http(api.ca.as_deref())?.timeout(TIMEOUT).tcp_nodelay(true).build();
     let http = http.map_err(client::Error::InvalidRequest)?;
     let start = controls.stats.start();
     let tasks = TaskTracker::new();

@@ -49,6 +49,8 @@ pub struct Settings {
 pub struct Api {
     /// Base address, such as `http://127.0.0.1:8080`.
     pub url: String,
+    /// Certificates that sign the server's, in PEM; `None`: those of the system.
+    pub ca: Option<Vec<u8>>,
     /// Bearer token of an operator.
     pub token: String,
 }

@@ -19,6 +19,12 @@ impl Caller {
         Self { url: url.to_owned(), ..self.clone() }
     }
 
+    /// Returns the same caller with another client of HTTP.
+    #[must_use]
+    pub fn with(self, http: reqwest::Client) -> Self {
+        Self { http, ..self }
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
     }

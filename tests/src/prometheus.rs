@@ -53,7 +53,7 @@ impl Prometheus {
             }
         });
         let url = format!("http://{}", address.context("the address is logged before")?);
-        Ok(Self { _process: process, url, http: reqwest::Client::new() })
+        Ok(Self { _process: process, url, http: client::http(None)?.build()? })
     }
 
     /// Calls the HTTP API, such as `rules`. Returns `data` of the response.

@@ -103,7 +103,7 @@ impl System {
             mosquitto,
             admin: PgPool::connect(&admin_url).await?,
             environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
-            http: reqwest::Client::new(),
+            http: client::http(None)?.build()?,
             token: String::new(),
             port: AtomicU16::new(0),
             own_postgres,

@@ -87,7 +87,7 @@ async fn start(servers: &Servers, folder: &Path) -> Result<(App, String)> {
 
 async fn measure(arguments: &Arguments, app: &App, token: &str) -> Result<()> {
     let url = format!("http://{}/api/v1/page-views", app.address().context("HTTP is not served")?);
-    let http = reqwest::Client::new();
+    let http = client::http(None)?.build()?;
     let requests = arguments.rate * arguments.seconds / arguments.batch;
     let sent = requests * arguments.batch;
     let from = Utc::now() - TimeDelta::minutes(1);

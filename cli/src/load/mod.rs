@@ -97,7 +97,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     output::conclude(printed, verdict)
 }
 
-fn settings(args: Args, Endpoint { url, token }: Endpoint) -> Result<Settings, Failure> {
+fn settings(args: Args, Endpoint { url, ca, token }: Endpoint) -> Result<Settings, Failure> {
     let mistakes = Vec::from_iter(args.broker.mistake());
     if !mistakes.is_empty() {
         return Err(Failure::usage(mistakes));
@@ -112,7 +112,7 @@ fn settings(args: Args, Endpoint { url, token }: Endpoint) -> Result<Settings, F
         run: args.run,
         fields: args.payload,
         patience: args.patience.0,
-        api: Api { url, token },
+        api: Api { url, ca, token },
         broker: args.broker.options("load"), // Each device has a client id of its own.
         store: EventStore::open(pool, &Tasks::new(), CancellationToken::new()),
     })

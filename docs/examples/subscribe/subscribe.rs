@@ -150,6 +150,8 @@ impl Subscriber {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // For reqwest with its feature `rustls-no-provider`; with `rustls`, it has a provider of its own.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let args: Vec<_> = std::env::args().skip(1).collect();
     let mut subscriber = match &args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [context, file] => Subscriber::resume(context, file, "events")?,

@@ -85,7 +85,10 @@ mod tests {
     }
 
     async fn send(url: &str, method: &str, target: &str, body: &str) -> (u16, Bytes) {
-        let request = reqwest::Client::new()
+        let request = client::http(None)
+            .unwrap()
+            .build()
+            .unwrap()
             .request(method.parse().unwrap(), format!("{url}{target}"))
             .header(IDEMPOTENCY_KEY, "k")
             .body(body.to_owned());

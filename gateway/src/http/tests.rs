@@ -113,7 +113,10 @@ async fn a_route_that_does_not_declare_itself_open_requires_a_token() {
     let (url, _) = Box::pin(without_database()).await;
     for (method, path, operation) in operations(&described()) {
         let open = operation.get("security").is_some();
-        let answer = reqwest::Client::new()
+        let answer = client::http(None)
+            .unwrap()
+            .build()
+            .unwrap()
             .request(method.clone(), format!("{url}{}", filled(&path)))
             .send()
             .await
@@ -131,7 +134,7 @@ async fn a_route_that_does_not_declare_itself_open_requires_a_token() {
 #[tokio::test]
 async fn an_invalid_request_is_refused_even_in_an_outage_which_is_a_503() {
     let (url, token) = Box::pin(without_database()).await;
-    let client = reqwest::Client::new();
+    let client = client::http(None).unwrap().build().unwrap();
     let post = |body: &str, kind: &str| {
         let request = client.post(format!("{url}/api/v1/works")).bearer_auth(&token);
         request.header("content-type", kind).body(body.to_owned()).send()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::{System, eventually};
 
 /// Sends `count` new readings over HTTP, numbered from `first`.
-async fn send(system: &System, first: i64, count: i64) -> Result<Response> {
+pub(crate) async fn send(system: &System, first: i64, count: i64) -> Result<Response> {
     let reading = |n: i64| json!({"user_id": "u", "device_id": "d", "sequence_id": n});
     let readings: Value = (first..first + count).map(reading).collect();
     Ok(system.post("/api/v1/telemetry", &readings).send().await?)
@@ -16,7 +16,7 @@ async fn send(system: &System, first: i64, count: i64) -> Result<Response> {
 
 /// Moves the checkpoint of documents, which no event of this test concerns, as a projector would that
 /// handles one event at a time.
-async fn move_documents(system: &System) -> Result<()> {
+pub(crate) async fn move_documents(system: &System) -> Result<()> {
     let sql = "update log.checkpoint
                set position = least(position + 1, (select position from log.head)),
                    heartbeat_at = clock_timestamp()

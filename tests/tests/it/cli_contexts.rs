@@ -15,16 +15,17 @@ const EMAIL: &str = "root@example.org";
 const PASSWORD: &str = "correct horse battery";
 
 /// A person at a terminal without variables, whose files are in a folder of their own.
-struct Person {
-    home: PathBuf,
+pub(crate) struct Person {
+    pub(crate) home: PathBuf,
 }
 
 impl Person {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(tests::tributary());
         command.args(arguments).env("XDG_CONFIG_HOME", &self.home).kill_on_drop(true);
-        for name in ["DATABASE_URL", "TRIBUTARY_URL", "TRIBUTARY_TOKEN", "TRIBUTARY_CONTEXT"] {
-            command.env_remove(name);
+        command.env_remove("DATABASE_URL");
+        for name in ["URL", "TOKEN", "CONTEXT", "CA_FILE"] {
+            command.env_remove(format!("TRIBUTARY_{name}"));
         }
         command.stdin(Stdio::null());
         command
@@ -34,7 +35,7 @@ impl Person {
         Ok(self.command(arguments).output().await?)
     }
 
-    async fn run(&self, arguments: &[&str]) -> Result<String> {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = self.output(arguments).await?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{arguments:?}: {}: {stderr}", output.status);
@@ -42,7 +43,7 @@ impl Person {
     }
 
     /// Runs a command that must fail. Returns its exit code and stderr.
-    async fn refused(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    pub(crate) async fn refused(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
         let output = self.output(arguments).await?;
         ensure!(!output.status.success(), "{arguments:?} succeeded");
         Ok((output.status.code(), String::from_utf8(output.stderr)?))

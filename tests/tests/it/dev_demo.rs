@@ -51,20 +51,21 @@ impl Dev {
 
     async fn json(&self, path: &str) -> Result<Value> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        successful(reqwest::Client::new().get(url).bearer_auth(&self.token)).await
+        successful(client::http(None)?.build()?.get(url).bearer_auth(&self.token)).await
     }
 
     /// Follows the link in `line` of the banner, whose code signs the administrator in, once.
     async fn sign_in_by_link(&self, line: &str) -> Result<()> {
         let link = line.split_whitespace().find_map(|word| word.split_once("/console/#code="));
         let (origin, code) = link.context("a link with a code")?;
+        let http = client::http(None)?.build()?;
         let send = || {
-            let request = reqwest::Client::new().post(format!("{origin}/api/v1/auth/session/code"));
+            let request = http.post(format!("{origin}/api/v1/auth/session/code"));
             request.header("Tributary-Console", "1").json(&json!({"code": code}))
         };
         let session = successful(send()).await?;
         let token = session["access_token"].as_str().context("an access token")?;
-        let me = reqwest::Client::new().get(format!("{origin}/api/v1/users/me"));
+        let me = http.get(format!("{origin}/api/v1/users/me"));
         let me = successful(me.bearer_auth(token)).await?;
         ensure!(me["role"] == "admin", "{me}");
         ensure!(send().send().await?.status() == 401, "the code was used");

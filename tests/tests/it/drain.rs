@@ -46,8 +46,7 @@ impl Backend {
     }
 
     /// Keeps `ready` up to date, as a load balancer does.
-    async fn probe(&self) {
-        let http = reqwest::Client::new();
+    async fn probe(&self, http: reqwest::Client) {
         loop {
             let response = http.get(self.url("/readyz")).send().await;
             let ready = response.is_ok_and(|response| response.status() == 200);
@@ -60,7 +59,7 @@ impl Backend {
 /// Sends requests to backends that are ready, over connections that are kept, until `stop`. Returns
 /// their number.
 async fn send(backends: [Arc<Backend>; 2], token: String, stop: Arc<AtomicBool>) -> Result<usize> {
-    let http = reqwest::Client::new();
+    let http = client::http(None)?.build()?;
     for count in 0.. {
         if stop.load(Ordering::SeqCst) {
             return Ok(count);
@@ -89,8 +88,8 @@ async fn no_request_is_reset_while_a_process_shuts_down_under_load() -> Result<(
         let backend = Backend { port, ready: false.into(), answered: 0.into() };
         let backend = Arc::new(backend);
         probes.spawn({
-            let backend = Arc::clone(&backend);
-            async move { backend.probe().await }
+            let (backend, http) = (Arc::clone(&backend), system.http.clone());
+            async move { backend.probe(http).await }
         });
         eventually("it is ready", async || Ok(backend.ready.load(Ordering::SeqCst))).await?;
         backends.push(backend);
@@ -111,7 +110,7 @@ async fn no_request_is_reset_while_a_process_shuts_down_under_load() -> Result<(
     eventually("the load balancer notices", async || Ok(!draining.ready.load(Ordering::SeqCst)))
         .await?;
     // It still serves: clients that have not noticed yet, over connections that end with the answer.
-    let http = reqwest::Client::new();
+    let http = &system.http;
     let late = http.get(draining.url("/livez")).send().await?;
     assert_eq!(late.status(), 200);
     assert_eq!(late.headers()["connection"], "close");

@@ -82,6 +82,7 @@ mod standby;
 mod owner;
 mod secret_files;
 mod tls;
+mod tls_proxy;
 mod tls_smoke;
 mod clocks;
 mod load;

@@ -14,6 +14,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tests::{Options, Process, Prometheus, System, eventually, from_environment};
 
+use crate::backpressure::{move_documents, send};
 use crate::clocks::{REREAD, libfaketime};
 use crate::monitoring_files::{dashboards, panels, read};
 use crate::parked::inject;
@@ -70,6 +71,7 @@ impl Monitored {
         match role {
             "http" => {
                 more.extend([("DATABASE_CONNECTIONS", "2"), ("RATE_LIMIT_EVENT_TICKETS", "1")]);
+                more.push(("INTAKE_MAX_LAG", "5"));
             }
             "mqtt" => more.push(("MQTT_CA_FILE", self.certificate.as_str())),
             "projector" => more.push(("TRIBUTARY_INJECT_PANIC", "consumer works")),
@@ -343,6 +345,21 @@ async fn every_query_returns_data_and_each_alert_fires_when_provoked() -> Result
             "TributaryRelayBehind",
         ])
         .await?;
+
+    // A consumer that moves, and is slower than the intake.
+    let readings = async {
+        for first in (1..).step_by(1_000) {
+            if let Err(error) = move_documents(&system).await {
+                return error;
+            }
+            drop(send(&system, first, 1_000).await);
+        }
+        anyhow::anyhow!("no reading is left")
+    };
+    tokio::select! {
+        fired = monitored.fires(&["TributaryIntakePaused"]) => fired?,
+        error = readings => return Err(error),
+    }
 
     system.mosquitto.stop().await;
     system.nats.stop().await;
