@@ -2,7 +2,8 @@
 # An image with the executable only, which runs as an unprivileged user and writes no file. It needs a
 # signing key and the addresses of its servers: compose.yaml, docs/operations.md.
 FROM rust:1.95.0-bookworm AS build
-RUN cargo install --locked --version 0.1.78 cargo-chef
+RUN cargo install --locked --version 0.1.78 cargo-chef \
+    && cargo install --locked --version 0.7.7 cargo-auditable
 WORKDIR /src
 
 # The recipe has the manifests only: it stays the same while only sources change.
@@ -17,7 +18,8 @@ RUN cargo chef cook --release --locked --bin tributary --recipe-path /recipe.jso
 COPY . .
 # Shown by `tributary --version`: docker build --build-arg TRIBUTARY_COMMIT="$(git log -1 --format='%h %cs')"
 ARG TRIBUTARY_COMMIT
-RUN cargo build --release --locked --bin tributary
+# The executable lists the crates that it was compiled from: scanners and tools for bills of materials read that list.
+RUN cargo auditable build --release --locked --bin tributary
 
 FROM debian:12.12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \

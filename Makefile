@@ -1,7 +1,7 @@
 # Entry points only. The work is done by the executable and by the scripts in .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fmt bench console conformance clients faults alerts containers devcontainer ha kubernetes pods systemd workflows doc install chromium
+.PHONY: help run test lint check fmt bench console conformance clients faults alerts containers image sbom devcontainer ha kubernetes pods systemd workflows doc install chromium
 
 # Cargo profile of `make run`. The debug build is the shorter one. To measure performance:
 # PROFILE=release make run.
@@ -68,6 +68,12 @@ faults: install ## Kill servers, roles and a rebuild of 1,000,000 events, for lo
 alerts: install ## Provoke every alert of deploy/prometheus on a running system, with a real Prometheus
 	cargo build --workspace --bins
 	TRIBUTARY_ALL_ALERTS=1 cargo test --workspace --test it monitoring::
+
+image: ## Build the image by its Dockerfile under Podman, from the sources, then as `make containers` (as root)
+	.ci/containers/run --compile
+
+sbom: ## Build the executable of a release, and print its software bill of materials in CycloneDX
+	@.ci/sbom
 
 containers: ## Bring up compose.yaml under Podman, kill every container, and check that all recovers (as root)
 	cargo build --workspace --bins

@@ -37,13 +37,28 @@ make_base() {
     fi
 }
 
-make_stand_ins() { # EXECUTABLE
+# Makes the image of Rust, with the compiler of this machine. Sets `toolchain`, its name for rustup.
+make_toolchain() { # IMAGE
+    local channel certificates
+    channel=$(sed -n 's/^channel = "\(.*\)"$/\1/p' "$repository/rust-toolchain.toml")
+    case $1 in rust:"$channel"-*) ;; *) fail "$1 is not the compiler $channel of rust-toolchain.toml" ;; esac
+    toolchain=$channel-$(rustup run "$channel" rustc -vV | sed -n 's/^host: //p')
+    mkdir -p "$run/certificates"
+    cp -L /etc/ssl/certs/ca-certificates.crt "$run/certificates"
+    build "$(full "$1")" "$here/images/toolchain" --build-arg "TOOLCHAIN=$toolchain" \
+        --build-context "toolchain=$(realpath "$(rustup run "$channel" rustc --print sysroot)")" \
+        --build-context "rustup=${CARGO_HOME:-$HOME/.cargo}/bin" --build-context "certificates=$run/certificates"
+}
+
+make_stand_ins() { # EXECUTABLE, or nothing: the Dockerfile compiles one
     local image name
     make_base
     for image in $(sed -n 's/^ *image: \(&[a-z]* \)\?\([^*].*\)/\2/p' compose.yaml | sort -u); do
         name=$(full "$image")
         case $image in
-            tributary:* | prom/* | grafana/*) ;;
+            # No package has Grafana.
+            tributary:* | grafana/*) ;;
+            prom/*) build "$name" "$here/images/prometheus" ;;
             timescale/*) build "$name" "$here/images/postgres" ;;
             eclipse-mosquitto:*) build "$name" "$here/images/mosquitto" ;;
             haproxy:*) build "$name" "$here/images/haproxy" ;;
@@ -52,8 +67,12 @@ make_stand_ins() { # EXECUTABLE
             *) fail "no stand-in for the image $image of compose.yaml" ;;
         esac
     done
-    cp -r "$here/images/rust" "$run/rust"
-    strip -o "$run/rust/tributary" "$1"
     image=$(sed -n 's/^FROM \(rust:[^ ]*\) .*/\1/p' Dockerfile)
-    build "$(full "$image")" "$run/rust"
+    if [ -z "$1" ]; then
+        make_toolchain "$image"
+    else
+        cp -r "$here/images/rust" "$run/rust"
+        strip -o "$run/rust/tributary" "$1"
+        build "$(full "$image")" "$run/rust"
+    fi
 }

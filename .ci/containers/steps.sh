@@ -8,9 +8,11 @@ roles="http mqtt relay projector worker"
 all_healthy() { for service in $roles postgres mosquitto; do is_healthy "$service" || { echo "$service"; return 1; }; done; }
 
 docker-compose --progress plain up --build --detach >"$run/up.log" 2>&1 || { tail -30 "$run/up.log" >&2; fail "it does not come up"; }
-step "up, with the image built $(grep -c 'chef cook' "$run/up.log" || true) time"
+step "up, with the image built $(grep -c 'RUN cargo chef cook' "$run/up.log" || true) time"
 eventually "every service is healthy" all_healthy
 step "every role, Postgres and the broker are healthy, by \`tributary health\` and their own checks"
+
+if [ -n "$compile" ]; then . "$here/image.sh"; fi
 
 # The commands at the top of compose.yaml.
 url=http://127.0.0.1:$PORT
@@ -130,6 +132,15 @@ all_done() { [ "$(in_database "select count(*) from works.work where status = 'c
 eventually "each of $demanded works is done" all_done
 step "profile ha: $demanded works demanded and done while every process was killed; $(grep -c . "$run/refused" || true) attempts failed"
 
+# Prometheus of the profile `monitoring` scrapes each process of both profiles, and has the rules.
+docker-compose --profile ha --profile monitoring --progress plain up --detach prometheus >"$run/up.log" 2>&1 || { tail -30 "$run/up.log" >&2; fail "Prometheus does not come up"; }
+prometheus() { curl -fsS "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/$1"; }
+scraped() { prometheus 'query?query=count(up==1)' | grep -q '"9"\]'; }
+eventually "Prometheus scrapes nine processes" scraped
+rules=$(prometheus rules | grep -o '"health":"ok"' | wc -l)
+[ "$rules" -gt 30 ] || fail "Prometheus evaluates $rules rules"
+step "profile monitoring: Prometheus scrapes nine processes and evaluates $rules rules"
+
 # A changed password of the bridge reaches the broker and the bridge.
 echo 'e@/#%"$ f' > .secrets/mqtt_password
 docker-compose --progress plain up --detach --force-recreate accounts mosquitto mqtt agent >"$run/up.log" 2>&1 || { tail -30 "$run/up.log" >&2; fail "it does not come up again"; }
@@ -139,19 +150,24 @@ eventually "the reading after the change" has_readings 403
 step "a changed password of the bridge: a further reading is stored"
 
 # Layers of the image.
-layers() { podman build --tag tributary:layers . 2>&1; }
-layers >"$run/layers.log"
-before=$(podman image inspect --format '{{.Id}}' tributary:layers)
+build_again() {
+    docker-compose --progress plain build migrate >"$run/layers.log" 2>&1 || { tail -30 "$run/layers.log" >&2; fail "the image is not built again"; }
+}
+cached() { # What follows the line of the instruction $1: the builder prints it for a layer that it has.
+    grep -F -A 1 "$1" "$run/layers.log" | grep -q 'Using cache'
+}
+image_id() { podman image inspect --format '{{.Id}}' tributary:local; }
+before=$(image_id)
 echo >> README.md
-layers >"$run/layers.log"
-[ "$(podman image inspect --format '{{.Id}}' tributary:layers)" = "$before" ] || fail "a change of README.md builds another image"
+build_again
+[ "$(image_id)" = "$before" ] || fail "a change of README.md builds another image"
 echo '// A change.' >> cli/src/lib.rs
-layers >"$run/layers.log"
-! grep -q 'compiling the dependencies' "$run/layers.log" || fail "a change of a source rebuilds the dependencies"
-podman image rm tributary:layers >/dev/null
+build_again
+cached 'RUN cargo chef cook' || fail "a change of a source rebuilds the dependencies"
+! cached 'RUN cargo auditable build' || fail "a change of a source does not rebuild the executable"
 step "README.md rebuilds nothing, a source only the layers after the dependencies"
 
-compose --profile ha stop
+compose --profile ha --profile monitoring stop
 for service in $roles agent http-2 relay-2 projector-2 worker-2; do
     [ "$(container "$service" .State.ExitCode)" = 0 ] || fail "$service ended with exit code $(container "$service" .State.ExitCode)"
 done
