@@ -1,7 +1,7 @@
 # Entry points only. The work is done by the executable and by the scripts in .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fmt bench console conformance clients faults alerts containers image sbom devcontainer ha kubernetes pods systemd workflows doc install chromium
+.PHONY: help run test lint check fmt bench console conformance clients faults alerts arm64 containers image sbom devcontainer ha kubernetes pods systemd workflows doc install chromium
 
 # Cargo profile of `make run`. The debug build is the shorter one. To measure performance:
 # PROFILE=release make run.
@@ -71,6 +71,9 @@ alerts: install ## Provoke every alert of deploy/prometheus on a running system,
 
 image: ## Build the image by its Dockerfile under Podman, from the sources, then as `make containers` (as root)
 	.ci/containers/run --compile
+
+arm64: ## Compile for arm64, and run every role under QEMU with the servers of this machine (as root)
+	.ci/arm64
 
 sbom: ## Build the executable of a release, and print its software bill of materials in CycloneDX
 	@.ci/sbom

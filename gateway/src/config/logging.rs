@@ -55,10 +55,10 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Traces")]
 pub struct Traces {
-    /// Export spans to this `OpenTelemetry` collector, by OTLP over HTTP without TLS; without it,
-    /// spans are not exported
+    /// Export spans to this `OpenTelemetry` collector, by OTLP over HTTP or HTTPS; without it, spans
+    /// are not exported
     #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL",
-          hide_env_values = true, value_parser = SecretParser::new(plain_http))]
+          hide_env_values = true, value_parser = SecretParser::new(web_server))]
     pub otlp_endpoint: Option<ServerUrl>,
     /// Name of this process in exported spans
     #[arg(
@@ -71,13 +71,11 @@ pub struct Traces {
     pub otel_service_name: String,
 }
 
-/// Parses the URL of a server that is reached without TLS.
-fn plain_http(text: &str) -> Result<ServerUrl, String> {
-    if text.starts_with("http://") {
+/// Parses the URL of a server of HTTP.
+fn web_server(text: &str) -> Result<ServerUrl, String> {
+    if text.starts_with("http://") || text.starts_with("https://") {
         text.parse().map_err(|error: super::InvalidUrl| error.to_string())
     } else {
-        Err("the URL must start with http://; to use TLS, run a collector on this host that \
-             forwards spans"
-            .into())
+        Err("the URL must start with http:// or https://".into())
     }
 }

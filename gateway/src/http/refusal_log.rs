@@ -1,9 +1,10 @@
 //! The log of refused requests: one line at level info for each response of 400 or more, by which its
 //! `X-Request-Id` and trace id are found. A client can cause as many refusals as it likes, so the lines
-//! are limited per minute; the others are counted, and the next line is preceded by their number.
+//! are limited per minute; the others are counted, and a further line says their number.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -23,6 +24,9 @@ pub(super) fn request_id(headers: &HeaderMap, trace_id: &str) -> String {
     given.filter(valid).unwrap_or(trace_id).to_owned()
 }
 
+/// Shortest time between two lines with the number of refused requests that were not logged.
+const OMITTED_EVERY: Duration = Duration::from_secs(10);
+
 /// What the log shows of a refused request.
 #[derive(Debug)]
 pub(super) struct Refused<'a> {
@@ -39,8 +43,9 @@ pub(super) struct Refused<'a> {
 #[derive(Debug)]
 pub(super) struct RefusalLog {
     quota: DefaultDirectRateLimiter,
-    /// Refused requests since the last line that were not logged.
+    /// Refused requests that were not logged, since their number was.
     omitted: AtomicU64,
+    omitted_quota: DefaultDirectRateLimiter,
 }
 
 impl RefusalLog {
@@ -48,12 +53,16 @@ impl RefusalLog {
     pub(super) fn new(per_minute: u32) -> Self {
         let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
         let quota = RateLimiter::direct(Quota::per_minute(per_minute));
-        Self { quota, omitted: AtomicU64::new(0) }
+        let every = Quota::with_period(OMITTED_EVERY).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+        let omitted_quota = RateLimiter::direct(every);
+        Self { quota, omitted: AtomicU64::new(0), omitted_quota }
     }
 
     pub(super) fn record(&self, refused: &Refused<'_>) {
-        let Some(omitted) = self.admit() else { return };
-        if omitted > 0 {
+        if !self.admit() {
+            return;
+        }
+        if let Some(omitted) = self.take_omitted() {
             tracing::info!(omitted, "HTTP requests refused and not logged, by --http-log-refusals");
         }
         let Refused { request_id, trace_id, method, route, status, code } = *refused;
@@ -61,13 +70,21 @@ impl RefusalLog {
         tracing::info!(request_id, trace_id, method, route, status, code, "HTTP request refused");
     }
 
-    /// The number of refusals omitted since the last line, if another line is allowed.
-    fn admit(&self) -> Option<u64> {
-        if self.quota.check().is_ok() {
-            return Some(self.omitted.swap(0, Ordering::Relaxed));
+    /// Whether another line is allowed; if not, the refusal is counted.
+    fn admit(&self) -> bool {
+        let admitted = self.quota.check().is_ok();
+        if !admitted {
+            self.omitted.fetch_add(1, Ordering::Relaxed);
         }
-        self.omitted.fetch_add(1, Ordering::Relaxed);
-        None
+        admitted
+    }
+
+    /// The number of refusals that were not logged, if there are any and it is time to say so.
+    fn take_omitted(&self) -> Option<u64> {
+        if self.omitted.load(Ordering::Relaxed) == 0 || self.omitted_quota.check().is_err() {
+            return None;
+        }
+        Some(self.omitted.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -78,9 +95,12 @@ mod tests {
     #[test]
     fn lines_are_limited_and_the_omitted_ones_are_counted() {
         let log = RefusalLog::new(2);
-        assert_eq!([log.admit(), log.admit(), log.admit()], [Some(0), Some(0), None]);
-        assert_eq!(log.admit(), None);
-        assert_eq!(log.omitted.load(Ordering::Relaxed), 2);
+        assert_eq!([log.admit(), log.admit(), log.admit()], [true, true, false]);
+        assert!(!log.admit());
+        assert_eq!(log.take_omitted(), Some(2));
+        assert_eq!(log.take_omitted(), None, "there is none");
+        assert!(!log.admit());
+        assert_eq!(log.take_omitted(), None, "too soon");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tests::{Caller, System, eventually};
 use uuid::Uuid;
 
+use crate::openapi;
+
 /// The expected response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Says {
@@ -412,14 +414,8 @@ async fn every_operation_allows_exactly_the_callers_of_the_matrix() -> Result<()
     let system = System::start().await?;
     let _process = system.serve(&[]).await?;
     let document = system.json("/openapi.json").await?;
-    let mut documented = BTreeSet::new();
-    for (path, item) in document["paths"].as_object().context("paths")? {
-        for method in ["get", "put", "post", "patch", "delete"] {
-            if item[method].is_object() {
-                documented.insert(format!("{} {path}", method.to_uppercase()));
-            }
-        }
-    }
+    let documented = openapi::operations(&document)?;
+    let documented: BTreeSet<_> = documented.iter().map(openapi::Operation::name).collect();
     let listed = operations().map(|(operation, _)| operation.to_owned()).collect();
     let differing: Vec<_> = documented.symmetric_difference(&listed).collect();
     ensure!(differing.is_empty(), "in the matrix or in the document only: {differing:?}");

@@ -9,6 +9,7 @@ use tests::{Caller, System};
 use uuid::Uuid;
 
 use crate::authorization::World;
+use crate::openapi::operations;
 use crate::orders::product;
 
 fn tag(response: &Response) -> Result<String> {
@@ -47,15 +48,19 @@ async fn every_get_that_declares_an_etag_answers_304_to_it() -> Result<()> {
     system.skip_end_check(); // A stream of a consumer that no process runs is parked.
     let world = World::new(system).await?;
     let (mut wrong, mut checked) = (BTreeMap::new(), 0);
-    for (template, item) in document["paths"].as_object().context("paths")? {
-        let success = &item["get"]["responses"]["200"];
+    for operation in operations(&document)? {
+        if operation.method != Method::GET {
+            continue;
+        }
+        let (name, responses) = (operation.name(), &operation.described["responses"]);
+        let success = &responses["200"];
         let json = success["content"]["application/json"].is_object();
         if !json || success["headers"]["ETag"].is_null() {
             continue; // An event stream, or metrics.
         }
-        ensure!(!item["get"]["responses"]["304"].is_null(), "{template} does not declare 304");
+        ensure!(!responses["304"].is_null(), "{name} does not declare 304");
         checked += 1;
-        let path = world.fill(&format!("GET {template}"), template).await?;
+        let path = world.fill(&name, &operation.template).await?;
         if let Err(error) = check(&world, &path).await {
             wrong.insert(path, format!("{error:#}"));
         }

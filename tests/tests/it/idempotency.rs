@@ -11,22 +11,18 @@ use tests::System;
 use uuid::Uuid;
 
 use crate::authorization::{MATRIX, World};
+use crate::openapi::operations;
 
 /// Commands that store no response under the key: a repetition finds the change in place.
 const WITHOUT_RECEIPT: [&str; 1] = ["PUT /api/v1/users/me/password"];
 
 /// The operations that accept an idempotency key.
 fn commands(document: &Value) -> Result<Vec<String>> {
-    let mut commands = Vec::new();
-    for (path, item) in document["paths"].as_object().context("paths")? {
-        for (method, operation) in item.as_object().context("operations")? {
-            let mut parameters = operation["parameters"].as_array().into_iter().flatten();
-            if parameters.any(|parameter| parameter["name"] == "Idempotency-Key") {
-                commands.push(format!("{} {path}", method.to_uppercase()));
-            }
-        }
-    }
-    Ok(commands)
+    let commands = operations(document)?.into_iter();
+    Ok(commands
+        .filter(|operation| operation.has("Idempotency-Key"))
+        .map(|one| one.name())
+        .collect())
 }
 
 /// What identifies a response: status, location, tag, position of the command's last event, problem

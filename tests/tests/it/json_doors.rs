@@ -6,20 +6,16 @@ use reqwest::Method;
 use serde_json::Value;
 use tests::{System, eventually};
 
-use crate::nul::filled;
+use crate::openapi::{Operation, filled, operations};
 
-/// Every operation that takes JSON: method, path and schema.
-fn operations(document: &Value) -> Result<Vec<(Method, String, Value)>> {
-    let mut operations = Vec::new();
-    for (path, item) in document["paths"].as_object().context("paths")? {
-        for method in ["put", "post", "patch", "delete"] {
-            let schema = &item[method]["requestBody"]["content"]["application/json"]["schema"];
-            if schema.is_object() {
-                operations.push((method.to_uppercase().parse()?, path.clone(), schema.clone()));
-            }
-        }
-    }
-    Ok(operations)
+/// Every operation that takes JSON, and the schema.
+fn with_json(document: &Value) -> Result<Vec<(Operation, Value)>> {
+    let with_schema = operations(document)?.into_iter().map(|operation| {
+        let content = &operation.described["requestBody"]["content"];
+        let schema = content["application/json"]["schema"].clone();
+        (operation, schema)
+    });
+    Ok(with_schema.filter(|(_, schema)| schema.is_object()).collect())
 }
 
 async fn send(system: &System, method: &Method, path: &str, body: String) -> Result<(u16, String)> {
@@ -36,10 +32,10 @@ async fn ambiguous_json_is_refused_with_its_place_on_every_endpoint() -> Result<
     let system = System::start().await?;
     let _process = system.serve(&["http", "projector"]).await?;
     let document = system.json("/openapi.json").await?;
-    let operations = operations(&document)?;
+    let operations = with_json(&document)?;
     ensure!(operations.len() > 15, "{operations:?}");
     let mut wrong = Vec::new();
-    for (method, path, _) in &operations {
+    for (Operation { method, template: path, .. }, _) in &operations {
         for (object, detail) in [
             (r#"{"a": {"b": 1, "b": 2}}"#, "duplicate member"),
             (r#"{"a": {"b": "\ud800"}}"#, "lone surrogate"),
@@ -72,7 +68,7 @@ async fn a_whole_number_may_have_a_fraction_of_zeros_on_every_endpoint() -> Resu
     let _process = system.serve(&["http", "projector"]).await?;
     let document = system.json("/openapi.json").await?;
     let (mut tried, mut wrong) = (0, Vec::new());
-    for (method, path, schema) in operations(&document)? {
+    for (Operation { method, template: path, .. }, schema) in with_json(&document)? {
         let name = schema["$ref"].as_str().unwrap_or_default().rsplit('/').next();
         let schema = &document["components"]["schemas"][name.unwrap_or_default()];
         for (member, kind) in schema["properties"].as_object().into_iter().flatten() {

@@ -30,6 +30,7 @@ mod documents;
 mod event_tickets;
 mod interleavings;
 mod orders;
+mod openapi;
 mod order_deadlines;
 mod bounded_alerts;
 mod browsers;

@@ -1,6 +1,6 @@
 //! NUL characters, which Postgres cannot compare, in every place of a request, on every endpoint.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -8,16 +8,7 @@ use tests::System;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The path with a value for each parameter.
-pub(crate) fn filled(path: &str) -> String {
-    path.replace("{id}", "0198c0de-0000-7000-8000-000000000000")
-        .replace("{user_id}", "u")
-        .replace("{device_id}", "d")
-        .replace("{position}", "1")
-        .replace("{stream_id}", "device-u~d")
-        .replace("{key}", "works:work-1")
-        .replace("{name}", "works")
-}
+use crate::openapi::{filled, operations};
 
 /// The path with a NUL character in one parameter, for each parameter.
 fn with_nul(path: &str) -> Vec<String> {
@@ -32,30 +23,22 @@ async fn a_nul_character_is_400_on_every_endpoint() -> Result<()> {
     let document = system.json("/openapi.json").await?;
     let cursor = URL_SAFE_NO_PAD.encode(r#"["a\u0000b","a\u0000b"]"#);
     let (mut requests, mut cursors, mut wrong) = (0, 0, Vec::new());
-    for (path, item) in document["paths"].as_object().context("paths")? {
-        for method in ["get", "put", "post", "patch", "delete"] {
-            let operation = &item[method];
-            if !operation.is_object() {
-                continue;
-            }
-            ensure!(!operation["responses"]["400"].is_null(), "{method} {path} lacks 400");
-            let mut targets = with_nul(path);
-            targets.push(format!("{}?name=%00", filled(path)));
-            let mut parameters = operation["parameters"].as_array().into_iter().flatten();
-            if parameters.any(|parameter| parameter["name"] == "cursor") {
-                targets.push(format!("{}?cursor={cursor}", filled(path)));
-                cursors += 1;
-            }
-            for target in targets {
-                requests += 1;
-                let url = format!("{}{target}", system.url());
-                let request = system.http.request(method.to_uppercase().parse()?, url);
-                let answer = request.bearer_auth(&system.token).send().await?;
-                let (status, text) = (answer.status(), answer.text().await?);
-                let problem: Value = serde_json::from_str(&text).unwrap_or_default();
-                if status != 400 || problem["code"] != "nul_character" {
-                    wrong.push(format!("{method} {target}: {status} {text}"));
-                }
+    for operation in operations(&document)? {
+        let (name, path) = (operation.name(), operation.path());
+        ensure!(!operation.described["responses"]["400"].is_null(), "{name} lacks 400");
+        let mut targets = with_nul(&operation.template);
+        targets.push(format!("{path}?name=%00"));
+        if operation.has("cursor") {
+            targets.push(format!("{path}?cursor={cursor}"));
+            cursors += 1;
+        }
+        for target in targets {
+            requests += 1;
+            let answer = operation.request(&system, &target).send().await?;
+            let (status, text) = (answer.status(), answer.text().await?);
+            let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+            if status != 400 || problem["code"] != "nul_character" {
+                wrong.push(format!("{name}: {target}: {status} {text}"));
             }
         }
     }
