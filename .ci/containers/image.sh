@@ -10,7 +10,7 @@ program=$files/usr/local/bin/tributary
 for label in title description licenses; do
     [ -n "$(inspect "index .Config.Labels \"org.opencontainers.image.$label\"")" ] || fail "the image has no label $label"
 done
-! readelf --wide --symbols "$program" | grep -q "Symbol table '.symtab'" || fail "the executable is not stripped"
+! readelf --wide --symbols "$program" | grep "Symbol table '.symtab'" >/dev/null || fail "the executable is not stripped"
 [ ! -e "$files/src" ] && [ ! -e "$files/usr/local/cargo" ] || fail "sources or the compiler are in the image"
 podman run --rm --network none --read-only --cap-drop all --security-opt no-new-privileges "$image" --version >/dev/null ||
     fail "it does not start with a read-only root and without capabilities"

@@ -37,6 +37,21 @@ eventually "the broker loads the account" published 0
 eventually "the first reading" has_readings 1
 [ -n "$(publish -t users/ada/devices/attic/telemetry -m '{}' 2>&1)" ] || fail "a device may publish for another one"
 
+# The shop of README.md, as the administrator: an order is confirmed, and its events are streamed.
+administrator=$(signed_in | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+tributary() { compose exec -T -e "TRIBUTARY_TOKEN=$administrator" http tributary "$@"; }
+hat=$(tributary products add --sku HAT-1 --name Hat --price 9.90 --json | grep -m1 '"id"' | cut -d'"' -f4)
+tributary products stock "$hat" 5 --reason delivery >/dev/null
+tributary orders place --item "$hat=2" >/dev/null
+confirmed() { tributary orders list | grep confirmed; }
+eventually "the order is confirmed" confirmed
+streamed() {
+    curl -sSN --max-time 3 -H "Authorization: Bearer $administrator" "$url/api/v1/events/stream?after=0" >"$run/stream" || true # It has no end.
+    grep '^event: order_confirmed' "$run/stream"
+}
+eventually "the events of the order are streamed" streamed
+step "an order is confirmed by the worker, and its events are streamed"
+
 # What a container is not given.
 for service in $roles agent; do
     status=/proc/$(pid "$service")/status
@@ -135,7 +150,7 @@ step "profile ha: $demanded works demanded and done while every process was kill
 # Prometheus of the profile `monitoring` scrapes each process of both profiles, and has the rules.
 docker-compose --profile ha --profile monitoring --progress plain up --detach prometheus >"$run/up.log" 2>&1 || { tail -30 "$run/up.log" >&2; fail "Prometheus does not come up"; }
 prometheus() { curl -fsS "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/$1"; }
-scraped() { prometheus 'query?query=count(up==1)' | grep -q '"9"\]'; }
+scraped() { prometheus 'query?query=count(up==1)' | grep '"9"\]'; }
 eventually "Prometheus scrapes nine processes" scraped
 rules=$(prometheus rules | grep -o '"health":"ok"' | wc -l)
 [ "$rules" -gt 30 ] || fail "Prometheus evaluates $rules rules"
@@ -154,7 +169,7 @@ build_again() {
     docker-compose --progress plain build migrate >"$run/layers.log" 2>&1 || { tail -30 "$run/layers.log" >&2; fail "the image is not built again"; }
 }
 cached() { # What follows the line of the instruction $1: the builder prints it for a layer that it has.
-    grep -F -A 1 "$1" "$run/layers.log" | grep -q 'Using cache'
+    grep -F -A 1 "$1" "$run/layers.log" | grep 'Using cache' >/dev/null
 }
 image_id() { podman image inspect --format '{{.Id}}' tributary:local; }
 before=$(image_id)
