@@ -11,7 +11,7 @@ PORT ?= 8080
 export PORT
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: install ## Run every role with private servers and demo data on http://localhost:8080 (PORT=)
 	cargo run --profile $(PROFILE) --bin tributary $(if $(filter dev,$(PROFILE)),--no-default-features) -- dev
@@ -72,7 +72,7 @@ alerts: install ## Provoke every alert of deploy/prometheus on a running system,
 image: ## Build the image by its Dockerfile under Podman, from the sources, then as `make containers` (as root)
 	.ci/containers/run --compile
 
-arm64: ## Compile for arm64, and run every role under QEMU with the servers of this machine (as root)
+arm64: install ## Compile for arm64, and run every role under QEMU with the servers of this machine (as root)
 	.ci/arm64
 
 sbom: ## Build the executable of a release, and print its software bill of materials in CycloneDX

@@ -4,6 +4,7 @@
 packages="podman runc netavark aardvark-dns debootstrap python3-venv mosquitto-clients curl"
 missing=$(for package in $packages; do dpkg -s "$package" >/dev/null 2>&1 || echo "$package"; done)
 if [ -n "$missing" ]; then
+    apt-get update -qq
     apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $missing >/dev/null
 fi
 

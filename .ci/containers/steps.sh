@@ -152,8 +152,9 @@ docker-compose --profile ha --profile monitoring --progress plain up --detach pr
 prometheus() { curl -fsS "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/$1"; }
 scraped() { prometheus 'query?query=count(up==1)' | grep '"9"\]'; }
 eventually "Prometheus scrapes nine processes" scraped
-rules=$(prometheus rules | grep -o '"health":"ok"' | wc -l)
-[ "$rules" -gt 30 ] || fail "Prometheus evaluates $rules rules"
+rules=$(grep -cE '^ *- (alert|record): ' deploy/prometheus/rules.yml)
+evaluated() { [ "$(prometheus rules | grep -o '"health":"ok"' | wc -l)" = "$rules" ]; }
+eventually "Prometheus evaluates every rule" evaluated
 step "profile monitoring: Prometheus scrapes nine processes and evaluates $rules rules"
 
 # A changed password of the bridge reaches the broker and the bridge.
@@ -179,6 +180,7 @@ build_again
 echo '// A change.' >> cli/src/lib.rs
 build_again
 cached 'RUN cargo chef cook' || fail "a change of a source rebuilds the dependencies"
+grep -qF 'RUN cargo auditable build' "$run/layers.log" || fail "the executable is not built"
 ! cached 'RUN cargo auditable build' || fail "a change of a source does not rebuild the executable"
 step "README.md rebuilds nothing, a source only the layers after the dependencies"
 

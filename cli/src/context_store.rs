@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use client::Tokens;
 use serde::{Deserialize, Serialize};
 
+use super::ca_file::CaFile;
 use super::outcome::Failure;
 
 /// A server and an account there.
@@ -27,6 +28,18 @@ pub(super) struct Context {
     pub(super) email: String,
     /// The session; none after `tributary logout`.
     pub(super) session: Option<Session>,
+}
+
+impl Context {
+    /// The file of its CA, for errors that name it by `name`.
+    pub(super) fn ca_file<'a>(&'a self, name: &'a str) -> Option<CaFile<'a>> {
+        self.ca_file.as_deref().map(|path| CaFile::Context(name, path))
+    }
+
+    /// Whether `url` is the address of its server.
+    pub(super) fn is_at(&self, url: &str) -> bool {
+        self.url.trim_end_matches('/') == url.trim_end_matches('/')
+    }
 }
 
 /// Tokens of a session.

@@ -28,6 +28,7 @@ impl Exporter {
         #[expect(clippy::disallowed_methods, reason = "it gets the TLS of client::http")]
         let http = reqwest::blocking::Client::builder()
             .tls_backend_preconfigured(client::tls(None)?)
+            .redirect(reqwest::redirect::Policy::none())
             .timeout(TIMEOUT)
             .build()
             .context("the client of --otlp-endpoint")?;

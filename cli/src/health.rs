@@ -50,7 +50,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 
 async fn check(args: &Args) -> anyhow::Result<()> {
     let url = format!("http://{}/readyz", args.address());
-    let client = client::http(None)?.no_proxy().timeout(args.timeout.0).build()?;
+    let client = client::plain_http()?.no_proxy().timeout(args.timeout.0).build()?;
     let response = client.get(&url).send().await;
     let response = response.map_err(reqwest::Error::without_url).with_context(|| {
         format!("no response from {url}; check --metrics-listen, or --listen and --port")

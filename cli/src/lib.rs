@@ -6,6 +6,7 @@ mod outcome;
 mod output;
 mod when;
 mod password;
+mod ca_file;
 mod context_store;
 mod server;
 mod rows;

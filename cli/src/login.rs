@@ -5,8 +5,10 @@ use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use client::Client;
 use serde_json::Value;
 
+use super::ca_file::{CaFile, read_ca};
 use super::context_store::{ConfigHome, Context};
 use super::outcome::Failure;
 use super::server::{self, DEFAULT_URL};
@@ -25,7 +27,8 @@ pub(super) struct Args {
     /// URL of the HTTP API; without it, that of the context, or <http://localhost:8080>
     #[arg(long, env = "TRIBUTARY_URL", value_name = "URL", hide_env_values = true)]
     url: Option<ServerUrl>,
-    /// File with the certificates (PEM) to trust instead of the system's; the context keeps it
+    /// File with the certificates (PEM) to trust instead of the system's; the context keeps its path.
+    /// Without it, that of the context, if it is of the same server
     #[arg(long, env = "TRIBUTARY_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Name of the context; without it, host and port of the server
@@ -47,8 +50,8 @@ pub(super) struct Logout {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { email, password_file, url, ca_file, context: name, home } = args;
     let store = home.store()?;
-    let known = store.read()?.contexts;
-    let known = name.as_ref().and_then(|name| known.get(name));
+    let contexts = store.read()?.contexts;
+    let known = name.as_ref().and_then(|name| contexts.get(name));
     let url = match (url, known) {
         (Some(url), _) => url,
         (None, Some(known)) => known.url.parse().map_err(anyhow::Error::from)?,
@@ -59,12 +62,17 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         None => ask_for_email()?,
     };
     // The context is used from other directories, too.
-    let ca_file = ca_file.or_else(|| known.and_then(|known| known.ca_file.clone()));
-    let ca_file = ca_file.map(std::path::absolute).transpose().context("--ca-file")?;
-    let client = server::client(url.expose(), server::read_ca(ca_file.as_deref())?.as_deref())?;
+    let given = ca_file.map(std::path::absolute).transpose().context("--ca-file")?;
+    let name = name.unwrap_or_else(|| url.authority());
+    let known = contexts.get(&name).filter(|known| known.is_at(url.expose()));
+    let ca = match &given {
+        Some(file) => Some(CaFile::Option(file)),
+        None => known.and_then(|known| known.ca_file(&name)),
+    };
+    let client = Client::trusting(url.expose(), read_ca(ca)?.as_deref())?;
+    let ca_file = given.or_else(|| known.and_then(|known| known.ca_file.clone()));
     let password = password::read(password_file.as_deref())?;
     let session = client.sign_in(&email, &password).await?.into();
-    let name = name.unwrap_or_else(|| url.authority());
     let mut locked = store.lock()?;
     let context = Context {
         url: url.expose().to_owned(),

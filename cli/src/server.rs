@@ -1,14 +1,14 @@
 //! The options of commands that are clients of the HTTP API: the server and the account. A token that
 //! is given is used; else that of a context, whose session is refreshed when its token expires.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use client::{Client, Error};
 
+use super::ca_file::{CaFile, read_ca};
 use super::context_store::{ConfigHome, Contexts, Session, Store};
 use super::outcome::Failure;
 use gateway::config::{Secret, ServerUrl};
@@ -32,7 +32,8 @@ struct Options {
         default_value = DEFAULT_URL
     )]
     url: ServerUrl,
-    /// File with the certificates (PEM) to trust instead of the system's; without it, the context's
+    /// File with the certificates (PEM) to trust instead of the system's; without it, that of the context
+    /// whose server is used
     #[arg(long, env = "TRIBUTARY_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Bearer token, as `tributary token` prints it; without it, the context's
@@ -51,6 +52,7 @@ struct Options {
 pub(super) struct Server {
     options: Options,
     url: Option<ValueSource>,
+    ca_file: Option<ValueSource>,
     token: Option<ValueSource>,
     context: Option<ValueSource>,
 }
@@ -65,32 +67,14 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn client(self) -> Result<Client, Failure> {
-        Ok(client(&self.url, self.ca.as_deref())?.with_token(self.token))
+        Ok(Client::trusting(&self.url, self.ca.as_deref())?.with_token(self.token))
     }
-}
-
-/// Returns a client of the server at `url` that trusts the certificates `ca`, or those of the system.
-pub(super) fn client(url: &str, ca: Option<&[u8]>) -> Result<Client, Failure> {
-    let client = Client::new(url)?;
-    Ok(match ca {
-        Some(ca) => client.with_ca(ca)?,
-        None => client,
-    })
-}
-
-/// Reads the file of `--ca-file` or of a context.
-pub(super) fn read_ca(file: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
-    let read = |file: &Path| {
-        let option = || format!("--ca-file (TRIBUTARY_CA_FILE): cannot read {}", file.display());
-        std::fs::read(file).with_context(option)
-    };
-    Ok(file.map(read).transpose()?)
 }
 
 impl Server {
     /// Returns whether the command line names a server or an account.
     pub(super) fn is_on_command_line(&self) -> bool {
-        [self.url, self.token, self.context].contains(&Some(ValueSource::CommandLine))
+        [self.url, self.ca_file, self.token, self.context].contains(&Some(ValueSource::CommandLine))
     }
 
     /// Returns a client of the server.
@@ -109,23 +93,23 @@ impl Server {
         };
         let (name, url_given) = (self.options.server_context.as_deref(), is_given(self.url));
         let url = self.options.url.expose().to_owned();
-        let ca_file = self.options.ca_file.as_deref();
+        let ca_file = self.options.ca_file.as_deref().filter(|_| is_given(self.ca_file));
+        let ca_file = ca_file.map(CaFile::Option);
         let store = self.options.home.store();
         if let Some(token) = self.options.token.as_ref().filter(|_| is_given(self.token)) {
             let token = token.expose().to_owned();
-            let ca = read_ca(ca_file)?;
             let Some(name) = name.filter(|_| !url_given) else {
-                return Ok(Endpoint { url, ca, token });
+                return Ok(Endpoint { url, ca: read_ca(ca_file)?, token });
             };
             let contexts = store?.read()?;
-            let context = contexts.select(Some(name))?.1;
-            let ca = ca.map_or_else(|| read_ca(context.ca_file.as_deref()), |ca| Ok(Some(ca)))?;
+            let (name, context) = contexts.select(Some(name))?;
+            let ca = read_ca(ca_file.or(context.ca_file(name)))?;
             return Ok(Endpoint { url: context.url.clone(), ca, token });
         }
         let store = store?;
         let contexts = store.read()?;
         let (name, context) = contexts.select(name)?;
-        if url_given && context.url.trim_end_matches('/') != url.trim_end_matches('/') {
+        if url_given && !context.is_at(&url) {
             // A token is not sent to a server that did not issue it.
             let message = format!(
                 "the context `{name}` is signed in to another server than --url (TRIBUTARY_URL) \
@@ -142,11 +126,11 @@ impl Server {
 pub(super) async fn of_context(
     store: &Store,
     name: &str,
-    ca_file: Option<&Path>,
+    ca_file: Option<CaFile<'_>>,
 ) -> Result<Endpoint, Failure> {
     let contexts = store.read()?;
     let (name, context) = contexts.select(Some(name))?;
-    let ca = read_ca(ca_file.or(context.ca_file.as_deref()))?;
+    let ca = read_ca(ca_file.or(context.ca_file(name)))?;
     let token = match &context.session {
         Some(session) if is_fresh(session) => session.access_token.clone(),
         _ => refreshed(store, name, ca.as_deref()).await?,
@@ -173,7 +157,7 @@ async fn refreshed(store: &Store, name: &str, ca: Option<&[u8]>) -> Result<Strin
     if is_fresh(session) {
         return Ok(session.access_token.clone());
     }
-    let tokens = match client(&context.url, ca)?.refresh(&session.refresh_token).await {
+    let tokens = match Client::trusting(&context.url, ca)?.refresh(&session.refresh_token).await {
         Err(Error::Problem(problem)) if problem.status == 401 => return Err(ended()),
         tokens => tokens?,
     };
@@ -204,6 +188,7 @@ impl FromArgMatches for Server {
         Ok(Self {
             options: Options::from_arg_matches(matches)?,
             url: matches.value_source("url"),
+            ca_file: matches.value_source("ca_file"),
             token: matches.value_source("token"),
             context: matches.value_source(CONTEXT),
         })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::Error;
-use super::tls::http;
+use super::tls::{http, plain_http, require_system_certificates};
 
 /// A client of one server, as one caller. Cloning is cheap; clones share their connections.
 #[derive(Clone)]
@@ -28,22 +28,32 @@ impl Client {
     /// Returns a client of the server at `url`, such as `https://tributary.example.org`, whose certificate
     /// is verified by those of the system. Opens no connection yet.
     ///
-    /// Fails if `url` is not an absolute `http` or `https` URL.
+    /// Fails if `url` is not an absolute `http` or `https` URL, and with [`Error::Certificates`] if the system has
+    /// no certificates for `https`.
     pub fn new(url: &str) -> Result<Self, Error> {
+        Self::trusting(url, None)
+    }
+
+    /// Returns a client of the server at `url` that verifies its certificate by those of `ca`, in PEM, and not by
+    /// those of the system. Without `ca`, it is [`Client::new`].
+    ///
+    /// Fails as that does, and with [`Error::Certificates`] if `ca` holds no certificate or an invalid one.
+    pub fn trusting(url: &str, ca: Option<&[u8]>) -> Result<Self, Error> {
         let parsed = Url::parse(url).map_err(|error| Error::InvalidUrl(Some(error)))?;
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
             return Err(Error::InvalidUrl(None));
         }
-        let http = http(None)?.build().map_err(Error::InvalidRequest)?;
+        let http = match (parsed.scheme(), ca) {
+            ("http", None) => plain_http()?,
+            (_, None) => {
+                require_system_certificates()?;
+                http(None)?
+            }
+            (_, ca) => http(ca)?,
+        };
+        let http = http.build().map_err(Error::InvalidRequest)?;
         let base = url.trim_end_matches('/').to_owned();
         Ok(Self { http, base, token: None, retries: Self::RETRIES, timeout: Self::TIMEOUT })
-    }
-
-    /// Verifies the server's certificate by those of `ca`, in PEM, and not by those of the system.
-    ///
-    /// Fails with [`Error::Certificates`] if `ca` holds no certificate or an invalid one.
-    pub fn with_ca(self, ca: &[u8]) -> Result<Self, Error> {
-        Ok(Self { http: http(Some(ca))?.build().map_err(Error::InvalidRequest)?, ..self })
     }
 
     /// Sends `token` as `Authorization: Bearer` with every request.

@@ -39,15 +39,26 @@ pub enum Error {
     /// The request cannot be encoded: parameters that are no pairs, a header with a line break.
     #[error("the request cannot be encoded")]
     InvalidRequest(#[source] reqwest::Error),
-    /// The certificates of a CA cannot be used: there is none in PEM, or one is invalid.
-    #[error("the file of the CA holds no usable certificate in PEM")]
+    /// There is no certificate by which the server could be verified: that of a CA is invalid or not in PEM,
+    /// or the system has none.
+    #[error("there is no usable certificate of a CA in PEM")]
     Certificates(#[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+    /// The server redirects. Nothing is sent to another address, as a request may hold a secret.
+    #[error("the server redirects to {location}")]
+    Redirected {
+        /// The address in the response.
+        location: String,
+    },
     /// The server's address is not an absolute `http` or `https` URL.
     #[error("the server's address is not an http or https URL")]
     InvalidUrl(#[source] Option<url::ParseError>),
 }
 
 impl Error {
+    pub(crate) fn certificates(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Certificates(Some(Box::new(error)))
+    }
+
     pub(crate) fn sending(server: String, error: reqwest::Error) -> Self {
         let source = error.without_url();
         if source.is_connect() || source.is_timeout() {

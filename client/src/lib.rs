@@ -67,7 +67,7 @@ pub use event_stream::EventStream;
 pub use request::Request;
 pub use response::Response;
 pub use session::Tokens;
-pub use tls::{http, tls};
+pub use tls::{http, plain_http, tls};
 
 /// Encodes one segment of a path: everything but letters and digits. Ids that people chose, such as
 /// device names, may hold any character.

@@ -1,7 +1,7 @@
 //! [`Response`]: the body, and what the headers add to it.
 
 use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, LOCATION};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -39,6 +39,11 @@ pub(crate) fn read<T: DeserializeOwned>(received: Received) -> Result<Response<T
     let Received { status, headers, body } = received;
     let body = if body.is_empty() { b"null".to_vec() } else { body };
     let invalid = |source| Error::InvalidResponse { status: status.as_u16(), source };
+    if status.is_redirection() {
+        let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let location = location.unwrap_or("an address that it does not name").to_owned();
+        return Err(Error::Redirected { location });
+    }
     if !status.is_success() {
         let problem: Problem = serde_json::from_slice(&body).map_err(invalid)?;
         return Err(Error::Problem(Box::new(problem)));

@@ -134,6 +134,21 @@ async fn a_response_that_is_not_json_names_its_status() {
     assert!(matches!(error, Error::InvalidResponse { status: 404, .. }), "{error}");
 }
 
+/// The body of a sign-in is a password: it goes to no other address.
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    for status in ["301 Moved Permanently", "307 Temporary Redirect"] {
+        let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let location = format!("http://{}/elsewhere", elsewhere.local_addr().unwrap());
+        let head = format!("{status}\r\nlocation: {location}");
+        let (client, _) = serve(vec![respond(&head, &Value::Null)]).await;
+        let error = client.sign_in("ada@example.org", "hunter2").await.unwrap_err();
+        assert!(matches!(&error, Error::Redirected { location: to } if *to == location), "{error}");
+        let reached = tokio::time::timeout(Duration::from_millis(50), elsewhere.accept()).await;
+        assert!(reached.is_err(), "it was sent to the other address");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_down_is_not_reachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -34,10 +34,7 @@ pub(crate) struct Lag {
 
 impl Client {
     pub(crate) fn new(api: &Api) -> Result<Self, Error> {
-        let mut client = client::Client::new(&api.url)?;
-        if let Some(ca) = &api.ca {
-            client = client.with_ca(ca)?;
-        }
+        let client = client::Client::trusting(&api.url, api.ca.as_deref())?;
         Ok(Self(client.with_token(&api.token).with_retries(0)))
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(tests::tributary());
         command.args(arguments).env("XDG_CONFIG_HOME", &self.home).kill_on_drop(true);
         command.env_remove("DATABASE_URL");

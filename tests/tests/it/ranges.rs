@@ -31,10 +31,11 @@ async fn a_number_outside_its_documented_range_is_refused_on_every_endpoint() ->
                 let answer = request.send().await?;
                 requests += 1;
                 let status = answer.status();
-                let problem: Value = answer.json().await?;
+                let text = answer.text().await?;
+                let problem: Value = serde_json::from_str(&text).unwrap_or_default();
                 // No event and no version has such a number.
                 if status != 404 && (status != 422 || problem["code"] != "invalid_parameter") {
-                    wrong.push(format!("{} {name}={value}: {status} {problem}", operation.name()));
+                    wrong.push(format!("{} {name}={value}: {status} {text}", operation.name()));
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 use axum::body::Bytes;
-use axum::routing::post;
+use axum::routing::{get, post};
 use devservers::testing::free_port;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::orders::{cart, customer, product, until};
+use crate::tls_proxy::Proxy;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -31,7 +32,8 @@ async fn collector() -> Result<(String, watch::Receiver<Vec<Span>>, JoinSet<()>)
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    let app = axum::Router::new().route("/v1/traces", post(take));
+    let ready = get(async || "");
+    let app = axum::Router::new().route("/v1/traces", post(take)).route("/readyz", ready);
     let mut serving = JoinSet::new();
     serving.spawn(async move { axum::serve(listener, app).await.expect("it serves") });
     Ok((url, spans, serving))
@@ -98,6 +100,28 @@ async fn the_spans_of_a_request_and_its_effects_are_in_the_trace_of_the_caller()
     for process in [front, back, worker] {
         assert_eq!(process.terminate().await?, Some(0));
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn spans_reach_a_collector_over_https() -> Result<()> {
+    let system = System::start().await?;
+    let (url, spans, _serving) = collector().await?;
+    let port = url.rsplit_once(':').context("a port")?.1.parse()?;
+    let proxy = Proxy::start(&system.folder, [port, port]).await?;
+    let ca = proxy.ca.display().to_string();
+    let collected = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", proxy.https.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        ("SSL_CERT_FILE", ca.as_str()),
+    ];
+    let process = system.serve_with(&["http"], &collected).await?;
+    eventually("a span has arrived", async || {
+        system.get("/api/v1/users/me").send().await?;
+        Ok(!spans.borrow().is_empty())
+    })
+    .await?;
+    ensure!(process.terminate().await? == Some(0), "it stops");
     Ok(())
 }
 
