@@ -146,7 +146,9 @@ impl From<client::Error> for Failure {
         if reached {
             return error.into();
         }
-        let message = format!("{}; check --url", chain(&error));
+        let cause = chain(&error);
+        let option = if cause.contains("certificate") { "--ca-file" } else { "--url" };
+        let message = format!("{cause}; check {option}");
         Self { kind: FailureKind::NotReachable, messages: vec![message] }
     }
 }

@@ -44,7 +44,7 @@ pub enum Error {
     #[error("there is no usable certificate of a CA in PEM")]
     Certificates(#[source] Option<Box<dyn std::error::Error + Send + Sync>>),
     /// The server redirects. Nothing is sent to another address, as a request may hold a secret.
-    #[error("the server redirects to {location}")]
+    #[error("the server redirects to {location}, and redirects are not followed")]
     Redirected {
         /// The address in the response.
         location: String,

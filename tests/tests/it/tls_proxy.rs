@@ -173,6 +173,7 @@ async fn clients_over_https_reach_two_processes_behind_a_proxy() -> Result<()> {
     let login = ["login", "--email", EMAIL, "--password-file", &password, "--url", &proxy.https];
     let (_, refused) = person.refused(&login).await?;
     ensure!(refused.contains("invalid peer certificate"), "{refused}");
+    ensure!(refused.ends_with("; check --ca-file\n"), "{refused}");
     let wrong = [&login[..], &["--ca-file", &password]].concat();
     let (_, refused) = person.refused(&wrong).await?;
     ensure!(refused.contains(&format!("--ca-file (TRIBUTARY_CA_FILE): {password}")), "{refused}");
